@@ -1,0 +1,307 @@
+package sluice
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is everything that a [Service] can be told. Each field carries the
+// name of the program's flag that sets it, in kebab case: MaxDemand is
+// --max-demand. Start from [DefaultConfig]; a zero field means what its
+// comment says, not the default.
+type Config struct {
+	// Where.
+
+	// Listen is the public listener's address, for sockets and GET /healthz.
+	Listen string
+	// AdminListen is the address of the admin listener: the console, the HTTP
+	// API, health and metrics.
+	AdminListen string
+	// SocketPath is where the public socket is mounted.
+	SocketPath string
+	// Node names this node: its cursor and its metrics. Two nodes on one
+	// database need two names.
+	Node string
+
+	// Store.
+
+	// DatabaseURL is a Postgres URL or keyword string. Empty: the embedded
+	// store in DataDir.
+	DatabaseURL string
+	// DataDir is the embedded store's folder; it is created.
+	DataDir string
+	// Migrate creates or upgrades the tables at start.
+	Migrate bool
+	// Start says where a node begins to read: "committed" (the node's cursor;
+	// with none yet, "earliest"), "head", "earliest", or an offset.
+	Start string
+
+	// Stages.
+
+	// MaxDemand is how many events may be under way in one lane: more of them
+	// smooths over slow spells, fewer bounds memory and latency.
+	MaxDemand int
+	// MinDemand is how few may be under way before a lane asks for more.
+	// Zero: half of MaxDemand.
+	MinDemand int
+	// FetchSize is how many events one read of the log brings at most. It
+	// follows a smaller MaxDemand.
+	FetchSize int
+	// FetchBytes ends a read of the log early once payloads exceed it.
+	FetchBytes ByteSize
+	// PollInterval is the net under the wake-ups: how late an event can be
+	// noticed when a wake-up was lost.
+	PollInterval time.Duration
+	// BatchSize is how many events are encoded and routed together at most.
+	// It follows a smaller MaxDemand.
+	BatchSize int
+	// BatchTimeout is how long an incomplete batch waits for more, from its
+	// first event. Zero: never wait when there is something to send.
+	BatchTimeout time.Duration
+	// Lanes is how many lanes topics are partitioned over; order holds within
+	// a topic. Zero: one per core.
+	Lanes int
+	// RateLimit bounds the events read from the log per second. Zero: none.
+	RateLimit int
+
+	// Mailboxes.
+
+	// MailboxSize bounds the messages waiting for one channel.
+	MailboxSize int
+	// MailboxBytes bounds the bytes waiting for one connection.
+	MailboxBytes ByteSize
+	// Overflow says what happens when a mailbox is full.
+	Overflow string
+
+	// Access.
+
+	// Anonymous lets clients connect without a token. It is refused off
+	// loopback unless it is asked for.
+	Anonymous *bool
+	// Origins lists the origins that browsers may connect from: "//host",
+	// "//*.host", with scheme and port where they matter. Empty: the same
+	// host as the request's, on any port.
+	Origins []string
+	// AdminToken is the bearer token of the admin listener. It is required
+	// where AdminListen is not loopback.
+	AdminToken string
+	// MaxConnections bounds the open connections of this node; beyond it
+	// clients are answered 503. Zero: no bound.
+	MaxConnections int
+	// MaxChannels bounds the joined channels of one socket.
+	MaxChannels int
+	// MaxMessageBytes bounds one message from a client.
+	MaxMessageBytes ByteSize
+	// MaxBodyBytes bounds the body of a request to the admin listener.
+	MaxBodyBytes ByteSize
+
+	// Life.
+
+	// HeartbeatTimeout closes a connection that nothing was received from for
+	// this long.
+	HeartbeatTimeout time.Duration
+	// DrainTimeout bounds a clean shutdown.
+	DrainTimeout time.Duration
+
+	// OnListen is called once both listeners accept, with their addresses:
+	// how to learn the port where one was given as 0. Nil: nobody asks.
+	OnListen func(public, admin net.Addr)
+	// Console serves GET / of the admin listener. Nil: there is no page.
+	Console http.Handler
+
+	// Logger receives what the service has to say. Nil: slog.Default().
+	Logger *slog.Logger
+
+	// StatsD is the host:port of a StatsD server. Empty: none.
+	StatsD string
+	// StatsDPrefix stands before every metric name sent to StatsD.
+	StatsDPrefix string
+	// StatsDTags is how tags are written: "datadog", "influx" or "graphite".
+	StatsDTags string
+	// Tags stand on every metric.
+	Tags map[string]string
+}
+
+// DefaultConfig is the configuration of a program started with no flags.
+func DefaultConfig() Config {
+	node, err := os.Hostname()
+	if err != nil || node == "" {
+		node = "sluice"
+	}
+	return Config{
+		Listen:           "127.0.0.1:4000",
+		AdminListen:      "127.0.0.1:4001",
+		SocketPath:       "/socket",
+		Node:             node,
+		DataDir:          "./sluice-data",
+		Migrate:          true,
+		Start:            "committed",
+		MaxDemand:        1000,
+		FetchSize:        500,
+		FetchBytes:       8 << 20,
+		PollInterval:     100 * time.Millisecond,
+		BatchSize:        500,
+		MailboxSize:      1024,
+		MailboxBytes:     1 << 20,
+		Overflow:         "disconnect",
+		MaxChannels:      100,
+		MaxMessageBytes:  64 << 10,
+		MaxBodyBytes:     8 << 20,
+		HeartbeatTimeout: 60 * time.Second,
+		DrainTimeout:     30 * time.Second,
+		StatsDPrefix:     "sluice.",
+		StatsDTags:       "datadog",
+	}
+}
+
+// FieldError reports a field of a [Config] that cannot be used.
+type FieldError struct {
+	Field   string // the name of the field in Config
+	Given   string // what was given
+	Allowed string // what is allowed, and the next step
+}
+
+func (e *FieldError) Error() string {
+	return fmt.Sprintf("sluice: %s is %q: allowed is %s", e.Field, e.Given, e.Allowed)
+}
+
+// Validate reports the first field that cannot be used as a [*FieldError],
+// nil when there is none.
+func (c *Config) Validate() error {
+	for _, bound := range []struct {
+		field         string
+		given, lo, hi int64
+		allowed       string
+	}{
+		{"MaxDemand", int64(c.MaxDemand), 1, 1 << 20, "1 to 1048576 events"},
+		{"MinDemand", int64(c.MinDemand), 0, int64(c.MaxDemand) - 1, "less than --max-demand (0: half of it)"},
+		{"FetchSize", int64(c.FetchSize), 1, 100_000, "1 to 100000 events"},
+		{"FetchBytes", int64(c.FetchBytes), 1 << 10, 1 << 30, "1KiB to 1GiB"},
+		{"PollInterval", int64(c.PollInterval), int64(time.Millisecond), int64(time.Minute), "1ms to 1m"},
+		{"BatchSize", int64(c.BatchSize), 1, 100_000, "1 to 100000 events"},
+		{"BatchTimeout", int64(c.BatchTimeout), 0, int64(time.Minute), "0 (never wait) to 1m"},
+		{"Lanes", int64(c.Lanes), 0, 1024, "1 to 1024 (0: one per core)"},
+		{"RateLimit", int64(c.RateLimit), 0, 1 << 30, "events per second, 0 for no limit"},
+		{"MailboxSize", int64(c.MailboxSize), 1, 1 << 20, "1 to 1048576 messages"},
+		{"MailboxBytes", int64(c.MailboxBytes), 4 << 10, 1 << 30, "4KiB to 1GiB"},
+		{"MaxConnections", int64(c.MaxConnections), 0, 1 << 30, "a number of connections, 0 for no bound"},
+		{"MaxChannels", int64(c.MaxChannels), 1, 1 << 20, "1 to 1048576 channels"},
+		{"MaxMessageBytes", int64(c.MaxMessageBytes), 128, 1 << 30, "128B to 1GiB"},
+		{"MaxBodyBytes", int64(c.MaxBodyBytes), 1 << 10, 1 << 30, "1KiB to 1GiB"},
+		{"HeartbeatTimeout", int64(c.HeartbeatTimeout), int64(time.Second), int64(time.Hour), "1s to 1h"},
+		{"DrainTimeout", int64(c.DrainTimeout), 0, int64(time.Hour), "0 to 1h"},
+	} {
+		if bound.given < bound.lo || bound.given > bound.hi {
+			return &FieldError{bound.field, c.given(bound.field, bound.given), bound.allowed}
+		}
+	}
+	for _, choice := range []struct {
+		field, given string
+		allowed      []string
+	}{
+		{"Overflow", c.Overflow, []string{"disconnect"}},
+		{"StatsDTags", c.StatsDTags, []string{"datadog", "influx", "graphite"}},
+	} {
+		if !slices.Contains(choice.allowed, choice.given) {
+			return &FieldError{choice.field, choice.given, strings.Join(choice.allowed, ", ")}
+		}
+	}
+	if _, _, err := c.start(); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(c.SocketPath, "/") || c.SocketPath == "/" || strings.HasSuffix(c.SocketPath, "/") {
+		return &FieldError{"SocketPath", c.SocketPath, "a path such as /socket, with no slash at its end"}
+	}
+	if c.Node == "" {
+		return &FieldError{"Node", c.Node, "a name that no other node on the same database has"}
+	}
+	for _, address := range []struct {
+		field, given string
+		optional     bool
+	}{{"Listen", c.Listen, false}, {"AdminListen", c.AdminListen, false}, {"StatsD", c.StatsD, true}} {
+		if address.optional && address.given == "" {
+			continue
+		}
+		if _, port, err := net.SplitHostPort(address.given); err != nil || !validPort(port) {
+			return &FieldError{address.field, address.given, "host:port, such as 127.0.0.1:4000"}
+		}
+	}
+	if !c.anonymous() {
+		return &FieldError{"Listen", c.Listen, "a loopback address, since whoever reaches it may connect; add --anonymous to allow just that"}
+	}
+	if !loopback(c.AdminListen) && c.AdminToken == "" {
+		return &FieldError{"AdminListen", c.AdminListen, "a loopback address, or any other with --admin-token-file"}
+	}
+	return nil
+}
+
+// given writes a bounded field's value as its flag would be written.
+func (c *Config) given(field string, v int64) string {
+	switch field {
+	case "FetchBytes", "MailboxBytes", "MaxMessageBytes", "MaxBodyBytes":
+		return ByteSize(v).String()
+	case "PollInterval", "BatchTimeout", "HeartbeatTimeout", "DrainTimeout":
+		return time.Duration(v).String()
+	}
+	return strconv.FormatInt(v, 10)
+}
+
+// start splits Start into its word and, for an offset, its value.
+func (c *Config) start() (word string, offset int64, err error) {
+	switch c.Start {
+	case "committed", "head", "earliest":
+		return c.Start, 0, nil
+	}
+	offset, err = strconv.ParseInt(c.Start, 10, 64)
+	if err != nil || offset < 0 {
+		return "", 0, &FieldError{"Start", c.Start, "committed, head, earliest, or an offset from 0"}
+	}
+	return "offset", offset, nil
+}
+
+// anonymous tells whether clients may connect without a token.
+func (c *Config) anonymous() bool {
+	if c.Anonymous != nil {
+		return *c.Anonymous
+	}
+	return loopback(c.Listen)
+}
+
+func (c *Config) lanes() int {
+	if c.Lanes > 0 {
+		return c.Lanes
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+func (c *Config) minDemand() int {
+	if c.MinDemand > 0 {
+		return c.MinDemand
+	}
+	return c.MaxDemand / 2
+}
+
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n <= 65535
+}

@@ -1,0 +1,86 @@
+package metrics
+
+// Name is what a metric is called in StatsD, under the prefix. In Prometheus
+// it is sluice_ and the name with underscores, and ends in _total for
+// counters and _seconds for timings.
+type Name string
+
+// Counters, explained in [Meaning].
+const (
+	EventsFetched     Name = "events.fetched"
+	EventsRouted      Name = "events.routed"
+	MessagesPushed    Name = "messages.pushed"
+	MessagesDuplicate Name = "messages.duplicate"
+	MessagesDropped   Name = "messages.dropped"
+	MessagesReplayed  Name = "messages.replayed"
+	Catchups          Name = "catchups"
+	SocketsOpened     Name = "sockets.opened"
+	SocketsClosed     Name = "sockets.closed"
+	SocketsRefused    Name = "sockets.refused"
+	Joins             Name = "joins"
+	StageErrors       Name = "stage.errors"
+)
+
+// Gauges, explained in [Meaning].
+const (
+	Sockets         Name = "sockets"
+	Channels        Name = "channels"
+	Topics          Name = "topics"
+	LogHead         Name = "log.head"
+	LogLag          Name = "log.lag"
+	StageDemand     Name = "stage.demand"
+	StageBuffer     Name = "stage.buffer"
+	MailboxDepthMax Name = "mailbox.depth.max"
+)
+
+// Timings, explained in [Meaning].
+const (
+	StageTime    Name = "stage.time"
+	StageWait    Name = "stage.wait"
+	DeliveryTime Name = "delivery.time"
+	JoinTime     Name = "join.time"
+	ReplayTime   Name = "replay.time"
+)
+
+// Meaning says what each metric counts or times, for the help text of
+// Prometheus and whoever makes a page of them.
+var Meaning = map[Name]string{
+	EventsFetched:     "Events read from the log.",
+	EventsRouted:      "Events handed to the hub, watched or not.",
+	MessagesPushed:    "Messages written to sockets, one per subscriber and event.",
+	MessagesDuplicate: "Messages withheld because they had been sent.",
+	MessagesDropped:   "Messages shed, by reason.",
+	MessagesReplayed:  "Messages pushed out of the log or the recent ring, to channels that were behind.",
+	Catchups:          "Times a channel fell behind and caught up.",
+	SocketsOpened:     "Connections accepted.",
+	SocketsClosed:     "Connections closed, by reason.",
+	SocketsRefused:    "Connections refused, by reason.",
+	Joins:             "Joins answered, by status.",
+	StageErrors:       "Failures of a stage, by stage.",
+	Sockets:           "Open connections.",
+	Channels:          "Joined channels.",
+	Topics:            "Topics with at least one subscriber.",
+	LogHead:           "Offset of the last event of the log that this node knows.",
+	LogLag:            "Events between the log's head and this node's routed position.",
+	StageDemand:       "Events asked for and not delivered yet, by stage.",
+	StageBuffer:       "Events waiting in a stage, by stage.",
+	MailboxDepthMax:   "Messages in the fullest mailbox since the last reading.",
+	StageTime:         "Working time of a stage for one batch, by stage.",
+	StageWait:         "Time that a batch waited before a stage, by stage.",
+	DeliveryTime:      "From the row's insert to the write to a socket.",
+	JoinTime:          "From a join's arrival to its reply.",
+	ReplayTime:        "Duration of one catch-up.",
+}
+
+// Tag qualifies a metric. Tags are never made from topics, users or anything
+// else that clients can make more of: each value costs memory for ever.
+type Tag struct{ Key, Value string }
+
+// Stage tags a metric with the stage that it speaks of.
+func Stage(name string) Tag { return Tag{"stage", name} }
+
+// Reason tags a metric with why something happened.
+func Reason(why string) Tag { return Tag{"reason", why} }
+
+// Status tags a metric with how something ended.
+func Status(how string) Tag { return Tag{"status", how} }
