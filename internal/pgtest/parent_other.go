@@ -1,0 +1,9 @@
+//go:build !linux
+
+package pgtest
+
+import "syscall"
+
+// stopWithParent does nothing: only Linux can tie a child to its parent. A
+// test process that is killed leaves its server behind.
+func stopWithParent(*syscall.SysProcAttr) {}

@@ -1,0 +1,81 @@
+package pgtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// shared is the server of this test process, started when it is first needed.
+var shared struct {
+	once   sync.Once
+	server *Server
+	err    error
+}
+
+var schemas atomic.Int64
+
+// Main runs the tests, stops the shared server and returns the exit status.
+// Each check runs after that, for a goroutine-leak check for instance; its
+// error fails the run.
+func Main(m *testing.M, checks ...func() error) int {
+	status := m.Run()
+	if shared.server != nil {
+		if err := shared.server.remove(); err != nil {
+			fmt.Fprintln(os.Stderr, "pgtest:", err)
+			status = max(status, 1)
+		}
+	}
+	for _, check := range checks {
+		if err := check(); err != nil && status == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			status = 1
+		}
+	}
+	return status
+}
+
+// Schema returns a URL of the shared server whose search_path is a new, empty
+// schema. The test binary's TestMain must call [Main].
+func Schema(t testing.TB) (url string) {
+	t.Helper()
+	shared.once.Do(func() { shared.server, shared.err = start() })
+	if shared.err != nil {
+		t.Fatalf("pgtest: %v", shared.err)
+	}
+	return shared.server.Schema(t)
+}
+
+// Schema creates an empty schema on s and returns a URL with it as its
+// search_path, which both pgx and psql read.
+func (s *Server) Schema(t testing.TB) (url string) {
+	t.Helper()
+	name := fmt.Sprintf("test_%d_%s", schemas.Add(1), identifier(t.Name()))
+	conn, err := pgx.Connect(context.Background(), s.URL())
+	if err != nil {
+		t.Fatalf("pgtest: %v", err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(context.Background(), "CREATE SCHEMA "+name); err != nil {
+		t.Fatalf("pgtest: %v", err)
+	}
+	return s.URL() + "&options=-csearch_path%3D" + name
+}
+
+// identifier makes a name that needs no quotes, and leaves room in the 63
+// bytes of one.
+func identifier(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(name))
+	return name[:min(len(name), 40)]
+}

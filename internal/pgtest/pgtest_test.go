@@ -1,0 +1,56 @@
+package pgtest_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+
+	"github.com/sluicehq/sluice/internal/pgtest"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(pgtest.Main(m, func() error { return goleak.Find() }))
+}
+
+func TestSchemasAreSeparate(t *testing.T) {
+	t.Parallel()
+	for range 2 {
+		conn, err := pgx.Connect(t.Context(), pgtest.Schema(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		if _, err := conn.Exec(t.Context(), "CREATE TABLE mine (id int)"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestServerKeepsWhatIsCommitted(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t)
+	do := func(sql string) {
+		t.Helper()
+		conn, err := pgx.Connect(t.Context(), server.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do("CREATE TABLE kept (id int)")
+	server.Stop(t)
+	if conn, err := pgx.Connect(t.Context(), server.URL()); err == nil {
+		conn.Close(t.Context())
+		t.Fatal("a stopped server took a connection")
+	}
+	server.Start(t)
+	do("INSERT INTO kept VALUES (1)")
+	server.Kill(t)
+	server.Start(t)
+	do("DROP TABLE kept")
+}

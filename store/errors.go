@@ -1,0 +1,61 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrTrimmed is returned for a position whose successor is no longer kept.
+var ErrTrimmed = errors.New("store: events after this offset have been trimmed")
+
+// ErrClosed is returned by a log after its Close.
+var ErrClosed = errors.New("store: closed")
+
+// InvalidError says which draft cannot be written, and why. Nothing of its
+// call has been written; the same drafts will never be accepted.
+type InvalidError struct {
+	Index  int    // which draft of the call, from 0; -1 if the database refused and did not say
+	Field  string // "topic", "event", "key" or "payload"; empty if unknown
+	Reason string // for the author of the draft: what is wrong and what is allowed
+}
+
+func (e *InvalidError) Error() string {
+	switch {
+	case e.Index < 0 && e.Field == "":
+		return "store: invalid event: " + e.Reason
+	case e.Index < 0:
+		return fmt.Sprintf("store: invalid event: %s %s", e.Field, e.Reason)
+	}
+	return fmt.Sprintf("store: invalid event %d: %s %s", e.Index, e.Field, e.Reason)
+}
+
+// UnavailableError says that the database could not be reached, or could not
+// answer now. It passes: the same call may succeed later.
+type UnavailableError struct {
+	Op   string // the engine, what was tried, and its key values
+	Addr string // where: "127.0.0.1:5432", or a file's path; never a password
+	Hint string // what the operator can do about it; may be empty
+
+	// MaybeDone is true for a write that was sent but not answered: it may
+	// have been done, so that making the call again may do it twice.
+	MaybeDone bool
+
+	Err error // the driver's own words
+}
+
+func (e *UnavailableError) Error() string {
+	text := fmt.Sprintf("%s at %s: %v", e.Op, e.Addr, e.Err)
+	if e.Hint != "" {
+		text += " (" + e.Hint + ")"
+	}
+	return text
+}
+
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// RetrySafe reports whether the call that returned err did nothing and may
+// well succeed when it is made again, as it is.
+func RetrySafe(err error) bool {
+	var unavailable *UnavailableError
+	return errors.As(err, &unavailable) && !unavailable.MaybeDone
+}

@@ -1,0 +1,218 @@
+// Package group lets concurrent callers of Append share commits: what arrives
+// while one commit is under way goes with the next.
+//
+// # Guarantees
+//
+// A call is written whole, in its order, or not at all. One call's bad data
+// fails that call alone. A group is bounded in events and bytes (one call of
+// any size always fits), and what waits is bounded by the callers that wait.
+//
+// # Shutdown
+//
+// A goroutine writes while there is something to write, and ends; Close waits
+// for it.
+package group
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/internal/arena"
+)
+
+// Bounds of one group. Larger ones gain nothing measurable in throughput and
+// make every caller of the group wait longer.
+const (
+	maxEvents = 4096
+	maxBytes  = 4 << 20
+)
+
+// writeTimeout ends a write that the database neither finishes nor refuses. A
+// caller with less patience has a context of its own.
+const writeTimeout = 30 * time.Second
+
+// Write writes drafts in one transaction. An [*store.InvalidError] means that
+// it refused the data and wrote nothing.
+type Write func(ctx context.Context, drafts []store.Draft) error
+
+// Group collects calls of Append. The zero value is not usable; see [New].
+type Group struct {
+	// Immutable after New.
+	write Write
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	waiting []*call
+	writing bool // a writer goroutine runs
+	closed  bool
+
+	writers sync.WaitGroup // the writer goroutine, if any
+}
+
+type call struct {
+	drafts []store.Draft
+	bytes  int
+	done   chan error // sent once by the writer; capacity 1, so that a caller may have left
+}
+
+// New returns a group that writes with write, one group at a time.
+func New(write Write) *Group { return &Group{write: write} }
+
+// Append validates drafts and returns once they are written, with other
+// callers' or alone. The drafts may be reused when it returns, also when ctx
+// ended before they were written.
+func (g *Group) Append(ctx context.Context, drafts []store.Draft) error {
+	if len(drafts) == 0 {
+		return nil
+	}
+	if err := store.ValidateAll(drafts); err != nil {
+		return err
+	}
+	c := newCall(drafts)
+	if err := g.enqueue(c); err != nil {
+		return err
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-ctx.Done():
+		if g.withdraw(c) {
+			return ctx.Err()
+		}
+		return fmt.Errorf("append of %d events: they may yet be written: %w", len(drafts), ctx.Err())
+	}
+}
+
+// Close refuses further calls, and returns when those that wait are written.
+func (g *Group) Close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.writers.Wait()
+}
+
+func (g *Group) enqueue(c *call) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return store.ErrClosed
+	}
+	g.waiting = append(g.waiting, c)
+	if !g.writing {
+		g.writing = true
+		g.writers.Go(g.writeAll)
+	}
+	return nil
+}
+
+// withdraw takes back a call that no group has taken yet.
+func (g *Group) withdraw(c *call) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := slices.Index(g.waiting, c)
+	if at < 0 {
+		return false
+	}
+	g.waiting = slices.Delete(g.waiting, at, at+1)
+	return true
+}
+
+// writeAll writes group after group until nobody waits.
+func (g *Group) writeAll() {
+	for {
+		calls := g.take()
+		if calls == nil {
+			return
+		}
+		g.writeGroup(calls)
+	}
+}
+
+// take removes the next group, at least one call, from those that wait. With
+// none it ends the writer's turn and returns nil.
+func (g *Group) take() []*call {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.waiting) == 0 {
+		g.writing = false
+		g.waiting = nil
+		return nil
+	}
+	n, events, bytes := 0, 0, 0
+	for _, c := range g.waiting {
+		events += len(c.drafts)
+		bytes += c.bytes
+		if n > 0 && (events > maxEvents || bytes > maxBytes) {
+			break
+		}
+		n++
+	}
+	calls := slices.Clone(g.waiting[:n])
+	g.waiting = slices.Delete(g.waiting, 0, n)
+	return calls
+}
+
+func (g *Group) writeGroup(calls []*call) {
+	err := g.writeOnce(calls)
+	var refused *store.InvalidError
+	if len(calls) > 1 && errors.As(err, &refused) {
+		// The database refused data that passed validation, and with it the
+		// whole group: find out whose it was.
+		for _, c := range calls {
+			c.done <- g.writeOnce([]*call{c})
+		}
+		return
+	}
+	for _, c := range calls {
+		c.done <- err
+	}
+}
+
+func (g *Group) writeOnce(calls []*call) error {
+	drafts := calls[0].drafts
+	if len(calls) > 1 {
+		drafts = nil
+		for _, c := range calls {
+			drafts = append(drafts, c.drafts...)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
+	return g.write(ctx, drafts)
+}
+
+// newCall copies drafts into memory of its own: a caller whose context ends
+// leaves, and reuses its buffers, while the writer still reads them.
+func newCall(drafts []store.Draft) *call {
+	size := 0
+	for i := range drafts {
+		d := &drafts[i]
+		size += len(d.Topic) + len(d.Name) + len(d.Key) + max(len(d.Payload), len(emptyPayload))
+	}
+	memory := make([]byte, 0, size)
+	keep := func(text string) []byte {
+		start := len(memory)
+		memory = append(memory, text...)
+		return memory[start:len(memory):len(memory)]
+	}
+	own := make([]store.Draft, len(drafts))
+	for i := range drafts {
+		d := &drafts[i]
+		payload := arena.Text(d.Payload)
+		if payload == "" {
+			payload = emptyPayload
+		}
+		own[i] = store.Draft{Topic: arena.Text(keep(d.Topic)), Name: arena.Text(keep(d.Name)), Payload: keep(payload)}
+		if d.Key != nil {
+			own[i].Key = keep(arena.Text(d.Key))
+		}
+	}
+	return &call{drafts: own, bytes: size, done: make(chan error, 1)}
+}
+
+const emptyPayload = "{}"

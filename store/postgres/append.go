@@ -1,0 +1,36 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/internal/arena"
+)
+
+// insertSQL writes all rows of a group. Ids are given in the order of the
+// arrays, since the rows are sorted before the defaults are filled in.
+const insertSQL = `INSERT INTO sluice_outbox (topic, event, payload, key)
+	SELECT topic, event, payload::json, key
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS draft (topic, event, payload, key, n)
+	ORDER BY n`
+
+// insert writes drafts in one transaction, for group.Group.
+func (l *Log) insert(ctx context.Context, drafts []store.Draft) error {
+	topics := make([]string, len(drafts))
+	names := make([]string, len(drafts))
+	payloads := make([]string, len(drafts))
+	keys := make([]*string, len(drafts))
+	present := make([]string, len(drafts)) // what keys point into
+	for i := range drafts {
+		d := &drafts[i]
+		topics[i], names[i], payloads[i] = d.Topic, d.Name, arena.Text(d.Payload)
+		if d.Key != nil {
+			present[i] = arena.Text(d.Key)
+			keys[i] = &present[i]
+		}
+	}
+	if _, err := l.pool.Exec(ctx, insertSQL, topics, names, payloads, keys); err != nil {
+		return l.failure("append", err, writes)
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+// Package postgres keeps the event log in PostgreSQL 14 or newer.
+//
+//	application ──INSERT──▶ sluice_outbox ──sluice_sequence()──▶ sluice_log ──▶ Fetch
+//	                          │ NOTIFY                             │ NOTIFY
+//	                          └────▶ the node that sequences       └────▶ every node
+//
+// [Open] connects, brings the tables up to date, and returns a [Log], which is
+// a [store.Log]. Writers are anyone's transactions that insert into
+// sluice_outbox; the tables' CHECK constraints keep out what could not be
+// delivered. The SQL is in migrations/, and says why it is as it is.
+//
+// Names resolve through the connection's search_path, so that a schema is an
+// installation: put search_path into the database URL to have several in one
+// database. Advisory locks and notification names derive from the oid of
+// sluice_outbox, and do not meet.
+//
+// # Sequencing
+//
+// Every node runs the loop in [Log.Run] on a connection of its own. A session
+// lock keeps all but one of them quiet; the lock that matters is the one that
+// sluice_sequence takes for each transaction, and the log's primary key stands
+// behind it. A node that dies leaves both with its connection, and the next
+// one that polls goes on.
+//
+// # Guarantees
+//
+// Those of package store, and: a lost connection is restored for as long as
+// Run runs, and logged twice, when it is lost and when it is back. Memory is
+// bounded by the pool's connections, one batch of events for each Fetch under
+// way, and the drafts of those who wait in Append.
+//
+// Through a transaction pooler such as PgBouncer there is no LISTEN, no
+// session lock and no prepared statement: the log works by polling, and says
+// so once. Give it a direct connection to be woken.
+//
+// # Shutdown
+//
+// Run lets the round under way finish, closes its connection and returns.
+// Close waits for calls under way, then closes the pool.
+package postgres

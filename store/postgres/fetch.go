@@ -1,0 +1,149 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/internal/arena"
+)
+
+// fetchSQL has an upper bound so that the planner leaves out the partitions
+// beyond it.
+const fetchSQL = `SELECT "offset", topic, event, payload, key, inserted_at FROM sluice_log
+	WHERE "offset" > $1 AND "offset" <= $2 ORDER BY "offset"`
+
+// binaryColumns asks for all of fetchSQL's columns as Postgres sends them in
+// binary: big-endian integers, and text as it is.
+var binaryColumns = pgx.QueryResultFormats{pgx.BinaryFormatCode, pgx.BinaryFormatCode, pgx.BinaryFormatCode,
+	pgx.BinaryFormatCode, pgx.BinaryFormatCode, pgx.BinaryFormatCode}
+
+// Fetch implements [store.Log].
+func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]store.Event, error) {
+	if after < 0 || limit.Events < 1 || limit.Bytes < 0 {
+		return nil, fmt.Errorf("postgres: fetch after %d with limit %+v: want an offset from 0, events from 1, bytes from 0", after, limit)
+	}
+	known := l.head.Offset()
+	size := l.fetchSize(limit)
+	upTo := after + min(int64(size), math.MaxInt64-after)
+
+	rows, err := l.pool.Query(ctx, fetchSQL, binaryColumns, after, upTo)
+	if err != nil {
+		return nil, l.fetchFailure(after, err)
+	}
+	events, cut, err := readEvents(rows, limit, expected(known-after, size))
+	if err != nil {
+		return nil, l.fetchFailure(after, err)
+	}
+	l.adjustPace(size, len(events), cut)
+
+	switch {
+	case len(events) == 0:
+		return nil, l.explainNothing(ctx, after, known)
+	case events[0].Offset != after+1:
+		return nil, l.explainGap(ctx, after, events[0].Offset)
+	}
+	for i := range events {
+		if want := after + 1 + int64(i); events[i].Offset != want {
+			return nil, gap(want, events[i].Offset)
+		}
+	}
+	return events, nil
+}
+
+// readEvents copies the rows into one arena and closes them. They are cut
+// short where they exceed the limit in bytes.
+func readEvents(rows pgx.Rows, limit store.Limit, expected int) (events []store.Event, cut bool, err error) {
+	defer rows.Close()
+	var memory arena.Arena
+	var bytes int
+	events = make([]store.Event, 0, expected)
+	for rows.Next() {
+		columns := rows.RawValues()
+		events = append(events, store.Event{
+			Offset:     int64(binary.BigEndian.Uint64(columns[0])),
+			Topic:      arena.Text(memory.Keep(columns[1])),
+			Name:       arena.Text(memory.Keep(columns[2])),
+			Payload:    memory.Keep(columns[3]),
+			Key:        memory.Keep(columns[4]),
+			InsertedAt: timestamp(columns[5]),
+		})
+		bytes += len(columns[3])
+		if limit.Bytes > 0 && bytes >= limit.Bytes {
+			rows.Close()
+			cut = true
+			break
+		}
+	}
+	return events, cut, rows.Err()
+}
+
+// explainNothing tells an end of the log from a part that was trimmed.
+func (l *Log) explainNothing(ctx context.Context, after, known int64) error {
+	head, err := l.Head(ctx)
+	switch {
+	case err != nil:
+		return err
+	case after < head.Trimmed:
+		return fmt.Errorf("fetch after %d, trimmed up to %d: %w", after, head.Trimmed, store.ErrTrimmed)
+	case head.Offset <= after:
+		l.head.Disprove(known, head.Offset)
+	}
+	return nil
+}
+
+func (l *Log) explainGap(ctx context.Context, after, found int64) error {
+	head, err := l.Head(ctx)
+	switch {
+	case err != nil:
+		return err
+	case after < head.Trimmed:
+		return fmt.Errorf("fetch after %d, trimmed up to %d: %w", after, head.Trimmed, store.ErrTrimmed)
+	}
+	return gap(after+1, found)
+}
+
+func gap(want, found int64) error {
+	return fmt.Errorf("postgres: sluice_log has a gap: offset %d follows %d; rows were removed from it by hand", found, want-1)
+}
+
+func (l *Log) fetchFailure(after int64, err error) error {
+	return l.failure(fmt.Sprintf("fetch after %d", after), err, reads)
+}
+
+// maxPace is the pace at which nothing has been too large yet.
+const maxPace = 1 << 20
+
+// fetchSize bounds a read by the pace. What lies beyond the limit in bytes is
+// not returned, but sent all the same: so a read that was cut short makes the
+// next ones ask for less, and a full one for more again.
+func (l *Log) fetchSize(limit store.Limit) int {
+	if limit.Bytes == 0 {
+		return limit.Events
+	}
+	return min(limit.Events, int(l.pace.Load()))
+}
+
+func (l *Log) adjustPace(asked, got int, cut bool) {
+	switch pace := l.pace.Load(); {
+	case cut && got < asked:
+		l.pace.Store(int64(got))
+	case !cut && got == asked && pace < maxPace:
+		l.pace.Store(2 * pace)
+	}
+}
+
+// expected is how many events to make room for: those known to be there.
+func expected(known int64, size int) int { return int(min(max(known, 16), int64(size))) }
+
+// postgresEpoch is what timestamps count microseconds from.
+var postgresEpoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+
+func timestamp(binaryValue []byte) time.Time {
+	return time.UnixMicro(postgresEpoch + int64(binary.BigEndian.Uint64(binaryValue))).UTC()
+}

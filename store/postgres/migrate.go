@@ -1,0 +1,117 @@
+package postgres
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// migrations are applied in the order of their names; the first makes version
+// 1. One that has been released is never changed.
+//
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrate creates the tables in the database that databaseURL names, or
+// upgrades them to this program's version. Several may do so at once: one
+// does the work, the others wait for it.
+func Migrate(ctx context.Context, databaseURL string, logger *slog.Logger) error {
+	server, err := newServer(Config{DatabaseURL: databaseURL})
+	if err != nil {
+		return err
+	}
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return server.prepare(ctx, true, logger)
+}
+
+func (s *server) migrate(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) error {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	for {
+		applied, err := s.applyNext(ctx, conn, names)
+		if err != nil {
+			return err
+		}
+		if applied == "" {
+			return s.checkVersion(ctx, conn)
+		}
+		logger.Info("database migrated", "migration", applied, "addr", s.addr, "database", conn.Config().Database)
+	}
+}
+
+// applyNext applies the migration that is due, if there is one, in one
+// transaction. The lock makes nodes that start together take turns; each asks
+// for the version once it has the lock.
+func (s *server) applyNext(ctx context.Context, conn *pgx.Conn, names []string) (applied string, err error) {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		// 4 is the kind of migrating; see the first migration.
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(1936487684, current_schema()::regnamespace::oid::integer)`); err != nil {
+			return err
+		}
+		version, err := schemaVersion(ctx, tx)
+		if err != nil || version >= len(names) {
+			return err
+		}
+		statements, err := migrations.ReadFile(names[version])
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, string(statements)); err != nil {
+			return fmt.Errorf("%s: %w", path.Base(names[version]), err)
+		}
+		applied = path.Base(names[version])
+		_, err = tx.Exec(ctx, `UPDATE sluice_meta SET version = $1`, version+1)
+		return err
+	})
+	if err != nil {
+		return "", s.failure("migrate", err, reads)
+	}
+	return applied, nil
+}
+
+// checkVersion wants the tables to be those of this program.
+func (s *server) checkVersion(ctx context.Context, conn *pgx.Conn) error {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	version, err := schemaVersion(ctx, conn)
+	switch {
+	case err != nil:
+		return s.failure("read the version of the tables", err, reads)
+	case version == 0:
+		return fmt.Errorf("postgres: database %q at %s has no sluice tables on its search_path: run sluice migrate", conn.Config().Database, s.addr)
+	case version < len(names):
+		return fmt.Errorf("postgres: the tables in database %q at %s have version %d, this program needs %d: run sluice migrate", conn.Config().Database, s.addr, version, len(names))
+	case version > len(names):
+		return fmt.Errorf("postgres: the tables in database %q at %s have version %d, this program knows up to %d: run the newer program that made them", conn.Config().Database, s.addr, version, len(names))
+	}
+	return nil
+}
+
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// schemaVersion is 0 where there are no tables.
+func schemaVersion(ctx context.Context, q querier) (version int, err error) {
+	var exists bool
+	if err := q.QueryRow(ctx, `SELECT to_regclass('sluice_meta') IS NOT NULL`).Scan(&exists); err != nil || !exists {
+		return 0, err
+	}
+	err = q.QueryRow(ctx, `SELECT version FROM sluice_meta`).Scan(&version)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, errors.New("sluice_meta is empty: restore its row from a backup, or drop all sluice tables to begin anew")
+	}
+	return version, err
+}

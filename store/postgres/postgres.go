@@ -1,0 +1,111 @@
+package postgres
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/internal/group"
+	"github.com/sluicehq/sluice/store/internal/wake"
+)
+
+// Config says which database, and how to use it.
+type Config struct {
+	// DatabaseURL is a Postgres URL or keyword/value string, as libpq and pgx
+	// read it. Required. pool_max_conns bounds the connections of readers and
+	// writers, search_path names the schema.
+	DatabaseURL string
+
+	// Migrate lets Open create or upgrade the tables. Without it, Open
+	// refuses a database whose tables are not those of this program.
+	Migrate bool
+
+	// PollInterval is how late an event can be when its wake-up is lost, and
+	// how soon another node takes over. Shorter costs an empty query each
+	// time. Zero means DefaultPollInterval.
+	PollInterval time.Duration
+
+	// Pooled says that the URL leads to a transaction pooler: no LISTEN, no
+	// session locks, no prepared statements. Open notices those that give
+	// connections process ids of their own, as PgBouncer does.
+	Pooled bool
+
+	// Metrics gets the log's head. Nil measures nothing.
+	Metrics *metrics.Set
+
+	// Logger gets outages and repairs. Nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// DefaultPollInterval is what a zero Config.PollInterval means.
+const DefaultPollInterval = 100 * time.Millisecond
+
+// Log is a [store.Log] in PostgreSQL. Its methods may be called concurrently.
+type Log struct {
+	// Immutable after Open.
+	server  server // where and how to connect
+	pool    *pgxpool.Pool
+	poll    time.Duration
+	logger  *slog.Logger
+	appends *group.Group
+
+	head    wake.Head
+	pace    atomic.Int64 // events that a Fetch bounded in bytes asks for; see fetchSize
+	running atomic.Bool
+	closed  atomic.Bool
+}
+
+var _ store.Log = (*Log)(nil)
+
+// Open connects to the database, checks or migrates its tables, and returns
+// the log. An [*store.UnavailableError] says that the database is not there
+// yet, and trying again makes sense; any other error does not pass by itself.
+func Open(ctx context.Context, config Config) (*Log, error) {
+	server, err := newServer(config)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{server: server, poll: config.PollInterval, logger: config.Logger}
+	if l.poll <= 0 {
+		l.poll = DefaultPollInterval
+	}
+	if l.logger == nil {
+		l.logger = slog.Default()
+	}
+	if err := l.server.prepare(ctx, config.Migrate, l.logger); err != nil {
+		return nil, err
+	}
+	if l.pool, err = l.server.openPool(); err != nil {
+		return nil, err
+	}
+	if _, err := l.Head(ctx); err != nil {
+		l.pool.Close()
+		return nil, err
+	}
+	l.pace.Store(maxPace)
+	l.appends = group.New(l.insert)
+	config.Metrics.GaugeFunc(metrics.LogHead, l.head.Offset)
+	return l, nil
+}
+
+// Wait implements [store.Log].
+func (l *Log) Wait(ctx context.Context, after int64) error { return l.head.Wait(ctx, after, l.poll) }
+
+// Append implements [store.Log].
+func (l *Log) Append(ctx context.Context, drafts []store.Draft) error {
+	return l.appends.Append(ctx, drafts)
+}
+
+// Close implements [store.Log].
+func (l *Log) Close() error {
+	l.appends.Close()
+	if !l.closed.Swap(true) {
+		l.pool.Close()
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Waiting times between attempts to restore a lost connection.
+const (
+	minReconnect = 50 * time.Millisecond
+	maxReconnect = 5 * time.Second
+)
+
+// settle is how long the sequencer rests after a round that moved something,
+// so that what commits at about the same time goes with one round.
+const settle = time.Millisecond
+
+// roundTimeout ends a round, and with it the session, on a server that has
+// fallen silent.
+const roundTimeout = 10 * time.Second
+
+// Run implements [store.Log]. An error says that it runs already.
+func (l *Log) Run(ctx context.Context) error {
+	if l.running.Swap(true) {
+		return errors.New("postgres: Run is running already")
+	}
+	defer l.running.Store(false)
+
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = minReconnect, maxReconnect
+	var lost time.Time // when the outage began; zero while there is none
+	for {
+		err := l.runSession(ctx, func() {
+			if !lost.IsZero() {
+				l.logger.Info("database is back", "addr", l.server.addr, "outage", time.Since(lost).Round(time.Millisecond))
+			}
+			lost = time.Time{}
+			pause.Reset()
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		if lost.IsZero() {
+			lost = time.Now()
+			l.logger.Error("database is lost; reconnecting until it is back", "error", l.server.failure("run the log", err, reads))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause.NextBackOff()):
+		}
+	}
+}
+
+// session is one connection's turn at Run.
+type session struct {
+	log    *Log
+	conn   *pgx.Conn
+	outbox uint32 // oid of sluice_outbox, which lock and notification names derive from
+
+	leads       bool      // this session sequences; the others only listen
+	woken       bool      // somebody committed to the outbox since the last round
+	batch       int       // rows to move in the next round; smaller after a failure
+	extendAfter time.Time // no attempt to make a partition before this
+}
+
+// runSession connects, listens and sequences until ctx ends or the connection
+// is lost. It calls connected once all is in order.
+func (l *Log) runSession(ctx context.Context, connected func()) error {
+	s := &session{log: l, batch: maxBatch}
+	config := l.pool.Config().ConnConfig
+	config.OnNotification = s.notified
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	s.conn = conn
+	defer disconnect(conn)
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	idle := settle
+	for ctx.Err() == nil {
+		progress, err := s.round(ctx)
+		if err != nil {
+			return err
+		}
+		connected()
+		switch progress {
+		case full:
+			continue
+		case some:
+			idle = settle
+		case nothing:
+			// Who commits while another notifies is not announced; looking
+			// soon, and then less and less often, finds most of them long
+			// before the poll does.
+			idle = min(2*idle, l.poll)
+		}
+		if err := s.pause(ctx, idle, progress == some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start listens, and then reads the head: nothing that is sequenced in
+// between goes unnoticed.
+func (s *session) start(ctx context.Context) error {
+	if err := s.conn.QueryRow(ctx, `SELECT 'sluice_outbox'::regclass::oid`).Scan(&s.outbox); err != nil {
+		return err
+	}
+	if !s.log.server.pooled {
+		// An offset that readers have seen must survive a crash.
+		listen := fmt.Sprintf(`LISTEN sluice_outbox_%[1]d; LISTEN sluice_log_%[1]d;
+			SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`, s.outbox)
+		if _, err := s.conn.Exec(ctx, listen, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return err
+		}
+	}
+	_, err := s.log.Head(ctx)
+	return err
+}
+
+// notified is called by the driver, within calls on the connection.
+func (s *session) notified(_ *pgconn.PgConn, n *pgconn.Notification) {
+	if strings.HasPrefix(n.Channel, "sluice_outbox_") {
+		s.woken = true
+		return
+	}
+	if offset, err := strconv.ParseInt(n.Payload, 10, 64); err == nil {
+		s.log.head.Advance(offset)
+	}
+}
+
+// pause waits until somebody commits to the outbox, at most for atMost. A
+// resting one waits in full.
+func (s *session) pause(ctx context.Context, atMost time.Duration, resting bool) error {
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	if s.log.server.pooled {
+		<-ctx.Done()
+		return nil
+	}
+	for resting || !s.woken {
+		// A deadline that passes leaves the connection in good order.
+		err := s.conn.PgConn().WaitForNotification(ctx)
+		if ctx.Err() != nil && !s.conn.IsClosed() {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	s.woken = false
+	return nil
+}

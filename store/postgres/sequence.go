@@ -1,0 +1,109 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// maxBatch bounds a round: it is what the log's readers wait for at most, and
+// what is done again if the session is lost.
+const maxBatch = 1000
+
+// extendPause keeps a partition that cannot be made from stopping the line
+// each round: half a partition of room is left when the first attempt is due.
+const extendPause = 10 * time.Second
+
+// progress is what a round comes to.
+type progress int
+
+const (
+	nothing progress = iota // there was nothing to move, or it is another session's to move
+	some                    // all that was there
+	full                    // a whole batch: there is more, or a row to isolate
+)
+
+// round moves one batch from the outbox to the log, if this session is the
+// one to do so. A round that has begun is finished: ctx only ends the waiting
+// between them.
+func (s *session) round(ctx context.Context) (progress, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), roundTimeout)
+	defer cancel()
+	if leads, err := s.lead(ctx); err != nil || !leads {
+		return nothing, err
+	}
+	var moved int
+	var head *int64
+	var extend *bool
+	err := s.conn.QueryRow(ctx, `SELECT moved, head, extend FROM sluice_sequence($1)`, s.batch).Scan(&moved, &head, &extend)
+	var refusal *pgconn.PgError
+	switch {
+	case errors.As(err, &refusal) && isUnstorable(refusal):
+		return full, s.isolate(ctx, refusal)
+	case err != nil:
+		return nothing, err
+	case moved < 0: // another session is at it
+		return nothing, nil
+	}
+	s.log.head.Advance(*head)
+	if *extend && time.Now().After(s.extendAfter) {
+		s.extend(ctx)
+	}
+	asked := s.batch
+	s.batch = min(2*s.batch, maxBatch)
+	switch moved {
+	case 0:
+		return nothing, nil
+	case asked:
+		return full, nil
+	}
+	return some, nil
+}
+
+// lead takes the session lock that keeps the other nodes' sequencers quiet,
+// unless one of them has it. Behind a pooler nobody can hold it, and all try.
+func (s *session) lead(ctx context.Context) (bool, error) {
+	if s.leads || s.log.server.pooled {
+		return true, nil
+	}
+	// 3 is the kind of leading; see the first migration.
+	err := s.conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(1936487683, $1::oid::integer)`, s.outbox).Scan(&s.leads)
+	if s.leads {
+		s.log.logger.Info("this node sequences the log", "addr", s.log.server.addr)
+	}
+	return s.leads, err
+}
+
+// isUnstorable reports refusals that come from a row itself: data exceptions,
+// and program limits such as the size of an index entry. A violated
+// constraint is not among them: it would speak of the log, and setting rows
+// aside would go on for ever.
+func isUnstorable(refusal *pgconn.PgError) bool {
+	return class(refusal) == "22" || class(refusal) == "54"
+}
+
+// isolate halves the batch until the row that the log will not take is alone
+// and can be set aside.
+func (s *session) isolate(ctx context.Context, refusal *pgconn.PgError) error {
+	if s.batch > 1 {
+		s.batch /= 2
+		return nil
+	}
+	var id int64
+	if err := s.conn.QueryRow(ctx, `SELECT sluice_reject($1)`, refusal.Message).Scan(&id); err != nil {
+		return fmt.Errorf("set outbox row aside: %w", err)
+	}
+	s.log.logger.Error("event cannot be stored; it was moved to sluice_rejected", "outbox_id", id, "error", refusal)
+	return nil
+}
+
+// extend makes the log's next partition.
+func (s *session) extend(ctx context.Context) {
+	if _, err := s.conn.Exec(ctx, `SELECT sluice_extend_log()`); err != nil {
+		s.extendAfter = time.Now().Add(extendPause)
+		s.log.logger.Error("the log's next partition cannot be made; trying again", "error", err, "pause", extendPause)
+	}
+}

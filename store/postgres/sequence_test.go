@@ -1,0 +1,166 @@
+package postgres_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sluicehq/sluice/internal/pgtest"
+	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/postgres"
+)
+
+// TestLogNeverRunsOutOfPartitions uses partitions that one batch fills many
+// times over.
+func TestLogNeverRunsOutOfPartitions(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	log := mustOpen(t, postgres.Config{DatabaseURL: url})
+	conn := connect(t, url)
+	mustExec(t, conn, `DROP TABLE sluice_log_0`)
+	mustExec(t, conn, `UPDATE sluice_meta SET part_end = 0, part_size = 8`)
+	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, 100)`)
+	mustRun(t, log)
+	next(t, log, 99)
+	events, err := log.Fetch(t.Context(), 0, store.Limit{Events: 100})
+	if err != nil || len(events) != 100 {
+		t.Fatalf("%d events, %v; want 100", len(events), err)
+	}
+	mustExec(t, conn, `SELECT sluice_extend_log()`) // has nothing to do
+	var partitions, room int
+	err = conn.QueryRow(t.Context(), `SELECT count(*), max(part_end) - 101 FROM pg_inherits, sluice_meta WHERE inhparent = 'sluice_log'::regclass`).Scan(&partitions, &room)
+	if err != nil || partitions < 13 || partitions > 14 || room < 4 {
+		t.Errorf("%d partitions with room for %d more events, %v", partitions, room, err)
+	}
+}
+
+// TestPoisonedRowIsSetAside removes the constraint that keeps out a topic too
+// long for the log's index.
+func TestPoisonedRowIsSetAside(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	var lines syncBuffer
+	log := mustOpen(t, postgres.Config{DatabaseURL: url, Logger: slog.New(slog.NewTextHandler(&lines, nil))})
+	conn := connect(t, url)
+	mustExec(t, conn, `ALTER TABLE sluice_outbox DROP CONSTRAINT sluice_topic_has_1_to_255_bytes`)
+	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event)
+		SELECT CASE WHEN n IN (33, 34, 77) THEN (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 1000)) ELSE n::text END, 'e'
+		FROM generate_series(1, 100) n`)
+	mustRun(t, log)
+	next(t, log, 96)
+	events, err := log.Fetch(t.Context(), 0, store.Limit{Events: 100})
+	if err != nil || len(events) != 97 {
+		t.Fatalf("%d events, %v; want 97", len(events), err)
+	}
+	number := 0
+	for _, e := range events {
+		for number++; number == 33 || number == 34 || number == 77; number++ {
+		}
+		if e.Topic != fmt.Sprint(number) {
+			t.Fatalf("got event %s, want %d", e.Topic, number)
+		}
+	}
+	var rejected, reasons int
+	if err := conn.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE reason LIKE '%index%') FROM sluice_rejected`).Scan(&rejected, &reasons); err != nil || rejected != 3 || reasons != 3 {
+		t.Errorf("%d rows set aside, %d with the reason, %v; want 3", rejected, reasons, err)
+	}
+	if got := strings.Count(lines.String(), "sluice_rejected"); got != 3 {
+		t.Errorf("%d rows logged, want 3:\n%s", got, lines.String())
+	}
+}
+
+// TestRefusedDataFailsItsCallerOnly appends what only the database refuses,
+// by a constraint that the operator has added, among callers whose commits it
+// shares.
+func TestRefusedDataFailsItsCallerOnly(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	log := mustOpen(t, postgres.Config{DatabaseURL: url})
+	mustExec(t, connect(t, url), `ALTER TABLE sluice_outbox ADD CONSTRAINT not_here CHECK (topic <> 'refused')`)
+	const callers, bad = 32, 7
+	var wait sync.WaitGroup
+	for caller := range callers {
+		wait.Go(func() {
+			drafts := []store.Draft{{Topic: "t", Name: "e"}, {Topic: "t", Name: "e"}}
+			if caller == bad {
+				drafts[1].Topic = "refused"
+			}
+			err := log.Append(t.Context(), drafts)
+			var invalid *store.InvalidError
+			if caller == bad {
+				if !errors.As(err, &invalid) || store.RetrySafe(err) {
+					t.Errorf("the bad caller got %v", err)
+				}
+			} else if err != nil {
+				t.Errorf("caller %d got %v", caller, err)
+			}
+		})
+	}
+	wait.Wait()
+	mustRun(t, log)
+	next(t, log, 2*(callers-1)-1)
+	if head, err := log.Head(t.Context()); err != nil || head.Offset != 2*(callers-1) {
+		t.Errorf("the log ends at %d, %v; want %d", head.Offset, err, 2*(callers-1))
+	}
+}
+
+// TestOutageIsLoggedOnce takes the server away for several attempts.
+func TestOutageIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t)
+	var lines syncBuffer
+	log := mustOpen(t, postgres.Config{DatabaseURL: server.Schema(t), Logger: slog.New(slog.NewTextHandler(&lines, nil))})
+	mustRun(t, log)
+	for turn := range 2 {
+		if err := log.Append(t.Context(), []store.Draft{{Topic: "t", Name: "e"}}); err != nil {
+			t.Fatal(err)
+		}
+		next(t, log, int64(turn))
+		server.Stop(t)
+		lines.await(t, "database is lost", turn+1)
+		server.Start(t)
+		lines.await(t, "database is back", turn+1)
+	}
+	if lost := strings.Count(lines.String(), "database is lost"); lost != 2 {
+		t.Errorf("two outages were logged %d times:\n%s", lost, lines.String())
+	}
+}
+
+// syncBuffer is written by a logger and read by a test.
+type syncBuffer struct {
+	mu      sync.Mutex
+	written *sync.Cond
+	text    bytes.Buffer
+}
+
+func (b *syncBuffer) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.written != nil {
+		defer b.written.Broadcast()
+	}
+	return b.text.Write(line)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// await returns once words have been written count times.
+func (b *syncBuffer) await(t *testing.T, words string, count int) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.written == nil {
+		b.written = sync.NewCond(&b.mu)
+	}
+	for strings.Count(b.text.String(), words) < count {
+		b.written.Wait()
+	}
+}

@@ -1,0 +1,140 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// dialTimeout bounds one attempt to connect, unless the URL's connect_timeout does.
+const dialTimeout = 10 * time.Second
+
+// minVersion is the oldest server_version_num: the bodies of sluice_publish
+// are written in a form that came with PostgreSQL 14.
+const minVersion = 140000
+
+// server is one database as the URL names it.
+type server struct {
+	pool   *pgxpool.Config
+	addr   string // host and port, or several, for messages; never a password
+	pooled bool   // by a transaction pooler
+}
+
+func newServer(config Config) (server, error) {
+	if config.DatabaseURL == "" {
+		return server{}, errors.New("postgres: Config.DatabaseURL is empty: give a URL such as postgres://user:password@host:5432/database")
+	}
+	pool, err := pgxpool.ParseConfig(config.DatabaseURL)
+	if err != nil {
+		// The driver quotes the URL and does its best to hide the password.
+		// Its best is not good enough for one that is in the wrong place.
+		return server{}, fmt.Errorf("postgres: the database URL cannot be read: %s: write it as postgres://user:password@host:5432/database, with special characters percent-encoded", parseReason(err))
+	}
+	if pool.ConnConfig.ConnectTimeout == 0 {
+		pool.ConnConfig.ConnectTimeout = dialTimeout
+	}
+	if params := pool.ConnConfig.RuntimeParams; params["application_name"] == "" {
+		params["application_name"] = "sluice"
+	}
+	return server{pool: pool, addr: addresses(pool.ConnConfig), pooled: config.Pooled}, nil
+}
+
+// parseReason cuts from a parse error what quotes the URL.
+func parseReason(err error) string {
+	text := err.Error()
+	if _, reason, found := strings.Cut(text, "`: "); found {
+		text = reason
+	}
+	if reason, _, found := strings.Cut(text, " ("); found {
+		text = reason
+	}
+	return text
+}
+
+// addresses lists where the driver tries to connect.
+func addresses(config *pgx.ConnConfig) string {
+	list := []string{address(config.Host, config.Port)}
+	for _, fallback := range config.Fallbacks {
+		if addr := address(fallback.Host, fallback.Port); addr != list[len(list)-1] {
+			list = append(list, addr)
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+func address(host string, port uint16) string {
+	if strings.HasPrefix(host, "/") { // the folder of a Unix socket
+		return fmt.Sprintf("%s/.s.PGSQL.%d", host, port)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
+}
+
+// prepare makes sure that the database can carry the log: it is new enough,
+// takes all of Unicode and has the tables.
+func (s *server) prepare(ctx context.Context, migrate bool, logger *slog.Logger) error {
+	probe := s.pool.ConnConfig.Copy()
+	probe.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // works through any pooler
+	conn, err := pgx.ConnectConfig(ctx, probe)
+	if err != nil {
+		return s.failure("connect", err, reads)
+	}
+	defer disconnect(conn)
+
+	var pid uint32
+	var version, encoding string
+	var schema *string
+	err = conn.QueryRow(ctx, `SELECT pg_backend_pid(), current_setting('server_version_num'), current_setting('server_encoding'), current_schema()::text`).
+		Scan(&pid, &version, &encoding, &schema)
+	if err != nil {
+		return s.failure("ask the server's version", err, reads)
+	}
+	if number, err := strconv.Atoi(version); err != nil || number < minVersion {
+		return fmt.Errorf("postgres: %s runs version %s: %d.%d or newer is needed", s.addr, version, minVersion/10000, minVersion%10000)
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("postgres: database %q at %s has encoding %s: create one with ENCODING 'UTF8'", s.pool.ConnConfig.Database, s.addr, encoding)
+	}
+	if schema == nil {
+		return fmt.Errorf("postgres: no schema of search_path %q exists in database %q at %s: CREATE SCHEMA it, or change search_path in the database URL",
+			s.pool.ConnConfig.RuntimeParams["search_path"], s.pool.ConnConfig.Database, s.addr)
+	}
+	if pid != conn.PgConn().PID() {
+		s.pooled = true
+	}
+	if s.pooled {
+		logger.Warn("database is behind a connection pooler: events are found by polling; a direct connection would wake the log", "addr", s.addr)
+	}
+	if migrate {
+		return s.migrate(ctx, conn, logger)
+	}
+	return s.checkVersion(ctx, conn)
+}
+
+// openPool makes the pool of readers and writers. It connects when it is used.
+func (s *server) openPool() (*pgxpool.Pool, error) {
+	if s.pooled {
+		s.pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), s.pool)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: make the pool for %s: %w", s.addr, err)
+	}
+	return pool, nil
+}
+
+// disconnect closes a connection, whatever state it is in, and waits for the
+// driver's own goroutine to end.
+func disconnect(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	conn.Close(ctx) // an error means that it is closed the hard way
+	<-conn.PgConn().CleanupDone()
+}

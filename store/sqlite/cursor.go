@@ -1,0 +1,46 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluicehq/sluice/store"
+)
+
+const headSQL = `SELECT epoch, trimmed, max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)) FROM sluice_meta`
+
+// Head implements [store.Log].
+func (l *Log) Head(ctx context.Context) (head store.Head, err error) {
+	if err := l.queries.QueryRowContext(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset); err != nil {
+		return store.Head{}, l.failure("read the log's head", err)
+	}
+	l.head.Advance(head.Offset)
+	return head, nil
+}
+
+// Cursor implements [store.Log].
+func (l *Log) Cursor(ctx context.Context, name string) (c store.Cursor, ok bool, err error) {
+	err = l.queries.QueryRowContext(ctx, `SELECT epoch, "offset" FROM sluice_cursors WHERE name = ?`, name).Scan(&c.Epoch, &c.Offset)
+	if errors.Is(err, sql.ErrNoRows) {
+		return store.Cursor{}, false, nil
+	}
+	if err != nil {
+		return store.Cursor{}, false, l.failure(fmt.Sprintf("read cursor %q", name), err)
+	}
+	return c, true, nil
+}
+
+const commitSQL = `INSERT INTO sluice_cursors AS c (name, epoch, "offset", updated_at) VALUES (?, ?, ?, ?)
+	ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, "offset" = excluded."offset", updated_at = excluded.updated_at
+	WHERE c.epoch <> excluded.epoch OR c."offset" < excluded."offset"`
+
+// Commit implements [store.Log].
+func (l *Log) Commit(ctx context.Context, name string, c store.Cursor) error {
+	if _, err := l.writer.ExecContext(ctx, commitSQL, name, c.Epoch, c.Offset, time.Now().UnixMicro()); err != nil {
+		return l.failure(fmt.Sprintf("commit cursor %q at %d", name, c.Offset), err)
+	}
+	return nil
+}

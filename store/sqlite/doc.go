@@ -1,0 +1,31 @@
+// Package sqlite keeps the event log in a file of its own: no server, no set-up,
+// for one machine. It is what Sluice uses when it is given no database.
+//
+//	Append ───────────────┐
+//	                      ├─ one transaction ──▶ sluice_log ──▶ Fetch
+//	sluice_outbox ────────┘
+//	  └── INSERT by any other program, with the sqlite3 shell for instance
+//
+// [Open] creates the folder and the file, brings the tables up to date, and
+// returns a [Log], which is a [store.Log]. SQLite lets one transaction write at
+// a time, so commit order is offset order: Append gives its drafts their
+// offsets itself, in the transaction that first moves what lies in the outbox.
+// Rows that another process inserts are found by [Log.Run], which polls
+// SQLite's counter of changes.
+//
+// # Guarantees
+//
+// Those of package store. A commit is on the disk when Append returns (WAL
+// with synchronous FULL). Several processes on one machine may open the same
+// folder: SQLite's locks keep them apart, and each finds the others' events
+// within the poll interval. Not over a network file system, where those locks
+// cannot be trusted.
+//
+// Memory is bounded by a few connections' page caches, one batch of events for
+// each Fetch under way, and the drafts of those who wait in Append.
+//
+// # Shutdown
+//
+// Run finishes the transaction under way and returns. Close waits for calls
+// under way; the last process to close the file leaves no -wal file behind.
+package sqlite

@@ -1,0 +1,71 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sluicehq/sluice/store"
+)
+
+// Fetch implements [store.Log]. A read that has begun is finished, whatever
+// becomes of ctx: the limit bounds it.
+func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]store.Event, error) {
+	if after < 0 || limit.Events < 1 || limit.Bytes < 0 {
+		return nil, fmt.Errorf("sqlite: fetch after %d with limit %+v: want an offset from 0, events from 1, bytes from 0", after, limit)
+	}
+	known := l.head.Offset()
+	events, err := l.read(ctx, after, limit, int(min(max(known-after, 16), int64(limit.Events))))
+	if err != nil {
+		return nil, l.failure(fmt.Sprintf("fetch after %d", after), err)
+	}
+	if len(events) == 0 || events[0].Offset != after+1 {
+		return nil, l.explain(ctx, after, known, events)
+	}
+	for i := range events {
+		if want := after + 1 + int64(i); events[i].Offset != want {
+			return nil, gap(want, events[i].Offset)
+		}
+	}
+	return events, nil
+}
+
+// read borrows a reader, and opens one if its place is empty.
+func (l *Log) read(ctx context.Context, after int64, limit store.Limit, expected int) (events []store.Event, err error) {
+	var r *reader
+	var open bool
+	select {
+	case r, open = <-l.readers:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if !open {
+		return nil, store.ErrClosed
+	}
+	defer func() { l.readers <- r }()
+	if r == nil {
+		if r, err = openReader(l.path); err != nil {
+			return nil, err
+		}
+	}
+	return r.read(after, limit, expected)
+}
+
+// explain tells the end of the log from a part that was trimmed.
+func (l *Log) explain(ctx context.Context, after, known int64, events []store.Event) error {
+	head, err := l.Head(ctx)
+	switch {
+	case err != nil:
+		return err
+	case after < head.Trimmed:
+		return fmt.Errorf("fetch after %d, trimmed up to %d: %w", after, head.Trimmed, store.ErrTrimmed)
+	case len(events) > 0:
+		return gap(after+1, events[0].Offset)
+	case head.Offset <= after:
+		l.head.Disprove(known, head.Offset)
+	}
+	return nil
+}
+
+func gap(want, found int64) error {
+	return fmt.Errorf("sqlite: sluice_log has a gap: offset %d follows %d; rows were removed from it by hand", found, want-1)
+}

@@ -1,0 +1,176 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver
+
+	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/internal/group"
+	"github.com/sluicehq/sluice/store/internal/wake"
+)
+
+// FileName is the database's name in Config.Dir.
+const FileName = "sluice.db"
+
+// Config says where the log lies, and how to use it.
+type Config struct {
+	// Dir is the folder of the log; it is created. Required.
+	Dir string
+
+	// PollInterval is how late an event can be that another process has
+	// inserted. Shorter costs a look at shared memory each time. Zero means
+	// DefaultPollInterval.
+	PollInterval time.Duration
+
+	// Metrics gets the log's head. Nil measures nothing.
+	Metrics *metrics.Set
+
+	// Logger gets failures and recoveries of Run. Nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// DefaultPollInterval is what a zero Config.PollInterval means.
+const DefaultPollInterval = 100 * time.Millisecond
+
+// busyTimeout is how long a write waits for another process's transaction.
+const busyTimeout = 5 * time.Second
+
+// Bounds on connections: those that Fetch reads with at the same time, and
+// those that everything else does, Run's own among them.
+const (
+	maxReaders = 4
+	maxQueries = 3
+)
+
+// Log is a [store.Log] in a file. Its methods may be called concurrently.
+type Log struct {
+	// Immutable after Open.
+	path    string
+	writer  *sql.DB // one connection: SQLite has one writer anyway
+	queries *sql.DB // reads of a row or two
+	poll    time.Duration
+	logger  *slog.Logger
+	appends *group.Group
+
+	insert  *sql.Stmt    // on writer, used within its transactions
+	readers chan *reader // Fetch takes one and puts it back; nil is a place for one. Close takes all, and closes the chan.
+
+	head    wake.Head
+	running atomic.Bool
+	closed  atomic.Bool
+}
+
+var _ store.Log = (*Log)(nil)
+
+// Open opens the log in config.Dir, and creates what is missing.
+func Open(ctx context.Context, config Config) (*Log, error) {
+	if config.Dir == "" {
+		return nil, errors.New("sqlite: Config.Dir is empty: name a folder for the log")
+	}
+	if err := os.MkdirAll(config.Dir, 0o750); err != nil {
+		return nil, fmt.Errorf("sqlite: create the folder of the log: %w", err)
+	}
+	dir, err := filepath.Abs(config.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	l := &Log{path: filepath.Join(dir, FileName), poll: config.PollInterval, logger: config.Logger}
+	if l.poll <= 0 {
+		l.poll = DefaultPollInterval
+	}
+	if l.logger == nil {
+		l.logger = slog.Default()
+	}
+	l.readers = make(chan *reader, maxReaders)
+	for range maxReaders {
+		l.readers <- nil
+	}
+	if err := l.open(ctx); err != nil {
+		return nil, errors.Join(err, l.closeFiles())
+	}
+	l.appends = group.New(l.write)
+	config.Metrics.GaugeFunc(metrics.LogHead, l.head.Offset)
+	return l, nil
+}
+
+func (l *Log) open(ctx context.Context) (err error) {
+	if l.writer, err = sql.Open("sqlite", dataSource(l.path)); err != nil {
+		return l.failure("open", err)
+	}
+	l.writer.SetMaxOpenConns(1)
+	if err := l.migrate(ctx); err != nil {
+		return err
+	}
+	if l.queries, err = sql.Open("sqlite", dataSource(l.path)); err != nil {
+		return l.failure("open", err)
+	}
+	l.queries.SetMaxOpenConns(maxQueries)
+	l.queries.SetMaxIdleConns(maxQueries)
+	if l.insert, err = l.writer.PrepareContext(ctx, insertSQL); err != nil {
+		return l.failure("open", err)
+	}
+	_, err = l.Head(ctx)
+	return err
+}
+
+// dataSource makes the driver set up each connection.
+func dataSource(path string) string {
+	params := url.Values{ // of the driver
+		"_txlock": {"immediate"}, // a transaction that reads first could not be sure to write
+		"_pragma": {
+			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
+			"journal_mode(WAL)",
+			"synchronous(FULL)",
+		},
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}).String()
+}
+
+// Wait implements [store.Log].
+func (l *Log) Wait(ctx context.Context, after int64) error { return l.head.Wait(ctx, after, l.poll) }
+
+// Append implements [store.Log]. It needs nobody to run the log: the drafts
+// are in it when Append returns.
+func (l *Log) Append(ctx context.Context, drafts []store.Draft) error {
+	return l.appends.Append(ctx, drafts)
+}
+
+// Close implements [store.Log].
+func (l *Log) Close() error {
+	l.appends.Close()
+	if l.closed.Swap(true) {
+		return nil
+	}
+	return l.closeFiles()
+}
+
+func (l *Log) closeFiles() error {
+	var errs []error
+	if l.insert != nil {
+		errs = append(errs, l.insert.Close())
+	}
+	for range maxReaders { // waits for those in use
+		if r := <-l.readers; r != nil {
+			errs = append(errs, r.close())
+		}
+	}
+	close(l.readers)
+	if l.queries != nil {
+		errs = append(errs, l.queries.Close())
+	}
+	if l.writer != nil { // last: it moves what is in the -wal file to the database
+		errs = append(errs, l.writer.Close())
+	}
+	return errors.Join(errs...)
+}

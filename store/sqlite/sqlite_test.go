@@ -1,0 +1,53 @@
+package sqlite_test
+
+import (
+	"context"
+	"database/sql"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/sqlite"
+	"github.com/sluicehq/sluice/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) storetest.Harness { return harness(t) })
+}
+
+func harness(t testing.TB) storetest.Harness {
+	t.Helper()
+	dir := t.TempDir()
+	return storetest.Harness{
+		Open: func(ctx context.Context, poll time.Duration) (store.Log, error) {
+			log, err := sqlite.Open(ctx, sqlite.Config{Dir: dir, PollInterval: poll, Logger: quiet})
+			if err != nil {
+				return nil, err
+			}
+			return log, nil
+		},
+		DB:            application(t, dir),
+		OneWriter:     true,
+		TakesAnyBytes: true,
+	}
+}
+
+// application opens the file as another program would.
+func application(t testing.TB, dir string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, sqlite.FileName)+"?_txlock=immediate&_pragma=busy_timeout(60000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}

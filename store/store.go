@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Event is one entry of the log, as [Log.Fetch] returns it.
+//
+// Topic, Name, Key and Payload point into memory that the events of one fetch
+// share, so that reading costs no allocation per event. They are immutable.
+// Whoever keeps one of them for longer than it takes to deliver the event
+// copies it first ([strings.Clone], [bytes.Clone]), or it keeps the whole
+// fetch in memory.
+type Event struct {
+	Offset     int64     // position in the log: dense, from 1, in delivery order
+	Topic      string    // 1 to MaxTopicBytes bytes
+	Name       string    // the event's name, 1 to MaxNameBytes bytes
+	Key        []byte    // nil when the event has none, else up to MaxKeyBytes bytes
+	Payload    []byte    // a JSON object, as it was written
+	InsertedAt time.Time // when the application inserted the row, in UTC
+}
+
+// Draft is an event that is not in the log yet.
+type Draft struct {
+	Topic   string
+	Name    string
+	Key     []byte // nil for none
+	Payload []byte // a JSON object; empty stands for {}
+}
+
+// Limit bounds one [Log.Fetch].
+type Limit struct {
+	Events int // at most this many events; at least 1
+	Bytes  int // stop once the payloads read exceed this; 0 means no bound. The first event is returned whatever its size.
+}
+
+// Head says how far the log reaches.
+type Head struct {
+	Epoch   string // opaque id of this log: offsets of different epochs do not compare
+	Offset  int64  // the last event's offset, 0 for an empty log
+	Trimmed int64  // events up to and including this offset are no longer kept
+}
+
+// Cursor is a committed position in the log: all events up to and including
+// Offset have been dealt with.
+type Cursor struct {
+	Epoch  string
+	Offset int64
+}
+
+// Log is an append-only, densely numbered sequence of events, fed from an
+// outbox. All methods may be called concurrently.
+//
+// Errors answer two questions. [errors.As] with an [*InvalidError]: was it the
+// caller's data? [RetrySafe]: may the same call be made again?
+//
+// An implementation passes the suite in store/storetest.
+type Log interface {
+	// Append writes drafts to the outbox, all of them or none, and returns
+	// once they are durable. The first invalid draft is reported as an
+	// [*InvalidError]. Concurrent calls share commits. Drafts of one call
+	// keep their order in the log, and lie next to each other unless there
+	// are very many. When ctx ends first, the drafts may yet be written.
+	Append(ctx context.Context, drafts []Draft) error
+
+	// Fetch returns events after the given offset, in order, without a gap:
+	// the first has offset after+1. It may return fewer than the limit and
+	// than there are; none means that there is nothing to read yet. It
+	// returns ErrTrimmed if the event after+1 is no longer kept.
+	Fetch(ctx context.Context, after int64, limit Limit) ([]Event, error)
+
+	// Wait returns nil once an event after the given offset may be there to
+	// fetch. It is a hint: it may return early, and always returns within the
+	// poll interval of the store. It returns ctx's error when ctx ends first.
+	Wait(ctx context.Context, after int64) error
+
+	// Head reads the log's present extent.
+	Head(ctx context.Context) (Head, error)
+
+	// Cursor reads the position committed under name; ok is false when
+	// there is none.
+	Cursor(ctx context.Context, name string) (c Cursor, ok bool, err error)
+
+	// Commit stores a position under name. A position never moves back
+	// within one epoch: an older one is ignored.
+	Commit(ctx context.Context, name string, c Cursor) error
+
+	// Run moves what writers commit to the outbox into the log and listens
+	// for wake-ups, reconnecting as often as it takes, until ctx ends. It
+	// returns nil then, with everything that it started at an end. Append and
+	// Fetch work only as fast as somebody runs it: on some node, in some
+	// process, Run must be running for events to reach the log. Run it at
+	// most once per Log.
+	Run(ctx context.Context) error
+
+	// Close releases what Open acquired. Call it after Run has returned.
+	Close() error
+}
+
+// Bounds on what may be written. The tables' CHECK constraints say the same.
+const (
+	MaxTopicBytes = 255
+	MaxNameBytes  = 255
+	MaxKeyBytes   = 1024
+)

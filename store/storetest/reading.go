@@ -1,0 +1,136 @@
+package storetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluicehq/sluice/store"
+)
+
+func testAppendedIsFetched(t *testing.T, h Harness) {
+	log := openAndRun(t, h)
+	before := time.Now().Add(-time.Minute)
+	drafts := []store.Draft{
+		{Topic: "orders:eu", Name: "created", Payload: []byte(`{"id":  7, "b":1, "a":2}`), Key: []byte("7")},
+		{Topic: "orders:us", Name: "deleted", Payload: []byte(`{}`), Key: []byte{}},
+		{Topic: "orders:eu", Name: "created"},
+	}
+	mustAppend(t, log, drafts...)
+	mustAppend(t, log) // of nothing does nothing
+	events := fetch(t, log, 0, 3)
+	drafts[2].Payload = []byte("{}")
+	for i, e := range events {
+		d := drafts[i]
+		if e.Topic != d.Topic || e.Name != d.Name || !bytes.Equal(e.Payload, d.Payload) || !bytes.Equal(e.Key, d.Key) || (e.Key == nil) != (d.Key == nil) {
+			t.Errorf("event %d is %+v, want %+v", i, e, d)
+		}
+		if e.InsertedAt.Before(before) || e.InsertedAt.After(time.Now().Add(time.Minute)) || e.InsertedAt.Location() != time.UTC {
+			t.Errorf("event %d was inserted at %v, it is %v", i, e.InsertedAt, time.Now().UTC())
+		}
+	}
+	if more, err := log.Fetch(t.Context(), 3, store.Limit{Events: 10}); err != nil || len(more) != 0 {
+		t.Errorf("after the last: %v, %v; want nothing", more, err)
+	}
+	head, err := log.Head(t.Context())
+	if err != nil || head.Offset != 3 || head.Trimmed != 0 || head.Epoch == "" {
+		t.Errorf("head is %+v, %v", head, err)
+	}
+}
+
+func testFetchKeepsToItsLimits(t *testing.T, h Harness) {
+	log := openAndRun(t, h)
+	const count, size = 50, 1000
+	payload := []byte(fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", size-len(`{"text":""}`))))
+	var drafts []store.Draft
+	for range count {
+		drafts = append(drafts, store.Draft{Topic: "t", Name: "e", Payload: payload})
+	}
+	mustAppend(t, log, drafts...)
+	fetch(t, log, 0, count)
+	for _, test := range []struct {
+		limit store.Limit
+		most  int
+	}{
+		{store.Limit{Events: 1}, 1},
+		{store.Limit{Events: 7}, 7},
+		{store.Limit{Events: 1000}, count},
+		{store.Limit{Events: 1000, Bytes: 1}, 1},
+		{store.Limit{Events: 1000, Bytes: 2*size + 1}, 3},
+		{store.Limit{Events: 2, Bytes: 10 * size}, 2},
+		{store.Limit{Events: 1000, Bytes: 1000 * size}, count},
+	} {
+		after := int64(0)
+		for reads := 0; after < count; reads++ {
+			events, err := log.Fetch(t.Context(), after, test.limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(events) == 0 || len(events) > test.most {
+				t.Fatalf("%+v: %d events, want 1 to %d", test.limit, len(events), test.most)
+			}
+			for _, e := range events {
+				if after++; e.Offset != after || !bytes.Equal(e.Payload, payload) {
+					t.Fatalf("%+v: offset %d with %d bytes, want offset %d", test.limit, e.Offset, len(e.Payload), after)
+				}
+			}
+		}
+	}
+}
+
+func testFetchRefusesNonsense(t *testing.T, h Harness) {
+	log := open(t, h, polling)
+	for _, limit := range []store.Limit{{}, {Events: -1}, {Events: 1, Bytes: -1}} {
+		if _, err := log.Fetch(t.Context(), 0, limit); err == nil {
+			t.Errorf("limit %+v was taken", limit)
+		}
+	}
+	if _, err := log.Fetch(t.Context(), -1, store.Limit{Events: 1}); err == nil {
+		t.Error("offset -1 was taken")
+	}
+	const last = 1<<63 - 1
+	if events, err := log.Fetch(t.Context(), last, store.Limit{Events: 10}); err != nil || len(events) != 0 {
+		t.Errorf("after the greatest offset: %v, %v; want nothing", events, err)
+	}
+}
+
+func testFetchOfTrimmedEvents(t *testing.T, h Harness) {
+	log := openAndRun(t, h)
+	mustAppend(t, log, numbered("t", 1, 10)...)
+	fetch(t, log, 0, 10)
+	mustExec(t, h, `DELETE FROM sluice_log WHERE "offset" <= 4`)
+	mustExec(t, h, `UPDATE sluice_meta SET trimmed = 4`)
+	for after := range int64(4) {
+		if _, err := log.Fetch(t.Context(), after, store.Limit{Events: 5}); !errors.Is(err, store.ErrTrimmed) {
+			t.Errorf("fetch after %d: %v, want ErrTrimmed", after, err)
+		}
+	}
+	fetch(t, log, 4, 6)
+
+	mustExec(t, h, `DELETE FROM sluice_log`)
+	mustExec(t, h, `UPDATE sluice_meta SET trimmed = 10`)
+	if head, err := log.Head(t.Context()); err != nil || head.Offset != 10 || head.Trimmed != 10 {
+		t.Errorf("head of a log whose events are all trimmed is %+v, %v; want 10", head, err)
+	}
+	if _, err := log.Fetch(t.Context(), 9, store.Limit{Events: 5}); !errors.Is(err, store.ErrTrimmed) {
+		t.Errorf("fetch after 9: %v, want ErrTrimmed", err)
+	}
+	mustAppend(t, log, numbered("t", 11, 1)...)
+	fetch(t, log, 10, 1) // offsets are not used again
+}
+
+func testFetchNoticesAGap(t *testing.T, h Harness) {
+	log := openAndRun(t, h)
+	mustAppend(t, log, numbered("t", 1, 5)...)
+	fetch(t, log, 0, 5)
+	mustExec(t, h, `DELETE FROM sluice_log WHERE "offset" = 3`)
+	for _, after := range []int64{0, 1, 2} {
+		if events, err := log.Fetch(t.Context(), after, store.Limit{Events: 5}); err == nil || errors.Is(err, store.ErrTrimmed) {
+			t.Errorf("fetch after %d over a gap at 3: %d events, error %v; want an error of its own", after, len(events), err)
+		}
+	}
+	fetch(t, log, 3, 2)
+}

@@ -1,0 +1,184 @@
+package storetest
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/sluicehq/sluice/store"
+)
+
+// Harness is an empty store and the ways to it.
+type Harness struct {
+	// Open opens a log on the store, migrating it where needed. It may be
+	// called several times, also concurrently. The suite closes the log.
+	Open func(ctx context.Context, poll time.Duration) (store.Log, error)
+
+	// DB is how an application reaches the store. Its transactions may write.
+	DB *sql.DB
+
+	// OneWriter says that a transaction which has written keeps all other
+	// writers waiting, so that the suite leaves none open.
+	OneWriter bool
+
+	// Announces says that a row which another connection commits wakes the
+	// log at once. Otherwise it is found by polling.
+	Announces bool
+
+	// TakesAnyBytes says that the tables cannot refuse text that is no UTF-8.
+	TakesAnyBytes bool
+
+	// Stop, Kill and Start make the database go away, in order or as in a
+	// crash, and come back. Nil where it cannot go away by itself.
+	Stop, Kill, Start func(t testing.TB)
+}
+
+// polling finds what is not announced soon, and neverPolling late enough for
+// a test that expects to be woken to hang without it.
+const (
+	polling      = 10 * time.Millisecond
+	neverPolling = time.Hour
+)
+
+// Run runs the suite. harness is called once for each case.
+func Run(t *testing.T, harness func(t *testing.T) Harness) {
+	cases := []struct {
+		name string
+		test func(t *testing.T, h Harness)
+	}{
+		{"AppendedIsFetched", testAppendedIsFetched},
+		{"FetchKeepsToItsLimits", testFetchKeepsToItsLimits},
+		{"FetchRefusesNonsense", testFetchRefusesNonsense},
+		{"FetchOfTrimmedEvents", testFetchOfTrimmedEvents},
+		{"FetchNoticesAGap", testFetchNoticesAGap},
+		{"ValidEventsAreTaken", testValidEventsAreTaken},
+		{"InvalidEventsAreRefused", testInvalidEventsAreRefused},
+		{"CallersShareCommits", testCallersShareCommits},
+		{"CommittersInAnyOrder", testCommittersInAnyOrder},
+		{"AppendWakes", testAppendWakes},
+		{"CommitWakes", testCommitWakes},
+		{"WaitEnds", testWaitEnds},
+		{"CursorsNeverMoveBack", testCursorsNeverMoveBack},
+		{"ReopenedLogGoesOn", testReopenedLogGoesOn},
+		{"ManyOpenAtOnce", testManyOpenAtOnce},
+		{"SequencersTakeTurns", testSequencersTakeTurns},
+		{"ClosedLogSaysSo", testClosedLogSaysSo},
+		{"DatabaseGoesAway", testDatabaseGoesAway},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.test(t, harness(t))
+		})
+	}
+}
+
+// open opens a log that is closed when the test ends.
+func open(t *testing.T, h Harness, poll time.Duration) store.Log {
+	t.Helper()
+	log, err := h.Open(t.Context(), poll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return log
+}
+
+// run runs the log until stop is called, at the latest when the test ends.
+func run(t *testing.T, log store.Log) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- log.Run(ctx) }()
+	stop = func() {
+		if cancel == nil {
+			return
+		}
+		cancel()
+		cancel = nil
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// openAndRun is what most cases begin with.
+func openAndRun(t *testing.T, h Harness) store.Log {
+	t.Helper()
+	log := open(t, h, polling)
+	run(t, log)
+	return log
+}
+
+func mustAppend(t *testing.T, log store.Log, drafts ...store.Draft) {
+	t.Helper()
+	if err := log.Append(t.Context(), drafts); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// numbered returns drafts whose payloads count up from first.
+func numbered(topic string, first, count int) []store.Draft {
+	drafts := make([]store.Draft, count)
+	for i := range drafts {
+		drafts[i] = store.Draft{Topic: topic, Name: "created", Payload: fmt.Appendf(nil, `{"n":%d}`, first+i)}
+	}
+	return drafts
+}
+
+// fetch returns the first count events after the offset, however many reads
+// it takes and however long they are to come.
+func fetch(t *testing.T, log store.Log, after int64, count int) []store.Event {
+	t.Helper()
+	var all []store.Event
+	for len(all) < count {
+		events, err := log.Fetch(t.Context(), after, store.Limit{Events: count - len(all)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(events) == 0 {
+			if err := log.Wait(t.Context(), after); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		for _, e := range events {
+			if after++; e.Offset != after {
+				t.Fatalf("got offset %d, want %d", e.Offset, after)
+			}
+		}
+		all = append(all, events...)
+	}
+	return all
+}
+
+// execer is *sql.DB or *sql.Tx.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// insert writes a row as an application does.
+func insert(ctx context.Context, db execer, d store.Draft) error {
+	var key any
+	if d.Key != nil {
+		key = string(d.Key)
+	}
+	_, err := db.ExecContext(ctx, `INSERT INTO sluice_outbox (topic, event, payload, key) VALUES ($1, $2, $3, $4)`,
+		d.Topic, d.Name, string(d.Payload), key)
+	return err
+}
+
+func mustExec(t *testing.T, h Harness, sql string) {
+	t.Helper()
+	if _, err := h.DB.ExecContext(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
