@@ -1,0 +1,279 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// loop is a producer's goroutine: it alone touches the dispatcher and the buffer,
+// and it alone sends to subscriptions. The demand handler, which may block, runs on a
+// second goroutine that this one starts and joins.
+type loop[T any] struct {
+	producer   *Producer[T]
+	dispatcher Dispatcher[T]
+	queuer     queuer[T] // the dispatcher, if it holds events
+	buffer     buffer[T]
+	seated     map[ID]*subscription[T]
+	notices    []notice
+
+	// requests has room for the one demand that is put to the handler at a time; sent and
+	// closed by the loop. answers has room for its answer, so that the handler never waits.
+	requests chan int
+	answers  chan answer[T]
+	busy     bool // the handler has a request
+	attempts int  // of the handler, that failed in a row
+	pausing  bool // pause runs: the handler is left alone
+	pause    *time.Timer
+
+	holding  bool // accumulating demand
+	draining bool // nobody new is waited for
+	stopping bool // no more is asked of the handler
+	killed   bool // nor anything delivered
+	over     bool // and all have been told
+	reason   error
+	highest  int64 // position of the last event emitted
+	emitted  bool
+
+	recorder Recorder
+	report   Report
+	idle     time.Time // since when the handler waits for demand
+}
+
+type answer[T any] struct {
+	Emission[T]
+	asked int
+	took  time.Duration
+	err   error
+}
+
+// run blocks until every event that was emitted is delivered, or given up. Soft stops
+// the asking (but a producer-consumer's inputs still have to end), hard the delivering.
+func (l *loop[T]) run(soft, hard context.Context) {
+	p := l.producer
+	asking := soft
+	if p.inputs != nil {
+		asking = hard
+	}
+	ctx, cancel := context.WithCancel(asking)
+	defer cancel()
+	l.pause = time.NewTimer(0)
+	l.pause.Stop()
+	l.recorder = p.topology.recorder(p.name)
+	l.idle = time.Now()
+	var handler sync.WaitGroup
+	if p.source != nil {
+		handler.Go(func() { l.serve(ctx) })
+	}
+	stopped, killed := soft.Done(), hard.Done()
+	for {
+		for _, m := range p.box.take() {
+			l.read(m)
+		}
+		l.dispatch()
+		if l.draining {
+			l.relieve()
+		}
+		if l.stopping {
+			cancel()
+			if !l.busy && l.buffer.len+l.queued() == 0 {
+				break
+			}
+		}
+		l.request()
+		select {
+		case <-p.box.wake:
+		case a := <-l.answers:
+			l.emit(a, ctx.Err() != nil)
+		case <-l.pause.C:
+			l.pausing = false
+		case <-stopped:
+			stopped = nil
+			if l.drain(); p.inputs == nil {
+				l.stop(nil)
+			}
+		case <-killed:
+			killed = nil
+			l.kill()
+		}
+	}
+	close(l.requests)
+	handler.Wait()
+	l.finish()
+}
+
+// serve calls the demand handler.
+func (l *loop[T]) serve(ctx context.Context) {
+	for n := range l.requests {
+		start := time.Now()
+		e, err := l.producer.source(ctx, n)
+		l.answers <- answer[T]{Emission: e, asked: n, took: time.Since(start), err: err}
+	}
+}
+
+func (l *loop[T]) read(m letter[T]) {
+	if m.do != nil {
+		m.do()
+		return
+	}
+	l.dispatcher.Ask(m.ask, m.n)
+}
+
+// request puts the demand that the buffer cannot meet to the handler. While it is
+// busy demand adds up: it is a level, and asked for the next time.
+func (l *loop[T]) request() {
+	if l.producer.source == nil || l.busy || l.pausing || l.holding || l.stopping {
+		return
+	}
+	n := l.dispatcher.Want() - l.buffer.len
+	if l.draining && len(l.seated) == 0 {
+		n = 1 // what is above has to end somewhere
+	}
+	if n <= 0 {
+		return
+	}
+	l.busy = true
+	if l.recorder != nil {
+		l.report.AwaitDemand += time.Since(l.idle)
+	}
+	l.requests <- n
+}
+
+// emit takes what the handler returned.
+func (l *loop[T]) emit(a answer[T], stopped bool) {
+	p := l.producer
+	l.busy = false
+	if stopped {
+		l.stop(nil)
+	}
+	if l.recorder != nil {
+		l.idle = time.Now()
+		if p.inputs == nil {
+			l.report.Took += a.took
+		}
+	}
+	if asked := min(a.asked, len(a.Events)); p.inputs != nil {
+		l.accept(a.Emission, len(a.Events)) // bounded by the one batch that it was made of
+	} else {
+		l.accept(a.Emission, asked)
+	}
+	switch {
+	case errors.Is(a.err, io.EOF):
+		l.stop(nil)
+	case a.err != nil && p.inputs != nil: // why its inputs ended
+		l.stop(a.err)
+	case stopped: // its error is that of ctx
+	case a.err != nil && p.config.Retry.gaveUp(l.attempts+1):
+		l.stop(fmt.Errorf("producer %q: %w", p.name, a.err))
+		p.topology.failed(Failure{Stage: p.name, Attempts: l.attempts + 1, Err: a.err})
+	case a.err != nil:
+		l.attempts++
+		l.report.Retries++
+		l.rest(p.config.Retry.wait(l.attempts))
+		p.topology.failed(Failure{Stage: p.name, Attempts: l.attempts, Err: a.err})
+	case len(a.Events) == 0 && p.inputs == nil:
+		l.attempts = 0
+		l.rest(p.config.Idle)
+	default:
+		l.attempts = 0
+	}
+}
+
+func (l *loop[T]) rest(d time.Duration) {
+	l.pausing = true
+	l.pause.Reset(d)
+}
+
+// accept buffers an emission, of which the first n events were asked for.
+func (l *loop[T]) accept(e Emission[T], n int) {
+	if len(e.Events) == 0 {
+		return
+	}
+	if a := l.producer.ack; a != nil && a.config.Position != nil {
+		l.highest, l.emitted = a.config.Position(&e.Events[len(e.Events)-1]), true
+	}
+	l.buffer.add(e.part(0, n))
+	if n < len(e.Events) {
+		for _, discarded := range l.buffer.push(e.part(n, len(e.Events))) {
+			l.giveUp(discarded, ErrDiscarded)
+		}
+	}
+}
+
+func (l *loop[T]) push(e Emission[T]) error {
+	if l.stopping {
+		return ErrEnded
+	}
+	l.accept(e, 0)
+	return nil
+}
+
+// dispatch gives away what there is demand for.
+func (l *loop[T]) dispatch() {
+	for !l.holding && !l.killed {
+		e := l.buffer.head()
+		d := l.dispatcher.Dispatch(e)
+		var t tally
+		e.parent.add(d.Copies, &t) // before any of them can end
+		t.tell()
+		for _, delivery := range d.Deliveries {
+			l.deal(delivery)
+		}
+		for _, r := range d.Refused {
+			l.giveUp(r.Emission, r.Err)
+		}
+		l.buffer.remove(len(e.Events) - len(d.Rest))
+		if len(d.Rest) > 0 || l.buffer.len == 0 {
+			break
+		}
+	}
+	l.notify()
+	l.publish()
+}
+
+// deal delivers in batches no larger than the subscription's terms.
+func (l *loop[T]) deal(d Delivery[T]) {
+	s := l.seated[d.To]
+	l.report.Out += len(d.Events)
+	for size := s.batch(); len(d.Events) > size; d.Emission = d.part(size, len(d.Events)) {
+		s.deal(d.part(0, size))
+	}
+	s.deal(d.Emission)
+}
+
+// publish tells the acknowledger what is emitted and still here, and the recorder
+// what was done.
+func (l *loop[T]) publish() {
+	if a := l.producer.ack; a != nil && l.emitted {
+		lowest, waiting := l.highest, false
+		visit := func(event *T) {
+			if at := a.config.Position(event); !waiting || at < lowest {
+				lowest, waiting = at, true
+			}
+		}
+		if e := l.buffer.head(); len(e.Events) > 0 {
+			visit(&e.Events[0])
+		}
+		if l.queuer != nil {
+			l.queuer.Oldest(visit)
+		}
+		a.emitted(l.highest, lowest, waiting)
+	}
+	if l.recorder != nil {
+		l.report.Levels = true
+		l.report.Buffered = l.buffer.len + l.queued()
+		l.report.Demand = l.dispatcher.Want()
+		l.recorder.Record(l.report)
+	}
+	l.report = Report{}
+}
+
+func (l *loop[T]) queued() int {
+	if l.queuer == nil {
+		return 0
+	}
+	return l.queuer.Queued()
+}

@@ -1,0 +1,153 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+)
+
+// drain lets go of what no consumer is there for.
+func (l *loop[T]) drain() { l.draining, l.holding = true, false }
+
+// stop ends the asking too; what is here is still dispatched.
+func (l *loop[T]) stop(reason error) {
+	if !l.stopping {
+		l.stopping, l.reason = true, reason
+		l.drain()
+	}
+}
+
+// kill ends the dispatching too.
+func (l *loop[T]) kill() {
+	l.stop(nil)
+	l.killed = true
+	for _, s := range l.seated {
+		l.producer.unseat(s, nil)
+	}
+}
+
+// relieve gives up, at a drain, what nobody can take: there is no later to keep it for.
+func (l *loop[T]) relieve() {
+	why := ErrNoConsumer
+	if l.killed {
+		why = ErrStopped
+	}
+	if l.queuer != nil {
+		for _, e := range l.queuer.Evict() {
+			l.giveUp(e, why)
+		}
+		l.dispatch() // into the room that made
+	}
+	if len(l.seated) > 0 {
+		return
+	}
+	for l.buffer.len > 0 {
+		e := l.buffer.head()
+		l.giveUp(e, why)
+		l.buffer.remove(len(e.Events))
+	}
+	l.notify()
+	l.publish()
+}
+
+// finish closes what is left of lines and letters.
+func (l *loop[T]) finish() {
+	p := l.producer
+	l.over = true
+	for _, m := range p.box.close() {
+		l.read(m)
+	}
+	for _, n := range l.notices {
+		n.do()
+	}
+	for _, s := range l.seated {
+		p.unseat(s, l.reason)
+	}
+	close(p.ended)
+}
+
+// seat gives a subscription its place.
+func (l *loop[T]) seat(s *subscription[T]) {
+	if l.over || l.killed {
+		s.close(ErrEnded)
+		return
+	}
+	err := l.dispatcher.Subscribe(s.id, Seat[T]{
+		Partition: s.options.Partition,
+		Selector:  s.options.Selector,
+		Batch:     s.batch(),
+	})
+	if err != nil {
+		err = fmt.Errorf("subscribe to %q: %w", l.producer.name, err)
+		s.close(err)
+		l.producer.topology.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: err})
+		return
+	}
+	l.seated[s.id] = s
+}
+
+// unseat is only called by the loop.
+func (p *Producer[T]) unseat(s *subscription[T], reason error) {
+	if p.loop.seated[s.id] == s {
+		delete(p.loop.seated, s.id)
+		p.loop.dispatcher.Cancel(s.id)
+		s.close(reason)
+	}
+}
+
+// giveUp ends events that no line ever got.
+func (l *loop[T]) giveUp(e Emission[T], err error) {
+	p := l.producer
+	var t tally
+	if e.parent != nil {
+		e.parent.end(0, len(e.Events), err, &t)
+	}
+	if p.ack != nil {
+		p.ack.note(&t, p.name, e.Events, err)
+	}
+	t.tell()
+	if errors.Is(err, ErrDiscarded) {
+		l.report.Discarded += len(e.Events)
+		if p.config.OnDiscard != nil {
+			p.config.OnDiscard(e.Events)
+		}
+		return
+	}
+	l.report.Failed += len(e.Events)
+	p.topology.failed(Failure{
+		Stage: p.name, Positions: p.positions(e.Events), Events: len(e.Events), Attempts: 1, Err: err,
+	})
+}
+
+// notice is something to do once what waited before it has gone.
+type notice struct {
+	after  int64       // how many events have to leave the buffer
+	passed func() bool // and then, the dispatcher's queues
+	do     func()
+}
+
+func (l *loop[T]) notice(do func()) {
+	if l.over {
+		do()
+		return
+	}
+	l.notices = append(l.notices, notice{after: l.buffer.in, do: do})
+}
+
+// notify does what is due, in the order of asking.
+func (l *loop[T]) notify() {
+	for len(l.notices) > 0 {
+		n := &l.notices[0]
+		if l.buffer.out < n.after {
+			return
+		}
+		if l.queuer != nil && n.passed == nil {
+			n.passed = l.queuer.Mark()
+		}
+		if n.passed != nil && !n.passed() {
+			return
+		}
+		do := n.do
+		l.notices = l.notices[1:]
+		do()
+	}
+}

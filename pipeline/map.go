@@ -1,0 +1,164 @@
+package pipeline
+
+import "github.com/reugn/go-streams"
+
+// Map makes one event of each. An error or a panic fails that event, at once: for
+// what may work the second time there is [Transform].
+func Map[T, U any](name string, f func(event *T) (U, error)) Stage {
+	return mapping[T, U]{name, f}
+}
+
+// Filter keeps the events that f returns true for, and ends the others as done.
+func Filter[T any](name string, f func(event *T) bool) Stage {
+	return filter[T]{name, f}
+}
+
+// Keeping is a predicate for go-streams' Filter: what f rejects is finished, so that its
+// demand returns.
+func Keeping[T any](f func(*Batch[T]) bool) func(*Batch[T]) bool {
+	return func(b *Batch[T]) bool {
+		keep := f(b)
+		if !keep {
+			b.Finish()
+		}
+		return keep
+	}
+}
+
+type mapping[T, U any] struct {
+	name string
+	f    func(*T) (U, error)
+}
+
+func (s mapping[T, U]) shape() shape { return shape{s.name, elementOf[T](), elementOf[U]()} }
+
+func (s mapping[T, U]) flow(r *run) streams.Flow {
+	m := newMeter(r.topology.recorder(s.name))
+	return newConduit(r, func(in <-chan any, out chan<- any) {
+		for element := range in {
+			b := received[T](r.topology, s.name, element)
+			if b == nil {
+				continue
+			}
+			m.begin(len(b.Events), b.sent)
+			made := make([]U, 0, len(b.Events))
+			failed := each(b.Events, func(i int) error {
+				one, err := s.f(&b.Events[i])
+				if err == nil {
+					made = append(made, one)
+				}
+				return err
+			})
+			reportEach(r, s.name, b, failed)
+			at, shares, ok := b.At, b.shares, false
+			if len(failed) > 0 {
+				shares, ok = b.without(failed).take()
+			} else {
+				shares, ok = b.take()
+			}
+			sent := m.end(len(made), len(failed))
+			if ok && len(made) > 0 {
+				next := withShares(made, at, shares)
+				next.sent = sent
+				out <- next
+			}
+		}
+	})
+}
+
+// each calls f with every index, whatever becomes of the others.
+func each[T any](events []T, f func(i int) error) (failed []failedAt) {
+	for i := 0; i < len(events); i++ {
+		err := span(&i, len(events), f)
+		if err != nil {
+			failed = append(failed, failedAt{i, err})
+		}
+	}
+	return failed
+}
+
+// span calls f with i and on, until it fails.
+func span(i *int, n int, f func(int) error) (err error) {
+	defer recovered(&err)
+	for ; *i < n; *i++ {
+		if err := f(*i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func reportEach(r *run, stage string, b interface{ positions(int) []int64 }, failed []failedAt) {
+	for _, f := range failed {
+		r.topology.failed(Failure{
+			Stage: stage, Positions: b.positions(f.index), Events: 1, Attempts: 1, Err: f.err,
+		})
+	}
+}
+
+type filter[T any] struct {
+	name string
+	f    func(*T) bool
+}
+
+func (s filter[T]) shape() shape { return shape{s.name, elementOf[T](), elementOf[T]()} }
+
+func (s filter[T]) flow(r *run) streams.Flow {
+	m := newMeter(r.topology.recorder(s.name))
+	return newConduit(r, func(in <-chan any, out chan<- any) {
+		for element := range in {
+			b := received[T](r.topology, s.name, element)
+			if b == nil {
+				continue
+			}
+			m.begin(len(b.Events), b.sent)
+			dropped, failed := s.reject(r, b)
+			if len(dropped) > 0 {
+				b = b.keeping(dropped)
+			}
+			sent := m.end(len(b.Events), failed)
+			if len(b.Events) > 0 {
+				b.sent = sent
+				out <- b
+			}
+		}
+	})
+}
+
+// reject lists the events that do not go on: those with an error failed.
+func (s filter[T]) reject(r *run, b *Batch[T]) (dropped []failedAt, failed int) {
+	errs := each(b.Events, func(i int) error {
+		if !s.f(&b.Events[i]) {
+			dropped = append(dropped, failedAt{index: i})
+		}
+		return nil
+	})
+	if len(errs) == 0 {
+		return dropped, 0
+	}
+	reportEach(r, s.name, b, errs)
+	merged := make([]failedAt, 0, len(dropped)+len(errs))
+	for len(dropped)+len(errs) > 0 {
+		if len(errs) == 0 || len(dropped) > 0 && dropped[0].index < errs[0].index {
+			merged, dropped = append(merged, dropped[0]), dropped[1:]
+		} else {
+			merged, errs, failed = append(merged, errs[0]), errs[1:], failed+1
+		}
+	}
+	return merged, failed
+}
+
+// keeping ends the dropped events and returns a batch of the others. They are
+// copied: other lines may read the same slice.
+func (b *Batch[T]) keeping(dropped []failedAt) *Batch[T] {
+	kept := make([]T, 0, len(b.Events)-len(dropped))
+	at := 0
+	for _, d := range dropped {
+		kept = append(kept, b.Events[at:d.index]...)
+		at = d.index + 1
+	}
+	kept = append(kept, b.Events[at:]...)
+	rest := b.without(dropped)
+	rest.Events, rest.count = kept, len(kept)
+	return rest
+}

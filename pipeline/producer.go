@@ -1,0 +1,228 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// ProducerConfig makes a Producer.
+type ProducerConfig[T any] struct {
+	// Name of the stage, in failures, acknowledgements and reports. Required.
+	Name string
+	// Demand is called with how many events are wanted, never twice at a time. It may
+	// block until it has some (ctx ends at a drain), return fewer (it is called again for
+	// the rest), return an error (likewise, after a backoff; the events returned with it
+	// count), and end the producer with io.EOF. Nil: events come by Push alone.
+	Demand func(ctx context.Context, demand int) ([]T, error)
+	// Dispatcher says who gets which event; it belongs to this producer from now on.
+	// Nil is NewDemand.
+	Dispatcher Dispatcher[T]
+	// Acknowledger is told of every event's end. Nil: nobody is.
+	Acknowledger *Acknowledger[T]
+	// Buffer bounds what is pushed without demand, or returned by Demand beyond it.
+	Buffer Buffer
+	// OnDiscard is told of events that the buffer had no room for, or that the
+	// dispatcher's key discarded. It runs on the producer's goroutine: it must not block.
+	OnDiscard func([]T)
+	// Retry is for errors and panics of Demand. Zero never gives up; when it does, the
+	// producer ends with the error.
+	Retry Retry
+	// Idle is how long a Demand that returned nothing is left alone. Zero is 10 ms: a
+	// handler that can block until there is something never needs it.
+	Idle time.Duration
+	// Accumulate holds demand back, from the start, until Forward.
+	Accumulate bool
+}
+
+// Producer emits events as they are wanted.
+type Producer[T any] struct {
+	// Immutable after NewProducer.
+	topology *Topology
+	name     string
+	config   ProducerConfig[T]
+	ack      *Acknowledger[T]
+	inputs   *intake // set if it is the lower half of a ProducerConsumer
+	source   func(ctx context.Context, demand int) (Emission[T], error)
+	box      *mailbox[letter[T]]
+	ended    chan struct{} // closed by run when nothing will be delivered any more
+
+	loop loop[T] // owned by run
+
+	// Guarded by mu.
+	mu    sync.Mutex
+	last  ID
+	lines map[ID]*subscription[T] // until their line has ended
+}
+
+// letter is what others have to say to a producer: an ask, or something to do.
+type letter[T any] struct {
+	ask ID
+	n   int
+	do  func()
+}
+
+// NewProducer adds a producer to a topology. Mistakes in its config are returned by Run.
+func NewProducer[T any](topology *Topology, config ProducerConfig[T]) *Producer[T] {
+	p := newProducer(topology, config)
+	if config.Demand != nil {
+		p.source = p.fetch
+	}
+	topology.addProducer(func(soft, hard context.Context) { p.loop.run(soft, hard) }, nil)
+	return p
+}
+
+func newProducer[T any](topology *Topology, config ProducerConfig[T]) *Producer[T] {
+	if config.Name == "" {
+		topology.misuse(configError("ProducerConfig.Name", "is empty"))
+	}
+	if config.Dispatcher == nil {
+		config.Dispatcher = NewDemand[T]()
+	}
+	if config.Buffer.Size == 0 {
+		config.Buffer.Size = DefaultBuffer
+	}
+	if config.Idle <= 0 {
+		config.Idle = 10 * time.Millisecond
+	}
+	config.Retry = config.Retry.orElse(Retry{Attempts: Forever})
+	p := &Producer[T]{
+		topology: topology,
+		name:     config.Name,
+		config:   config,
+		ack:      config.Acknowledger,
+		box:      newMailbox[letter[T]](),
+		ended:    make(chan struct{}),
+		lines:    map[ID]*subscription[T]{},
+	}
+	p.loop.producer = p
+	p.loop.dispatcher = config.Dispatcher
+	p.loop.queuer, _ = config.Dispatcher.(queuer[T])
+	p.loop.buffer.size = max(0, config.Buffer.Size)
+	p.loop.buffer.keep = config.Buffer.Keep
+	p.loop.holding = config.Accumulate
+	p.loop.seated = map[ID]*subscription[T]{}
+	p.loop.requests = make(chan int, 1)
+	p.loop.answers = make(chan answer[T], 1)
+	if p.ack != nil {
+		if err := p.ack.attach(p); err != nil {
+			topology.misuse(err)
+		}
+	}
+	return p
+}
+
+// fetch is the source of a producer that has a demand handler.
+func (p *Producer[T]) fetch(ctx context.Context, demand int) (e Emission[T], err error) {
+	defer recovered(&err)
+	e.Events, err = p.config.Demand(ctx, demand)
+	e.At = time.Now()
+	return e, err
+}
+
+// Subscribe begins a line that takes this producer's events. It starts with
+// [Line.Into].
+func (p *Producer[T]) Subscribe(options SubscribeOptions[T]) *Line {
+	resolved, err := options.resolve()
+	if err != nil {
+		p.topology.misuse(fmt.Errorf("subscribe to %q: %w", p.name, err))
+	}
+	return newLine(p.topology, p.name, elementOf[T](), resolved.Life, func(r *run) source {
+		return p.subscribe(r, resolved)
+	})
+}
+
+// Push emits events that nobody asked for: what happens outside tells of itself. They
+// wait in the buffer for demand; what it has no room for is discarded. Push returns when the
+// producer has taken the events; if ctx ends first, it may still take them.
+func (p *Producer[T]) Push(ctx context.Context, events ...T) error {
+	taken := make(chan error, 1)
+	e := Emission[T]{Events: events, At: time.Now()}
+	if !p.box.post(letter[T]{do: func() { taken <- p.loop.push(e) }}) {
+		return ErrEnded
+	}
+	select {
+	case err := <-taken:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Notice calls f, on the producer's goroutine, when every event that now waits
+// in its buffer and queues has been dispatched. f must not block.
+func (p *Producer[T]) Notice(f func()) {
+	p.box.post(letter[T]{do: func() { p.loop.notice(f) }})
+}
+
+// Accumulate holds demand back until Forward: nothing is fetched, nothing dispatched.
+func (p *Producer[T]) Accumulate() {
+	p.box.post(letter[T]{do: func() { p.loop.holding = true }})
+}
+
+// Forward lets demand through.
+func (p *Producer[T]) Forward() {
+	p.box.post(letter[T]{do: func() { p.loop.holding = false }})
+}
+
+// Stop ends the producer as if its handler had returned io.EOF: what it holds is
+// still dispatched.
+func (p *Producer[T]) Stop() {
+	p.box.post(letter[T]{do: func() { p.loop.stop(nil) }})
+}
+
+func (p *Producer[T]) subscribe(r *run, options SubscribeOptions[T]) source {
+	s := &subscription[T]{
+		producer: p,
+		options:  options,
+		run:      r,
+		out:      make(chan any, options.MaxDemand),
+	}
+	p.mu.Lock()
+	p.last++
+	s.id = p.last
+	p.lines[s.id] = s
+	p.mu.Unlock()
+	if !p.box.post(letter[T]{do: func() { p.loop.seat(s) }}) {
+		s.close(ErrEnded)
+	}
+	s.begin()
+	return s
+}
+
+// forget is called when a subscription's line has ended.
+func (p *Producer[T]) forget(s *subscription[T]) {
+	p.mu.Lock()
+	delete(p.lines, s.id)
+	p.mu.Unlock()
+}
+
+// subscriptions lists those whose line has not ended.
+func (p *Producer[T]) subscriptions() []*subscription[T] {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]*subscription[T], 0, len(p.lines))
+	for _, s := range p.lines {
+		list = append(list, s)
+	}
+	return list
+}
+
+// starve tells the lines below that what they have is all that will come for now.
+func (p *Producer[T]) starve() {
+	for _, s := range p.subscriptions() {
+		s.run.starve()
+	}
+}
+
+func (p *Producer[T]) positions(events []T) []int64 {
+	if p.ack == nil || p.ack.config.Position == nil {
+		return nil
+	}
+	found := make([]int64, len(events))
+	for i := range events {
+		found[i] = p.ack.config.Position(&events[i])
+	}
+	return found
+}

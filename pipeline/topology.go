@@ -1,0 +1,317 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// DefaultDrainTimeout bounds a drain unless Config.DrainTimeout says otherwise.
+const DefaultDrainTimeout = 30 * time.Second
+
+// Config makes a Topology.
+type Config struct {
+	// DrainTimeout is how long events under way may take to end once Run's context has
+	// ended. Shorter stops sooner and fails more. Zero is DefaultDrainTimeout.
+	DrainTimeout time.Duration
+	// Retry is for handlers that have none of their own.
+	Retry Retry
+	// Observer watches the stages. Nil: nobody does.
+	Observer Observer
+	// OnFailure is told of every failure: of events, finally; of demand handlers, each
+	// attempt. It is called by the goroutine that failed and must not block.
+	OnFailure func(Failure)
+}
+
+// Topology is producers and the lines that hang on them. It owns every goroutine
+// that they need.
+type Topology struct {
+	config Config
+
+	// Guarded by mu.
+	mu         sync.Mutex
+	mistakes   []error
+	producers  []func(soft, hard context.Context)
+	drains     []func() // of producer-consumers
+	lines      []*Line
+	committers []committer
+	state      state
+	soft, hard context.Context
+	alive      int           // producers and lines that have not ended
+	quiet      chan struct{} // closed when none is left
+	failure    error         // why the topology stopped by itself
+	stop       func()        // ends soft, which begins the drain
+}
+
+type state int
+
+const (
+	composing state = iota
+	running
+	draining
+	over
+)
+
+type committer interface {
+	run(until, ctx context.Context)
+	commit(context.Context)
+}
+
+// NewTopology returns an empty topology.
+func NewTopology(config Config) *Topology {
+	if config.DrainTimeout <= 0 {
+		config.DrainTimeout = DefaultDrainTimeout
+	}
+	config.Retry = config.Retry.orElse(Retry{Attempts: 3})
+	return &Topology{config: config, quiet: make(chan struct{})}
+}
+
+// Run starts the lines, then the producers, and blocks until all have ended: by
+// themselves, or because ctx ended, or because a producer failed that a line could not
+// do without. It returns nil, that producer's error, [ErrDrainTimeout], or the mistakes
+// in the topology, in which case nothing was started. It runs once.
+func (t *Topology) Run(ctx context.Context) error {
+	soft, stop := context.WithCancel(ctx)
+	defer stop()
+	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
+	if err := t.start(soft, hard, stop); err != nil {
+		return err
+	}
+	commits, noMore := context.WithCancel(hard)
+	var committing sync.WaitGroup
+	for _, c := range t.committers {
+		committing.Go(func() { c.run(commits, hard) })
+	}
+
+	select {
+	case <-soft.Done():
+	case <-t.quiet:
+	}
+	t.drain()
+	timeout := time.NewTimer(t.config.DrainTimeout)
+	defer timeout.Stop()
+	var late error
+	select {
+	case <-t.quiet:
+	case <-timeout.C:
+		late = ErrDrainTimeout
+		kill()
+		<-t.quiet
+	}
+	noMore()
+	committing.Wait()
+	last, done := context.WithTimeout(context.WithoutCancel(ctx), t.config.DrainTimeout)
+	defer done()
+	for _, c := range t.committers {
+		c.commit(last)
+	}
+	return errors.Join(t.failure, late)
+}
+
+// start begins everything, consumers before producers: nothing moves before all stand.
+func (t *Topology) start(soft, hard context.Context, stop func()) error {
+	lines, producers, err := t.begin(soft, hard, stop)
+	if err != nil {
+		return err
+	}
+	for _, l := range lines {
+		t.launch(l)
+	}
+	for _, run := range producers {
+		go func() {
+			run(soft, hard)
+			t.ended()
+		}()
+	}
+	return nil
+}
+
+func (t *Topology) begin(soft, hard context.Context, stop func()) ([]*Line, []func(soft, hard context.Context), error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state != composing {
+		return nil, nil, fmt.Errorf("run topology: %w", ErrEnded)
+	}
+	if len(t.mistakes) > 0 {
+		return nil, nil, errors.Join(t.mistakes...)
+	}
+	t.state, t.soft, t.hard, t.stop = running, soft, hard, stop
+	if t.alive = len(t.lines) + len(t.producers); t.alive == 0 {
+		close(t.quiet)
+	}
+	return slices.Clone(t.lines), t.producers, nil
+}
+
+// launch starts a line that is counted as alive.
+func (t *Topology) launch(l *Line) {
+	r := &run{topology: t, line: l, ctx: t.hard, watched: t.config.Observer != nil}
+	wait := r.prepare()
+	if in, ok := l.end.(input); ok {
+		in.joined(r)
+	}
+	t.mu.Lock()
+	l.current = r
+	t.mu.Unlock()
+	go func() {
+		wait()
+		t.settle(r, r.source.leave())
+		t.ended()
+	}()
+}
+
+// input is an end that outlives its lines: a producer-consumer's.
+type input interface {
+	joined(*run)
+	left(r *run, ends bool, reason error)
+}
+
+// settle says what the end of a line's subscription means.
+func (t *Topology) settle(r *run, reason error) {
+	l := r.line
+	ends := l.life.ends(reason)
+	t.mu.Lock()
+	l.current = nil
+	if ends || t.state != running {
+		t.close(l)
+	}
+	t.mu.Unlock()
+	if in, ok := l.end.(input); ok {
+		in.left(r, ends, reason)
+	}
+	if ends && reason != nil && !errors.Is(reason, ErrEnded) {
+		t.fail(reason)
+	}
+}
+
+// close ends a line for good, unless it is subscribed again. Called with mu held.
+func (t *Topology) close(l *Line) {
+	if i := slices.Index(t.lines, l); i >= 0 {
+		t.lines = slices.Delete(t.lines, i, i+1)
+		close(l.done)
+	}
+}
+
+// ended is told by each producer and line when it has.
+func (t *Topology) ended() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.alive--; t.alive == 0 {
+		t.state = over
+		close(t.quiet)
+	}
+}
+
+// fail drains the topology and has Run return err.
+func (t *Topology) fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failure == nil {
+		t.failure = err
+	}
+	t.stop()
+}
+
+// stopping tells whether the drain has begun.
+func (t *Topology) stopping() bool { return t.soft.Err() != nil }
+
+func (t *Topology) drain() {
+	t.mu.Lock()
+	t.state = max(t.state, draining)
+	drains := t.drains
+	t.mu.Unlock()
+	for _, drain := range drains {
+		drain()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range slices.Clone(t.lines) { // those that are idle have nothing to wait for
+		if l.current == nil {
+			t.close(l)
+		}
+	}
+}
+
+func (t *Topology) addLine(l *Line) {
+	t.mu.Lock()
+	launch := t.state == running && l.err == nil
+	switch {
+	case launch:
+		t.alive++
+		t.lines = append(t.lines, l)
+	case t.state == composing:
+		t.lines = append(t.lines, l)
+	default:
+		close(l.done)
+	}
+	t.mu.Unlock()
+	if launch {
+		t.launch(l)
+	}
+}
+
+func (t *Topology) resubscribe(l *Line) error {
+	t.mu.Lock()
+	switch {
+	case t.state != running || l.err != nil:
+		t.mu.Unlock()
+		return fmt.Errorf("resubscribe to %q: %w", l.producer, errors.Join(ErrEnded, l.err))
+	case l.current != nil:
+		t.mu.Unlock()
+		return fmt.Errorf("resubscribe to %q: the line is subscribed", l.producer)
+	}
+	t.alive++
+	if !slices.Contains(t.lines, l) {
+		t.lines = append(t.lines, l)
+		l.done = make(chan struct{})
+	}
+	t.mu.Unlock()
+	t.launch(l)
+	return nil
+}
+
+func (t *Topology) addProducer(run func(soft, hard context.Context), drain func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state != composing {
+		t.mistakes = append(t.mistakes, fmt.Errorf("add producer: %w", ErrEnded))
+		return
+	}
+	t.producers = append(t.producers, run)
+	if drain != nil {
+		t.drains = append(t.drains, drain)
+	}
+}
+
+func (t *Topology) addCommitter(c committer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.committers = append(t.committers, c)
+}
+
+// misuse is a mistake in composing, which Run returns.
+func (t *Topology) misuse(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mistakes = append(t.mistakes, err)
+}
+
+func (t *Topology) failed(f Failure) {
+	if t.config.OnFailure != nil {
+		t.config.OnFailure(f)
+	}
+}
+
+func (t *Topology) recorder(stage string) Recorder {
+	if t.config.Observer == nil {
+		return nil
+	}
+	return t.config.Observer.Stage(stage)
+}
+
+func configError(field, format string, args ...any) error {
+	return fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...))
+}
