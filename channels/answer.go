@@ -1,0 +1,58 @@
+package channels
+
+import "errors"
+
+// push sends an event to the client.
+func (a *Actor) push(event string, p Payload) error {
+	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.format, a.to, event, p)
+	if err != nil {
+		return err
+	}
+	return a.mailbox.push(frame)
+}
+
+// reply answers a request. A client that sent no ref wants no answer.
+func (a *Actor) reply(ref Ref, status Status, response any) {
+	if ref == "" {
+		return
+	}
+	p, err := payloadOf(response)
+	if err != nil {
+		a.log(err, "phx_reply")
+		status, p = StatusError, emptyObject
+	}
+	// Errors mean that the channel or its connection has ended.
+	_ = a.mailbox.reply(a.encodeReply(ref, status, p))
+}
+
+func (a *Actor) encodeReply(ref Ref, status Status, p Payload) []byte {
+	to := a.to
+	to.Ref = ref
+	frame, err := a.host.encoder.AppendReply(nil, a.mailbox.format, to, status, p)
+	if err != nil {
+		a.log(err, "phx_reply")
+		frame, _ = a.host.encoder.AppendReply(nil, a.mailbox.format, to, StatusError, emptyObject)
+	}
+	return frame
+}
+
+// encodePush encodes a message about the channel itself, which carries a ref.
+func (a *Actor) encodePush(ref Ref, event string, p Payload) []byte {
+	to := a.to
+	to.Ref = ref
+	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.format, to, event, p)
+	if err != nil {
+		a.log(err, event)
+	}
+	return frame
+}
+
+// log reports what went wrong in a handler, with the stack if it panicked.
+func (a *Actor) log(err error, event string) {
+	var p *PanicError
+	if errors.As(err, &p) {
+		a.host.logger.Error("channel panicked", "topic", a.to.Topic, "event", event, "error", p.Value, "stack", string(p.Stack))
+		return
+	}
+	a.host.logger.Error("channel failed", "topic", a.to.Topic, "event", event, "error", err)
+}

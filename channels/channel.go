@@ -1,0 +1,125 @@
+package channels
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Channel is what an application writes: what happens on a topic, for one
+// client. Every join gets a fresh value from a [Factory], so that its fields
+// are the state of that client on that topic. Its methods are called one at a time.
+//
+// A Channel may also be an [InHandler] and a [Terminator].
+type Channel interface {
+	// Join accepts the client, with what it is to be told (nil for {}), or
+	// rejects it with a [Rejection]. Any other error is taken for a failure: it is
+	// logged, and the client learns only that its join crashed. Nothing can
+	// be pushed to the client before Join has returned.
+	Join(ctx *Context, params Payload) (reply any, err error)
+}
+
+// Factory makes the Channel of one join.
+type Factory func() Channel
+
+// InHandler is a Channel that its client may push events to. Without it, they
+// are answered with an error.
+type InHandler interface {
+	HandleIn(ctx *Context, event string, payload Payload) Result
+}
+
+// Terminator is a Channel that wants to know when it ends. Terminate is the last call,
+// made once for every Join that accepted. The reason is nil if the channel stopped
+// itself normally, [ErrLeft], [ErrReplaced] or [ErrDisconnected], the error that it
+// stopped with, or a [*PanicError]. The client can no longer be reached.
+type Terminator interface {
+	Terminate(ctx *Context, reason error)
+}
+
+// Reasons for a channel's end that Terminate may be given.
+var (
+	ErrLeft         = errors.New("channels: client left")
+	ErrReplaced     = errors.New("channels: client joined the topic again")
+	ErrDisconnected = errors.New("channels: socket closed")
+)
+
+// Rejection is the error with which Join turns a client down.
+type Rejection struct {
+	Response any // what the client is told, as JSON
+}
+
+// Reject turns a client down, for a reason that it is told.
+func Reject(reason string) error { return &Rejection{Reason(reason)} }
+
+func (r *Rejection) Error() string { return fmt.Sprintf("channels: join rejected: %v", r.Response) }
+
+// PanicError is the end of a channel whose handler panicked.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (p *PanicError) Error() string { return fmt.Sprintf("channels: handler panicked: %v", p.Value) }
+
+// Reason is the usual form of an error's response: {"reason": "…"}.
+func Reason(reason string) any {
+	return struct {
+		Reason string `json:"reason"`
+	}{reason}
+}
+
+// Result is what becomes of a client's push. The zero Result is NoReply.
+type Result struct {
+	status   Status // empty: no reply
+	response any
+	stop     bool
+	reason   error
+}
+
+// NoReply handles a push without answering it.
+func NoReply() Result { return Result{} }
+
+// OK answers a push, with nil for {}.
+func OK(response any) Result { return Result{status: StatusOK, response: response} }
+
+// Error answers a push with an error, such as a [Reason].
+func Error(response any) Result { return Result{status: StatusError, response: response} }
+
+// Stop ends the channel: normally if the reason is nil, so that the client does not
+// join again, or as a failure that it recovers from by joining again.
+func Stop(reason error) Result { return Result{}.ThenStop(reason) }
+
+// ThenStop ends the channel after the answer.
+func (r Result) ThenStop(reason error) Result {
+	r.stop, r.reason = true, reason
+	return r
+}
+
+// Binary is a value that is sent to clients as bytes and not as JSON, where their
+// protocol can carry bytes.
+type Binary []byte
+
+// Decode reads a JSON payload into v.
+func (p Payload) Decode(v any) error {
+	if p.Binary {
+		return errors.New("channels: payload is binary, not JSON")
+	}
+	return json.Unmarshal(p.Data, v)
+}
+
+// emptyObject is what nil becomes on the wire.
+var emptyObject = Payload{Data: []byte("{}")}
+
+// payloadOf is how a value that an application sends looks on the wire.
+func payloadOf(v any) (Payload, error) {
+	switch v := v.(type) {
+	case nil:
+		return emptyObject, nil
+	case Payload:
+		return v, nil
+	case Binary:
+		return Payload{Data: v, Binary: true}, nil
+	}
+	data, err := json.Marshal(v)
+	return Payload{Data: data}, err
+}

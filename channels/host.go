@@ -1,0 +1,85 @@
+package channels
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Publisher appends events to the log. The front door fulfils it from the store.
+type Publisher interface {
+	// Publish returns once the event is durable. It does not keep m.
+	Publish(ctx context.Context, m *Message) error
+}
+
+// HostConfig says what a Host's channels have at hand.
+type HostConfig struct {
+	Hub       *Hub         // required
+	PubSub    *PubSub      // required
+	Encoder   Encoder      // required
+	Publisher Publisher    // nil: channels cannot publish
+	Logger    *slog.Logger // nil: slog.Default
+}
+
+// Host runs channels: it is what all actors share. Its methods may be called concurrently.
+type Host struct {
+	hub       *Hub
+	pubsub    *PubSub
+	encoder   Encoder
+	publisher Publisher
+	logger    *slog.Logger
+}
+
+// NewHost returns a host that runs nothing yet.
+func NewHost(c HostConfig) (*Host, error) {
+	if c.Hub == nil || c.PubSub == nil || c.Encoder == nil {
+		return nil, errors.New("channels: HostConfig needs Hub, PubSub and Encoder")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return &Host{c.Hub, c.PubSub, c.Encoder, c.Publisher, c.Logger}, nil
+}
+
+// Hub is where the host's channels subscribe.
+func (h *Host) Hub() *Hub { return h.hub }
+
+// JoinRequest is a client's wish to join a topic, and what serves it.
+type JoinRequest struct {
+	To      Address // Ref is the request's
+	Params  Payload
+	Format  Format  // for all that is sent to the client
+	Resume  *Resume // nil for a plain join
+	Factory Factory // makes what serves the topic
+
+	Socket  *Socket
+	Outlet  *Outlet
+	Context context.Context // ends when the service stops hard
+	Group   *sync.WaitGroup // counts the goroutine of the actor, while it has one
+
+	// Ended is called once when the channel ends for whatever reason, by
+	// whoever ends it, with no lock held. Its client may still have messages queued.
+	Ended func(*Actor)
+}
+
+// Join starts an actor for a join. The client is answered through the outlet.
+func (h *Host) Join(r JoinRequest) *Actor {
+	a := &Actor{
+		host:    h,
+		to:      Address{Topic: r.To.Topic, JoinRef: r.To.JoinRef},
+		socket:  r.Socket,
+		base:    r.Context,
+		group:   r.Group,
+		ended:   r.Ended,
+		mailbox: mailbox{outlet: r.Outlet, format: r.Format},
+		joining: &joining{ref: r.To.Ref, factory: r.Factory, params: r.Params, resume: r.Resume, arrived: time.Now()},
+	}
+	a.ctx.actor = a
+	a.loop = a.run
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.start()
+	return a
+}

@@ -1,0 +1,220 @@
+package channels
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicehq/sluice/metrics"
+)
+
+// Subscriber gets what goes to a topic. Deliver is called by whoever routes,
+// one call at a time per segment but possibly concurrently for different ones.
+// It must not block. now is when the segment was routed.
+type Subscriber interface {
+	Deliver(seg *Segment, now time.Time)
+}
+
+// hubShards spreads topics over locks, so that joins and routes of different
+// topics rarely meet.
+const hubShards = 64
+
+// Hub knows who watches which topic on this node, and how far the node has
+// read the log. All methods may be called concurrently.
+type Hub struct {
+	seed     maphash.Seed
+	shards   [hubShards]shard
+	head     atomic.Int64
+	epoch    atomic.Pointer[string]
+	topics   atomic.Int64
+	channels atomic.Int64
+	meters   meters
+}
+
+type shard struct {
+	mu     sync.RWMutex
+	topics map[string]*topic // guarded by mu, and so is all within
+}
+
+// topic lists the subscribers of one topic. The list only grows at its end, so
+// a copy of the slice taken under the lock can be walked without it: N joins
+// cost O(N), not a copy of the list each. Who leaves is marked, and swept
+// into a new list once more than half are gone.
+type topic struct {
+	name    string
+	subs    []*Subscription
+	live    int
+	uses    [MaxFormats]int32 // live subscriptions by format
+	formats FormatSet
+}
+
+// Subscription is a subscriber's entry in the hub.
+type Subscription struct {
+	hub        *Hub
+	topic      string // the hub's own copy
+	formats    FormatSet
+	subscriber Subscriber
+	cancelled  atomic.Bool
+}
+
+// NewHub returns a hub with no subscribers and an empty log. It reports to
+// set, which may be nil.
+func NewHub(set *metrics.Set) *Hub {
+	h := &Hub{seed: maphash.MakeSeed(), meters: newMeters(set)}
+	for i := range h.shards {
+		h.shards[i].topics = make(map[string]*topic)
+	}
+	h.epoch.Store(new(string))
+	set.GaugeFunc(metrics.Topics, h.Topics)
+	set.GaugeFunc(metrics.Channels, h.Channels)
+	set.GaugeFunc(metrics.MailboxDepthMax, func() int64 { return h.meters.deepest.Swap(0) })
+	return h
+}
+
+// Advance tells the hub that this node has fetched the log up to offset. The
+// producer calls it before the encoder asks for [Hub.Formats] of these
+// events: then a format that a segment lacks belongs to subscribers whose
+// join was answered with a head at or above the segment's offsets.
+func (h *Hub) Advance(offset int64) {
+	for {
+		head := h.head.Load()
+		if offset <= head || h.head.CompareAndSwap(head, offset) {
+			return
+		}
+	}
+}
+
+// Head is the highest offset that this node has fetched from the log.
+func (h *Hub) Head() int64 { return h.head.Load() }
+
+// SetEpoch names the log that offsets refer to. The front door calls it when
+// it has opened the log, before the first join.
+func (h *Hub) SetEpoch(epoch string) { h.epoch.Store(&epoch) }
+
+// Epoch is the name of the log that offsets refer to.
+func (h *Hub) Epoch() string { return *h.epoch.Load() }
+
+// Topics is the number of topics that somebody watches.
+func (h *Hub) Topics() int64 { return h.topics.Load() }
+
+// Channels is the number of subscriptions over all topics.
+func (h *Hub) Channels() int64 { return h.channels.Load() }
+
+// Formats is the set of wire formats that a topic's subscribers need, empty
+// when nobody watches.
+func (h *Hub) Formats(topic string) FormatSet {
+	s := h.shard(topic)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if t := s.topics[topic]; t != nil {
+		return t.formats
+	}
+	return 0
+}
+
+// Route hands a segment to all subscribers of its topic and returns how many
+// these are. Segments of the log must be routed in order within a topic.
+func (h *Hub) Route(seg *Segment) int { return h.route(seg, nil) }
+
+// route is Route, passing over one subscriber.
+func (h *Hub) route(seg *Segment, except Subscriber) int {
+	subs := h.subscriptions(seg.topic)
+	if len(subs) == 0 {
+		return 0
+	}
+	now, n := time.Now(), 0
+	for _, sub := range subs {
+		if sub.cancelled.Load() || (except != nil && sub.subscriber == except) {
+			continue
+		}
+		sub.subscriber.Deliver(seg, now)
+		n++
+	}
+	h.meters.fanOut.Observe(time.Since(now))
+	return n
+}
+
+// subscriptions is a snapshot of a topic's list, the cancelled ones included.
+func (h *Hub) subscriptions(topic string) []*Subscription {
+	s := h.shard(topic)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if t := s.topics[topic]; t != nil {
+		return t.subs
+	}
+	return nil
+}
+
+// Subscribe adds a subscriber that needs the given formats to a topic.
+func (h *Hub) Subscribe(name string, formats FormatSet, to Subscriber) *Subscription {
+	s := h.shard(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.topics[name]
+	if t == nil {
+		t = &topic{name: strings.Clone(name)}
+		s.topics[t.name] = t
+		h.topics.Add(1)
+	}
+	sub := &Subscription{hub: h, topic: t.name, formats: formats, subscriber: to}
+	t.subs = append(t.subs, sub)
+	t.count(formats, 1)
+	h.channels.Add(1)
+	return sub
+}
+
+// Cancel removes the subscription. A segment that is being routed meanwhile may
+// still be delivered. Cancelling again does nothing.
+func (sub *Subscription) Cancel() {
+	h := sub.hub
+	s := h.shard(sub.topic)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sub.cancelled.Swap(true) {
+		return
+	}
+	h.channels.Add(-1)
+	t := s.topics[sub.topic]
+	t.count(sub.formats, -1)
+	switch {
+	case t.live == 0:
+		delete(s.topics, t.name)
+		h.topics.Add(-1)
+	case len(t.subs) > 2*t.live+sweepSlack:
+		t.sweep()
+	}
+}
+
+// sweepSlack keeps small topics from being swept at every leave.
+const sweepSlack = 16
+
+// sweep replaces the list by one without the cancelled. Snapshots of the old
+// one stay as they are.
+func (t *topic) sweep() {
+	subs := make([]*Subscription, 0, t.live)
+	for _, sub := range t.subs {
+		if !sub.cancelled.Load() {
+			subs = append(subs, sub)
+		}
+	}
+	t.subs = subs
+}
+
+// count notes that a subscription with these formats came (1) or went (-1).
+func (t *topic) count(formats FormatSet, by int) {
+	t.live += by
+	for f := range formats.All() {
+		t.uses[f] += int32(by)
+		if t.uses[f] > 0 {
+			t.formats |= 1 << f
+		} else {
+			t.formats &^= 1 << f
+		}
+	}
+}
+
+func (h *Hub) shard(topic string) *shard {
+	return &h.shards[maphash.String(h.seed, topic)%hubShards]
+}

@@ -1,0 +1,187 @@
+package channels
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// ear counts what it hears.
+type ear struct{ heard atomic.Int64 }
+
+func (e *ear) Deliver(*Segment, time.Time) { e.heard.Add(1) }
+
+// TestHubAgainstModel plays random joins, leaves and routes against a hub and a map.
+func TestHubAgainstModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		hub := NewHub(nil)
+		type member struct {
+			ear    *ear
+			format Format
+			heard  int64
+		}
+		model := map[string]map[*Subscription]*member{"a": {}, "b": {}}
+		topic := rapid.SampledFrom([]string{"a", "b"})
+		t.Repeat(map[string]func(*rapid.T){
+			"join": func(t *rapid.T) {
+				name, format := topic.Draw(t, "topic"), Format(rapid.IntRange(0, 3).Draw(t, "format"))
+				m := &member{ear: new(ear), format: format}
+				model[name][hub.Subscribe(name, Formats(format), m.ear)] = m
+			},
+			"leave": func(t *rapid.T) {
+				name := topic.Draw(t, "topic")
+				n := rapid.IntRange(0, 40).Draw(t, "how many")
+				for sub := range model[name] {
+					if n--; n < 0 {
+						break
+					}
+					sub.Cancel()
+					sub.Cancel()
+					delete(model[name], sub)
+				}
+			},
+			"route": func(t *rapid.T) {
+				name := topic.Draw(t, "topic")
+				seg := &Segment{topic: name, offsets: []int64{1}}
+				if n := hub.Route(seg); n != len(model[name]) {
+					t.Fatalf("routed to %d, want %d", n, len(model[name]))
+				}
+				for _, m := range model[name] {
+					m.heard++
+				}
+			},
+			"": func(t *rapid.T) {
+				var topics, subs int64
+				for name, members := range model {
+					var formats FormatSet
+					for _, m := range members {
+						formats |= Formats(m.format)
+						if got := m.ear.heard.Load(); got != m.heard {
+							t.Fatalf("heard %d, want %d", got, m.heard)
+						}
+					}
+					if got := hub.Formats(name); got != formats {
+						t.Fatalf("formats of %s: %b, want %b", name, got, formats)
+					}
+					if len(members) > 0 {
+						topics++
+					}
+					subs += int64(len(members))
+				}
+				if hub.Topics() != topics || hub.Channels() != subs {
+					t.Fatalf("%d topics and %d channels, want %d and %d", hub.Topics(), hub.Channels(), topics, subs)
+				}
+			},
+		})
+	})
+}
+
+func TestHubExcept(t *testing.T) {
+	t.Parallel()
+	hub := NewHub(nil)
+	a, b := new(ear), new(ear)
+	hub.Subscribe("t", Formats(0), a)
+	hub.Subscribe("t", Formats(0), b)
+	if n := hub.route(segment(t, "t", Formats(0)), a); n != 1 || a.heard.Load() != 0 || b.heard.Load() != 1 {
+		t.Fatal(n, a.heard.Load(), b.heard.Load())
+	}
+}
+
+func TestHubHead(t *testing.T) {
+	t.Parallel()
+	hub := NewHub(nil)
+	hub.Advance(7)
+	hub.Advance(3)
+	hub.SetEpoch("x")
+	if hub.Head() != 7 || hub.Epoch() != "x" {
+		t.Fatal("the head never goes back", hub.Head(), hub.Epoch())
+	}
+}
+
+// TestHubNoGap lets subscribers join while events are being routed, as the line
+// does it: fetch, advance, formats, encode, route. Whoever joined must get
+// every event after the head that it was told, once and in order.
+func TestHubNoGap(t *testing.T) {
+	t.Parallel()
+	const events, joiners = 2000, 50
+	hub := NewHub(nil)
+	var boxes []*mailbox
+	var heads []int64
+	var lines []*line
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	group.Go(func() {
+		b := NewBuilder(plain{})
+		for offset := int64(1); offset <= events; offset++ {
+			hub.Advance(offset)
+			b.Start("t", hub.Formats("t"))
+			_ = b.Add(&Message{Offset: offset, Event: "e"})
+			if seg := b.Segment(); seg != nil {
+				hub.Route(seg)
+				hub.Route(seg) // what comes twice is queued once
+			}
+		}
+	})
+	for i := range joiners {
+		group.Go(func() {
+			for hub.Head() < int64(i*events/joiners) {
+			}
+			l := newLine(hub, events+1, 1<<30)
+			m := &mailbox{outlet: l.Outlet, format: Format(i % 4)}
+			hub.Subscribe("t", Formats(m.format), deliverTo{m})
+			var head int64
+			_ = m.join(func(h int64) ([]byte, error) { head = h; return []byte("ok;"), nil })
+			mu.Lock()
+			defer mu.Unlock()
+			boxes, heads, lines = append(boxes, m), append(heads, head), append(lines, l)
+		})
+	}
+	group.Wait()
+	for i, l := range lines {
+		want := []byte("ok;")
+		for offset := heads[i] + 1; offset <= events; offset++ {
+			want = fmt.Appendf(want, "%d:e %d ;", boxes[i].format, offset)
+		}
+		if got := l.drain(); got != string(want) {
+			t.Fatalf("joined at %d: got %d bytes, want %d", heads[i], len(got), len(want))
+		}
+	}
+}
+
+type deliverTo struct{ *mailbox }
+
+func (d deliverTo) Deliver(seg *Segment, now time.Time) { d.deliver(seg, now) }
+
+func BenchmarkHubRoute(b *testing.B) {
+	for _, subscribers := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("subscribers=%d", subscribers), func(b *testing.B) {
+			hub := NewHub(nil)
+			lines := make([]*line, subscribers)
+			for i := range lines {
+				lines[i] = newLine(hub, 1024, 1<<20)
+				hub.Subscribe("t", Formats(0), deliverTo{lines[i].box(b)})
+			}
+			builder := NewBuilder(plain{})
+			builder.Start("t", Formats(0))
+			_ = builder.Add(&Message{Offset: 1, Event: "e", Payload: make([]byte, 100)})
+			seg := builder.Segment()
+			b.ReportAllocs()
+			for b.Loop() {
+				seg.offsets[0]++ // the benchmark's only reader is this goroutine
+				hub.Route(seg)
+				b.StopTimer()
+				for _, l := range lines {
+					for l.Take(&l.batch, 1<<20, 16) {
+					}
+				}
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*subscribers), "ns/delivery")
+		})
+	}
+}

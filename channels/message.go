@@ -1,0 +1,98 @@
+package channels
+
+import (
+	"iter"
+	"math/bits"
+	"time"
+)
+
+// Message is what travels to a topic: an event of the log, or a broadcast.
+type Message struct {
+	Offset     int64 // position in the log; 0 for what is not in the log
+	Topic      string
+	Event      string
+	Key        []byte // nil for none
+	Payload    []byte // JSON, unless Binary
+	Binary     bool   // Payload is bytes as they are, not JSON; never for events of the log
+	InsertedAt time.Time
+}
+
+// Payload is the content of a message from or to one client.
+type Payload struct {
+	Data   []byte // JSON, unless Binary
+	Binary bool
+}
+
+// Ref identifies a join or a request. It is the JSON text that the client sent,
+// a string with its quotes or a number, so that it goes back with the type it
+// came with. The empty Ref stands for null.
+type Ref string
+
+// Address says which channel of a client a message is for, and which request it answers.
+type Address struct {
+	Topic   string
+	JoinRef Ref
+	Ref     Ref
+}
+
+// Status is the outcome that a reply reports.
+type Status string
+
+// The outcomes that the protocol knows.
+const (
+	StatusOK    Status = "ok"
+	StatusError Status = "error"
+)
+
+// Format is a wire format: all that decides which bytes a message becomes.
+// Package socket gives the numbers their meaning.
+type Format uint8
+
+// MaxFormats bounds Format: formats are numbered from 0 to MaxFormats-1.
+const MaxFormats = 16
+
+// FormatSet is a set of formats.
+type FormatSet uint16
+
+// Formats returns the set of the given formats.
+func Formats(formats ...Format) FormatSet {
+	var s FormatSet
+	for _, f := range formats {
+		s |= 1 << f
+	}
+	return s
+}
+
+// Has tells whether f is in the set.
+func (s FormatSet) Has(f Format) bool { return s&(1<<f) != 0 }
+
+// Len is the number of formats in the set.
+func (s FormatSet) Len() int { return bits.OnesCount16(uint16(s)) }
+
+// All yields the set's formats in ascending order.
+func (s FormatSet) All() iter.Seq[Format] {
+	return func(yield func(Format) bool) {
+		for rest := s; rest != 0; rest &= rest - 1 {
+			if !yield(Format(bits.TrailingZeros16(uint16(rest)))) {
+				return
+			}
+		}
+	}
+}
+
+// Encoder turns messages into complete frames of a transport: what it appends
+// goes to the kernel as it is. Its methods may be called concurrently. With an
+// error, dst comes back as it was.
+type Encoder interface {
+	// AppendMessage appends a message for everyone on its topic. A format that
+	// has no form for the message (binary data in a text-only protocol) appends
+	// nothing.
+	AppendMessage(dst []byte, f Format, m *Message) ([]byte, error)
+
+	// AppendPush appends a message for one client. Where the address has a
+	// Ref, it is sent too.
+	AppendPush(dst []byte, f Format, to Address, event string, p Payload) ([]byte, error)
+
+	// AppendReply appends the answer to a client's request.
+	AppendReply(dst []byte, f Format, to Address, status Status, response Payload) ([]byte, error)
+}

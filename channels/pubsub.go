@@ -1,0 +1,38 @@
+package channels
+
+import (
+	"errors"
+	"sync"
+)
+
+// PubSub carries broadcasts, which are not logged, to whoever has joined their
+// topic. They go through the same segments and mailboxes as the log's events.
+type PubSub struct {
+	hub      *Hub
+	builders sync.Pool // of *Builder
+}
+
+// NewPubSub returns a PubSub for the subscribers of hub.
+func NewPubSub(hub *Hub, encoder Encoder) *PubSub {
+	return &PubSub{hub: hub, builders: sync.Pool{New: func() any { return NewBuilder(encoder) }}}
+}
+
+// Broadcast sends m to all subscribers of its topic except one, which may be
+// nil. It returns when m is in their mailboxes.
+func (p *PubSub) Broadcast(m *Message, except Subscriber) error {
+	if m.Offset != 0 {
+		return errors.New("channels: an event of the log is routed, not broadcast")
+	}
+	formats := p.hub.Formats(m.Topic)
+	if formats == 0 {
+		return nil
+	}
+	b := p.builders.Get().(*Builder)
+	defer p.builders.Put(b)
+	b.Start(m.Topic, formats)
+	if err := b.Add(m); err != nil {
+		return err
+	}
+	p.hub.route(b.Segment(), except)
+	return nil
+}

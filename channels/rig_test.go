@@ -1,0 +1,152 @@
+package channels
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// plain is an Encoder whose frames are lines that a test can read.
+type plain struct{}
+
+func (plain) AppendMessage(dst []byte, f Format, m *Message) ([]byte, error) {
+	if string(m.Payload) == "bad" {
+		return dst, fmt.Errorf("bad payload")
+	}
+	return fmt.Appendf(dst, "%d:%s %d %s;", f, m.Event, m.Offset, m.Payload), nil
+}
+
+func (plain) AppendPush(dst []byte, f Format, to Address, event string, p Payload) ([]byte, error) {
+	return fmt.Appendf(dst, "push %s %s %s;", to.JoinRef, event, p.Data), nil
+}
+
+func (plain) AppendReply(dst []byte, f Format, to Address, status Status, p Payload) ([]byte, error) {
+	return fmt.Appendf(dst, "reply %s %s %s;", to.Ref, status, p.Data), nil
+}
+
+// segment makes a segment of events with the given offsets, or a broadcast without any.
+func segment(t testing.TB, topic string, formats FormatSet, offsets ...int64) *Segment {
+	t.Helper()
+	b := NewBuilder(plain{})
+	b.Start(topic, formats)
+	if len(offsets) == 0 {
+		offsets = []int64{0}
+	}
+	for _, o := range offsets {
+		if err := b.Add(&Message{Offset: o, Topic: topic, Event: "e", Payload: []byte("{}"), InsertedAt: time.Unix(o, 0)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Segment()
+}
+
+// line is a connection: an outlet, and what has been taken from it.
+type line struct {
+	*Outlet
+	hub        *Hub
+	woken      int
+	overflowed int
+	batch      Batch
+}
+
+func newLine(hub *Hub, size, bytes int) *line {
+	l := &line{hub: hub}
+	l.Outlet = NewOutlet(hub, OutletConfig{
+		MailboxSize: size,
+		Bytes:       bytes,
+		Wake:        func() { l.woken++ },
+		Overflow:    func() { l.overflowed++ },
+	})
+	return l
+}
+
+// drain takes all that is queued, as text.
+func (l *line) drain() string {
+	var b strings.Builder
+	for l.Take(&l.batch, 1<<20, 16) {
+		for _, frame := range l.batch.Frames {
+			b.Write(frame)
+		}
+	}
+	return b.String()
+}
+
+// box returns a joined mailbox. The answer to the join has been taken.
+func (l *line) box(t testing.TB) *mailbox {
+	t.Helper()
+	m := &mailbox{outlet: l.Outlet}
+	if err := m.join(func(int64) ([]byte, error) { return []byte("ok;"), nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.drain(); got != "ok;" {
+		t.Fatalf("join: %q", got)
+	}
+	return m
+}
+
+// stage is a host with one connection, whose frames end up in out.
+type stage struct {
+	t     testing.TB
+	hub   *Hub
+	host  *Host
+	line  *Outlet
+	group sync.WaitGroup
+
+	mu  sync.Mutex
+	out strings.Builder // guarded by mu
+}
+
+func newStage(t testing.TB) *stage {
+	s := &stage{t: t, hub: NewHub(nil)}
+	var err error
+	s.host, err = NewHost(HostConfig{
+		Hub: s.hub, PubSub: NewPubSub(s.hub, plain{}), Encoder: plain{}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.line = NewOutlet(s.hub, OutletConfig{MailboxSize: 100, Bytes: 1 << 20, Wake: func() { s.group.Go(s.write) }, Overflow: func() {}})
+	return s
+}
+
+func (s *stage) write() {
+	var b Batch
+	for s.line.Take(&b, 1<<20, 16) {
+		s.mu.Lock()
+		for _, frame := range b.Frames {
+			s.out.Write(frame)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// join starts a channel.
+func (s *stage) join(topic string, c Channel, ended func(*Actor)) *Actor {
+	if ended == nil {
+		ended = func(*Actor) {}
+	}
+	return s.host.Join(JoinRequest{
+		To:      Address{Topic: topic, JoinRef: "1", Ref: "1"},
+		Params:  Payload{Data: []byte("{}")},
+		Factory: func() Channel { return c },
+		Socket:  &Socket{ID: "me"},
+		Outlet:  s.line,
+		Context: s.t.Context(),
+		Group:   &s.group,
+		Ended:   ended,
+	})
+}
+
+// sent returns what has been sent since it was called last. Call it when all is quiet.
+func (s *stage) sent() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.out.Reset()
+	return s.out.String()
+}

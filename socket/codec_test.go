@@ -1,0 +1,313 @@
+package socket
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"github.com/sluicehq/sluice/channels"
+)
+
+func TestDecode(t *testing.T) {
+	t.Parallel()
+	const v1, v2 = channels.Format(0), version2
+	json := func(s string) channels.Payload { return channels.Payload{Data: []byte(s)} }
+	for _, c := range []struct {
+		format channels.Format
+		in     string
+		want   message
+	}{
+		{v2, `["1","2","t","e",{"a":[1,{"b":"}]"}]}]`, message{`"1"`, `"2"`, "t", "e", json(`{"a":[1,{"b":"}]"}]}`)}},
+		{v2, " [ null , 2.5e1 ,\t\"t\\u00fc\\\"\\n\" , \"e\" , \"x\\\"]\" , 1 ]\n", message{"", "2.5e1", "tü\"\n", "e", json(`"x\"]"`)}},
+		{v2, `[-1,"\"","","",null]`, message{"-1", `"\""`, "", "", json("null")}},
+		{v1, `{"topic":"t","event":"e","payload":{},"ref":"1"}`, message{"", `"1"`, "t", "e", json("{}")}},
+		{v1, `{ "ref" : 1 , "x":[{"topic":"no"}], "join_ref":"2", "payload":[ ], "event":"e", "t\u006fpic":"t" }`,
+			message{`"2"`, "1", "t", "e", json("[ ]")}},
+	} {
+		got, err := decodeText(c.format, []byte(c.in))
+		if err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: got %+v, %v", c.in, got, err)
+		}
+	}
+	long := `"` + strings.Repeat("9", maxRefBytes) + `"`
+	for _, c := range []struct {
+		format channels.Format
+		in     string
+	}{
+		{v2, ``}, {v2, `[`}, {v2, `{}`}, {v2, `"x"`}, {v2, `[]`}, {v2, `[1,2,"t","e"]`}, {v2, `[1,2,"t","e",{}] x`},
+		{v2, `[true,2,"t","e",{}]`}, {v2, `[1,[],"t","e",{}]`}, {v2, `[1,2,3,"e",{}]`}, {v2, `[1,2,"t",null,{}]`},
+		{v2, `[` + long + `,2,"t","e",{}]`},
+		{v1, `[]`}, {v1, `{}`}, {v1, `{"topic":"t","event":"e"}`}, {v1, `{"topic":1,"event":"e","payload":{}}`},
+		{v1, `{"topic":"t","payload":{}}`}, {v1, `{"topic":"t","event":"e","payload":{},"ref":{}}`},
+	} {
+		if got, err := decodeText(c.format, []byte(c.in)); !errors.Is(err, errMalformed) {
+			t.Errorf("%s: got %+v, %v", c.in, got, err)
+		}
+	}
+}
+
+func TestDecodeBinary(t *testing.T) {
+	t.Parallel()
+	got, err := decodeBinary(version2, []byte("\x00\x01\x02\x03\x04JRRtopEVNT\x00\xff"))
+	want := message{`"J"`, `"RR"`, "top", "EVNT", channels.Payload{Data: []byte("\x00\xff"), Binary: true}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	got, err = decodeBinary(version2, []byte("\x00\x00\x00\x00\x00"))
+	if err != nil || got.joinRef != "" || got.ref != "" || len(got.payload.Data) != 0 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for _, in := range []string{"", "\x00", "\x00\x00\x00\x00", "\x01\x00\x00\x00\x00", "\x00\x01\x00\x00\x00", "\x00\x00\x00\x01\x00\xff"} {
+		if got, err := decodeBinary(version2, []byte(in)); !errors.Is(err, errMalformed) {
+			t.Errorf("%q: got %+v, %v", in, got, err)
+		}
+	}
+	if _, err := decodeBinary(0, []byte("\x00\x00\x00\x00\x00")); !errors.Is(err, errMalformed) {
+		t.Error("version 1 has no binary frames")
+	}
+}
+
+// reference is a message of version 2 by the standard library.
+type reference [5]json.RawMessage
+
+func FuzzDecodeText(f *testing.F) {
+	for _, seed := range []string{
+		`["1","2","t","e",{}]`, `[null,1,"t\n","e",[1,{"a":"\""}],3]`, `[1,2,3,4,5]`, `[`, `[[],{},"",0,null]`,
+		`{"topic":"t","event":"e","payload":{"x":[]},"ref":"1","join_ref":null}`, `{"topic":{}}`, `"`, "[\"\xff\",1,\"\",\"\",0]",
+		`["1","2","room:a","phx_join",{"after":null}]`, `[null,"1","phoenix","heartbeat",{}]`, " [ 1 , 2 , \"\\ud800\" , \"\" , \"]\" ] ",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, format := range []channels.Format{0, version2} {
+			m, err := decodeText(format, bytes.Clone(data))
+			if err != nil {
+				if !errors.Is(err, errMalformed) {
+					t.Fatalf("error of another kind: %v", err)
+				}
+				continue
+			}
+			if !json.Valid(m.payload.Data) {
+				t.Fatalf("payload %q", m.payload.Data)
+			}
+			if format == 0 {
+				continue
+			}
+			var all []json.RawMessage
+			if err := json.Unmarshal(data, &all); err != nil || len(all) < 5 {
+				t.Fatalf("accepted %q: %v", data, err)
+			}
+			var topic, event string
+			if json.Unmarshal(all[2], &topic) != nil || json.Unmarshal(all[3], &event) != nil ||
+				(utf8.Valid(data) && (topic != m.topic || event != m.event)) || !bytes.Equal(all[4], m.payload.Data) {
+				t.Fatalf("%q became %+v", data, m)
+			}
+		}
+	})
+}
+
+func FuzzDecodeBinary(f *testing.F) {
+	f.Add([]byte("\x00\x01\x02\x03\x04JRRtopEVNTdata"))
+	f.Add([]byte("\x00\x00\x00\x00\x00"))
+	f.Add([]byte("\x00\xff\xff\xff\xffx"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := decodeBinary(version2, data)
+		if err != nil {
+			return
+		}
+		// What was decoded encodes to the same again.
+		joinRef, ref := bareRef(m.joinRef), bareRef(m.ref)
+		again := []byte{0, byte(len(joinRef)), byte(len(ref)), byte(len(m.topic)), byte(len(m.event))}
+		again = append(again, joinRef+ref+m.topic+m.event...)
+		if again = append(again, m.payload.Data...); !bytes.Equal(again, data) {
+			t.Fatalf("%q became %q", data, again)
+		}
+	})
+}
+
+func FuzzFrames(f *testing.F) {
+	f.Add([]byte("\x81\x82\x00\x00\x00\x00[]"))
+	f.Add([]byte("\x01\x81\x01\x02\x03\x04x\x89\x80\x00\x00\x00\x00\x80\x81\x00\x00\x00\x00]"))
+	f.Add([]byte("\x88\x82\x00\x00\x00\x00\x03\xe8"))
+	f.Add([]byte("\x82\xfe\x00\x80\x00\x00\x00\x00"))
+	f.Add([]byte("\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var r frameReader
+		r.init(bytes.NewReader(data), 100)
+		for {
+			op, message, err := r.next(func(ping []byte) {
+				if len(ping) > ws.MaxControlFramePayloadSize {
+					t.Fatalf("ping of %d bytes", len(ping))
+				}
+			})
+			if err != nil {
+				return
+			}
+			if len(message) > 100 || (op != ws.OpText && op != ws.OpBinary) || (op == ws.OpText && !utf8.Valid(message)) {
+				t.Fatalf("op %d, %q", op, message)
+			}
+		}
+	})
+}
+
+// decoded reads back a frame in any format.
+func decoded(t *testing.T, f channels.Format, frame []byte) string {
+	t.Helper()
+	if f&polled != 0 {
+		var list []string
+		if err := json.Unmarshal([]byte("["+strings.TrimSuffix(string(frame), ",")+"]"), &list); err != nil || len(list) != 1 {
+			t.Fatalf("%q: %v", frame, err)
+		}
+		return list[0]
+	}
+	r := bytes.NewReader(frame)
+	got, err := ws.ReadFrame(r)
+	if err != nil || r.Len() > 0 || !got.Header.Fin || got.Header.Masked {
+		t.Fatalf("%q: %v", frame, err)
+	}
+	return string(got.Payload)
+}
+
+func TestEncode(t *testing.T) {
+	t.Parallel()
+	event := channels.Message{Offset: 41, Topic: `a"b`, Event: "e\n\x01", Payload: []byte(`{"ü":"\"\n"}`)}
+	cast := event
+	cast.Offset = 0
+	blob := channels.Message{Topic: "t", Event: "e", Payload: []byte{0, 1, 255}, Binary: true}
+	to := channels.Address{Topic: "t", JoinRef: `"1"`, Ref: "2"}
+	message := func(m channels.Message) func([]byte, channels.Format) ([]byte, error) {
+		return func(dst []byte, f channels.Format) ([]byte, error) { return Encoder{}.AppendMessage(dst, f, &m) }
+	}
+	push := func(p channels.Payload) func([]byte, channels.Format) ([]byte, error) {
+		return func(dst []byte, f channels.Format) ([]byte, error) {
+			return Encoder{}.AppendPush(dst, f, channels.Address{Topic: "t", JoinRef: `"1"`}, "e", p)
+		}
+	}
+	reply := func(p channels.Payload) func([]byte, channels.Format) ([]byte, error) {
+		return func(dst []byte, f channels.Format) ([]byte, error) {
+			return Encoder{}.AppendReply(dst, f, to, channels.StatusError, p)
+		}
+	}
+	text, data := channels.Payload{Data: []byte(`{}`)}, channels.Payload{Data: []byte{0, 255}, Binary: true}
+	const v1, v2 = channels.Format(0), version2
+	for _, c := range []struct {
+		name   string
+		append func([]byte, channels.Format) ([]byte, error)
+		format channels.Format
+		want   string
+		err    error
+	}{
+		{"event", message(event), v2, `[null,null,"a\"b","e\n\u0001",{"ü":"\"\n"}]`, nil},
+		{"event", message(event), v2 | enveloped, `[null,null,"a\"b","e\n\u0001",{"offset":41,"data":{"ü":"\"\n"}}]`, nil},
+		{"event", message(event), v1, `{"topic":"a\"b","event":"e\n\u0001","ref":null,"payload":{"ü":"\"\n"}}`, nil},
+		{"event", message(event), v1 | enveloped, `{"topic":"a\"b","event":"e\n\u0001","ref":null,"payload":{"offset":41,"data":{"ü":"\"\n"}}}`, nil},
+		{"broadcasts come bare", message(cast), v2 | enveloped, `[null,null,"a\"b","e\n\u0001",{"ü":"\"\n"}]`, nil},
+		{"binary broadcast", message(blob), v2, "\x02\x01\x01te\x00\x01\xff", nil},
+		{"binary broadcast", message(blob), v1, "", nil},
+		{"push", push(text), v2, `["1",null,"t","e",{}]`, nil},
+		{"push", push(text), v1, `{"topic":"t","event":"e","ref":null,"payload":{}}`, nil},
+		{"binary push", push(data), v2, "\x00\x01\x01\x011te\x00\xff", nil},
+		{"binary push", push(data), v1, "", ErrNoBinary},
+		{"reply", reply(text), v2, `["1",2,"t","phx_reply",{"status":"error","response":{}}]`, nil},
+		{"reply", reply(text), v1, `{"topic":"t","event":"phx_reply","ref":2,"payload":{"status":"error","response":{}}}`, nil},
+		{"binary reply", reply(data), v2, "\x01\x01\x01\x01\x0512terror\x00\xff", nil},
+		{"binary reply", reply(data), v1, "", ErrNoBinary},
+		{"invalid payload", message(channels.Message{Topic: "t", Payload: []byte("\xff")}), v2, "", ErrInvalidUTF8},
+		{"invalid topic", message(channels.Message{Topic: "\xff"}), v1, "", ErrInvalidUTF8},
+		{"invalid event", message(channels.Message{Event: "\xff"}), v2, "", ErrInvalidUTF8},
+		{"invalid push", push(channels.Payload{Data: []byte("\xff")}), v2, "", ErrInvalidUTF8},
+		{"invalid reply", reply(channels.Payload{Data: []byte("\xff")}), v2, "", ErrInvalidUTF8},
+		{"too long", message(channels.Message{Topic: strings.Repeat("x", 256), Binary: true}), v2, "", ErrTooLong},
+	} {
+		for _, framing := range []channels.Format{0, polled} {
+			t.Run(fmt.Sprintf("%s/%d", c.name, c.format|framing), func(t *testing.T) {
+				t.Parallel()
+				out, err := c.append([]byte("before"), c.format|framing)
+				rest, ok := bytes.CutPrefix(out, []byte("before"))
+				if !errors.Is(err, c.err) || !ok {
+					t.Fatalf("%q, %v", out, err)
+				}
+				if c.want == "" {
+					if len(rest) > 0 {
+						t.Fatalf("appended %q", rest)
+					}
+					return
+				}
+				want := c.want
+				if framing == polled && !utf8.ValidString(want) {
+					want = base64.StdEncoding.EncodeToString([]byte(want))
+				}
+				if got := decoded(t, c.format|framing, rest); got != want {
+					t.Fatalf("got  %s\nwant %s", got, want)
+				}
+			})
+		}
+	}
+}
+
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	for vsn, want := range map[string]int{"": 1, "1.0": 1, "1.0.0": 1, "1.0.9": 1, "2.0": 2, "2.0.0": 2, "2": 0, "1": 0, "2.1.0": 0, "1.1": 0, "20.0": 0, "x": 0} {
+		f, ok := versionOf(vsn)
+		if ok != (want > 0) || ok && want != 1+int(f) {
+			t.Errorf("%q: %d, %v", vsn, f, ok)
+		}
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	m := channels.Message{Offset: 123456, Topic: "orders:eu", Event: "created", Payload: bytes.Repeat([]byte(`{"id":12345}`), 10)}
+	for name, f := range map[string]channels.Format{"v2": version2, "v2 enveloped": version2 | enveloped, "v1": 0, "v2 polled": version2 | polled} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var dst []byte
+			for b.Loop() {
+				dst, _ = Encoder{}.AppendMessage(dst[:0], f, &m)
+			}
+			b.SetBytes(int64(len(dst)))
+		})
+	}
+}
+
+func BenchmarkSegment(b *testing.B) {
+	const events = 500
+	builder := channels.NewBuilder(Encoder{})
+	m := channels.Message{Topic: "orders:eu", Event: "created", Payload: bytes.Repeat([]byte("x"), 120)}
+	b.ReportAllocs()
+	for b.Loop() {
+		builder.Start(m.Topic, channels.Formats(version2, version2|enveloped))
+		for i := range events {
+			m.Offset = int64(i + 1)
+			_ = builder.Add(&m)
+		}
+		builder.Segment()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*events), "ns/event")
+}
+
+func BenchmarkDecode(b *testing.B) {
+	for name, c := range map[string]struct {
+		format channels.Format
+		data   string
+	}{
+		"v2": {version2, `["1","42","room:lobby","message",{"body":"hello, world","at":1234567890}]`},
+		"v1": {0, `{"topic":"room:lobby","event":"message","payload":{"body":"hello, world","at":1234567890},"ref":"42"}`},
+	} {
+		data := []byte(c.data)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				_, _ = decodeText(c.format, data)
+			}
+		})
+	}
+}

@@ -1,0 +1,182 @@
+package socket
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/sluicehq/sluice/channels"
+)
+
+// Encoder writes all formats of the protocol, as [channels.Encoder]. The zero value is ready.
+type Encoder struct{}
+
+var _ channels.Encoder = Encoder{}
+
+// Reasons for which a message has no form on the wire.
+var (
+	ErrInvalidUTF8 = errors.New("socket: invalid UTF-8")
+	ErrTooLong     = errors.New("socket: too long for a binary frame")
+	ErrNoBinary    = errors.New("socket: protocol version 1 has no binary payloads")
+)
+
+// The head of a frame stands on the stack while its size is computed. Longer ones
+// are allocated.
+const headSize = 640
+
+// AppendMessage appends a message for all on its topic: in the protocol's
+// words, a broadcast.
+func (Encoder) AppendMessage(dst []byte, f channels.Format, m *channels.Message) ([]byte, error) {
+	var stack [headSize]byte
+	if m.Binary {
+		if f&version2 == 0 {
+			return dst, nil
+		}
+		head, err := appendFields(append(stack[:0], kindBroadcast), m.Topic, m.Event)
+		if err != nil {
+			return dst, err
+		}
+		return appendFrame(dst, f, opBinary, head, m.Payload, ""), nil
+	}
+	if !validUTF8(m.Topic) || !validUTF8(m.Event) || !utf8.Valid(m.Payload) {
+		return dst, ErrInvalidUTF8
+	}
+	head := appendHead(stack[:0], f, channels.Address{Topic: m.Topic}, m.Event)
+	tail := closing(f)
+	if f&enveloped != 0 && m.Offset > 0 {
+		head = strconv.AppendInt(append(head, `{"offset":`...), m.Offset, 10)
+		head = append(head, `,"data":`...)
+		tail = "}" + tail
+	}
+	return appendFrame(dst, f, opText, head, m.Payload, tail), nil
+}
+
+// AppendPush appends a message for one channel of one client.
+func (Encoder) AppendPush(dst []byte, f channels.Format, to channels.Address, event string, p channels.Payload) ([]byte, error) {
+	var stack [headSize]byte
+	switch {
+	case p.Binary && f&version2 == 0:
+		return dst, ErrNoBinary
+	case p.Binary:
+		head, err := appendFields(append(stack[:0], kindPush), bareRef(to.JoinRef), to.Topic, event)
+		if err != nil {
+			return dst, err
+		}
+		return appendFrame(dst, f, opBinary, head, p.Data, ""), nil
+	case !validUTF8(event) || !utf8.Valid(p.Data):
+		return dst, ErrInvalidUTF8
+	}
+	return appendFrame(dst, f, opText, appendHead(stack[:0], f, to, event), p.Data, closing(f)), nil
+}
+
+// AppendReply appends the answer to a request.
+func (Encoder) AppendReply(dst []byte, f channels.Format, to channels.Address, status channels.Status, response channels.Payload) ([]byte, error) {
+	var stack [headSize]byte
+	switch {
+	case response.Binary && f&version2 == 0:
+		return dst, ErrNoBinary
+	case response.Binary:
+		head, err := appendFields(append(stack[:0], kindReply),
+			bareRef(to.JoinRef), bareRef(to.Ref), to.Topic, string(status))
+		if err != nil {
+			return dst, err
+		}
+		return appendFrame(dst, f, opBinary, head, response.Data, ""), nil
+	case !utf8.Valid(response.Data):
+		return dst, ErrInvalidUTF8
+	}
+	head := appendHead(stack[:0], f, to, "phx_reply")
+	head = append(append(head, `{"status":"`...), status...)
+	head = append(head, `","response":`...)
+	return appendFrame(dst, f, opText, head, response.Data, "}"+closing(f)), nil
+}
+
+// appendHead appends a text message up to its payload.
+func appendHead(dst []byte, f channels.Format, to channels.Address, event string) []byte {
+	if f&version2 == 0 {
+		dst = appendQuoted(append(dst, `{"topic":`...), to.Topic)
+		dst = appendQuoted(append(dst, `,"event":`...), event)
+		dst = appendRef(append(dst, `,"ref":`...), to.Ref)
+		return append(dst, `,"payload":`...)
+	}
+	dst = appendRef(append(dst, '['), to.JoinRef)
+	dst = appendRef(append(dst, ','), to.Ref)
+	dst = appendQuoted(append(dst, ','), to.Topic)
+	dst = appendQuoted(append(dst, ','), event)
+	return append(dst, ',')
+}
+
+// closing ends what appendHead began.
+func closing(f channels.Format) string {
+	if f&version2 == 0 {
+		return "}"
+	}
+	return "]"
+}
+
+func appendRef(dst []byte, r channels.Ref) []byte {
+	if r == "" {
+		return append(dst, "null"...)
+	}
+	return append(dst, r...)
+}
+
+// appendFields appends the fields of a binary message: all lengths, then all fields.
+func appendFields(dst []byte, fields ...string) ([]byte, error) {
+	for _, s := range fields {
+		if len(s) > 255 {
+			return nil, fmt.Errorf("%w: %d bytes", ErrTooLong, len(s))
+		}
+		dst = append(dst, byte(len(s)))
+	}
+	for _, s := range fields {
+		dst = append(dst, s...)
+	}
+	return dst, nil
+}
+
+// Opcodes of frames that end their message (RFC 6455, 5.2).
+const (
+	opText   = 0x81
+	opBinary = 0x82
+	opClose  = 0x88
+	opPong   = 0x8a
+)
+
+// appendFrame appends a message that consists of three parts, as the transport of f wants it.
+func appendFrame(dst []byte, f channels.Format, op byte, head, payload []byte, tail string) []byte {
+	if f&polled != 0 {
+		return appendPolled(dst, op, head, payload, tail)
+	}
+	dst = appendHeader(dst, op, len(head)+len(payload)+len(tail))
+	return append(append(append(dst, head...), payload...), tail...)
+}
+
+// appendHeader appends the header of an unmasked WebSocket frame (RFC 6455, 5.2).
+func appendHeader(dst []byte, op byte, size int) []byte {
+	switch {
+	case size < 126:
+		return append(dst, op, byte(size))
+	case size <= 0xffff:
+		return binary.BigEndian.AppendUint16(append(dst, op, 126), uint16(size))
+	default:
+		return binary.BigEndian.AppendUint64(append(dst, op, 127), uint64(size))
+	}
+}
+
+// appendPolled appends an element of the "messages" of a long-poll response, a JSON string, and a comma.
+func appendPolled(dst []byte, op byte, head, payload []byte, tail string) []byte {
+	dst = append(dst, '"')
+	if op == opBinary {
+		data := append(append([]byte(nil), head...), payload...)
+		dst = base64.StdEncoding.AppendEncode(dst, data)
+	} else {
+		dst = appendEscaped(appendEscaped(appendEscaped(dst, head), payload), tail)
+	}
+	return append(dst, '"', ',')
+}
+
+func validUTF8(s string) bool { return utf8.ValidString(s) }

@@ -1,0 +1,22 @@
+package socket
+
+import "github.com/sluicehq/sluice/channels"
+
+// A format is a number made of three bits.
+const (
+	version2  channels.Format = 1 << iota // protocol version 2; without it, version 1
+	enveloped                             // events of the log come as {"offset","data"}
+	polled                                // for a long-poll response; without it, a WebSocket frame
+)
+
+// versionOf reads the vsn parameter: the lowest bit of a format. Phoenix serves
+// 1.0.x and 2.0.x, and takes a client that says nothing for an old one.
+func versionOf(vsn string) (f channels.Format, ok bool) {
+	switch {
+	case vsn == "", vsn == "1.0", len(vsn) > 4 && vsn[:4] == "1.0.":
+		return 0, true
+	case vsn == "2.0", len(vsn) > 4 && vsn[:4] == "2.0.":
+		return version2, true
+	}
+	return 0, false
+}

@@ -1,0 +1,70 @@
+package socket
+
+import (
+	"github.com/sluicehq/sluice/metrics"
+)
+
+// closeReason says why a connection ended.
+type closeReason string
+
+const (
+	closedByClient  closeReason = "client"            // it said goodbye
+	closedLost      closeReason = "lost"              // the network, or a client without manners
+	closedSilent    closeReason = "heartbeat_timeout" // nothing came
+	closedProtocol  closeReason = "protocol_error"
+	closedUTF8      closeReason = "invalid_utf8"
+	closedTooSlow   closeReason = "too_slow"
+	closedTooLarge  closeReason = "message_too_large"
+	closedMalformed closeReason = "malformed"
+	closedByID      closeReason = "disconnected"
+	closedDrain     closeReason = "drain"
+)
+
+// refuseReason says why a connection was not accepted.
+type refuseReason string
+
+const (
+	refusedRequest  refuseReason = "bad_request"
+	refusedVersion  refuseReason = "version"
+	refusedOrigin   refuseReason = "origin"
+	refusedCapacity refuseReason = "capacity"
+	refusedDrain    refuseReason = "drain"
+	refusedConnect  refuseReason = "connect" // by the connect hook
+	refusedHijack   refuseReason = "handshake"
+)
+
+// meters are what an endpoint reports.
+type meters struct {
+	sockets     *metrics.Gauge
+	opened      *metrics.Counter
+	closed      map[closeReason]*metrics.Counter
+	refused     map[refuseReason]*metrics.Counter
+	pushed      *metrics.Counter
+	mailboxTime *metrics.Timing // from queueing to being taken by the writer
+	writeWait   *metrics.Timing // from waking the writer to its first take
+	writeTime   *metrics.Timing // one write
+	delivery    *metrics.Timing
+}
+
+func newMeters(set *metrics.Set) meters {
+	m := meters{
+		sockets:     set.Gauge(metrics.Sockets),
+		opened:      set.Counter(metrics.SocketsOpened),
+		closed:      make(map[closeReason]*metrics.Counter),
+		refused:     make(map[refuseReason]*metrics.Counter),
+		pushed:      set.Counter(metrics.MessagesPushed),
+		mailboxTime: set.Timing(metrics.StageTime, metrics.Stage("mailbox")),
+		writeWait:   set.Timing(metrics.StageWait, metrics.Stage("write")),
+		writeTime:   set.Timing(metrics.StageTime, metrics.Stage("write")),
+		delivery:    set.Timing(metrics.DeliveryTime),
+	}
+	for _, r := range []closeReason{closedByClient, closedLost, closedSilent, closedProtocol, closedUTF8,
+		closedTooSlow, closedTooLarge, closedMalformed, closedByID, closedDrain} {
+		m.closed[r] = set.Counter(metrics.SocketsClosed, metrics.Reason(string(r)))
+	}
+	for _, r := range []refuseReason{refusedRequest, refusedVersion, refusedOrigin, refusedCapacity,
+		refusedDrain, refusedConnect, refusedHijack} {
+		m.refused[r] = set.Counter(metrics.SocketsRefused, metrics.Reason(string(r)))
+	}
+	return m
+}

@@ -1,0 +1,94 @@
+package socket
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/gobwas/ws"
+)
+
+// websocket accepts a WebSocket connection (RFC 6455). All that can be wrong
+// with the request is found before the library takes over, because it
+// takes the connection from the http.Server first and judges then.
+func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
+	if refused := checkUpgrade(r); refused != nil {
+		if refused.status == http.StatusUpgradeRequired {
+			w.Header().Set("Sec-WebSocket-Version", "13")
+		}
+		e.refuse(w, refused)
+		return
+	}
+	socket, format, refused := e.admit(r)
+	if refused != nil {
+		if refused.status == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "1")
+		}
+		e.refuse(w, refused)
+		return
+	}
+	upgrader := ws.HTTPUpgrader{Timeout: e.config.HandshakeTimeout}
+	if offersProtocol(r.Header) {
+		// Not by the library's negotiation, which does not take the token beside it
+		// for well-formed if that has a slash.
+		upgrader.Header = http.Header{protocolHeader: {protocolName}}
+	}
+	netConn, rw, _, err := upgrader.Upgrade(r, w)
+	if err != nil {
+		if netConn != nil {
+			netConn.Close()
+		}
+		e.meters.refused[refusedHijack].Add(1)
+		e.config.Logger.Debug("handshake failed", "remote_addr", r.RemoteAddr, "error", err)
+		e.release()
+		return
+	}
+	// A client may send before the handshake is answered; the reader of the
+	// http.Server has it then, and goes back to its pool with this request.
+	var in io.Reader = netConn
+	if early, _ := rw.Reader.Peek(rw.Reader.Buffered()); len(early) > 0 {
+		in = io.MultiReader(bytes.NewReader(bytes.Clone(early)), netConn)
+	}
+	c := newConn(e, netConn, in, socket, format)
+	if !e.register(c) {
+		netConn.Close()
+		e.meters.refused[refusedDrain].Add(1)
+		e.release()
+		return
+	}
+	go c.run()
+}
+
+// checkUpgrade tells what is wrong with a request as the beginning of a WebSocket (RFC 6455, 4.2.1), or nil.
+func checkUpgrade(r *http.Request) *refusal {
+	const hint = "connect with a WebSocket client"
+	bad := func(text string) *refusal { return &refusal{refusedRequest, http.StatusBadRequest, text, hint} }
+	switch {
+	case r.Method != http.MethodGet:
+		return bad("method is not GET")
+	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
+		return bad("not HTTP/1.1")
+	case r.Host == "":
+		return bad("no Host header")
+	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || !hasToken(r.Header["Connection"], "upgrade"):
+		return bad("not a WebSocket upgrade")
+	case len(r.Header.Get("Sec-WebSocket-Key")) != 24:
+		return bad("bad Sec-WebSocket-Key header")
+	case r.Header.Get("Sec-WebSocket-Version") != "13":
+		return &refusal{refusedRequest, http.StatusUpgradeRequired, "unsupported WebSocket version", "use version 13"}
+	}
+	return nil
+}
+
+// hasToken tells whether a header that is a list has a token, in any case.
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for item := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(item), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
