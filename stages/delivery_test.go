@@ -1,0 +1,312 @@
+package stages_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/stages"
+	"github.com/sluicehq/sluice/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// log is an endless log in memory: event n has topic n modulo topics. It
+// counts what was fetched, and can be told to fail.
+type log struct {
+	topics int
+	head   int64 // events there are
+
+	mu      sync.Mutex
+	fetched int64 // the last offset that was read
+	fail    error
+}
+
+func (l *log) Fetch(_ context.Context, after int64, limit store.Limit) ([]store.Event, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fail != nil {
+		return nil, l.fail
+	}
+	var out []store.Event
+	for offset := after + 1; offset <= min(after+int64(limit.Events), l.head); offset++ {
+		out = append(out, store.Event{Offset: offset, Topic: strconv.Itoa(int(offset) % l.topics), Payload: []byte("{}")})
+		l.fetched = offset
+	}
+	return out, nil
+}
+
+func (l *log) Wait(ctx context.Context, after int64) error {
+	if after < l.head {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (l *log) Head(context.Context) (store.Head, error) { return store.Head{Offset: l.head}, nil }
+
+func (l *log) read() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fetched
+}
+
+func (l *log) failWith(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fail = err
+}
+
+// hub watches every topic and keeps what it gets. A topic with a gate waits
+// at it.
+type hub struct {
+	gates map[string]chan struct{}
+
+	mu  sync.Mutex
+	got map[string][]int64
+	all int
+}
+
+func (h *hub) Formats(string) channels.FormatSet { return channels.Formats(0) }
+
+func (h *hub) Route(segment *channels.Segment) int {
+	if gate := h.gates[segment.Topic()]; gate != nil {
+		<-gate
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.got == nil {
+		h.got = make(map[string][]int64)
+	}
+	frames, _, _ := segment.After(0, 0)
+	for word := range strings.FieldsSeq(string(frames)) {
+		offset, err := strconv.ParseInt(word, 10, 64)
+		if err != nil {
+			panic(err)
+		}
+		h.got[segment.Topic()] = append(h.got[segment.Topic()], offset)
+		h.all++
+	}
+	return 1
+}
+
+func (h *hub) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.all
+}
+
+// check tells whether each topic got its events from first to last, once and
+// in order.
+func (h *hub) check(t *testing.T, topics int, first, last int64) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for topic := range topics {
+		var want []int64
+		for offset := first; offset <= last; offset++ {
+			if int(offset)%topics == topic {
+				want = append(want, offset)
+			}
+		}
+		if got := h.got[strconv.Itoa(topic)]; !slices.Equal(got, want) {
+			t.Errorf("topic %d got %d events %v…, want %d", topic, len(got), got[:min(len(got), 5)], len(want))
+		}
+	}
+}
+
+// laidOut is a delivery line with small numbers.
+func laidOut(l *log, h *hub, change func(*stages.DeliveryConfig)) *stages.Delivery {
+	config := stages.DeliveryConfig{
+		Producer:       stages.ProducerConfig{FetchSize: 8},
+		Encoder:        stages.EncoderConfig{SegmentSize: 100, SegmentBytes: 1 << 20},
+		Lanes:          3,
+		MaxDemand:      20,
+		MinDemand:      10,
+		BatchSize:      10,
+		Commit:         func(context.Context, int64) error { return nil },
+		CommitInterval: time.Second,
+		DrainTimeout:   time.Minute,
+		Logger:         quiet(),
+	}
+	if change != nil {
+		change(&config)
+	}
+	return stages.NewDelivery(l, plain{}, h, config)
+}
+
+// run runs a line; stop drains it and says how that went.
+func run(t *testing.T, d *stages.Delivery) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1) // sent once by the goroutine below
+	go func() { ended <- d.Run(ctx) }()
+	return func() error {
+		cancel()
+		return <-ended
+	}
+}
+
+func TestDeliveryRoutesAllOnceInOrder(t *testing.T) {
+	t.Parallel()
+	for _, lanes := range []int{1, 2, 5} {
+		for _, topics := range []int{1, 3, 50} {
+			t.Run(fmt.Sprintf("%d lanes, %d topics", lanes, topics), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					set, err := metrics.New(metrics.Config{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					l, h := &log{topics: topics, head: 1000}, &hub{}
+					d := laidOut(l, h, func(c *stages.DeliveryConfig) { c.Lanes, c.Metrics, c.Producer.After = lanes, set, 10 })
+					stop := run(t, d)
+					synctest.Wait()
+					if got := d.Position(); got != 1000 {
+						t.Errorf("position %d before the drain", got)
+					}
+					if err := stop(); err != nil {
+						t.Error(err)
+					}
+					h.check(t, topics, 11, 1000)
+					if fetched, routed := set.Counter(metrics.EventsFetched).Value(), set.Counter(metrics.EventsRouted).Value(); fetched != 990 || routed != 990 {
+						t.Errorf("counted %d fetched, %d routed", fetched, routed)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestASlowLaneStopsTheFetching(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, h := &log{topics: 1, head: 100_000}, &hub{gates: map[string]chan struct{}{"0": make(chan struct{})}}
+		d := laidOut(l, h, func(c *stages.DeliveryConfig) { c.Lanes = 1 })
+		stop := run(t, d)
+		for step, open := range []int{0, 2, 0, 2} { // batches that the subscriber lets through
+			for range open {
+				h.gates["0"] <- struct{}{}
+			}
+			synctest.Wait()
+			time.Sleep(time.Hour) // of the test's own clock: time alone changes nothing
+			synctest.Wait()
+			// Besides what a lane may have under way, what was fetched is at
+			// most what it has got rid of.
+			if read, routed := l.read(), int64(h.count()); read > routed+20 || routed > 0 && read == 20 {
+				t.Errorf("step %d: %d events fetched, %d routed, and a lane's max demand is 20", step, read, routed)
+			}
+		}
+		close(h.gates["0"])
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if read := l.read(); int64(h.count()) != read {
+			t.Errorf("%d events fetched, %d routed: a drain routes what was fetched", read, h.count())
+		}
+		h.check(t, 1, 1, l.read())
+	})
+}
+
+func TestOneSlowLaneHoldsUpNoMoreThanItsBound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &log{topics: 50, head: 100_000}
+		h := &hub{gates: map[string]chan struct{}{"7": make(chan struct{})}}
+		d := laidOut(l, h, nil)
+		stop := run(t, d)
+		synctest.Wait()
+		if read, bound := l.read(), int64(h.count()+3*20+20); read > bound {
+			t.Errorf("%d events fetched: more than the %d routed, three lanes' demand and one lane's queue", read, h.count())
+		}
+		if got := d.Position(); got >= 7 {
+			t.Errorf("position %d, and event 7 has not been routed", got)
+		}
+		close(h.gates["7"])
+		synctest.Wait()
+		if got := d.Position(); got != l.head {
+			t.Errorf("position %d after the slow topic went on", got)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		h.check(t, 50, 1, l.head)
+	})
+}
+
+func TestDeliveryCommitsWhatWasRouted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var committed []int64
+		l, h := &log{topics: 2, head: 30}, &hub{gates: map[string]chan struct{}{"0": make(chan struct{})}}
+		d := laidOut(l, h, func(c *stages.DeliveryConfig) {
+			c.Lanes, c.BatchSize = 1, 1 // event 1 passes, event 2 waits
+			c.Commit = func(_ context.Context, position int64) error {
+				committed = append(committed, position)
+				return nil
+			}
+		})
+		stop := run(t, d)
+		time.Sleep(10 * time.Second) // of the test's own clock
+		synctest.Wait()
+		if !slices.Equal(committed, []int64{1}) {
+			t.Errorf("committed %v while event 2 waits", committed)
+		}
+		close(h.gates["0"])
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if last := committed[len(committed)-1]; last != l.read() || !slices.IsSorted(committed) {
+			t.Errorf("committed %v, and %d events were routed by the drain", committed, l.read())
+		}
+	})
+}
+
+func TestDeliverySurvivesAStoreThatFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, h := &log{topics: 5, head: 1000}, &hub{}
+		l.failWith(errors.New("connection refused"))
+		stop := run(t, laidOut(l, h, nil))
+		time.Sleep(time.Minute) // of the test's own clock
+		if h.count() != 0 {
+			t.Fatal("routed events that could not be read")
+		}
+		l.failWith(nil)
+		time.Sleep(time.Minute) // longer than the longest wait between attempts
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		h.check(t, 5, 1, 1000)
+	})
+}
+
+func TestDeliveryKeepsItsRate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, h := &log{topics: 5, head: 100_000}, &hub{}
+		stop := run(t, laidOut(l, h, func(c *stages.DeliveryConfig) { c.RateLimit = 200 }))
+		for second := 1; second <= 5; second++ {
+			time.Sleep(time.Second) // of the test's own clock
+			synctest.Wait()
+			if got := h.count(); got < 190*second || got > 200*second+10 {
+				t.Errorf("%d events after %d s at 200/s", got, second)
+			}
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,30 @@
+// Package stages is the machines on the belt: what reads the log as fast as
+// demand asks, encodes each topic's events once, and routes them to those who
+// watch. [Delivery] puts them together on the belt of package pipeline, and
+// package sluice runs it.
+//
+//	[Producer]  log → events, as many as were asked for
+//	partition   events → lanes, by topic
+//	batcher     what arrives together goes on together
+//	[Encoder]   events → segments, one per topic, in the wire formats in use
+//	[Router]    segments → subscribers' mailboxes; demand goes back
+//
+// # Guarantees
+//
+// Order: a topic's events stay in one lane, and a lane is one after the other,
+// so segments of a topic are routed in the order of offsets.
+//
+// Loss: an event that was fetched is routed, or counted as failed with its
+// offset logged. The position in the cursor is one below which every event
+// has been routed or failed: after a restart nothing is passed over, and what
+// was routed since the last commit is routed again.
+//
+// Bounds: no more than a lane's max demand of events is under way in it, and
+// the log is read only as lanes ask. A slow lane holds up reading; it piles
+// up nothing.
+//
+// # Shutdown
+//
+// [Delivery.Run] ends with its context: it stops asking, routes what has been
+// fetched, commits the position and returns.
+package stages

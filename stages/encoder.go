@@ -1,0 +1,131 @@
+package stages
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/store"
+)
+
+// Watchers tells which wire formats a topic's subscribers use: none when
+// nobody watches.
+type Watchers interface {
+	Formats(topic string) channels.FormatSet
+}
+
+// EncoderConfig bounds what an [Encoder] makes.
+type EncoderConfig struct {
+	// SegmentSize bounds the messages of one segment. It should not exceed
+	// the size of a mailbox, which takes a segment whole. At least 1.
+	SegmentSize int
+	// SegmentBytes ends a segment once its payloads exceed it. At least 1.
+	SegmentBytes int
+	// Metrics and Logger may be nil.
+	Metrics *metrics.Set
+	Logger  *slog.Logger
+}
+
+// Encoder turns a batch of events into segments: for each topic that somebody
+// watches, its events in order, each encoded once per wire format in use. It
+// allocates per segment, not per event. It is not safe for concurrent use:
+// every lane has its own.
+type Encoder struct {
+	// Immutable after NewEncoder.
+	watchers Watchers
+	config   EncoderConfig
+	failed   *metrics.Counter
+
+	// Owned by Encode: scratch memory, reused from batch to batch.
+	builder *channels.Builder
+	group   map[string]int32 // topic → index into groups
+	groups  []group          // topics of the batch, in the order of their first events
+	next    []int32          // for each event the next one of its topic, or none
+	message channels.Message // what the builder is given: one for all, since it escapes
+}
+
+// group is the events of one topic within a batch, as a linked list.
+type group struct{ first, last int32 }
+
+const none = -1
+
+// NewEncoder makes an encoder of the frames that frames encodes.
+func NewEncoder(frames channels.Encoder, watchers Watchers, config EncoderConfig) *Encoder {
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	return &Encoder{
+		watchers: watchers,
+		config:   config,
+		failed:   config.Metrics.Counter(metrics.StageErrors, metrics.Stage("encode")),
+		builder:  channels.NewBuilder(frames),
+		group:    make(map[string]int32),
+	}
+}
+
+// Encode returns the batch's segments. An event that cannot be encoded fails
+// alone: it is logged, counted and left out. The error is always nil.
+func (e *Encoder) Encode(_ context.Context, events []store.Event) ([]*channels.Segment, error) {
+	e.groupByTopic(events)
+	var segments []*channels.Segment
+	for _, g := range e.groups {
+		topic := events[g.first].Topic
+		if formats := e.watchers.Formats(topic); formats != 0 {
+			segments = e.encodeTopic(segments, events, g, formats)
+		}
+	}
+	clear(e.group) // it and the message would keep the batch's memory
+	e.message = channels.Message{}
+	return segments, nil
+}
+
+// groupByTopic links the events of each topic.
+func (e *Encoder) groupByTopic(events []store.Event) {
+	e.groups, e.next = e.groups[:0], e.next[:0]
+	for i := range events {
+		e.next = append(e.next, none)
+		at, ok := e.group[events[i].Topic]
+		if !ok {
+			e.group[events[i].Topic] = int32(len(e.groups))
+			e.groups = append(e.groups, group{first: int32(i), last: int32(i)})
+			continue
+		}
+		g := &e.groups[at]
+		e.next[g.last] = int32(i)
+		g.last = int32(i)
+	}
+}
+
+// encodeTopic makes one topic's segments.
+func (e *Encoder) encodeTopic(segments []*channels.Segment, events []store.Event, g group, formats channels.FormatSet) []*channels.Segment {
+	topic, count, size := events[g.first].Topic, 0, 0
+	e.builder.Start(topic, formats)
+	for i := g.first; i != none; i = e.next[i] {
+		if count >= e.config.SegmentSize || size >= e.config.SegmentBytes {
+			segments = append(segments, e.builder.Segment())
+			e.builder.Start(topic, formats)
+			count, size = 0, 0
+		}
+		event := &events[i]
+		e.message = channels.Message{
+			Offset:     event.Offset,
+			Topic:      event.Topic,
+			Event:      event.Name,
+			Key:        event.Key,
+			Payload:    event.Payload,
+			InsertedAt: event.InsertedAt,
+		}
+		if err := e.builder.Add(&e.message); err != nil {
+			e.failed.Add(1)
+			e.config.Logger.Error("event left out", "offset", event.Offset, "error", err)
+			continue
+		}
+		count++
+		size += len(event.Payload)
+	}
+	if count > 0 {
+		segments = append(segments, e.builder.Segment())
+	}
+	return segments
+}
