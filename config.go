@@ -69,7 +69,7 @@ type Config struct {
 	// Lanes is how many lanes topics are partitioned over; order holds within
 	// a topic. Zero: one per core.
 	Lanes int
-	// RateLimit bounds the events read from the log per second. Zero: none.
+	// RateLimit bounds the events that are delivered per second. Zero: none.
 	RateLimit int
 
 	// Mailboxes.
@@ -234,6 +234,9 @@ func (c *Config) Validate() error {
 			return &FieldError{address.field, address.given, "host:port, such as 127.0.0.1:4000"}
 		}
 	}
+	if c.Anonymous != nil && !*c.Anonymous {
+		return &FieldError{"Anonymous", "false", "true, as long as there are no tokens to connect with"}
+	}
 	if !c.anonymous() {
 		return &FieldError{"Listen", c.Listen, "a loopback address, since whoever reaches it may connect; add --anonymous to allow just that"}
 	}
@@ -273,6 +276,13 @@ func (c *Config) anonymous() bool {
 		return *c.Anonymous
 	}
 	return loopback(c.Listen)
+}
+
+func (c *Config) logger() *slog.Logger {
+	if c.Logger != nil {
+		return c.Logger
+	}
+	return slog.Default()
 }
 
 func (c *Config) lanes() int {

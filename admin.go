@@ -1,0 +1,123 @@
+package sluice
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// consoleMount is where the console page's own socket is mounted on the admin
+// listener.
+const consoleMount = "/console"
+
+// adminHandler is all that the admin listener serves.
+func (s *Service) adminHandler() http.Handler {
+	api := http.NewServeMux()
+	api.HandleFunc("POST /api/events", s.postEvents)
+	api.HandleFunc("POST /api/broadcast", s.postBroadcast)
+	api.HandleFunc("GET /api/stats", s.getStats)
+	api.Handle("GET /metrics", s.metrics.Handler())
+	api.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path, "the API is described in the README")
+	})
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.getHealth)
+	mux.HandleFunc("GET /readyz", s.getReadiness)
+	mux.Handle("/api/", s.authorised(api))
+	mux.Handle("/metrics", s.authorised(api))
+	mux.Handle(consoleMount+"/", s.console)
+	if s.config.Console != nil {
+		mux.Handle("/", s.config.Console)
+	}
+	return s.sameSite(mux)
+}
+
+// publicHandler is all that the public listener serves.
+func (s *Service) publicHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.getHealth)
+	mux.Handle(s.config.SocketPath+"/", s.public)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusNotFound, "there is nothing at "+r.URL.Path, "sockets connect to "+s.config.SocketPath+"/websocket")
+	})
+	return mux
+}
+
+// authorised lets pass who brings the admin token, or everyone if there is
+// none (the listener is then on loopback: Config.Validate sees to it).
+func (s *Service) authorised(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !s.isAdmin(token) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="sluice admin"`) // RFC 6750, section 3
+			refuse(w, http.StatusUnauthorized, "the admin token is missing or wrong", "send it as Authorization: Bearer …")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// isAdmin compares hashes, so that the time taken tells nothing of the token,
+// its length included.
+func (s *Service) isAdmin(token string) bool {
+	if s.config.AdminToken == "" {
+		return true
+	}
+	given, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.config.AdminToken))
+	return subtle.ConstantTimeCompare(given[:], want[:]) == 1
+}
+
+// sameSite keeps other web sites, open in the operator's browser, from using
+// a listener that trusts whoever reaches it: neither by a cross-origin
+// request nor by a name of their own that resolves to this address (DNS
+// rebinding).
+func (s *Service) sameSite(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusForbidden, "another web site made this request", "the admin API is not for pages of other origins")
+	}))
+	next = protection.Handler(next)
+	if s.config.AdminToken != "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !addressed(r.Host) {
+			refuse(w, http.StatusForbidden, "the admin listener does not answer to the name "+r.Host,
+				"use localhost or an IP address, or set --admin-token-file")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// addressed tells whether a Host header names an address rather than a host
+// that anyone's DNS may point here.
+func addressed(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil
+}
+
+// answer sends a value as JSON.
+func answer(w http.ResponseWriter, status int, value any) {
+	body, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // a programmer's error: all values are ours
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(append(body, '\n'))
+}
+
+// refuse answers an error: what is wrong, and what to do about it.
+func refuse(w http.ResponseWriter, status int, wrong, hint string) {
+	answer(w, status, struct {
+		Error string `json:"error"`
+		Hint  string `json:"hint"`
+	}{wrong, hint})
+}

@@ -1,0 +1,96 @@
+package sluice_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluicehq/sluice"
+)
+
+func TestDefaultConfigIsValid(t *testing.T) {
+	t.Parallel()
+	config := sluice.DefaultConfig()
+	if err := config.Validate(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConfigRefusesWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	no, yes := false, true
+	for _, test := range []struct {
+		name         string
+		change       func(*sluice.Config)
+		field, given string // of the error; empty if there is none
+	}{
+		{"no demand", func(c *sluice.Config) { c.MaxDemand = 0 }, "MaxDemand", "0"},
+		{"min demand not below max", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = 10, 10 }, "MinDemand", "10"},
+		{"smallest demand", func(c *sluice.Config) { c.MaxDemand = 1 }, "", ""},
+		{"negative batch timeout", func(c *sluice.Config) { c.BatchTimeout = -time.Second }, "BatchTimeout", "-1s"},
+		{"mailbox too large", func(c *sluice.Config) { c.MailboxBytes = 2 << 30 }, "MailboxBytes", "2GiB"},
+		{"overflow that does not exist", func(c *sluice.Config) { c.Overflow = "explode" }, "Overflow", "explode"},
+		{"start at a word", func(c *sluice.Config) { c.Start = "yesterday" }, "Start", "yesterday"},
+		{"start below 0", func(c *sluice.Config) { c.Start = "-1" }, "Start", "-1"},
+		{"start at an offset", func(c *sluice.Config) { c.Start = "17" }, "", ""},
+		{"socket path without a slash", func(c *sluice.Config) { c.SocketPath = "socket" }, "SocketPath", "socket"},
+		{"no port", func(c *sluice.Config) { c.Listen = "127.0.0.1" }, "Listen", "127.0.0.1"},
+		{"port out of range", func(c *sluice.Config) { c.AdminListen = "127.0.0.1:65536" }, "AdminListen", "127.0.0.1:65536"},
+		{"StatsD without a port", func(c *sluice.Config) { c.StatsD = "localhost" }, "StatsD", "localhost"},
+		{"open to the world unasked", func(c *sluice.Config) { c.Listen = "0.0.0.0:4000" }, "Listen", "0.0.0.0:4000"},
+		{"open to the world as asked", func(c *sluice.Config) { c.Listen, c.Anonymous = "0.0.0.0:4000", &yes }, "", ""},
+		{"closed to all", func(c *sluice.Config) { c.Anonymous = &no }, "Anonymous", "false"},
+		{"admin for the world without a token", func(c *sluice.Config) { c.AdminListen = ":4001" }, "AdminListen", ":4001"},
+		{"admin for the world with a token", func(c *sluice.Config) { c.AdminListen, c.AdminToken = ":4001", "s3cret" }, "", ""},
+		{"IPv6 loopback", func(c *sluice.Config) { c.Listen, c.AdminListen = "[::1]:4000", "localhost:4001" }, "", ""},
+		{"nameless node", func(c *sluice.Config) { c.Node = "" }, "Node", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			config := sluice.DefaultConfig()
+			test.change(&config)
+			err := config.Validate()
+			wrong := new(sluice.FieldError)
+			switch {
+			case test.field == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case test.field != "" && (!errors.As(err, &wrong) || wrong.Field != test.field || wrong.Given != test.given || wrong.Allowed == ""):
+				t.Errorf("got %+v, want field %s, given %q", err, test.field, test.given)
+			}
+			if _, newErr := sluice.New(config); (newErr == nil) != (err == nil) {
+				t.Errorf("New says %v, Validate %v", newErr, err)
+			}
+		})
+	}
+}
+
+func TestByteSize(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		text string
+		want sluice.ByteSize
+		back string
+	}{
+		{"0", 0, "0B"},
+		{"4096", 4096, "4KiB"},
+		{"64KiB", 64 << 10, "64KiB"},
+		{" 8 mib ", 8 << 20, "8MiB"},
+		{"1GB", 1e9, "1000000000B"},
+		{"2kB", 2000, "2000B"},
+		{"17b", 17, "17B"},
+	} {
+		got, err := sluice.ParseByteSize(test.text)
+		if err != nil || got != test.want || got.String() != test.back {
+			t.Errorf("%q: got %d (%v), %v; want %d (%s)", test.text, got, got, err, test.want, test.back)
+		}
+		if again, err := sluice.ParseByteSize(got.String()); err != nil || again != got {
+			t.Errorf("%q: written and read again %d, %v", test.text, again, err)
+		}
+	}
+	for _, text := range []string{"", "KiB", "-1", "1.5MiB", "9999999999999GiB", "12 parsecs"} {
+		if got, err := sluice.ParseByteSize(text); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(text)) {
+			t.Errorf("%q: got %d, %v", text, got, err)
+		}
+	}
+}

@@ -1,0 +1,33 @@
+// Package sluice pushes what happens in a database to the people who watch it.
+//
+// An application inserts a row into sluice_outbox within its own transaction;
+// everyone who has joined the row's topic over a Phoenix Channels socket gets
+// it, once and in order. The program cmd/sluice is a thin user of this
+// package, and so is a program that brings channels of its own:
+//
+//	config := sluice.DefaultConfig()
+//	config.DatabaseURL = os.Getenv("DATABASE_URL")
+//	service, err := sluice.New(config)
+//	if err != nil {
+//		return err
+//	}
+//	service.Handle("room:*", func() sluice.Channel { return &room{} })
+//	return service.Run(ctx)
+//
+// # Guarantees
+//
+// A row that was committed to the outbox gets an offset in the log, once, and
+// offsets are dense. Every channel that is live gets each event of its topic
+// that is sequenced after its join was answered, once, in the order of
+// offsets, or its socket is closed with a reason. Memory is bounded by
+// [Config]. A client that is slow, or a handler that panics, harms itself
+// alone.
+//
+// # Shutdown
+//
+// [Service.Run] blocks until its context ends, then drains within
+// [Config.DrainTimeout]: the line stops fetching and finishes what it has
+// taken, its position is committed, what is queued for sockets is written, and
+// they are closed with 1012 (service restart, IANA WebSocket close code
+// registry). Everything that Run started has ended when it returns.
+package sluice

@@ -1,0 +1,78 @@
+package sluice
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseDraft(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, text string
+		want       string // topic|event|payload|key, or what the error contains
+		ok         bool
+	}{
+		{"whole", `{"topic":"a","event":"b","payload":{"x": 1},"key":"k"}`, `a|b|{"x": 1}|k`, true},
+		{"no payload, no key", `{"topic":"a","event":"b"}`, `a|b|{}|<nil>`, true},
+		{"null key", `{"topic":"a","event":"b","payload":{},"key":null}`, `a|b|{}|<nil>`, true},
+		{"empty key", `{"topic":"a","event":"b","payload":{},"key":""}`, `a|b|{}|`, true},
+		{"not JSON", `{"topic":`, "unexpected EOF", false},
+		{"not an object", `7`, "number", false},
+		{"payload not an object", `{"topic":"a","event":"b","payload":[1]}`, "payload", false},
+		{"null payload", `{"topic":"a","event":"b","payload":null}`, "payload", false},
+		{"no topic", `{"event":"b","payload":{}}`, "topic", false},
+		{"reserved topic", `{"topic":"phoenix","event":"b"}`, "phoenix", false},
+		{"reserved event", `{"topic":"a","event":"phx_join"}`, "phx_", false},
+		{"misspelt", `{"topic":"a","event":"b","payloda":{}}`, "payloda", false},
+		{"two", `{"topic":"a","event":"b"}{"topic":"a","event":"b"}`, "ndjson", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			draft, err := parseDraft([]byte(test.text))
+			if err != nil {
+				if test.ok || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("got error %q, want %q", err, test.want)
+				}
+				return
+			}
+			key := "<nil>"
+			if draft.Key != nil {
+				key = string(draft.Key)
+			}
+			if got := strings.Join([]string{draft.Topic, draft.Name, string(draft.Payload), key}, "|"); !test.ok || got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestParseLinesNamesTheBadLine(t *testing.T) {
+	t.Parallel()
+	good := `{"topic":"a","event":"b"}`
+	for _, test := range []struct {
+		name, body string
+		count      int
+		err        string
+	}{
+		{"one", good, 1, ""},
+		{"empty lines are passed over", "\n" + good + "\n\n" + good + "\r\n", 2, ""},
+		{"nothing", "", 0, ""},
+		{"third line", good + "\n\n{oops}\n" + good, 0, "line 3: "},
+		{"last line without its end", good + "\n{", 0, "line 2: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			drafts, err := parseLines(strings.NewReader(test.body))
+			if test.err == "" && (err != nil || len(drafts) != test.count) {
+				t.Errorf("got %d drafts, %v", len(drafts), err)
+			}
+			if test.err != "" && (err == nil || !strings.HasPrefix(err.Error(), test.err)) {
+				t.Errorf("got %v, want %q", err, test.err)
+			}
+		})
+	}
+	_, err := parseOne(strings.NewReader("{\n\"topic\": \"a\",\n oops}"))
+	if err == nil || !strings.HasPrefix(err.Error(), "line 3: ") {
+		t.Errorf("one event over lines: got %v", err)
+	}
+}

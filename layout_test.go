@@ -1,0 +1,204 @@
+package sluice_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const module = "github.com/sluicehq/sluice"
+
+// floors is the house: a package imports only packages on lower floors, and
+// those on one floor never import each other. The key is the folder, "" the
+// root. A new package is given its floor here.
+var floors = map[string]int{
+	"internal/pgtest": 0, // for tests alone
+
+	"metrics":              0,
+	"store/internal/group": 0,
+	"store/internal/wake":  0,
+
+	"channels":        1,
+	"pipeline":        1,
+	"store":           1,
+	"store/postgres":  1,
+	"store/sqlite":    1,
+	"store/storetest": 1, // for tests alone
+
+	"socket": 2,
+	"stages": 2,
+
+	"": 3,
+
+	"benchmarks": 4,
+
+	"cmd/sluice": 5,
+	"e2e":        5,
+}
+
+// folders are those that the design names: the layout is part of the contract.
+var folders = []string{
+	"socket", "stages", "channels", "store", "pipeline", "metrics", "benchmarks",
+	"store/postgres", "store/sqlite", "store/storetest", "cmd/sluice",
+}
+
+// libraries are what the house stands on, each with what it is there for.
+var libraries = map[string]string{
+	"github.com/reugn/go-streams": "composes the line of stages",
+	"github.com/gobwas/ws":        "speaks WebSocket",
+	"github.com/smira/go-statsd":  "sends the metrics",
+	"github.com/jackc/pgx/v5":     "reaches Postgres",
+}
+
+// maxLines is where a file stops being one concept.
+const maxLines, maxTestLines = 500, 800
+
+// goPackage is what `go list -json` tells that this test asks about.
+type goPackage struct {
+	ImportPath   string
+	Dir          string
+	GoFiles      []string
+	TestGoFiles  []string
+	XTestGoFiles []string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+}
+
+// folder is a package's place below the root, "" for the root itself.
+func folder(importPath string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
+}
+
+// ours tells whether an import is one of the module's packages.
+func ours(importPath string) bool {
+	return importPath == module || strings.HasPrefix(importPath, module+"/")
+}
+
+func TestImportsGoDown(t *testing.T) {
+	t.Parallel()
+	for _, pkg := range packages(t) {
+		from := folder(pkg.ImportPath)
+		floor, ok := floors[from]
+		if !ok {
+			t.Errorf("package %q has no floor: give it one in the table of this test", from)
+			continue
+		}
+		for _, imported := range pkg.Imports {
+			if to := folder(imported); ours(imported) {
+				if forTests(to) && !forTests(from) {
+					t.Errorf("%q imports %q, which is there for tests alone", from, to)
+				}
+				if !mayImport(from, to) {
+					t.Errorf("%q (floor %d) imports %q (floor %d): imports go to lower floors only", from, floor, to, floors[to])
+				}
+			}
+		}
+		for _, imported := range slices.Concat(pkg.TestImports, pkg.XTestImports) {
+			if to := folder(imported); ours(imported) && to != from && !forTests(to) && !mayImport(from, to) {
+				t.Errorf("a test of %q (floor %d) imports %q (floor %d): imports go to lower floors only", from, floor, to, floors[to])
+			}
+		}
+	}
+}
+
+// mayImport keeps the floors. A folder's own subfolders may import it: they
+// are rooms of one flat, such as store and its drivers.
+func mayImport(from, to string) bool {
+	return floors[to] < floors[from] || to != "" && strings.HasPrefix(from, to+"/")
+}
+
+func forTests(folder string) bool { return strings.HasSuffix(folder, "test") }
+
+func TestFoldersStand(t *testing.T) {
+	t.Parallel()
+	var found []string
+	for _, pkg := range packages(t) {
+		found = append(found, folder(pkg.ImportPath))
+	}
+	for _, want := range folders {
+		if !slices.Contains(found, want) {
+			t.Errorf("the design's folder %q holds no package", want)
+		}
+	}
+	for _, listed := range slices.Sorted(maps.Keys(floors)) {
+		if !slices.Contains(found, listed) {
+			t.Errorf("the table gives a floor to %q, which is no package", listed)
+		}
+	}
+}
+
+func TestLibrariesAreUsed(t *testing.T) {
+	t.Parallel()
+	var imports []string
+	for _, pkg := range packages(t) {
+		if !forTests(folder(pkg.ImportPath)) {
+			imports = append(imports, pkg.Imports...)
+		}
+	}
+	for library, purpose := range libraries {
+		if !slices.ContainsFunc(imports, func(path string) bool {
+			return path == library || strings.HasPrefix(path, library+"/")
+		}) {
+			t.Errorf("nothing but tests imports %s, which %s", library, purpose)
+		}
+	}
+}
+
+func TestFilesAreShort(t *testing.T) {
+	t.Parallel()
+	for _, pkg := range packages(t) {
+		if from := folder(pkg.ImportPath); len(pkg.GoFiles) > 0 && !slices.Contains(pkg.GoFiles, "doc.go") {
+			t.Errorf("package %q has no doc.go to say what it is", from)
+		}
+		for _, name := range slices.Concat(pkg.GoFiles, pkg.TestGoFiles, pkg.XTestGoFiles) {
+			limit := maxLines
+			if strings.HasSuffix(name, "_test.go") {
+				limit = maxTestLines
+			}
+			text, err := os.ReadFile(filepath.Join(pkg.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lines := bytes.Count(text, []byte("\n")); lines > limit {
+				t.Errorf("%s/%s has %d lines: split it by concept, %d is the most", folder(pkg.ImportPath), name, lines, limit)
+			}
+		}
+	}
+}
+
+// packages lists the module's packages.
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	all, err := list()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+var list = sync.OnceValues(func() (all []goPackage, err error) {
+	var stderr bytes.Buffer
+	command := exec.Command("go", "list", "-json", "./...")
+	command.Stderr = &stderr
+	out, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w\n%s", err, &stderr)
+	}
+	for decoder := json.NewDecoder(bytes.NewReader(out)); decoder.More(); {
+		var pkg goPackage
+		if err := decoder.Decode(&pkg); err != nil {
+			return nil, fmt.Errorf("read what go list says: %w", err)
+		}
+		all = append(all, pkg)
+	}
+	return all, nil
+})

@@ -1,0 +1,81 @@
+package sluice
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sluicehq/sluice/socket"
+	"github.com/sluicehq/sluice/stages"
+	"github.com/sluicehq/sluice/store"
+)
+
+const (
+	// commitInterval is how often the position is committed: how much is
+	// routed again after a crash.
+	commitInterval = time.Second
+	// segmentBytes is where a segment is cut, so that a mailbox is charged
+	// for it in pieces, and the writer can take turns between channels.
+	segmentBytes = 128 << 10
+)
+
+// position is where this node begins to read, and the log that it counts in.
+func (s *Service) position(ctx context.Context, log store.Log) (after int64, epoch string, err error) {
+	head, err := log.Head(ctx)
+	if err != nil {
+		return 0, "", fmt.Errorf("read the log's head: %w", err)
+	}
+	word, offset, err := s.config.start()
+	if err != nil {
+		return 0, "", err
+	}
+	switch word {
+	case "head":
+		after = head.Offset
+	case "earliest":
+		after = head.Trimmed
+	case "offset":
+		after = offset
+	case "committed":
+		cursor, ok, err := log.Cursor(ctx, s.config.Node)
+		if err != nil {
+			return 0, "", fmt.Errorf("read the cursor %q: %w", s.config.Node, err)
+		}
+		if ok && cursor.Epoch == head.Epoch {
+			after = cursor.Offset
+		}
+	}
+	return min(max(after, head.Trimmed), head.Offset), head.Epoch, nil
+}
+
+// newDelivery lays out the line from the log to the hub.
+func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.Delivery {
+	s.hub.SetEpoch(epoch)
+	s.hub.Advance(after)
+	size := min(s.config.BatchSize, s.config.MaxDemand)
+	return stages.NewDelivery(log, socket.Encoder{}, s.hub, stages.DeliveryConfig{
+		Producer: stages.ProducerConfig{
+			After:      after,
+			FetchSize:  min(s.config.FetchSize, s.config.MaxDemand),
+			FetchBytes: int(s.config.FetchBytes),
+			Fetched:    s.hub.Advance,
+		},
+		Encoder: stages.EncoderConfig{
+			SegmentSize:  min(size, s.config.MailboxSize),
+			SegmentBytes: segmentBytes,
+		},
+		Lanes:        s.config.lanes(),
+		MaxDemand:    s.config.MaxDemand,
+		MinDemand:    s.config.minDemand(),
+		BatchSize:    size,
+		BatchTimeout: s.config.BatchTimeout,
+		RateLimit:    s.config.RateLimit,
+		Commit: func(ctx context.Context, position int64) error {
+			return log.Commit(ctx, s.config.Node, store.Cursor{Epoch: epoch, Offset: position})
+		},
+		CommitInterval: commitInterval,
+		DrainTimeout:   s.config.DrainTimeout,
+		Metrics:        s.metrics,
+		Logger:         s.logger,
+	})
+}

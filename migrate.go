@@ -1,0 +1,14 @@
+package sluice
+
+import "context"
+
+// Migrate creates or upgrades the tables of the store that config names, and
+// returns once they are up to date. Several may do so at once.
+func Migrate(ctx context.Context, config Config) error {
+	config.Migrate = true
+	log, err := openLogOnce(ctx, &config, config.logger())
+	if err != nil {
+		return err
+	}
+	return log.Close()
+}

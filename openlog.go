@@ -1,0 +1,65 @@
+package sluice
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/postgres"
+	"github.com/sluicehq/sluice/store/sqlite"
+)
+
+// openLog opens the configured store, trying again for as long as it cannot be
+// reached: a database that starts later than its users is no reason to die.
+// failing hears of every attempt that failed. An error that waiting does not
+// mend, such as a schema that is newer than this program, is returned.
+func openLog(ctx context.Context, config *Config, logger *slog.Logger, failing func(error)) (store.Log, error) {
+	open := func() (store.Log, error) {
+		log, err := openLogOnce(ctx, config, logger)
+		if err != nil {
+			failing(err)
+			if unavailable := new(store.UnavailableError); !errors.As(err, &unavailable) {
+				return nil, backoff.Permanent(err)
+			}
+		}
+		return log, err
+	}
+	waiting := backoff.NewExponentialBackOff()
+	waiting.InitialInterval = 100 * time.Millisecond
+	waiting.MaxInterval = 5 * time.Second
+	return backoff.Retry(ctx, open,
+		backoff.WithBackOff(waiting),
+		backoff.WithMaxElapsedTime(0), // for ever
+		backoff.WithNotify(func(err error, wait time.Duration) {
+			logger.Warn("store not reachable, trying again", "error", err, "wait", wait.Round(time.Millisecond))
+		}),
+	)
+}
+
+func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger) (store.Log, error) {
+	if config.DatabaseURL == "" {
+		log, err := sqlite.Open(ctx, sqlite.Config{
+			Dir:          config.DataDir,
+			PollInterval: config.PollInterval,
+			Logger:       logger,
+		})
+		if err != nil {
+			return nil, err // not a nil *sqlite.Log in an interface
+		}
+		return log, nil
+	}
+	log, err := postgres.Open(ctx, postgres.Config{
+		DatabaseURL:  config.DatabaseURL,
+		PollInterval: config.PollInterval,
+		Migrate:      config.Migrate,
+		Logger:       logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return log, nil
+}

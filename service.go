@@ -1,0 +1,156 @@
+package sluice
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket"
+	"github.com/sluicehq/sluice/store"
+)
+
+// Service is a node: it reads the log and pushes it to the clients that are
+// connected to it. Make it with [New], bring channels with [Service.Handle],
+// and [Service.Run] it once.
+type Service struct {
+	// Immutable after New.
+	config  Config
+	logger  *slog.Logger
+	metrics *metrics.Set
+	hub     *channels.Hub
+	pubsub  *channels.PubSub
+	routes  *channels.Routes
+	public  *socket.Endpoint
+	console *socket.Endpoint
+	health  *health
+
+	log atomic.Pointer[store.Log] // nil until the store is open; written by Run
+}
+
+// New makes a service. It checks the configuration, a [*FieldError] says what
+// is wrong with it, and does no I/O.
+func New(config Config) (*Service, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Service{
+		config: config,
+		logger: config.logger(),
+		routes: &channels.Routes{},
+		health: newHealth(),
+	}
+	var err error
+	if s.metrics, err = metrics.New(metrics.Config{
+		StatsD:   config.StatsD,
+		Prefix:   config.StatsDPrefix,
+		TagStyle: config.StatsDTags,
+		Tags:     tags(config),
+		Logger:   s.logger,
+	}); err != nil {
+		return nil, err
+	}
+	if err := s.makeSockets(); err != nil {
+		return nil, err
+	}
+	s.metrics.GaugeFunc(metrics.LogHead, func() int64 { head, _ := s.health.extent(); return head })
+	s.metrics.GaugeFunc(metrics.LogLag, func() int64 { head, routed := s.health.extent(); return max(0, head-routed) })
+	return s, nil
+}
+
+// tags are the node's name and what the configuration adds, in a fixed order.
+func tags(config Config) []metrics.Tag {
+	tags := []metrics.Tag{{Key: "node", Value: config.Node}}
+	for key, value := range config.Tags {
+		tags = append(tags, metrics.Tag{Key: key, Value: value})
+	}
+	slices.SortFunc(tags[1:], func(a, b metrics.Tag) int {
+		if a.Key < b.Key {
+			return -1
+		}
+		return 1
+	})
+	return tags
+}
+
+// Run serves until ctx ends, then drains. It returns nil after a clean drain,
+// and an error if it could not start, a part of it failed, or the drain took
+// longer than Config.DrainTimeout.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.routes.Handle("*", newOpen); err != nil { // after the application's own
+		return err
+	}
+	life, fail := context.WithCancelCause(ctx) // ends when it is time to stop, for whatever reason
+	defer fail(nil)
+
+	measuring := start(ctx, "metrics", s.metrics.Run, fail)
+	defer measuring.stop() // last, when nothing is left to measure
+
+	servers, err := s.listen(ctx)
+	if err != nil {
+		return err
+	}
+	serving := start(ctx, "http", servers.run, fail)
+	public := start(ctx, "sockets", s.public.Run, fail)
+	console := start(ctx, "console sockets", s.console.Run, fail)
+	line, log, err := s.deliver(life, fail)
+
+	if err == nil {
+		<-life.Done()
+		s.logger.Info("stopping", "drain_timeout", s.config.DrainTimeout)
+	}
+	s.health.drain()
+	errs := []error{err, serving.stop(), line.stop(), public.stop(), console.stop(), log.stop()}
+	if ctx.Err() == nil {
+		errs = append(errs, context.Cause(life)) // a part's own failure, unless it is among them
+	}
+	if err := join(errs); err != nil {
+		return err
+	}
+	s.logger.Info("stopped")
+	return nil
+}
+
+// join is errors.Join, with each error once.
+func join(errs []error) error {
+	var distinct []error
+	for _, err := range errs {
+		if err != nil && !slices.Contains(distinct, err) {
+			distinct = append(distinct, err)
+		}
+	}
+	return errors.Join(distinct...)
+}
+
+// deliver opens the log and sets the line in motion. It returns what is
+// running, both nil if life ended before the log could be opened.
+func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (line, running *part, err error) {
+	log, err := openLog(life, &s.config, s.logger, s.health.fail)
+	if err != nil {
+		if life.Err() != nil {
+			return nil, nil, nil
+		}
+		return nil, nil, err
+	}
+	after, epoch, err := s.position(life, log)
+	if err != nil {
+		return nil, nil, errors.Join(err, log.Close())
+	}
+	delivery := s.newDelivery(log, after, epoch)
+	s.log.Store(&log)
+	s.logger.Info("log open", "epoch", epoch, "after", after)
+	running = start(life, "log", func(ctx context.Context) error {
+		return errors.Join(log.Run(ctx), log.Close())
+	}, fail)
+	line = start(life, "line", func(ctx context.Context) error {
+		watching := start(ctx, "pulse", func(ctx context.Context) error {
+			s.health.watch(ctx, log, delivery.Position)
+			return nil
+		}, fail)
+		return errors.Join(delivery.Run(ctx), watching.stop())
+	}, fail)
+	return line, running, nil
+}

@@ -1,0 +1,40 @@
+package sluice
+
+import (
+	"net/http"
+
+	"github.com/sluicehq/sluice/metrics"
+)
+
+// stats is what GET /api/stats answers. A field, once there, keeps its name
+// and meaning.
+type stats struct {
+	Node     string `json:"node"`
+	Ready    bool   `json:"ready"`
+	Epoch    string `json:"epoch"`    // id of the log, empty until it is open
+	Head     int64  `json:"head"`     // the log's last offset, as last seen
+	Position int64  `json:"position"` // events up to this offset have been routed
+	Fetched  int64  `json:"fetched"`  // events read since the start
+	Routed   int64  `json:"routed"`   // events routed since the start
+	Pushed   int64  `json:"pushed"`   // messages written to sockets since the start
+	Sockets  int    `json:"sockets"`
+	Channels int64  `json:"channels"`
+	Topics   int64  `json:"topics"`
+}
+
+func (s *Service) getStats(w http.ResponseWriter, _ *http.Request) {
+	head, position := s.health.extent()
+	answer(w, http.StatusOK, stats{
+		Node:     s.config.Node,
+		Ready:    s.health.reason() == nil,
+		Epoch:    s.hub.Epoch(),
+		Head:     head,
+		Position: position,
+		Fetched:  s.metrics.Counter(metrics.EventsFetched).Value(),
+		Routed:   s.metrics.Counter(metrics.EventsRouted).Value(),
+		Pushed:   s.metrics.Counter(metrics.MessagesPushed).Value(),
+		Sockets:  s.public.Sockets() + s.console.Sockets(),
+		Channels: s.hub.Channels(),
+		Topics:   s.hub.Topics(),
+	})
+}
