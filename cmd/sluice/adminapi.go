@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// adminAPI is a client of a service's admin listener.
+type adminAPI struct {
+	base   string
+	token  string
+	client http.Client
+}
+
+// adminTimeout bounds one request: long for a commit, short for a wait.
+const adminTimeout = time.Minute
+
+func newAdminAPI(base, tokenFile string) (*adminAPI, error) {
+	at, err := url.Parse(base)
+	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
+		return nil, &refusal{"--admin-url", base, "a URL such as " + defaultPost().AdminURL}
+	}
+	token, err := readToken(tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	return &adminAPI{
+		base:   strings.TrimSuffix(base, "/"),
+		token:  token,
+		client: http.Client{Timeout: adminTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}},
+	}, nil
+}
+
+// close lets go of the connections that are kept for the next request.
+func (a *adminAPI) close() { a.client.CloseIdleConnections() }
+
+// errInterrupted says that a request was broken off by a signal: whether it
+// was carried out is not known.
+var errInterrupted = errors.New("interrupted")
+
+// apiError is what the API answers when it refuses.
+type apiError struct {
+	Message string `json:"error"`
+	Hint    string `json:"hint"`
+}
+
+func (e *apiError) Error() string {
+	if e.Hint == "" {
+		return e.Message
+	}
+	return fmt.Sprintf("%s: %s", e.Message, e.Hint)
+}
+
+// post sends a body, of which the API accepts all or nothing.
+func (a *adminAPI) post(ctx context.Context, path, contentType string, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", a.base, err)
+	}
+	request.Header.Set("Content-Type", contentType)
+	if a.token != "" {
+		request.Header.Set("Authorization", "Bearer "+a.token)
+	}
+	response, err := a.client.Do(request)
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	if err != nil {
+		var cause *url.Error
+		if errors.As(err, &cause) {
+			err = cause.Err
+		}
+		return fmt.Errorf("cannot reach %s: %w; start it with: sluice serve; or name it with --admin-url", a.base, err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	switch {
+	case response.StatusCode == http.StatusAccepted:
+		return nil
+	case response.StatusCode == http.StatusUnauthorized:
+		return fmt.Errorf("%s wants its admin token: give the file that holds it with --admin-token-file", a.base)
+	case err != nil:
+		return fmt.Errorf("read the answer of %s: %w", a.base, err)
+	}
+	refused := new(apiError)
+	if json.Unmarshal(answer, refused) != nil || refused.Message == "" {
+		return fmt.Errorf("%s answered %s: is that the admin listener of sluice?", a.base, response.Status)
+	}
+	return refused
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/sluicehq/sluice"
+)
+
+// configFlags is [sluice.Config] with what the command line needs to know of
+// each field. The two are converted into each other, which the compiler allows
+// only while they have the same fields: no setting can lack its flag.
+type configFlags struct {
+	Listen      string `group:"Where" placeholder:"HOST:PORT" help:"Address of the public listener, for sockets and GET /healthz."`
+	AdminListen string `group:"Where" placeholder:"HOST:PORT" help:"Address of the admin listener: console, HTTP API, health and metrics."`
+	SocketPath  string `group:"Where" placeholder:"PATH" help:"Where the public socket is mounted."`
+	Node        string `group:"Where" placeholder:"NAME" help:"Names this node's cursor and metrics; unique among nodes on one database."`
+
+	DatabaseURL string `group:"Store" placeholder:"URL" also:"DATABASE_URL" help:"Postgres to use; none: the embedded store."`
+	DataDir     string `group:"Store" placeholder:"DIR" help:"Folder of the embedded store; it is created."`
+	Migrate     bool   `group:"Store" help:"Create or upgrade the tables at start; turn off with --migrate=false."`
+	Start       string `group:"Store" placeholder:"WHERE" help:"Where to begin to read: committed (the node's cursor; with none yet, earliest), head, earliest, or an offset."`
+
+	MaxDemand    int             `group:"Stages" help:"Events under way in one lane at most: more smooths over slow spells, fewer bounds memory and latency."`
+	MinDemand    int             `group:"Stages" help:"Events under way before a lane asks for more; 0: half of --max-demand."`
+	FetchSize    int             `group:"Stages" help:"Events that one read of the log brings at most."`
+	FetchBytes   sluice.ByteSize `group:"Stages" help:"A read of the log ends early once payloads exceed this."`
+	PollInterval time.Duration   `group:"Stages" help:"The net under the wake-ups: how late an event can be noticed when one was lost."`
+	BatchSize    int             `group:"Stages" help:"Events encoded and routed together at most."`
+	BatchTimeout time.Duration   `group:"Stages" help:"How long an incomplete batch waits for more; 0: never, when there is something to send."`
+	Lanes        int             `group:"Stages" help:"Lanes that topics are partitioned over; order holds within a topic. 0: one per core."`
+	RateLimit    int             `group:"Stages" help:"Events read from the log per second at most; 0: no limit."`
+
+	MailboxSize  int             `group:"Mailboxes" help:"Messages waiting for one channel at most."`
+	MailboxBytes sluice.ByteSize `group:"Mailboxes" help:"Bytes waiting for one connection at most."`
+	Overflow     string          `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: disconnect."`
+
+	Anonymous       *bool           `group:"Access" help:"Clients may connect without a token: so by default on loopback, only when asked for elsewhere."`
+	Origins         []string        `group:"Access" placeholder:"//HOST" help:"Origins that browsers may connect from, such as //example.org,//*.example.org; none: the request's own host, any port."`
+	AdminToken      string          `kong:"-" name:"admin-token-file"`
+	MaxConnections  int             `group:"Access" help:"Open connections at most, beyond which clients are answered 503; 0: no bound."`
+	MaxChannels     int             `group:"Access" help:"Joined channels of one socket at most."`
+	MaxMessageBytes sluice.ByteSize `group:"Access" help:"Size of a client's message at most."`
+	MaxBodyBytes    sluice.ByteSize `group:"Access" help:"Size of a request to the admin API at most."`
+
+	HeartbeatTimeout time.Duration `group:"Life" help:"A connection from which nothing came for this long is closed."`
+	DrainTimeout     time.Duration `group:"Life" help:"How long a clean shutdown may take."`
+
+	OnListen func(public, admin net.Addr) `kong:"-"`
+	Console  http.Handler                 `kong:"-"`
+	Logger   *slog.Logger                 `kong:"-"`
+
+	StatsD       string            `name:"statsd" group:"Metrics" placeholder:"HOST:PORT" help:"StatsD server to send metrics to; none: they are not sent."`
+	StatsDPrefix string            `name:"statsd-prefix" group:"Metrics" placeholder:"PREFIX" help:"Stands before every name sent to StatsD."`
+	StatsDTags   string            `name:"statsd-tags" group:"Metrics" placeholder:"FORMAT" help:"How tags are written: datadog, influx or graphite."`
+	Tags         map[string]string `name:"tag" group:"Metrics" mapsep:"," help:"Tag that stands on every metric; can be repeated."`
+}
+
+// flagOf names the flag that sets a field of [sluice.Config].
+func flagOf(field string) string {
+	if f, ok := reflect.TypeFor[configFlags]().FieldByName(field); ok {
+		if name := f.Tag.Get("name"); name != "" {
+			return name
+		}
+	}
+	return kebab(field)
+}
+
+// readToken reads an admin token from its file; no path, no token.
+func readToken(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	content, err := os.ReadFile(path)
+	token := strings.TrimSpace(string(content))
+	if err != nil || token == "" || strings.ContainsAny(token, "\r\n") {
+		return "", &refusal{"--admin-token-file", path, "a file that can be read, with the token as its one line"}
+	}
+	return token, nil
+}

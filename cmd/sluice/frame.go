@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// message is one of the protocol Phoenix Channels, version 2, in text:
+// [join_ref, ref, topic, event, payload].
+type message struct {
+	joinRef, ref string // empty for null
+	topic, event string
+	payload      json.RawMessage
+}
+
+func (m message) encode() []byte {
+	ref := func(s string) *string {
+		if s == "" {
+			return nil
+		}
+		return &s
+	}
+	text, err := json.Marshal([]any{ref(m.joinRef), ref(m.ref), m.topic, m.event, m.payload})
+	if err != nil {
+		panic(err) // all payloads that are sent are made here
+	}
+	return text
+}
+
+func decode(text []byte) (message, error) {
+	var parts []json.RawMessage
+	if err := json.Unmarshal(text, &parts); err != nil {
+		return message{}, fmt.Errorf("decode message: %w", err)
+	}
+	if len(parts) < 5 {
+		return message{}, fmt.Errorf("decode message: %d elements, not 5", len(parts))
+	}
+	m := message{payload: parts[4]}
+	for i, field := range []*string{&m.joinRef, &m.ref, &m.topic, &m.event} {
+		if err := json.Unmarshal(parts[i], field); err != nil {
+			return message{}, fmt.Errorf("decode message: element %d: %w", i+1, err)
+		}
+	}
+	return m, nil
+}
+
+// reply is the payload of phx_reply.
+type reply struct {
+	Status   string `json:"status"`
+	Response struct {
+		Reason string `json:"reason"`
+
+		// Of a join that asked for resuming.
+		Offset  int64           `json:"offset"`
+		Epoch   json.RawMessage `json:"epoch"` // whatever it is, it is sent back as it came
+		Resumed bool            `json:"resumed"`
+	} `json:"response"`
+}
+
+// line is what watch prints for an event: the order of the keys is promised.
+type line struct {
+	Topic   string          `json:"topic"`
+	Event   string          `json:"event"`
+	Offset  *int64          `json:"offset,omitempty"` // none for a broadcast
+	Payload json.RawMessage `json:"payload"`
+}
+
+// lineOf unwraps an event that comes from the log, {"offset": …, "data": …}.
+// A broadcast comes bare: one that looks just like that can't be told apart.
+func lineOf(m message) line {
+	bare := line{m.topic, m.event, nil, m.payload}
+	var parts map[string]json.RawMessage
+	if json.Unmarshal(m.payload, &parts) != nil || len(parts) != 2 {
+		return bare
+	}
+	var offset *int64
+	data, ok := parts["data"]
+	if !ok || json.Unmarshal(parts["offset"], &offset) != nil || offset == nil {
+		return bare
+	}
+	return line{m.topic, m.event, offset, data}
+}

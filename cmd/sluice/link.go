@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+)
+
+const (
+	dialTimeout  = 10 * time.Second
+	writeTimeout = 10 * time.Second
+	// maxFrame bounds a message from the server: the log takes no payload
+	// larger than a request to the admin API, and this is twice as much.
+	maxFrame = 16 << 20
+	// frameBacklog lets reading go on while lines are being printed.
+	frameBacklog = 64
+)
+
+// link is one WebSocket connection, on the client's side. Its reader is a
+// goroutine, started by newLink and joined by close; all writing is done by
+// the owner.
+type link struct {
+	conn net.Conn
+	// The reader sends and closes, the owner receives. While it is full the
+	// server has to wait.
+	frames chan frame
+	// err is why reading ended; to be read once frames is closed.
+	err error
+}
+
+// frame is a whole message or a ping.
+type frame struct {
+	op   ws.OpCode
+	data []byte
+}
+
+// closedError is how the server closed a connection.
+type closedError struct {
+	code   ws.StatusCode
+	reason string
+}
+
+func (e *closedError) Error() string {
+	if e.reason == "" {
+		return fmt.Sprintf("the server closed the connection (%d)", e.code)
+	}
+	return fmt.Sprintf("the server closed the connection (%d, %s)", e.code, e.reason)
+}
+
+// dialer opens a connection; what came with the handshake is in the reader,
+// nil if nothing did.
+type dialer func(context.Context) (net.Conn, *bufio.Reader, error)
+
+// dialSocket connects to a socket's WebSocket endpoint. The token travels as
+// a subprotocol, so that it stays out of the logs that URLs end up in.
+func dialSocket(endpoint, token string) dialer {
+	d := ws.Dialer{Timeout: dialTimeout}
+	if token != "" {
+		d.Protocols = []string{"phoenix", bearerProtocol(token)}
+	}
+	return func(ctx context.Context) (net.Conn, *bufio.Reader, error) {
+		conn, rest, _, err := d.Dial(ctx, endpoint)
+		var status ws.StatusError
+		switch {
+		case errors.As(err, &status):
+			return nil, nil, &connectRefusal{int(status)}
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return nil, nil, fmt.Errorf("cannot reach %s: %w; start it with: sluice serve; or name it with --url", endpoint, err)
+		case err != nil:
+			return nil, nil, fmt.Errorf("cannot reach %s: %w", endpoint, err)
+		}
+		return conn, rest, nil
+	}
+}
+
+// connectRefusal is a handshake that the server answered with another status
+// than 101.
+type connectRefusal struct{ status int }
+
+func (e *connectRefusal) Error() string {
+	hint := "is that a socket of sluice?"
+	switch e.status {
+	case http.StatusForbidden, http.StatusUnauthorized:
+		hint = "it may want a token: give one with --token"
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		hint = "it has no room now"
+	}
+	return fmt.Sprintf("the server refused the connection (%d %s): %s", e.status, http.StatusText(e.status), hint)
+}
+
+// passing tells whether the server may well accept the next attempt.
+func (e *connectRefusal) passing() bool {
+	return e.status >= 500 || e.status == http.StatusTooManyRequests
+}
+
+func newLink(conn net.Conn, rest *bufio.Reader) *link {
+	l := &link{conn: conn, frames: make(chan frame, frameBacklog)}
+	source := bufio.NewReader(conn)
+	if rest != nil {
+		source = rest // it goes on reading from conn
+	}
+	go l.read(source)
+	return l
+}
+
+// close ends the connection and waits for its reader. The server is told that
+// it is meant; whether it listens is of no importance.
+func (l *link) close() {
+	_ = l.write(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
+	l.conn.Close()
+	for range l.frames { // until the reader has ended
+	}
+}
+
+func (l *link) read(source *bufio.Reader) {
+	defer close(l.frames)
+	reader := wsutil.Reader{
+		Source:         source,
+		State:          ws.StateClientSide,
+		CheckUTF8:      true,
+		MaxMessageSize: maxFrame,
+		OnIntermediate: l.control,
+	}
+	for {
+		header, err := reader.NextFrame()
+		if err == nil && header.OpCode.IsControl() {
+			if err = l.control(header, &reader); err == nil {
+				continue
+			}
+		}
+		var data []byte
+		if err == nil {
+			data, err = io.ReadAll(&reader)
+		}
+		if err != nil {
+			l.err = err
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				l.err = errors.New("the server went away")
+			}
+			return
+		}
+		l.frames <- frame{header.OpCode, data}
+	}
+}
+
+// control takes in a control frame. Pings are passed on to the owner, who
+// does all writing.
+func (l *link) control(header ws.Header, body io.Reader) error {
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return err
+	}
+	switch header.OpCode {
+	case ws.OpPing:
+		l.frames <- frame{ws.OpPing, data}
+	case ws.OpClose:
+		code, reason := ws.ParseCloseFrameData(data)
+		return &closedError{code, reason}
+	}
+	return nil
+}
+
+func (l *link) send(m message) error { return l.write(ws.NewTextFrame(m.encode())) }
+
+func (l *link) pong(data []byte) error { return l.write(ws.NewPongFrame(data)) }
+
+func (l *link) write(f ws.Frame) error {
+	bytes, err := ws.CompileFrame(ws.MaskFrameInPlace(f))
+	if err != nil {
+		return fmt.Errorf("write frame: %w", err)
+	}
+	l.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // it fails on a closed connection only, and so does the write
+	if _, err := l.conn.Write(bytes); err != nil {
+		return fmt.Errorf("write to the server: %w", err)
+	}
+	return nil
+}

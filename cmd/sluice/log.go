@@ -1,0 +1,32 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+)
+
+// logFlags say how the service logs, on standard error.
+type logFlags struct {
+	LogLevel  string `group:"Life" placeholder:"LEVEL" help:"Least severe that is logged: debug, info, warn or error."`
+	LogFormat string `group:"Life" placeholder:"FORMAT" help:"How it is logged: text, for people, or json, for machines."`
+}
+
+func defaultLog() logFlags { return logFlags{LogLevel: "info", LogFormat: "text"} }
+
+func (l logFlags) logger(w io.Writer) (*slog.Logger, error) {
+	levels := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+	level, ok := levels[l.LogLevel]
+	if !ok {
+		return nil, &refusal{"--log-level", l.LogLevel, "debug, info, warn, error"}
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch l.LogFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, &refusal{"--log-format", l.LogFormat, "text, json"}
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/sluicehq/sluice"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// Once the first signal has cancelled ctx, signals have their default
+	// effect again: the second one ends a process that drains for too long.
+	context.AfterFunc(ctx, stop)
+	// A closed pipe is an error of the write, which watch takes as its end, and
+	// no reason for a service to die with the reader of its log.
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(process{os.Stdin, os.Stdout, os.Stderr, os.LookupEnv}.run(ctx, os.Args[1:]))
+}
+
+// process is what a command may use of the process it runs in.
+type process struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            func(name string) (value string, ok bool)
+}
+
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// run parses args, runs the command that they name and returns the exit
+// status. Errors are reported here and nowhere else.
+func (p process) run(ctx context.Context, args []string) int {
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	open := newSettings(p.env)
+	parser, err := newParser(ctx, p, open)
+	if err != nil {
+		panic(err) // the grammar is wrong: a programmer's error
+	}
+	command, err := parser.Parse(args)
+	if err == nil {
+		err = command.Run()
+	}
+	return p.report(err, open)
+}
+
+// report tells the user what went wrong and returns the exit status for it.
+func (p process) report(err error, open *settings) int {
+	var (
+		usage *kong.ParseError
+		field *sluice.FieldError
+		wrong *refusal
+	)
+	switch {
+	case err == nil, errors.Is(err, errHelpShown), errors.Is(err, syscall.EPIPE):
+		return exitOK
+	case errors.As(err, &field):
+		wrong = &refusal{"--" + flagOf(field.Field), field.Given, field.Allowed}
+	case errors.As(err, &wrong):
+	case errors.As(err, &usage):
+		fmt.Fprintf(p.stderr, "sluice: %v; see: %s\n", err, helpCommand(usage.Context))
+		return exitUsage
+	default:
+		fmt.Fprintf(p.stderr, "sluice: %v\n", err)
+		return exitFailure
+	}
+	fmt.Fprintf(p.stderr, "sluice: %v%s\n", wrong, open.origin(wrong.name))
+	return exitUsage
+}
+
+// refusal reports a value that cannot be used, wherever it came from.
+type refusal struct {
+	name    string // of the flag, with its dashes, or of the argument
+	given   string
+	allowed string
+}
+
+func (r *refusal) Error() string {
+	return fmt.Sprintf("%s is %q: allowed is %s", r.name, r.given, r.allowed)
+}
+
+// isTerminal tells whether a stream is a terminal. The null device counts as
+// one, to good effect: there is nothing to read from it, and nobody to bother.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// publishCmd appends events to the log.
+type publishCmd struct {
+	Post postCmd `embed:""`
+}
+
+// broadcastCmd sends events past the log.
+type broadcastCmd struct {
+	Post postCmd `embed:""`
+}
+
+// postCmd is what publish and broadcast share: one event or many go to the
+// admin API.
+type postCmd struct {
+	Topic   string  `arg:"" help:"Topic, such as orders:eu."`
+	Event   string  `arg:"" help:"Name of the event, such as created."`
+	Payload *string `arg:"" optional:"" help:"A JSON object; none: {}. With - , or none and standard input no terminal: JSON lines, each the payload of one event."`
+
+	AdminURL       string `placeholder:"URL" help:"Admin listener of the service."`
+	AdminTokenFile string `placeholder:"FILE" help:"File with the bearer token of the admin listener."`
+}
+
+func defaultPost() postCmd { return postCmd{AdminURL: "http://127.0.0.1:4001"} }
+
+// Help says more than the one line of the summary.
+func (c *publishCmd) Help() string {
+	return `An event is durable once the command says so. Lines are published in order, in batches of which each is written whole or not at all. At a bad line it stops, with its number: all lines before it are published, none after.`
+}
+
+// Examples implements exemplary.
+func (c *publishCmd) Examples() string {
+	return `sluice publish demo greeted '{"hello": "world"}'
+sluice publish orders:eu created <orders.ndjson
+jq -c '.[]' orders.json | sluice publish orders:eu created -
+sluice publish --admin-url https://admin.internal --admin-token-file token demo greeted`
+}
+
+// Run is called by kong.
+func (c *publishCmd) Run(ctx context.Context, p process) error {
+	return c.Post.run(ctx, p, "/api/events", "published")
+}
+
+// Help says more than the one line of the summary.
+func (c *broadcastCmd) Help() string {
+	return `It reaches everyone who is joined to the topic at this moment, on every node. Who joins later, or resumes, does not get it: publish what must not be lost.`
+}
+
+// Examples implements exemplary.
+func (c *broadcastCmd) Examples() string {
+	return `sluice broadcast demo typing '{"user": "ann"}'
+sluice broadcast 'room:1' cursor <moves.ndjson`
+}
+
+// Run is called by kong.
+func (c *broadcastCmd) Run(ctx context.Context, p process) error {
+	return c.Post.run(ctx, p, "/api/broadcast", "broadcast")
+}
+
+func (c *postCmd) run(ctx context.Context, p process, path, done string) error {
+	api, err := newAdminAPI(c.AdminURL, c.AdminTokenFile)
+	if err != nil {
+		return err
+	}
+	defer api.close()
+	count := 0
+	if c.Payload == nil && !isTerminal(p.stdin) || c.Payload != nil && *c.Payload == "-" {
+		bar := &progress{out: p.stderr, shown: isTerminal(p.stderr), done: done}
+		count, err = c.postLines(ctx, p.stdin, bar, func(ctx context.Context, body []byte) error {
+			return api.post(ctx, path, "application/x-ndjson", body)
+		})
+		bar.clear()
+		if err != nil {
+			return fmt.Errorf("%w (%s before: %s)", err, done, events(count))
+		}
+	} else {
+		payload := []byte("{}")
+		if c.Payload != nil {
+			payload = []byte(*c.Payload)
+		}
+		if err := checkPayload(payload); err != nil {
+			return &refusal{"<payload>", string(payload), "a JSON object: " + err.Error()}
+		}
+		if err := api.post(ctx, path, "application/json", c.appendEvent(nil, payload)); err != nil {
+			return err
+		}
+		count = 1
+	}
+	_, err = fmt.Fprintf(p.stdout, "%s %s to %s\n", done, events(count), c.Topic)
+	return err
+}
+
+// postLines posts what stands on in, and returns how many events were
+// accepted, also when it fails. While one batch is under way the next is read.
+func (c *postCmd) postLines(ctx context.Context, in io.Reader, bar *progress, post func(context.Context, []byte) error) (count int, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// readBatches sends, nobody closes. Unbuffered: memory holds two batches.
+	// readBatches is not waited for when posting fails or ctx ends: it may be in
+	// a read that can't be broken off, and ends with that read.
+	batches := make(chan batch)
+	go readBatches(ctx, newLineReader(in, c.appendEvent), batches)
+	for {
+		select {
+		case <-ctx.Done():
+			return count, errInterrupted
+		case b := <-batches:
+			if b.count > 0 {
+				if err := post(ctx, b.body); err != nil {
+					return count, b.locate(err)
+				}
+				count += b.count
+				bar.show(count)
+			}
+			if b.err == io.EOF {
+				return count, nil
+			}
+			if b.err != nil {
+				return count, b.err
+			}
+		}
+	}
+}
+
+// appendEvent writes an event as the API takes it, without a line break.
+func (c *postCmd) appendEvent(to, payload []byte) []byte {
+	to = append(to, `{"topic":`...)
+	to = append(to, quote(c.Topic)...)
+	to = append(to, `,"event":`...)
+	to = append(to, quote(c.Event)...)
+	to = append(to, `,"payload":`...)
+	to = append(to, payload...)
+	return append(to, '}')
+}
+
+func quote(s string) []byte {
+	quoted, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // strings can always be marshalled
+	}
+	return quoted
+}
+
+// checkPayload says what is wrong with a payload, before it costs a request.
+func checkPayload(payload []byte) error {
+	var object map[string]json.RawMessage
+	var syntax *json.SyntaxError
+	switch err := json.Unmarshal(payload, &object); {
+	case errors.As(err, &syntax):
+		return fmt.Errorf("%w (at byte %d)", err, syntax.Offset)
+	case err != nil || object == nil:
+		return errors.New(`it is no JSON object, such as {"id": 7}`)
+	case !utf8.Valid(payload):
+		return errors.New("it is not valid UTF-8")
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+
+	"github.com/sluicehq/sluice"
+)
+
+// serveCmd runs the service until it is told to stop.
+type serveCmd struct {
+	Settings       configFlags `embed:""`
+	AdminTokenFile string      `group:"Access" placeholder:"FILE" help:"File with the bearer token of the admin listener; required off loopback."`
+	Log            logFlags    `embed:""`
+}
+
+// Help says more than the one line of the summary.
+func (s *serveCmd) Help() string {
+	return `With no flags at all it works: an embedded store, sockets on loopback for clients, and the console and HTTP API beside them.
+
+A flag beats its environment variable, which beats its line in the file that --config names.`
+}
+
+// Examples implements exemplary.
+func (s *serveCmd) Examples() string {
+	return `sluice serve
+sluice serve --database-url postgres://user:secret@localhost/app
+SLUICE_MAX_DEMAND=200 sluice serve --lanes 4 --statsd localhost:8125 --tag env=dev
+sluice serve --config sluice.yaml --listen 0.0.0.0:4000 --anonymous`
+}
+
+// Run is called by kong.
+func (s *serveCmd) Run(ctx context.Context, p process) error {
+	logger, err := s.Log.logger(p.stderr)
+	if err != nil {
+		return err
+	}
+	cfg := sluice.Config(s.Settings)
+	if cfg.AdminToken, err = readToken(s.AdminTokenFile); err != nil {
+		return err
+	}
+	cfg.Logger = logger
+	cfg.Console = console()
+	cfg.OnListen = func(public, admin net.Addr) {
+		s.announce(logger, public, admin, isTerminal(p.stderr))
+	}
+	service, err := sluice.New(cfg)
+	if err != nil {
+		return err
+	}
+	return service.Run(ctx)
+}
+
+// announce says where the service can be reached and, to people, what to do
+// next.
+func (s *serveCmd) announce(logger *slog.Logger, public, admin net.Addr, terminal bool) {
+	socket := "ws://" + reachable(public) + s.Settings.SocketPath
+	console := "http://" + reachable(admin)
+	logger.Info("serving", "socket", socket+"/websocket", "console", console)
+	if !terminal && s.Log.LogFormat != "text" {
+		return
+	}
+	watch := "sluice watch demo"
+	if socket != defaults().Watch.URL {
+		watch = "sluice watch --url " + socket + " demo"
+	}
+	logger.Info("next: open the console, or watch a topic", "open", console, "run", watch)
+}
+
+// reachable is an address that this machine can connect to: a listener on all
+// interfaces is reached by loopback too.
+func reachable(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if ok && tcp.IP.IsUnspecified() {
+		tcp = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: tcp.Port}
+		return tcp.String()
+	}
+	return addr.String()
+}

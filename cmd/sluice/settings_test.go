@@ -1,0 +1,267 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluicehq/sluice"
+)
+
+// A wrong value tells where it came from: that is how the winner is seen.
+func TestFlagBeatsEnvironmentBeatsFile(t *testing.T) {
+	t.Parallel()
+	const (
+		flag = `--lanes is "-1": allowed is 1 to 1024 (0: one per core)`
+		env  = `--lanes is "-2": allowed is 1 to 1024 (0: one per core) (given by SLUICE_LANES)`
+		file = `--lanes is "-3": allowed is 1 to 1024 (0: one per core) (given by sluice.yaml:2)`
+	)
+	given := []string{"--lanes", "-1"}
+	environment := map[string]string{"SLUICE_LANES": "-2"}
+	settings := "# stages\nlanes: -3\n"
+	for _, test := range []struct {
+		name string
+		call call
+		want string
+	}{
+		{"all three", call{args: given, env: environment, file: settings}, flag},
+		{"flag and file", call{args: given, file: settings}, flag},
+		{"flag and environment", call{args: given, env: environment}, flag},
+		{"environment and file", call{env: environment, file: settings}, env},
+		{"file alone", call{file: settings}, file},
+		{"an empty variable is not set", call{env: map[string]string{"SLUICE_LANES": ""}, file: settings}, file},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.call.args = append([]string{"serve"}, test.call.args...)
+			got := test.call.run(t)
+			if got.exit != exitUsage || got.stderr != "sluice: "+test.want+"\n" {
+				t.Errorf("exit %d, %q; want 2, %q", got.exit, got.stderr, test.want)
+			}
+		})
+	}
+}
+
+func TestConfigFlagBeatsItsVariable(t *testing.T) {
+	t.Parallel()
+	named := writeFile(t, "lanes: 3")
+	got := call{args: []string{"serve", "--config", named}, file: "lanes: 4"}.parse(t)
+	if got.Serve.Settings.Lanes != 3 {
+		t.Errorf("lanes %d, want those of the file that the flag names", got.Serve.Settings.Lanes)
+	}
+}
+
+func TestDatabaseURL(t *testing.T) {
+	t.Parallel()
+	const general, own = "DATABASE_URL", "SLUICE_DATABASE_URL"
+	for _, test := range []struct {
+		name string
+		call call
+		want string
+	}{
+		{"by the general variable", call{env: map[string]string{general: "a"}}, "a"},
+		{"own variable beats the general one", call{env: map[string]string{general: "a", own: "b"}}, "b"},
+		{"general variable beats the file", call{env: map[string]string{general: "a"}, file: "database-url: c"}, "a"},
+		{"flag beats them", call{args: []string{"--database-url", "d"}, env: map[string]string{general: "a", own: "b"}}, "d"},
+	} {
+		for _, command := range []string{"serve", "migrate"} {
+			t.Run(command+" "+test.name, func(t *testing.T) {
+				t.Parallel()
+				test := test
+				test.call.args = append([]string{command}, test.call.args...)
+				cli := test.call.parse(t)
+				got := map[string]string{"serve": cli.Serve.Settings.DatabaseURL, "migrate": cli.Migrate.DatabaseURL}[command]
+				if got != test.want {
+					t.Errorf("database URL %q, want %q", got, test.want)
+				}
+			})
+		}
+	}
+}
+
+func TestNoFlagsMeanDefaults(t *testing.T) {
+	t.Parallel()
+	got := sluice.Config(call{args: []string{"serve"}}.parse(t).Serve.Settings)
+	if want := sluice.DefaultConfig(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestFileSetsEveryKind(t *testing.T) {
+	t.Parallel()
+	got := call{args: []string{"serve"}, file: `
+# every kind of value, as people write them
+listen: 127.0.0.1:5000
+node: 7            # a name, though it looks like a number
+migrate: false
+anonymous: true
+max-demand: 20
+fetch-bytes: 64KiB
+max-body-bytes: 4096
+poll-interval: 250ms
+batch-timeout: 0
+origins: ["//example.org", "https://example.com:8443"]
+tag:
+  env: dev
+  shard: 7
+log-format: json
+admin-url: http://127.0.0.1:4001  # another command's setting
+data-dir: |-
+  /var/lib/sluice
+`}.parse(t).Serve
+	want := sluice.DefaultConfig()
+	anonymous := true
+	want.Listen, want.Node, want.Migrate, want.Anonymous = "127.0.0.1:5000", "7", false, &anonymous
+	want.MaxDemand, want.FetchBytes, want.MaxBodyBytes = 20, 64<<10, 4096
+	want.PollInterval, want.BatchTimeout = 250*time.Millisecond, 0
+	want.Origins = []string{"//example.org", "https://example.com:8443"}
+	want.Tags = map[string]string{"env": "dev", "shard": "7"}
+	want.DataDir = "/var/lib/sluice"
+	if config := sluice.Config(got.Settings); !reflect.DeepEqual(config, want) {
+		t.Errorf("got  %+v\nwant %+v", config, want)
+	}
+	if got.Log.LogFormat != "json" {
+		t.Errorf("log format %q", got.Log.LogFormat)
+	}
+}
+
+func TestEnvironmentSetsEveryKind(t *testing.T) {
+	t.Parallel()
+	got := call{args: []string{"serve", "--tag", "a=1", "--tag", "b=2"}, env: map[string]string{
+		"SLUICE_MIGRATE":    "false",
+		"SLUICE_ANONYMOUS":  "TRUE",
+		"SLUICE_FETCH_SIZE": "7",
+		"SLUICE_ORIGINS":    "//a,//b",
+		"SLUICE_TAG":        "c=3",
+		"SLUICE_STATSD":     "localhost:8125",
+		"SLUICE_COUNT":      "not for this command",
+	}}.parse(t).Serve.Settings
+	if got.Migrate || got.Anonymous == nil || !*got.Anonymous || got.FetchSize != 7 || got.StatsD != "localhost:8125" {
+		t.Errorf("got %+v", got)
+	}
+	if !reflect.DeepEqual(got.Origins, []string{"//a", "//b"}) || !reflect.DeepEqual(got.Tags, map[string]string{"a": "1", "b": "2"}) {
+		t.Errorf("origins %q, tags %q", got.Origins, got.Tags)
+	}
+	tags := call{args: []string{"serve"}, env: map[string]string{"SLUICE_TAG": "c=3,d=4"}}.parse(t).Serve.Settings.Tags
+	if !reflect.DeepEqual(tags, map[string]string{"c": "3", "d": "4"}) {
+		t.Errorf("tags %q", tags)
+	}
+}
+
+func TestFilesThatDoNotNameSettings(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"# nothing set\n", "---\n", "\n\n", "~\n", "{}\n"} {
+		call{args: []string{"serve"}, file: file}.parse(t)
+	}
+}
+
+func TestConfigurationErrors(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		args string
+		env  map[string]string
+		file string
+		want string
+	}{
+		// The command line.
+		{name: "unknown flag", args: "serve --max-demnad 3", want: `unknown flag --max-demnad, did you mean "--max-demand"?; see: sluice serve --help`},
+		{name: "unknown command", args: "swerve", want: `unexpected argument swerve, did you mean "serve"?; see: sluice --help`},
+		{name: "argument too many", args: "serve now", want: `unexpected argument now; see: sluice serve --help`},
+		{name: "argument missing", args: "publish demo", want: `expected "<event>"; see: sluice publish --help`},
+		{name: "value missing at the end", args: "serve --listen", want: `--listen: a value is missing; see: sluice serve --help`},
+		{name: "value missing before a flag", args: "serve --max-demand --lanes 2", want: `--max-demand: a value is missing; see: sluice serve --help`},
+
+		// Types.
+		{name: "no number", args: "serve --max-demand many", want: `--max-demand is "many": allowed is a whole number`},
+		{name: "a fraction", args: "serve --lanes 1.5", want: `--lanes is "1.5": allowed is a whole number`},
+		{name: "no duration", args: "serve --poll-interval 100", want: `--poll-interval is "100": allowed is a duration with its unit, such as 100ms, 30s or 1h`},
+		{name: "no size", args: "serve --fetch-bytes 8MM", want: `--fetch-bytes is "8MM": allowed is a size such as 4096, 64KiB or 8MiB`},
+		{name: "no truth", args: "serve --migrate=maybe", want: `--migrate is "maybe": allowed is true or false`},
+		{name: "no truth in a pointer", env: map[string]string{"SLUICE_ANONYMOUS": "sure"}, args: "serve", want: `--anonymous is "sure": allowed is true or false (given by SLUICE_ANONYMOUS)`},
+		{name: "no pair", args: "serve --tag env", want: `--tag: expected "<key>=<value>" but got "env"; see: sluice serve --help`},
+
+		// Ranges and contradictions, which the service knows.
+		{name: "below the range", args: "serve --max-demand 0", want: `--max-demand is "0": allowed is 1 to 1048576 events`},
+		{name: "negative", args: "serve --max-demand -5", want: `--max-demand is "-5": allowed is 1 to 1048576 events`},
+		{name: "by the environment", args: "serve", env: map[string]string{"SLUICE_MAX_DEMAND": "0"}, want: `--max-demand is "0": allowed is 1 to 1048576 events (given by SLUICE_MAX_DEMAND)`},
+		{name: "by the file", args: "serve", file: "\nmax-demand: 0", want: `--max-demand is "0": allowed is 1 to 1048576 events (given by sluice.yaml:2)`},
+		{name: "min against max", args: "serve --max-demand 10 --min-demand 10", want: `--min-demand is "10": allowed is less than --max-demand (0: half of it)`},
+		{name: "size out of range", args: "serve --mailbox-bytes 1", want: `--mailbox-bytes is "1B": allowed is 4KiB to 1GiB`},
+		{name: "duration out of range", args: "serve --heartbeat-timeout 1ms", want: `--heartbeat-timeout is "1ms": allowed is 1s to 1h`},
+		{name: "no rule", args: "serve --overflow explode", want: `--overflow is "explode": allowed is disconnect`},
+		{name: "named oddly: statsd", args: "serve --statsd nowhere", want: `--statsd is "nowhere": allowed is host:port, such as 127.0.0.1:4000`},
+		{name: "named oddly: statsd-tags", args: "serve --statsd-tags xml", want: `--statsd-tags is "xml": allowed is datadog, influx, graphite`},
+		{name: "no start", args: "serve --start soon", want: `--start is "soon": allowed is committed, head, earliest, or an offset from 0`},
+		{name: "no path", args: "serve --socket-path socket", want: `--socket-path is "socket": allowed is a path such as /socket, with no slash at its end`},
+		{name: "open to all", args: "serve --listen 0.0.0.0:4000", want: `--listen is "0.0.0.0:4000": allowed is a loopback address, since whoever reaches it may connect; add --anonymous to allow just that`},
+		{name: "admin without token", args: "serve --admin-listen :4001", want: `--admin-listen is ":4001": allowed is a loopback address, or any other with --admin-token-file`},
+		{name: "log level", args: "serve --log-level loud", want: `--log-level is "loud": allowed is debug, info, warn, error`},
+		{name: "log format", args: "serve", file: "log-format: xml", want: `--log-format is "xml": allowed is text, json (given by sluice.yaml:1)`},
+		{name: "log level of migrate", args: "migrate --log-level loud", want: `--log-level is "loud": allowed is debug, info, warn, error`},
+		{name: "no token", args: "serve --admin-token-file nowhere", want: `--admin-token-file is "nowhere": allowed is a file that can be read, with the token as its one line`},
+
+		// Files.
+		{name: "no file", args: "serve --config nowhere.yaml", want: `--config is "nowhere.yaml": allowed is a YAML file that can be read (no such file or directory)`},
+		{name: "unknown key", args: "serve", file: "listen: 127.0.0.1:0\nmax-demands: 3", want: `sluice.yaml:2: "max-demands" is no setting: did you mean "max-demand"?; see: sluice serve --help`},
+		{name: "key with underscores", args: "serve", file: "max_demand: 3", want: `sluice.yaml:1: "max_demand" is no setting: did you mean "max-demand"?; see: sluice serve --help`},
+		{name: "key like no other", args: "serve", file: "colour: blue", want: `sluice.yaml:1: "colour" is no setting; see: sluice serve --help`},
+		{name: "the file in the file", args: "serve", file: "config: x", want: `sluice.yaml:1: "config" is no setting; see: sluice serve --help`},
+		{name: "unknown key for another command", args: "publish demo greeted", file: "topics: 3", want: `sluice.yaml:1: "topics" is no setting; see: sluice publish --help`},
+		{name: "key twice", args: "serve", file: "lanes: 1\nlanes: 2", want: `sluice.yaml:2: this is no YAML: mapping key "lanes" already defined at [1:1]; see: sluice serve --help`},
+		{name: "list for one", args: "serve", file: "lanes: [1]", want: `sluice.yaml:1: lanes takes one plain value, not a sequence; see: sluice serve --help`},
+		{name: "mapping for one", args: "serve", file: "lanes:\n  a: 1", want: `sluice.yaml:1: lanes takes one plain value, not a mapping; see: sluice serve --help`},
+		{name: "nothing for one", args: "serve", file: "lanes:", want: `sluice.yaml:1: lanes takes one plain value, not a null; see: sluice serve --help`},
+		{name: "one for a list", args: "serve", file: "origins: //a", want: `sluice.yaml:1: origins takes a list, such as [one, two]; see: sluice serve --help`},
+		{name: "list of lists", args: "serve", file: "origins: [[a]]", want: `sluice.yaml:1: origins takes a list of plain values; see: sluice serve --help`},
+		{name: "one for a mapping", args: "serve", file: "tag: a=b", want: `sluice.yaml:1: tag takes lines of the form key: value below it; see: sluice serve --help`},
+		{name: "list in a mapping", args: "serve", file: "tag: {a: [b]}", want: `sluice.yaml:1: tag takes a plain value for "a"; see: sluice serve --help`},
+		{name: "word for a number", args: "serve", file: "lanes: many", want: `--lanes is "many": allowed is a whole number (given by sluice.yaml:1)`},
+		{name: "number for a truth", args: "serve", file: "migrate: 5", want: `--migrate is "5": allowed is true or false (given by sluice.yaml:1)`},
+		{name: "no mapping", args: "serve", file: "- lanes", want: `sluice.yaml:1: expected lines of the form name: value, such as max-demand: 1000; see: sluice serve --help`},
+
+		// Other commands.
+		{name: "no admin URL", args: "publish --admin-url localhost:4001 demo greeted", want: `--admin-url is "localhost:4001": allowed is a URL such as http://127.0.0.1:4001`},
+		{name: "no socket URL", args: "watch --url localhost demo", want: `--url is "localhost": allowed is a URL such as ws://127.0.0.1:4000/socket`},
+		{name: "negative offset", args: "watch --after -1 demo", want: `--after is "-1": allowed is an offset from 0`},
+		{name: "negative count", args: "watch --count -1 demo", want: `--count is "-1": allowed is a number of events, 0 to stay`},
+		{name: "payload is a list", args: "publish demo greeted [1]", want: `<payload> is "[1]": allowed is a JSON object: it is no JSON object, such as {"id": 7}`},
+		{name: "payload is no JSON", args: "broadcast demo greeted {a}", want: `<payload> is "{a}": allowed is a JSON object: invalid character 'a' looking for beginning of object key string (at byte 2)`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			got := call{args: strings.Fields(test.args), env: test.env, file: test.file}.run(t)
+			if got.exit != exitUsage || got.stderr != "sluice: "+test.want+"\n" || got.stdout != "" {
+				t.Errorf("exit %d, stdout %q, stderr:\n%swant 2 and:\nsluice: %s", got.exit, got.stdout, got.stderr, test.want)
+			}
+		})
+	}
+}
+
+func TestBrokenYAMLNamesTheLine(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"lanes: 1\n\torigins: [", "lanes: 1\nlisten: \"abc", "lanes: 1\n]"} {
+		got := call{args: []string{"serve"}, file: file}.run(t)
+		if got.exit != exitUsage || !strings.HasPrefix(got.stderr, "sluice: sluice.yaml:2: this is no YAML: ") || strings.Count(got.stderr, "\n") != 1 {
+			t.Errorf("%q: exit %d, %q", file, got.exit, got.stderr)
+		}
+	}
+}
+
+func TestReadToken(t *testing.T) {
+	t.Parallel()
+	if token, err := readToken(writeFile(t, " secret\n")); token != "secret" || err != nil {
+		t.Errorf("token %q, %v", token, err)
+	}
+	for name, content := range map[string]string{"empty": "\n", "two lines": "one\ntwo\n"} {
+		if token, err := readToken(writeFile(t, content)); err == nil {
+			t.Errorf("%s: token %q", name, token)
+		}
+	}
+	if _, err := readToken(filepath.Join(t.TempDir(), "missing")); err == nil || os.IsNotExist(err) {
+		t.Errorf("missing: %v, want a refusal of the flag", err)
+	}
+}

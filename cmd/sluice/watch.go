@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// watchCmd joins a topic and prints what arrives.
+type watchCmd struct {
+	Topic string `arg:"" help:"Topic, such as orders:eu."`
+
+	URL   string `placeholder:"URL" help:"Socket of the service, as a client is given it."`
+	Token string `placeholder:"TOKEN" help:"Token to connect with."`
+	After *int64 `help:"Offset to resume after; none: only what comes from now on."`
+	Count int    `help:"Leave after so many events; 0: stay."`
+}
+
+// Help says more than the one line of the summary.
+func (w *watchCmd) Help() string {
+	return `Each event is one line of compact JSON with the keys "topic", "event", "offset" and "payload", in this order. A broadcast is not logged, so its line has no "offset".
+
+When the connection is lost it connects again and resumes where it stopped. What is not an event is told on standard error.`
+}
+
+// Examples implements exemplary.
+func (w *watchCmd) Examples() string {
+	return `sluice watch demo
+sluice watch --after 0 orders:eu >orders.ndjson
+sluice watch --count 1 demo | jq .payload
+sluice watch --url wss://example.org/socket --token "$TOKEN" orders:eu`
+}
+
+// Run is called by kong.
+func (w *watchCmd) Run(ctx context.Context, p process) error {
+	endpoint, err := websocketURL(w.URL)
+	if err != nil {
+		return err
+	}
+	if w.After != nil && *w.After < 0 {
+		return &refusal{"--after", fmt.Sprint(*w.After), "an offset from 0"}
+	}
+	if w.Count < 0 {
+		return &refusal{"--count", fmt.Sprint(w.Count), "a number of events, 0 to stay"}
+	}
+	watching := newWatcher(dialSocket(endpoint, w.Token), w.Topic, p.stdout)
+	watching.tell = func(format string, args ...any) { fmt.Fprintf(p.stderr, "sluice: "+format+"\n", args...) }
+	watching.left, watching.after = w.Count, w.After
+	return watching.run(ctx)
+}
+
+// websocketURL turns a socket's URL, as Phoenix clients are given it, into the
+// one that is dialled.
+func websocketURL(socket string) (string, error) {
+	at, err := url.Parse(socket)
+	scheme := map[string]string{"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+	if err != nil || scheme[at.Scheme] == "" || at.Host == "" {
+		return "", &refusal{"--url", socket, "a URL such as " + defaults().Watch.URL}
+	}
+	at.Scheme = scheme[at.Scheme]
+	at.Path = strings.TrimSuffix(at.Path, "/") + "/websocket"
+	query := at.Query()
+	query.Set("vsn", "2.0.0")
+	at.RawQuery = query.Encode()
+	return at.String(), nil
+}
+
+// bearerProtocol is how a token is written as a WebSocket subprotocol, as the
+// stock client writes it.
+func bearerProtocol(token string) string {
+	return "base64url.bearer.phx." + base64.RawURLEncoding.EncodeToString([]byte(token))
+}

@@ -1,0 +1,338 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// watching is a run of watch against scripts, in a bubble of its own time.
+type watching struct {
+	scripts []func(peer)
+	after   *int64
+	count   int
+	out     io.Writer // nil: it is collected
+
+	stdout, stderr bytes.Buffer
+}
+
+func (w *watching) run(ctx context.Context, t *testing.T) error {
+	out := w.out
+	if out == nil {
+		out = &w.stdout
+	}
+	watcher := newWatcher(scripted(t, w.scripts...), "demo", out)
+	watcher.tell = func(format string, args ...any) { fmt.Fprintf(&w.stderr, format+"\n", args...) }
+	watcher.after, watcher.left = w.after, w.count
+	return watcher.run(ctx)
+}
+
+const (
+	fromNow = `{"after":null}`
+	atSeven = `{"offset":7,"epoch":"e","resumed":true}`
+)
+
+func TestWatchPrintsLines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := watching{count: 4, scripts: []func(peer){func(p peer) {
+			p.join(fromNow, atSeven)
+			p.send(`[null,null,"demo","created",{"offset":8,"data":{"html": "<b>&", "big": 12345678901234567890, "s": "é"}}]`)
+			p.send(`["1",null,"demo","typing",{ "by": "ann" }]`)
+			p.send(`[null,null,"other","created",{"offset":9,"data":{}}]`)
+			p.send(`[null,null,"demo","moved",{"offset":10,"data":{},"extra":1}]`)
+			p.send(`[null,null,"demo","deleted",{"data":{},"offset":11}]`)
+			p.linger()
+		}}}
+		if err := w.run(t.Context(), t); err != nil {
+			t.Fatal(err)
+		}
+		const want = `{"topic":"demo","event":"created","offset":8,"payload":{"html":"<b>&","big":12345678901234567890,"s":"é"}}
+{"topic":"demo","event":"typing","payload":{"by":"ann"}}
+{"topic":"demo","event":"moved","payload":{"offset":10,"data":{},"extra":1}}
+{"topic":"demo","event":"deleted","offset":11,"payload":{}}
+`
+		if got := w.stdout.String(); got != want {
+			t.Errorf("printed\n%swant\n%s", got, want)
+		}
+		if got := w.stderr.String(); got != "joined demo at offset 7\n" {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+// However a connection ends, the next one resumes after the last offset.
+func TestWatchResumes(t *testing.T) {
+	t.Parallel()
+	event := func(offset int) string {
+		return fmt.Sprintf(`[null,null,"demo","created",{"offset":%d,"data":{}}]`, offset)
+	}
+	for _, test := range []struct {
+		name string
+		end  func(peer)
+		told string
+	}{
+		{"cut", func(peer) {}, "the server went away"},
+		{"restart", func(p peer) { p.frame(ws.NewCloseFrame(ws.NewCloseFrameBody(1012, "drain"))) }, "the server closed the connection (1012, drain)"},
+		{"crash of the channel", func(p peer) { p.send(`["1","1","demo","phx_error",{}]`); p.linger() }, "the channel crashed on the server"},
+		{"nonsense", func(p peer) { p.send("nonsense"); p.linger() }, "decode message: invalid character 'o' in literal null (expecting 'u')"},
+		{"silence", func(p peer) { p.linger() }, "the server did not answer a heartbeat"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := watching{count: 3, scripts: []func(peer){
+					func(p peer) {
+						p.join(fromNow, atSeven)
+						p.send("%s", event(8))
+						p.send(`[null,null,"demo","typing",{}]`)
+						test.end(p)
+					},
+					nil, // still down
+					func(p peer) {
+						p.join(`{"after":8,"epoch":"e"}`, `{"offset":9,"epoch":"e","resumed":true}`)
+						p.send("%s", event(9))
+						p.linger()
+					},
+				}}
+				if err := w.run(t.Context(), t); err != nil {
+					t.Fatal(err)
+				}
+				if got := w.stdout.String(); strings.Count(got, "\n") != 3 || !strings.Contains(got, `"offset":8`) || !strings.Contains(got, `"offset":9`) {
+					t.Errorf("printed\n%s", got)
+				}
+				told := strings.Split(w.stderr.String(), "\n")
+				for i, want := range []string{"joined demo at offset 7", test.told + "; trying again in ", "nobody there; trying again in ", "joined demo, resuming after offset 8"} {
+					if i >= len(told) || !strings.HasPrefix(told[i], want) {
+						t.Errorf("told %q, want %q at %d", told, want, i)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestWatchAfter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		zero := int64(0)
+		w := watching{after: &zero, count: 1, scripts: []func(peer){func(p peer) {
+			p.join(`{"after":0}`, atSeven)
+			p.send(`[null,null,"demo","created",{"offset":1,"data":{}}]`)
+			p.linger()
+		}}}
+		if err := w.run(t.Context(), t); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.stderr.String(); got != "joined demo, resuming after offset 0\n" {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+// A client that cannot have all is told, and goes on from where the log is.
+func TestWatchCannotResume(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := watching{count: 1, scripts: []func(peer){
+			func(p peer) { p.join(fromNow, atSeven) },
+			func(p peer) { p.join(`{"after":7,"epoch":"e"}`, `{"offset":3,"epoch":"f","resumed":false}`) },
+			func(p peer) {
+				p.join(`{"after":3,"epoch":"f"}`, `{"offset":3,"epoch":"f","resumed":true}`)
+				p.send(`[null,null,"demo","created",{"offset":4,"data":{}}]`)
+				p.linger()
+			},
+		}}
+		if err := w.run(t.Context(), t); err != nil {
+			t.Fatal(err)
+		}
+		const want = "joined demo, but cannot resume after offset 7: events may be missing; going on from 3\n"
+		if got := w.stderr.String(); !strings.Contains(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	})
+}
+
+func TestWatchEnds(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		scripts []func(peer)
+		want    string
+	}{
+		{"refused", []func(peer){func(p peer) {
+			p.receive()
+			p.send(`["1","1","demo","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`)
+			p.linger()
+		}}, `joining "demo" was refused: unmatched topic`},
+		{"channel closed", []func(peer){func(p peer) {
+			p.join(fromNow, atSeven)
+			p.send(`["1","1","demo","phx_close",{}]`)
+			p.linger()
+		}}, "the server closed the channel"},
+		{"sent away", []func(peer){func(p peer) {
+			p.join(fromNow, atSeven)
+			p.frame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
+		}}, "the server closed the connection (1000)"},
+		{"nobody there at first", []func(peer){nil}, "nobody there"},
+		{"mute at first", []func(peer){func(p peer) { p.linger() }}, "the server did not answer the join"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := watching{scripts: test.scripts}
+				if err := w.run(t.Context(), t); err == nil || err.Error() != test.want {
+					t.Errorf("got %v, want %s", err, test.want)
+				}
+			})
+		})
+	}
+}
+
+func TestWatchKeepsTheConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		w := watching{count: 1, scripts: []func(peer){func(p peer) {
+			p.join(fromNow, atSeven)
+			for ref := 2; ref < 5; ref++ {
+				p.expect(fmt.Sprintf(`[null,"%d","phoenix","heartbeat",{}]`, ref))
+				p.send(`[null,"%d","phoenix","phx_reply",{"status":"ok","response":{}}]`, ref)
+			}
+			p.frame(ws.NewPingFrame([]byte("still there?")))
+			if op, data := p.receive(); op != ws.OpPong || data != "still there?" {
+				t.Errorf("a ping was answered by %v %q", op, data)
+			}
+			p.send(`[null,null,"demo","created",{"offset":8,"data":{}}]`)
+			p.linger()
+		}}}
+		if err := w.run(t.Context(), t); err != nil {
+			t.Fatal(err)
+		}
+		if got := time.Since(start); got != 3*heartbeatEvery {
+			t.Errorf("3 heartbeats took %v", got)
+		}
+	})
+}
+
+func TestWatchIsInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, scripts := range map[string][]func(peer){
+		"connected":    {func(p peer) { p.join(fromNow, atSeven); p.linger() }},
+		"disconnected": {func(p peer) { p.join(fromNow, atSeven) }, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				w := watching{scripts: scripts}
+				if err := w.run(ctx, t); err != nil {
+					t.Errorf("interrupted: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// closedPipe is a reader that has seen enough.
+type closedPipe struct{}
+
+func (closedPipe) Write([]byte) (int, error) {
+	return 0, &os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}
+}
+
+func TestWatchIntoAClosedPipe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := watching{out: closedPipe{}, scripts: []func(peer){func(p peer) {
+			p.join(fromNow, atSeven)
+			p.send(`[null,null,"demo","created",{"offset":8,"data":{}}]`)
+			p.linger()
+		}}}
+		err := w.run(t.Context(), t)
+		var told bytes.Buffer
+		if exit := (process{stderr: &told}).report(err, newSettings(nil)); exit != exitOK || told.Len() > 0 {
+			t.Errorf("exit %d for %v, told %q", exit, err, &told)
+		}
+	})
+}
+
+// The whole way, over the network and with a process of its own.
+func TestWatchAsAProgram(t *testing.T) {
+	t.Parallel()
+	url := socketStandIn(t, func(p peer) {
+		p.join(fromNow, atSeven)
+		for offset := 8; p.sendUnlessGone(`[null,null,"demo","created",{"offset":%d,"data":{}}]`, offset); offset++ {
+			if offset == 10 {
+				p.linger()
+			}
+		}
+	})
+
+	t.Run("counts", func(t *testing.T) {
+		t.Parallel()
+		command := program(t, nil, "watch", "--url", url, "--count", "2", "demo")
+		out, err := command.Output()
+		if err != nil || strings.Count(string(out), "\n") != 2 {
+			t.Errorf("%v, printed %q", err, out)
+		}
+	})
+
+	t.Run("is interrupted", func(t *testing.T) {
+		t.Parallel()
+		command := program(t, []string{"SLUICE_URL=" + url}, "watch", "demo")
+		stdout, err := command.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "{\"topic\":\"demo\",\"event\":\"created\",\"offset\":8,\"payload\":{}}\n" {
+			t.Errorf("first line %q, %v", line, err)
+		}
+		if err := command.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Wait(); err != nil {
+			t.Errorf("after SIGINT: %v, want exit status 0", err)
+		}
+	})
+}
+
+func TestWatchRefusedByHTTP(t *testing.T) {
+	t.Parallel()
+	url := socketStandIn(t, func(peer) {})
+	got := call{args: []string{"watch", "--url", url + "/elsewhere", "demo"}}.run(t)
+	if got.exit != exitFailure || got.stderr != "sluice: the server refused the connection (403 Forbidden): it may want a token: give one with --token\n" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestWebsocketURL(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"ws://127.0.0.1:4000/socket":     "ws://127.0.0.1:4000/socket/websocket?vsn=2.0.0",
+		"wss://example.org/socket/":      "wss://example.org/socket/websocket?vsn=2.0.0",
+		"https://example.org/live/s?a=b": "wss://example.org/live/s/websocket?a=b&vsn=2.0.0",
+		"http://[::1]:4000":              "ws://[::1]:4000/websocket?vsn=2.0.0",
+	} {
+		if got, err := websocketURL(given); got != want || err != nil {
+			t.Errorf("websocketURL(%q) is %q, %v; want %q", given, got, err, want)
+		}
+	}
+	if got := bearerProtocol("a?>b"); got != "base64url.bearer.phx.YT8-Yg" {
+		t.Errorf("bearerProtocol: %s", got)
+	}
+}

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/gobwas/ws"
+)
+
+const (
+	heartbeatEvery = 30 * time.Second
+	joinTimeout    = 10 * time.Second
+	maxRetryPause  = 10 * time.Second
+)
+
+// watcher follows one topic across connections.
+type watcher struct {
+	dial  dialer
+	topic string
+	out   *bufio.Writer
+	lines *json.Encoder                    // to out
+	tell  func(format string, args ...any) // what is no event
+
+	left  int             // events to go; 0: no end
+	after *int64          // where to resume: the last offset known; nil: from now on
+	epoch json.RawMessage // of the log that after belongs to
+	met   bool            // whether the topic was ever joined
+}
+
+// finalError ends watching: trying again would not help.
+type finalError struct{ error }
+
+func (e finalError) Unwrap() error { return e.error }
+
+// errEnough ends a session that has brought as many events as were asked for.
+var errEnough = errors.New("enough events")
+
+func newWatcher(dial dialer, topic string, out io.Writer) *watcher {
+	w := &watcher{dial: dial, topic: topic, out: bufio.NewWriter(out)}
+	w.lines = json.NewEncoder(w.out)
+	w.lines.SetEscapeHTML(false) // payloads are printed as they were written
+	return w
+}
+
+// run watches until ctx is cancelled or enough events have come. The first
+// attempt has to succeed: a wrong address should not look like patience.
+func (w *watcher) run(ctx context.Context) error {
+	retry := backoff.NewExponentialBackOff()
+	retry.MaxInterval = maxRetryPause
+	for {
+		joined, err := w.session(ctx)
+		flushed := w.out.Flush()
+		var final finalError
+		switch {
+		case flushed != nil:
+			return flushed
+		case errors.Is(err, errEnough), ctx.Err() != nil:
+			return nil
+		case errors.As(err, &final):
+			return final.error
+		case !w.met:
+			return err
+		}
+		if joined {
+			retry.Reset()
+		}
+		pause := retry.NextBackOff()
+		w.tell("%v; trying again in %v", err, pause.Round(time.Millisecond))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// session is one connection, from its start to its end.
+func (w *watcher) session(ctx context.Context) (joined bool, err error) {
+	conn, rest, err := w.dial(ctx)
+	if err != nil {
+		var refused *connectRefusal
+		if errors.As(err, &refused) && !refused.passing() {
+			err = finalError{err}
+		}
+		return false, err
+	}
+	link := newLink(conn, rest)
+	defer link.close()
+	s := session{watcher: w, link: link}
+	err = s.run(ctx)
+	return s.joined, err
+}
+
+// session is the state that ends with the connection.
+type session struct {
+	*watcher
+	link   *link
+	refs   int    // the last ref that was given out
+	join   string // ref of the join
+	beat   string // ref of a heartbeat that is not answered yet
+	joined bool
+}
+
+func (s *session) run(ctx context.Context) error {
+	if err := s.sendJoin(); err != nil {
+		return err
+	}
+	refused := time.NewTimer(joinTimeout)
+	defer refused.Stop()
+	heartbeat := time.NewTicker(heartbeatEvery)
+	defer heartbeat.Stop()
+	for {
+		select {
+		case f, open := <-s.link.frames:
+			if !open {
+				return s.ended()
+			}
+			if err := s.handle(f); err != nil {
+				return err
+			}
+			if s.joined {
+				refused.Stop()
+			}
+			// Lines are written together while more are waiting, and at once
+			// when none is.
+			if len(s.link.frames) == 0 {
+				if err := s.out.Flush(); err != nil {
+					return finalError{err}
+				}
+			}
+		case <-refused.C:
+			return errors.New("the server did not answer the join")
+		case <-heartbeat.C:
+			if s.beat != "" {
+				return errors.New("the server did not answer a heartbeat")
+			}
+			s.beat = s.nextRef()
+			if err := s.link.send(message{ref: s.beat, topic: "phoenix", event: "heartbeat", payload: json.RawMessage("{}")}); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *session) nextRef() string {
+	s.refs++
+	return strconv.Itoa(s.refs)
+}
+
+func (s *session) sendJoin() error {
+	s.join = s.nextRef()
+	params, err := json.Marshal(struct {
+		After *int64          `json:"after"`
+		Epoch json.RawMessage `json:"epoch,omitempty"`
+	}{s.after, s.epoch})
+	if err != nil {
+		return fmt.Errorf("encode join: %w", err)
+	}
+	return s.link.send(message{joinRef: s.join, ref: s.join, topic: s.topic, event: "phx_join", payload: params})
+}
+
+// ended is why the link's reader has stopped. The server says 1000 to a client
+// that shall not come back.
+func (s *session) ended() error {
+	var closed *closedError
+	if errors.As(s.link.err, &closed) && closed.code == ws.StatusNormalClosure {
+		return finalError{closed}
+	}
+	return s.link.err
+}
+
+func (s *session) handle(f frame) error {
+	switch f.op {
+	case ws.OpPing:
+		return s.link.pong(f.data)
+	case ws.OpBinary:
+		s.tell("a binary message of %d bytes is not shown", len(f.data))
+		return nil
+	}
+	m, err := decode(f.data)
+	if err != nil {
+		return err
+	}
+	switch {
+	case m.event == "phx_reply" && m.ref == s.beat:
+		s.beat = ""
+		return nil
+	case m.topic != s.topic:
+		return nil
+	case m.event == "phx_reply":
+		return s.handleReply(m)
+	case m.event == "phx_error":
+		return errors.New("the channel crashed on the server")
+	case m.event == "phx_close":
+		return finalError{errors.New("the server closed the channel")}
+	}
+	return s.print(lineOf(m))
+}
+
+func (s *session) handleReply(m message) error {
+	if m.ref != s.join {
+		return nil
+	}
+	var answer reply
+	if err := json.Unmarshal(m.payload, &answer); err != nil {
+		return fmt.Errorf("decode the answer to the join: %w", err)
+	}
+	response := answer.Response
+	if answer.Status != "ok" {
+		return finalError{fmt.Errorf("joining %q was refused: %s", s.topic, response.Reason)}
+	}
+	switch {
+	case s.after == nil:
+		s.tell("joined %s at offset %d", s.topic, response.Offset)
+	case !response.Resumed:
+		s.tell("joined %s, but cannot resume after offset %d: events may be missing; going on from %d", s.topic, *s.after, response.Offset)
+	default:
+		s.tell("joined %s, resuming after offset %d", s.topic, *s.after)
+	}
+	if s.after == nil || !response.Resumed {
+		s.after = &response.Offset
+	}
+	s.epoch, s.joined, s.met = response.Epoch, true, true
+	return nil
+}
+
+// print writes an event's line and moves the position past it.
+func (s *session) print(l line) error {
+	if err := s.lines.Encode(l); err != nil {
+		return finalError{fmt.Errorf("print event: %w", err)}
+	}
+	if l.Offset != nil {
+		s.after = l.Offset
+	}
+	if s.left--; s.left == 0 {
+		return errEnough
+	}
+	return nil
+}
