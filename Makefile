@@ -1,0 +1,44 @@
+# make run    builds Sluice and runs it
+# make test   installs what the tests need, then runs every check there is
+
+GO          ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NODE        := e2e/node/node_modules/.package-lock.json
+
+.PHONY: run build test needs programs lint bench screenshot clean
+
+run: build
+	@exec bin/sluice serve
+
+build:
+	$(GO) build -o bin/sluice ./cmd/sluice
+
+test: needs lint
+	$(GO) test -race -timeout 20m ./...
+
+# PostgreSQL, Chromium and the npm packages that the end-to-end tests drive.
+needs: programs $(NODE)
+
+programs:
+	@.ci/needs
+
+$(NODE): e2e/node/package.json e2e/node/package-lock.json | programs
+	npm ci --prefix e2e/node
+	@touch $@
+
+lint:
+	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+# What an event costs from INSERT to a client, without the race detector.
+bench: needs
+	$(GO) test -run '^$$' -bench . -benchtime 10s ./e2e
+
+# The console's picture in the README, as the browser test sees it.
+screenshot: needs
+	$(GO) test -count 1 -run TestConsole -artifacts -outputdir artifacts ./e2e
+	cp "$$(find artifacts -name console.png | head -1)" docs/console.png
+
+clean:
+	rm -rf bin artifacts e2e/node/node_modules

@@ -1,0 +1,56 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A person opens the console, joins a topic, publishes, and sees it arrive
+// among what others publish. A picture of that is kept with -artifacts.
+func TestConsole(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--data-dir", t.TempDir()).ready(t)
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const others = 8
+	picture := filepath.Join(t.ArtifactDir(), "console.png")
+	person := &phoenix{
+		process: start(t, "node", "node/console.mjs", "http://"+s.admin+"/", chromium, picture, fmt.Sprint(others+1)),
+		seen:    map[string]int{},
+	}
+	person.next(t, "joined")
+	if sent := person.next(t, "sent"); !strings.Contains(string(sent.Response), "Published") {
+		t.Errorf("the page says %s of what it sent", sent.Response)
+	}
+	want := []string{`orders:eu created {"id":7,"total":"19.90"}`}
+	for i := range others {
+		event := []string{"paid", "packed", "shipped", "delivered"}[i%4]
+		payload := fmt.Sprintf(`{"id":%d,"by":"warehouse %d"}`, 8+i/4, 1+i/4)
+		status, body := s.post(t, "/api/events", "application/json", fmt.Sprintf(`{"topic":"orders:eu","event":%q,"payload":%s}`, event, payload))
+		if status != http.StatusAccepted {
+			t.Fatalf("publish: %d %s", status, body)
+		}
+		want = append(want, fmt.Sprintf("orders:eu %s %s", event, payload))
+	}
+	var got []string
+	for range want {
+		row := person.next(t, "row")
+		got = append(got, fmt.Sprintf("%s %s %s", row.Topic, row.Event, row.Payload))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the page shows %q, want %q", got, want)
+	}
+	if code := person.wait(t); code != 0 {
+		t.Errorf("the browser's script ended with status %d", code)
+	}
+	if text := person.stdout.text(); strings.Contains(text, `"what":"broken"`) {
+		t.Errorf("the page broke:\n%s", text)
+	}
+}

@@ -1,0 +1,20 @@
+// Package e2e holds Sluice to its word from outside: it builds the program,
+// runs it beside a real Postgres, and looks on as its users do, through the
+// stock phoenix package under Node, a browser, SQL, HTTP and the commands.
+//
+// Nothing of Sluice's own code is called here, so that a test cannot share a
+// mistake with what it tests; it reads the log table and the wire instead.
+// The clients under node are driven by JSON lines: see node/client.mjs.
+//
+// # Guarantees
+//
+// Nothing is skipped: a program that is missing fails the tests, which then
+// say what installs it. Nothing waits by sleeping: every wait is for a line,
+// a message or an answer, and ends after patience at the latest.
+//
+// # Shutdown
+//
+// Every process that a test starts is ended by that test's clean-up, which
+// fails the test when the service does not stop cleanly, or when its race
+// detector spoke up.
+package e2e

@@ -1,0 +1,60 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sluicehq/sluice/internal/pgtest"
+)
+
+// patience bounds every wait of these tests. It says nothing about speed: only
+// what never happens takes so long.
+const patience = 2 * time.Minute
+
+// binary is the program under test, built once by TestMain.
+var binary string
+
+func TestMain(m *testing.M) {
+	folder, err := os.MkdirTemp("", "sluice-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(folder, "sluice")
+	if err := build(binary); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.RemoveAll(folder)
+		os.Exit(1)
+	}
+	status := pgtest.Main(m, func() error { return goleak.Find() })
+	os.RemoveAll(folder)
+	os.Exit(status)
+}
+
+// build makes the program, with the race detector in it where these tests
+// have it in them, and looks for what else they need.
+func build(path string) error {
+	for _, program := range []string{"node", "chromium"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("these tests need %s (make needs installs it): %w", program, err)
+		}
+	}
+	if _, err := os.Stat("node/node_modules/phoenix18"); err != nil {
+		return fmt.Errorf("these tests need the npm packages (make needs installs them): %w", err)
+	}
+	args := []string{"build", "-o", path}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	build := exec.Command("go", append(args, "../cmd/sluice")...)
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the program: %w\n%s", err, out)
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// A phoenix is the npm client at work in a Node process.
+type phoenix struct {
+	*process
+	seen map[string]int // by kind of report, the place after the last one read
+}
+
+// A report is what the client says has happened: see node/client.mjs.
+type report struct {
+	What     string
+	Topic    string
+	Event    string
+	Status   string
+	Code     int
+	Payload  json.RawMessage
+	Response json.RawMessage
+}
+
+// flavours are the clients that must work unchanged: the package's two living
+// versions, and its old serialization through the new package.
+var flavours = []struct {
+	name string
+	args []string
+}{
+	{"phoenix 1.7", []string{"phoenix17"}},
+	{"phoenix 1.8", []string{"phoenix18"}},
+	{"phoenix 1.8 speaking version 1", []string{"phoenix18", "1"}},
+}
+
+// connect runs a client and waits until its socket is open.
+func connect(t testing.TB, address string, flavour ...string) *phoenix {
+	t.Helper()
+	c := &phoenix{
+		process: start(t, "node", append([]string{"node/client.mjs", mount(address)}, flavour...)...),
+		seen:    map[string]int{},
+	}
+	c.do(t, "connect", nil)
+	c.next(t, "open")
+	return c
+}
+
+// do has the client do something.
+func (c *phoenix) do(t testing.TB, what string, with map[string]any) {
+	t.Helper()
+	command := map[string]any{"do": what}
+	for key, value := range with {
+		command[key] = value
+	}
+	line, err := json.Marshal(command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(c.stdin, "%s\n", line); err != nil {
+		t.Fatalf("tell the client to %s: %v", line, err)
+	}
+}
+
+// join joins a topic with params and gives the reply's response.
+func (c *phoenix) join(t testing.TB, topic string, params map[string]any) json.RawMessage {
+	t.Helper()
+	if params == nil {
+		params = map[string]any{}
+	}
+	c.do(t, "join", map[string]any{"topic": topic, "params": params})
+	return c.next(t, "joined").Response
+}
+
+// next waits for the client's next report of a kind.
+func (c *phoenix) next(t testing.TB, what string) report {
+	t.Helper()
+	sign := fmt.Sprintf(`{"what":%q`, what)
+	at, ok := c.stdout.next(t.Context(), c.seen[what], func(line string) bool { return strings.HasPrefix(line, sign) })
+	if !ok {
+		t.Fatalf("the client has not reported %q; it said:\n%s", what, c.stdout.text())
+	}
+	c.seen[what] = at + 1
+	var r report
+	if err := json.Unmarshal([]byte(c.stdout.line(at)), &r); err != nil {
+		t.Fatalf("read the client's report %s: %v", c.stdout.line(at), err)
+	}
+	return r
+}
+
+// payloads waits for n messages and gives "event payload" of each.
+func (c *phoenix) payloads(t testing.TB, n int) []string {
+	t.Helper()
+	var all []string
+	for range n {
+		message := c.next(t, "message")
+		all = append(all, message.Event+" "+string(message.Payload))
+	}
+	return all
+}
+
+// frame waits for a message of an event that belongs to no joined channel.
+func (c *phoenix) frame(t testing.TB, topic, event string) report {
+	t.Helper()
+	for {
+		if r := c.next(t, "frame"); r.Topic == topic && r.Event == event {
+			return r
+		}
+	}
+}
