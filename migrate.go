@@ -6,7 +6,7 @@ import "context"
 // returns once they are up to date. Several may do so at once.
 func Migrate(ctx context.Context, config Config) error {
 	config.Migrate = true
-	log, err := openLogOnce(ctx, &config, config.logger())
+	log, err := openLogOnce(ctx, &config, config.logger(), nil)
 	if err != nil {
 		return err
 	}

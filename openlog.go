@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/postgres"
 	"github.com/sluicehq/sluice/store/sqlite"
@@ -17,9 +18,9 @@ import (
 // reached: a database that starts later than its users is no reason to die.
 // failing hears of every attempt that failed. An error that waiting does not
 // mend, such as a schema that is newer than this program, is returned.
-func openLog(ctx context.Context, config *Config, logger *slog.Logger, failing func(error)) (store.Log, error) {
+func openLog(ctx context.Context, config *Config, logger *slog.Logger, set *metrics.Set, failing func(error)) (store.Log, error) {
 	open := func() (store.Log, error) {
-		log, err := openLogOnce(ctx, config, logger)
+		log, err := openLogOnce(ctx, config, logger, set)
 		if err != nil {
 			failing(err)
 			if unavailable := new(store.UnavailableError); !errors.As(err, &unavailable) {
@@ -40,11 +41,12 @@ func openLog(ctx context.Context, config *Config, logger *slog.Logger, failing f
 	)
 }
 
-func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger) (store.Log, error) {
+func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger, set *metrics.Set) (store.Log, error) {
 	if config.DatabaseURL == "" {
 		log, err := sqlite.Open(ctx, sqlite.Config{
 			Dir:          config.DataDir,
 			PollInterval: config.PollInterval,
+			Metrics:      set,
 			Logger:       logger,
 		})
 		if err != nil {
@@ -56,6 +58,7 @@ func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger) (stor
 		DatabaseURL:  config.DatabaseURL,
 		PollInterval: config.PollInterval,
 		Migrate:      config.Migrate,
+		Metrics:      set,
 		Logger:       logger,
 	})
 	if err != nil {

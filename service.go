@@ -56,7 +56,6 @@ func New(config Config) (*Service, error) {
 	if err := s.makeSockets(); err != nil {
 		return nil, err
 	}
-	s.metrics.GaugeFunc(metrics.LogHead, func() int64 { head, _ := s.health.extent(); return head })
 	s.metrics.GaugeFunc(metrics.LogLag, func() int64 { head, routed := s.health.extent(); return max(0, head-routed) })
 	return s, nil
 }
@@ -128,7 +127,7 @@ func join(errs []error) error {
 // deliver opens the log and sets the line in motion. It returns what is
 // running, both nil if life ended before the log could be opened.
 func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (line, running *part, err error) {
-	log, err := openLog(life, &s.config, s.logger, s.health.fail)
+	log, err := openLog(life, &s.config, s.logger, s.metrics, s.health.fail)
 	if err != nil {
 		if life.Err() != nil {
 			return nil, nil, nil

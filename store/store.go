@@ -60,8 +60,8 @@ type Log interface {
 	// Append writes drafts to the outbox, all of them or none, and returns
 	// once they are durable. The first invalid draft is reported as an
 	// [*InvalidError]. Concurrent calls share commits. Drafts of one call
-	// keep their order in the log, and lie next to each other unless there
-	// are very many. When ctx ends first, the drafts may yet be written.
+	// keep their order in the log. When ctx ends first, the drafts may yet be
+	// written.
 	Append(ctx context.Context, drafts []Draft) error
 
 	// Fetch returns events after the given offset, in order, without a gap:

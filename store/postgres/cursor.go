@@ -13,9 +13,17 @@ import (
 const headSQL = `SELECT epoch, trimmed, greatest(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)) FROM sluice_meta`
 
 // Head implements [store.Log].
-func (l *Log) Head(ctx context.Context) (head store.Head, err error) {
-	if err := l.pool.QueryRow(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset); err != nil {
+func (l *Log) Head(ctx context.Context) (store.Head, error) {
+	head, err := l.readHead(ctx, l.pool)
+	if err != nil {
 		return store.Head{}, l.failure("read the log's head", err, reads)
+	}
+	return head, nil
+}
+
+func (l *Log) readHead(ctx context.Context, q querier) (head store.Head, err error) {
+	if err := q.QueryRow(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset); err != nil {
+		return store.Head{}, err
 	}
 	l.head.Advance(head.Offset)
 	return head, nil

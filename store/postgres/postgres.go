@@ -35,7 +35,8 @@ type Config struct {
 	// connections process ids of their own, as PgBouncer does.
 	Pooled bool
 
-	// Metrics gets the log's head. Nil measures nothing.
+	// Metrics gets the log's head, and the failures of stage "sequence". Nil
+	// measures nothing.
 	Metrics *metrics.Set
 
 	// Logger gets outages and repairs. Nil means slog.Default.
@@ -48,11 +49,12 @@ const DefaultPollInterval = 100 * time.Millisecond
 // Log is a [store.Log] in PostgreSQL. Its methods may be called concurrently.
 type Log struct {
 	// Immutable after Open.
-	server  server // where and how to connect
-	pool    *pgxpool.Pool
-	poll    time.Duration
-	logger  *slog.Logger
-	appends *group.Group
+	server   server // where and how to connect
+	pool     *pgxpool.Pool
+	poll     time.Duration
+	logger   *slog.Logger
+	appends  *group.Group
+	failures *metrics.Counter // of sequencing
 
 	head    wake.Head
 	pace    atomic.Int64 // events that a Fetch bounded in bytes asks for; see fetchSize
@@ -89,6 +91,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	}
 	l.pace.Store(maxPace)
 	l.appends = group.New(l.insert)
+	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))
 	config.Metrics.GaugeFunc(metrics.LogHead, l.head.Offset)
 	return l, nil
 }

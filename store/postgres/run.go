@@ -40,6 +40,7 @@ func (l *Log) Run(ctx context.Context) error {
 	for {
 		err := l.runSession(ctx, func() {
 			if !lost.IsZero() {
+				l.pool.Reset() // its connections are as dead as ours was
 				l.logger.Info("database is back", "addr", l.server.addr, "outage", time.Since(lost).Round(time.Millisecond))
 			}
 			lost = time.Time{}
@@ -48,6 +49,7 @@ func (l *Log) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		l.failures.Add(1)
 		if lost.IsZero() {
 			lost = time.Now()
 			l.logger.Error("database is lost; reconnecting until it is back", "error", l.server.failure("run the log", err, reads))
@@ -126,7 +128,7 @@ func (s *session) start(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := s.log.Head(ctx)
+	_, err := s.log.readHead(ctx, s.conn)
 	return err
 }
 

@@ -96,6 +96,7 @@ func (s *session) isolate(ctx context.Context, refusal *pgconn.PgError) error {
 	if err := s.conn.QueryRow(ctx, `SELECT sluice_reject($1)`, refusal.Message).Scan(&id); err != nil {
 		return fmt.Errorf("set outbox row aside: %w", err)
 	}
+	s.log.failures.Add(1)
 	s.log.logger.Error("event cannot be stored; it was moved to sluice_rejected", "outbox_id", id, "error", refusal)
 	return nil
 }
@@ -103,6 +104,7 @@ func (s *session) isolate(ctx context.Context, refusal *pgconn.PgError) error {
 // extend makes the log's next partition.
 func (s *session) extend(ctx context.Context) {
 	if _, err := s.conn.Exec(ctx, `SELECT sluice_extend_log()`); err != nil {
+		s.log.failures.Add(1)
 		s.extendAfter = time.Now().Add(extendPause)
 		s.log.logger.Error("the log's next partition cannot be made; trying again", "error", err, "pause", extendPause)
 	}

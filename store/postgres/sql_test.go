@@ -69,14 +69,15 @@ func TestInsertNeedsNoMoreRights(t *testing.T) {
 	log := mustOpen(t, postgres.Config{DatabaseURL: url})
 	mustRun(t, log)
 	app := connect(t, url)
-	mustExec(t, app, `CREATE ROLE writer_only`)
 	var schema string
 	if err := app.QueryRow(t.Context(), `SELECT current_schema()`).Scan(&schema); err != nil {
 		t.Fatal(err)
 	}
-	mustExec(t, app, `GRANT USAGE ON SCHEMA `+schema+` TO writer_only`)
-	mustExec(t, app, `GRANT INSERT ON sluice_outbox TO writer_only`)
-	mustExec(t, app, `SET ROLE writer_only`)
+	role := schema + "_writer" // roles belong to the whole server
+	mustExec(t, app, `CREATE ROLE `+role)
+	mustExec(t, app, `GRANT USAGE ON SCHEMA `+schema+` TO `+role)
+	mustExec(t, app, `GRANT INSERT ON sluice_outbox TO `+role)
+	mustExec(t, app, `SET ROLE `+role)
 	mustExec(t, app, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
 	mustExec(t, app, `SELECT sluice_publish('t', 'e', '{}')`)
 	next(t, log, 1)

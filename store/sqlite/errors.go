@@ -32,7 +32,8 @@ func (l *Log) failure(op string, err error) error {
 	switch refusal.Code() & 0xff { // the primary code
 	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH:
 		return invalid(refusal)
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_NOMEM:
+	case sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_NOMEM:
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		unavailable.Hint = "another process has held the file's lock for long: end its transaction"
 	case sqlite3.SQLITE_FULL:
 		unavailable.Hint = "the disk is full: make room"
@@ -47,6 +48,11 @@ func (l *Log) failure(op string, err error) error {
 		return fmt.Errorf("sqlite: %s: %s: %w", op, l.path, err)
 	}
 	return unavailable
+}
+
+func isBusy(err error) bool {
+	var refusal coded
+	return errors.As(err, &refusal) && refusal.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
 // invalid names the field by the violated constraint, whose name also says

@@ -17,7 +17,7 @@ import (
 // is the other process.
 const folderVariable = "SLUICE_TEST_OTHER_PROCESS"
 
-const perProcess = 200
+const perProcess = 100
 
 // TestProcessesShareAFolder has two programs append to one log and run it.
 func TestProcessesShareAFolder(t *testing.T) {

@@ -27,6 +27,7 @@ func (l *Log) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		l.failures.Add(1)
 		if failing.IsZero() {
 			failing = time.Now()
 			l.logger.Error("log fails; trying again until it works", "error", l.failure("run the log", err))

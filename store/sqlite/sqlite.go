@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	_ "modernc.org/sqlite" // the driver
 
 	"github.com/sluicehq/sluice/metrics"
@@ -33,7 +34,8 @@ type Config struct {
 	// DefaultPollInterval.
 	PollInterval time.Duration
 
-	// Metrics gets the log's head. Nil measures nothing.
+	// Metrics gets the log's head, and the failures of stage "sequence". Nil
+	// measures nothing.
 	Metrics *metrics.Set
 
 	// Logger gets failures and recoveries of Run. Nil means slog.Default.
@@ -56,12 +58,13 @@ const (
 // Log is a [store.Log] in a file. Its methods may be called concurrently.
 type Log struct {
 	// Immutable after Open.
-	path    string
-	writer  *sql.DB // one connection: SQLite has one writer anyway
-	queries *sql.DB // reads of a row or two
-	poll    time.Duration
-	logger  *slog.Logger
-	appends *group.Group
+	path     string
+	writer   *sql.DB // one connection: SQLite has one writer anyway
+	queries  *sql.DB // reads of a row or two
+	poll     time.Duration
+	logger   *slog.Logger
+	appends  *group.Group
+	failures *metrics.Counter // of Run
 
 	insert  *sql.Stmt    // on writer, used within its transactions
 	readers chan *reader // Fetch takes one and puts it back; nil is a place for one. Close takes all, and closes the chan.
@@ -100,6 +103,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 		return nil, errors.Join(err, l.closeFiles())
 	}
 	l.appends = group.New(l.write)
+	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))
 	config.Metrics.GaugeFunc(metrics.LogHead, l.head.Offset)
 	return l, nil
 }
@@ -109,6 +113,9 @@ func (l *Log) open(ctx context.Context) (err error) {
 		return l.failure("open", err)
 	}
 	l.writer.SetMaxOpenConns(1)
+	if err := l.enterWAL(ctx); err != nil {
+		return err
+	}
 	if err := l.migrate(ctx); err != nil {
 		return err
 	}
@@ -124,13 +131,30 @@ func (l *Log) open(ctx context.Context) (err error) {
 	return err
 }
 
+// enterWAL makes the file keep a write-ahead log, in which readers and the
+// writer do not wait for each other. Processes that do so at the same moment
+// are told that the file is busy without having waited: all but one try again.
+func (l *Log) enterWAL(ctx context.Context) error {
+	enter := func() (sql.Result, error) {
+		result, err := l.writer.ExecContext(ctx, `PRAGMA journal_mode = WAL`)
+		if err != nil && !isBusy(err) {
+			err = backoff.Permanent(err)
+		}
+		return result, err
+	}
+	pause := backoff.NewConstantBackOff(5 * time.Millisecond)
+	if _, err := backoff.Retry(ctx, enter, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(busyTimeout)); err != nil {
+		return l.failure("open", err)
+	}
+	return nil
+}
+
 // dataSource makes the driver set up each connection.
 func dataSource(path string) string {
 	params := url.Values{ // of the driver
 		"_txlock": {"immediate"}, // a transaction that reads first could not be sure to write
 		"_pragma": {
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
-			"journal_mode(WAL)",
 			"synchronous(FULL)",
 		},
 	}

@@ -21,6 +21,7 @@ func Benchmark(b *testing.B, harness func(b *testing.B) Harness) {
 	for _, size := range []int{50, 500} {
 		b.Run(fmt.Sprintf("Fetch/batch=%d", size), func(b *testing.B) { benchmarkFetch(b, harness(b), size) })
 	}
+	b.Run("InsertToFetch", func(b *testing.B) { benchmarkLatency(b, harness(b)) })
 	b.Run("Sequence", func(b *testing.B) { benchmarkSequence(b, harness(b)) })
 }
 
@@ -103,6 +104,35 @@ func benchmarkFetch(b *testing.B, h Harness, size int) {
 		after = (after + int64(size)) % benchmarkEvents
 	}
 	reportRate(b, events)
+}
+
+// benchmarkLatency measures one event's way from an application's commit to a
+// reader, with nothing else to do. Engines that do not announce commits poll.
+func benchmarkLatency(b *testing.B, h Harness) {
+	log := benchmarkOpen(b, h)
+	ctx, cancel := context.WithCancel(b.Context())
+	var running sync.WaitGroup
+	running.Go(func() { log.Run(ctx) })
+	after := int64(0)
+	d := benchmarkDrafts(1)[0]
+	for b.Loop() {
+		if err := insert(b.Context(), h.DB, d); err != nil {
+			b.Fatal(err)
+		}
+		for {
+			events, err := log.Fetch(b.Context(), after, store.Limit{Events: 1})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if len(events) == 1 {
+				break
+			}
+			log.Wait(b.Context(), after)
+		}
+		after++
+	}
+	cancel()
+	running.Wait()
 }
 
 // sequence runs the log until it holds count events.

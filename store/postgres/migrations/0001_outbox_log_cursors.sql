@@ -68,7 +68,9 @@ CREATE TABLE sluice_cursors (
 -- Wakes the sequencer when a transaction commits. NOTIFY makes commits wait
 -- for each other, their flush included; so only one of those that commit at
 -- the same time does it, and a poll is the net under the others. It runs with
--- the application's search_path, and so names no table.
+-- the application's search_path, and so names no table. PostgreSQL refuses to
+-- PREPARE a transaction that notifies: where two-phase commit writes events,
+-- disable the trigger, and the poll finds them.
 CREATE FUNCTION sluice_outbox_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF pg_try_advisory_xact_lock(1936487681, TG_RELID::integer) THEN
