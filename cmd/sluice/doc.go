@@ -21,5 +21,5 @@
 // # Shutdown
 //
 // SIGINT and SIGTERM cancel the command's context: serve drains, watch leaves.
-// A second signal ends the process at once.
+// A second signal ends the process at once, with exit status 130.
 package main

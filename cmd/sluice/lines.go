@@ -68,16 +68,16 @@ func readBatches(ctx context.Context, in *lineReader, batches chan<- batch) {
 // lineReader gathers JSON lines into batches. A batch is what is there now: it
 // doesn't wait for a slow writer to fill it.
 type lineReader struct {
-	in          *bufio.Reader
-	appendEvent func(to, payload []byte) []byte
+	in     *bufio.Reader
+	encode func(to, payload []byte) []byte // appends the event of a payload
 
 	line []byte // the last one read, without its line break
 	held bool   // whether line is still to be put into a batch
 	read int    // number of line
 }
 
-func newLineReader(in io.Reader, appendEvent func(to, payload []byte) []byte) *lineReader {
-	return &lineReader{in: bufio.NewReaderSize(in, batchBytes), appendEvent: appendEvent}
+func newLineReader(in io.Reader, encode func(to, payload []byte) []byte) *lineReader {
+	return &lineReader{in: bufio.NewReaderSize(in, batchBytes), encode: encode}
 }
 
 // next returns the lines that are there; it waits for the first event. All lines before one that is bad are in the batch that reports it.
@@ -107,7 +107,7 @@ func (r *lineReader) next() batch {
 			b.err = fmt.Errorf("line %d: %w", r.read, err)
 			break
 		}
-		b.body = append(r.appendEvent(b.body, r.line), '\n')
+		b.body = append(r.encode(b.body, r.line), '\n')
 		b.count++
 	}
 	return b

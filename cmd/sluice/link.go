@@ -92,7 +92,7 @@ func (e *connectRefusal) Error() string {
 	case http.StatusForbidden, http.StatusUnauthorized:
 		hint = "it may want a token: give one with --token"
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		hint = "it has no room now"
+		hint = "it is starting, or has no room"
 	}
 	return fmt.Sprintf("the server refused the connection (%d %s): %s", e.status, http.StatusText(e.status), hint)
 }

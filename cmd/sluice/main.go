@@ -15,14 +15,25 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// Once the first signal has cancelled ctx, signals have their default
-	// effect again: the second one ends a process that drains for too long.
-	context.AfterFunc(ctx, stop)
 	// A closed pipe is an error of the write, which watch takes as its end, and
 	// no reason for a service to die with the reader of its log.
 	signal.Ignore(syscall.SIGPIPE)
-	os.Exit(process{os.Stdin, os.Stdout, os.Stderr, os.LookupEnv}.run(ctx, os.Args[1:]))
+	os.Exit(process{os.Stdin, os.Stdout, os.Stderr, os.LookupEnv}.run(untilSignal(), os.Args[1:]))
+}
+
+// untilSignal returns a context that ends with the first signal to stop. The
+// second one ends the process, for those who will not wait for a drain.
+func untilSignal() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2) // the runtime sends, nobody closes; room for the two that count
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() { // ends with the process
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(exitAborted)
+	}()
+	return ctx
 }
 
 // process is what a command may use of the process it runs in.
@@ -36,6 +47,7 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	exitAborted = 130 // as shells have it for a program that was interrupted
 )
 
 // run parses args, runs the command that they name and returns the exit
@@ -64,7 +76,7 @@ func (p process) report(err error, open *settings) int {
 		wrong *refusal
 	)
 	switch {
-	case err == nil, errors.Is(err, errHelpShown), errors.Is(err, syscall.EPIPE):
+	case err == nil, errors.Is(err, errHelpShown):
 		return exitOK
 	case errors.As(err, &field):
 		wrong = &refusal{"--" + flagOf(field.Field), field.Given, field.Allowed}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,7 +91,7 @@ func (c *postCmd) run(ctx context.Context, p process, path, done string) error {
 		if err := checkPayload(payload); err != nil {
 			return &refusal{"<payload>", string(payload), "a JSON object: " + err.Error()}
 		}
-		if err := api.post(ctx, path, "application/json", c.appendEvent(nil, payload)); err != nil {
+		if err := api.post(ctx, path, "application/json", c.encoder()(nil, payload)); err != nil {
 			return err
 		}
 		count = 1
@@ -108,7 +109,7 @@ func (c *postCmd) postLines(ctx context.Context, in io.Reader, bar *progress, po
 	// readBatches is not waited for when posting fails or ctx ends: it may be in
 	// a read that can't be broken off, and ends with that read.
 	batches := make(chan batch)
-	go readBatches(ctx, newLineReader(in, c.appendEvent), batches)
+	go readBatches(ctx, newLineReader(in, c.encoder()), batches)
 	for {
 		select {
 		case <-ctx.Done():
@@ -131,15 +132,12 @@ func (c *postCmd) postLines(ctx context.Context, in io.Reader, bar *progress, po
 	}
 }
 
-// appendEvent writes an event as the API takes it, without a line break.
-func (c *postCmd) appendEvent(to, payload []byte) []byte {
-	to = append(to, `{"topic":`...)
-	to = append(to, quote(c.Topic)...)
-	to = append(to, `,"event":`...)
-	to = append(to, quote(c.Event)...)
-	to = append(to, `,"payload":`...)
-	to = append(to, payload...)
-	return append(to, '}')
+// encoder writes a payload's event as the API takes it, without a line break.
+func (c *postCmd) encoder() func(to, payload []byte) []byte {
+	head := fmt.Appendf(nil, `{"topic":%s,"event":%s,"payload":`, quote(c.Topic), quote(c.Event))
+	return func(to, payload []byte) []byte {
+		return append(append(append(to, head...), payload...), '}')
+	}
 }
 
 func quote(s string) []byte {
@@ -152,12 +150,14 @@ func quote(s string) []byte {
 
 // checkPayload says what is wrong with a payload, before it costs a request.
 func checkPayload(payload []byte) error {
-	var object map[string]json.RawMessage
-	var syntax *json.SyntaxError
-	switch err := json.Unmarshal(payload, &object); {
-	case errors.As(err, &syntax):
-		return fmt.Errorf("%w (at byte %d)", err, syntax.Offset)
-	case err != nil || object == nil:
+	switch {
+	case !json.Valid(payload):
+		err := json.Unmarshal(payload, new(any)) // once more, for what is wrong and where
+		if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
+			return fmt.Errorf("%w (at byte %d)", err, syntax.Offset)
+		}
+		return err
+	case bytes.TrimSpace(payload)[0] != '{':
 		return errors.New(`it is no JSON object, such as {"id": 7}`)
 	case !utf8.Valid(payload):
 		return errors.New("it is not valid UTF-8")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -240,7 +239,7 @@ func BenchmarkReadLines(b *testing.B) {
 	b.ReportAllocs()
 	command := postCmd{Topic: "orders:eu", Event: "created"}
 	for b.Loop() {
-		reader := newLineReader(bufio.NewReader(bytes.NewReader(input)), command.appendEvent)
+		reader := newLineReader(bytes.NewReader(input), command.encoder())
 		for reader.next().err == nil {
 		}
 	}

@@ -241,6 +241,14 @@ func TestConfigurationErrors(t *testing.T) {
 	}
 }
 
+func TestNoTopic(t *testing.T) {
+	t.Parallel()
+	got := call{args: []string{"watch", ""}}.run(t)
+	if got.exit != exitUsage || got.stderr != "sluice: <topic> is \"\": allowed is a topic, such as orders:eu\n" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestBrokenYAMLNamesTheLine(t *testing.T) {
 	t.Parallel()
 	for _, file := range []string{"lanes: 1\n\torigins: [", "lanes: 1\nlisten: \"abc", "lanes: 1\n]"} {

@@ -39,6 +39,9 @@ func (w *watchCmd) Run(ctx context.Context, p process) error {
 	if err != nil {
 		return err
 	}
+	if w.Topic == "" {
+		return &refusal{"<topic>", "", "a topic, such as orders:eu"}
+	}
 	if w.After != nil && *w.After < 0 {
 		return &refusal{"--after", fmt.Sprint(*w.After), "an offset from 0"}
 	}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -260,10 +262,8 @@ func TestWatchIntoAClosedPipe(t *testing.T) {
 			p.send(`[null,null,"demo","created",{"offset":8,"data":{}}]`)
 			p.linger()
 		}}}
-		err := w.run(t.Context(), t)
-		var told bytes.Buffer
-		if exit := (process{stderr: &told}).report(err, newSettings(nil)); exit != exitOK || told.Len() > 0 {
-			t.Errorf("exit %d for %v, told %q", exit, err, &told)
+		if err := w.run(t.Context(), t); err != nil {
+			t.Errorf("got %v, want a quiet end", err)
 		}
 	})
 }
@@ -311,6 +311,33 @@ func TestWatchAsAProgram(t *testing.T) {
 	})
 }
 
+// As in: sluice watch demo | head -1
+func TestWatchAsAProgramIntoAClosedPipe(t *testing.T) {
+	t.Parallel()
+	url := socketStandIn(t, func(p peer) {
+		p.join(fromNow, atSeven)
+		for offset := 8; p.sendUnlessGone(`[null,null,"demo","created",{"offset":%d,"data":{}}]`, offset); offset++ {
+		}
+	})
+	command := program(t, nil, "watch", "--url", url, "demo")
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+		t.Error(err)
+	}
+	stdout.Close()
+	if err := command.Wait(); err != nil || stderr.String() != "sluice: joined demo at offset 7\n" {
+		t.Errorf("ended by %v, told %q", err, &stderr)
+	}
+}
+
 func TestWatchRefusedByHTTP(t *testing.T) {
 	t.Parallel()
 	url := socketStandIn(t, func(peer) {})
@@ -335,4 +362,29 @@ func TestWebsocketURL(t *testing.T) {
 	if got := bearerProtocol("a?>b"); got != "base64url.bearer.phx.YT8-Yg" {
 		t.Errorf("bearerProtocol: %s", got)
 	}
+}
+
+// Who is starting says so, and is worth waiting for.
+func TestWatchWaitsForAStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		up := scripted(t, func(p peer) {
+			p.join(fromNow, atSeven)
+			p.send(`[null,null,"demo","created",{"offset":8,"data":{}}]`)
+			p.linger()
+		})
+		attempts := 0
+		starting := func(ctx context.Context) (net.Conn, *bufio.Reader, error) {
+			if attempts++; attempts < 4 {
+				return nil, nil, &connectRefusal{http.StatusServiceUnavailable}
+			}
+			return up(ctx)
+		}
+		var stdout bytes.Buffer
+		watcher := newWatcher(starting, "demo", &stdout)
+		watcher.tell, watcher.left = func(string, ...any) {}, 1
+		if err := watcher.run(t.Context()); err != nil || strings.Count(stdout.String(), "\n") != 1 {
+			t.Errorf("%v, printed %q", err, &stdout)
+		}
+	})
 }

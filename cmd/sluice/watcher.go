@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -49,8 +50,9 @@ func newWatcher(dial dialer, topic string, out io.Writer) *watcher {
 	return w
 }
 
-// run watches until ctx is cancelled or enough events have come. The first
-// attempt has to succeed: a wrong address should not look like patience.
+// run watches until ctx is cancelled or enough events have come. Who is not
+// there at the first attempt is not waited for, as a wrong address should not
+// look like patience; who answers that it is busy, or still starting, is.
 func (w *watcher) run(ctx context.Context) error {
 	retry := backoff.NewExponentialBackOff()
 	retry.MaxInterval = maxRetryPause
@@ -58,14 +60,17 @@ func (w *watcher) run(ctx context.Context) error {
 		joined, err := w.session(ctx)
 		flushed := w.out.Flush()
 		var final finalError
+		var busy *connectRefusal // never one that is final
 		switch {
+		case errors.Is(flushed, syscall.EPIPE): // who read the lines has seen enough
+			return nil
 		case flushed != nil:
-			return flushed
+			return fmt.Errorf("print: %w", flushed)
 		case errors.Is(err, errEnough), ctx.Err() != nil:
 			return nil
 		case errors.As(err, &final):
 			return final.error
-		case !w.met:
+		case !w.met && !errors.As(err, &busy):
 			return err
 		}
 		if joined {
@@ -236,7 +241,7 @@ func (s *session) handleReply(m message) error {
 // print writes an event's line and moves the position past it.
 func (s *session) print(l line) error {
 	if err := s.lines.Encode(l); err != nil {
-		return finalError{fmt.Errorf("print event: %w", err)}
+		return finalError{err}
 	}
 	if l.Offset != nil {
 		s.after = l.Offset

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// announced is the line of the log that says where the service is.
+type announced struct {
+	Message string `json:"msg"`
+	Socket  string `json:"socket"`
+	Console string `json:"console"`
+}
+
+// readLog reads the service's log up to the message. The rest has to be read
+// too, or the service waits for it.
+func readLog(t *testing.T, log *bufio.Scanner, message string) (line announced) {
+	t.Helper()
+	for log.Scan() {
+		if json.Unmarshal(log.Bytes(), &line) == nil && line.Message == message {
+			return line
+		}
+	}
+	t.Fatalf("the log ends before %q", message)
+	return line
+}
+
+func serveFlags(t *testing.T) []string {
+	return []string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json", "--data-dir", t.TempDir()}
+}
+
+// What is published to a service is seen by who watches it.
+func TestServe(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	stderr, logs := io.Pipe()
+	p, _ := call{}.process(t, io.Discard, logs)
+	exit := make(chan int, 1)
+	go func() {
+		exit <- p.run(ctx, serveFlags(t))
+		logs.Close()
+	}()
+	log := bufio.NewScanner(stderr)
+	at := readLog(t, log, "serving")
+	rest := make(chan struct{})
+	go func() {
+		io.Copy(io.Discard, stderr)
+		close(rest)
+	}()
+	env := map[string]string{"SLUICE_ADMIN_URL": at.Console, "SLUICE_URL": strings.TrimSuffix(at.Socket, "/websocket")}
+
+	joined, watching := startWatch(t, env)
+	<-joined
+	if got := (call{args: []string{"publish", "demo", "greeted"}, env: env}).run(t); got.exit != exitOK {
+		t.Errorf("publish: %+v", got)
+	}
+	if got := <-watching; got.exit != exitOK || got.stdout != "{\"topic\":\"demo\",\"event\":\"greeted\",\"offset\":1,\"payload\":{}}\n" {
+		t.Errorf("watch: %+v", got)
+	}
+
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	page, err := client.Get(at.Console)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Body.Close()
+	if body, err := io.ReadAll(page.Body); err != nil || !bytes.Contains(body, []byte("<title>Sluice console</title>")) {
+		t.Errorf("the console is %.100q, %v", body, err)
+	}
+
+	stop()
+	if got := <-exit; got != exitOK {
+		t.Errorf("exit status %d after a clean stop", got)
+	}
+	<-rest
+}
+
+// startWatch watches for one event; joined is closed once it would be seen.
+func startWatch(t *testing.T, env map[string]string) (joined <-chan struct{}, done <-chan outcome) {
+	stderr, notes := io.Pipe()
+	var stdout bytes.Buffer
+	watch := call{args: []string{"watch", "--count", "1", "demo"}, env: env}
+	p, _ := watch.process(t, &stdout, notes)
+	ready, ended := make(chan struct{}), make(chan outcome, 1)
+	go func() {
+		exit := p.run(t.Context(), watch.args)
+		notes.Close()
+		ended <- outcome{exit: exit, stdout: stdout.String()}
+	}()
+	go func() {
+		for told := bufio.NewScanner(stderr); told.Scan(); {
+			if strings.HasPrefix(told.Text(), "sluice: joined demo ") {
+				close(ready)
+			}
+		}
+	}()
+	return ready, ended
+}
+
+// startServe runs the service as a process of its own, up to its first request.
+func startServe(t *testing.T) (command *exec.Cmd, log *bufio.Scanner, at announced) {
+	t.Helper()
+	command = program(t, nil, serveFlags(t)...)
+	stderr, err := command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	log = bufio.NewScanner(stderr)
+	return command, log, readLog(t, log, "serving")
+}
+
+func TestServeStopsBySignal(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			command, log, _ := startServe(t)
+			readLog(t, log, "log open")
+			if err := command.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			for log.Scan() { // until the process closes it
+			}
+			if err := command.Wait(); err != nil {
+				t.Errorf("after %v: %v, want exit status 0", signal, err)
+			}
+		})
+	}
+}
+
+// A request that doesn't end holds the drain up; who won't wait asks again.
+func TestSecondSignalEndsTheProcess(t *testing.T) {
+	t.Parallel()
+	command, log, at := startServe(t)
+	readLog(t, log, "log open")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(at.Console, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "POST /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+	if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 100") {
+		t.Fatalf("the request is not under way: %q, %v", line, err)
+	}
+	if err := command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	readLog(t, log, "stopping")
+	if err := command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for log.Scan() {
+	}
+	_ = command.Wait() // an error, since the status isn't 0
+	if got := command.ProcessState.ExitCode(); got != exitAborted {
+		t.Errorf("exit status %d, want %d", got, exitAborted)
+	}
+}
+
+func TestAnnouncement(t *testing.T) {
+	t.Parallel()
+	everywhere := &net.TCPAddr{IP: net.IPv6unspecified, Port: 4000}
+	loopback := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4001}
+	for _, test := range []struct {
+		name, format, path string
+		terminal           bool
+		public             net.Addr
+		want, never        string
+	}{
+		{"text", "text", "/socket", false, &net.TCPAddr{IP: loopback.IP, Port: 4000}, `run="sluice watch demo"`, "--url"},
+		{"on all interfaces", "text", "/socket", false, everywhere, `run="sluice watch demo"`, "::"},
+		{"elsewhere", "text", "/live", false, loopback, `run="sluice watch --url ws://127.0.0.1:4001/live demo"`, "4000"},
+		{"json for machines", "json", "/socket", false, loopback, `"console":"http://127.0.0.1:4001"`, "next"},
+		{"json on a terminal", "json", "/socket", true, loopback, `"msg":"next: `, "run=\""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			command := defaults().Serve
+			command.Settings.SocketPath, command.Log.LogFormat = test.path, test.format
+			var log bytes.Buffer
+			logger, err := command.Log.logger(&log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			command.announce(logger, test.public, loopback, test.terminal)
+			if got := log.String(); !strings.Contains(got, test.want) || strings.Contains(got, test.never) {
+				t.Errorf("announced\n%swant %s and no %s", got, test.want, test.never)
+			}
+		})
+	}
+}
+
+func TestMigrate(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	for range 2 { // the second time there is nothing left to do
+		got := call{args: []string{"migrate", "--data-dir", folder}}.run(t)
+		if got.exit != exitOK || got.stdout != "the tables are up to date\n" {
+			t.Errorf("migrate: %+v", got)
+		}
+	}
+}
