@@ -37,6 +37,7 @@ bench: needs
 
 # The console's picture in the README, as the browser test sees it.
 screenshot: needs
+	mkdir -p artifacts
 	$(GO) test -count 1 -run TestConsole -artifacts -outputdir artifacts ./e2e
 	cp "$$(find artifacts -name console.png | head -1)" docs/console.png
 

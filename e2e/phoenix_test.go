@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -70,23 +71,46 @@ func (c *phoenix) join(t testing.TB, topic string, params map[string]any) json.R
 		params = map[string]any{}
 	}
 	c.do(t, "join", map[string]any{"topic": topic, "params": params})
-	return c.next(t, "joined").Response
+	answer := c.next(t, "joined", "refused")
+	if answer.What != "joined" {
+		t.Fatalf("joining %s was refused: %s", topic, answer.Response)
+	}
+	return answer.Response
 }
 
-// next waits for the client's next report of a kind.
-func (c *phoenix) next(t testing.TB, what string) report {
+// next waits for the client's next report of a kind, or of one of several.
+func (c *phoenix) next(t testing.TB, kinds ...string) report {
 	t.Helper()
-	sign := fmt.Sprintf(`{"what":%q`, what)
-	at, ok := c.stdout.next(t.Context(), c.seen[what], func(line string) bool { return strings.HasPrefix(line, sign) })
-	if !ok {
-		t.Fatalf("the client has not reported %q; it said:\n%s", what, c.stdout.text())
+	from := c.seen[kinds[0]]
+	for _, kind := range kinds {
+		from = min(from, c.seen[kind])
 	}
-	c.seen[what] = at + 1
-	var r report
-	if err := json.Unmarshal([]byte(c.stdout.line(at)), &r); err != nil {
-		t.Fatalf("read the client's report %s: %v", c.stdout.line(at), err)
+	at := from - 1
+	for {
+		next, ok := c.stdout.next(t.Context(), at+1, func(line string) bool { return slices.Contains(kinds, kindOf(line)) })
+		if !ok {
+			t.Fatalf("the client has not reported %q; it said:\n%s", kinds, c.stdout.text())
+		}
+		if at = next; at < c.seen[kindOf(c.stdout.line(at))] {
+			continue // read before
+		}
+		var r report
+		if err := json.Unmarshal([]byte(c.stdout.line(at)), &r); err != nil {
+			t.Fatalf("read the client's report %s: %v", c.stdout.line(at), err)
+		}
+		c.seen[r.What] = at + 1
+		return r
 	}
-	return r
+}
+
+// kindOf is what a line reports, empty for a line that is no report.
+func kindOf(line string) string {
+	rest, is := strings.CutPrefix(line, `{"what":"`)
+	kind, _, ends := strings.Cut(rest, `"`)
+	if !is || !ends {
+		return ""
+	}
+	return kind
 }
 
 // payloads waits for n messages and gives "event payload" of each.

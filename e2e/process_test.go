@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A process is a program that a test started: its lines are kept as they come,
@@ -83,15 +84,16 @@ func (p *process) stop(t testing.TB) int {
 	return p.wait(t)
 }
 
-// wait waits for the process to end and tells its exit status.
+// wait waits for the process to end and tells its exit status. Clean-ups call
+// it too, when the test's own context is over.
 func (p *process) wait(t testing.TB) int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	select {
 	case <-p.exited:
 		return p.cmd.ProcessState.ExitCode()
-	case <-ctx.Done():
+	case <-late.C:
 		t.Fatalf("%s has not ended", p.name)
 		return -1
 	}

@@ -70,21 +70,27 @@ func (s *service) ready(t testing.TB) *service {
 // else it said.
 func (s *service) awaitReadiness(t testing.TB, status int) string {
 	t.Helper()
+	return s.await(t, "/readyz", func(got int, _ string) bool { return got == status })
+}
+
+// await asks until the answer is the one awaited.
+func (s *service) await(t testing.TB, path string, awaited func(status int, body string) bool) (body string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
-		got, body := s.get(t, "/readyz")
-		if got == status {
+		status, body := s.get(t, path)
+		if awaited(status, body) {
 			return body
 		}
 		select {
 		case <-again.C:
 		case <-s.exited:
-			t.Fatalf("the service ended while /readyz said %d %s", got, body)
+			t.Fatalf("the service ended while %s said %d %s", path, status, body)
 		case <-ctx.Done():
-			t.Fatalf("/readyz still says %d %s, not %d", got, body, status)
+			t.Fatalf("%s still says %d %s", path, status, body)
 		}
 	}
 }

@@ -10,7 +10,7 @@ const report = (what, more) => console.log(JSON.stringify({ what, ...more }))
 
 const browser = await chromium.launch({ executablePath })
 try {
-  const page = await browser.newPage({ viewport: { width: 1200, height: 620 }, deviceScaleFactor: 1.5, locale: "en" })
+  const page = await browser.newPage({ viewport: { width: 1200, height: 700 }, deviceScaleFactor: 1.5, locale: "en" })
   page.setDefaultTimeout(120_000)
   page.on("pageerror", (error) => report("broken", { response: String(error) }))
   page.on("console", (line) => line.type() === "error" && report("broken", { response: line.text() }))
@@ -30,7 +30,7 @@ try {
   await page.waitForFunction((n) => document.querySelectorAll("#feed tr").length >= n, Number(rows))
   const cells = await page.$$eval("#feed tr", (all) => all.map((row) => [...row.cells].map((cell) => cell.textContent)))
   for (const [, topic, event, , , payload] of cells.reverse()) report("row", { topic, event, payload: JSON.parse(payload) })
-  await page.screenshot({ path: screenshot })
+  await page.screenshot({ path: screenshot, animations: "disabled" })
 } finally {
   await browser.close()
 }
