@@ -20,9 +20,7 @@ func (s *Service) adminHandler() http.Handler {
 	api.HandleFunc("POST /api/broadcast", s.postBroadcast)
 	api.HandleFunc("GET /api/stats", s.getStats)
 	api.Handle("GET /metrics", s.metrics.Handler())
-	api.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path, "the API is described in the README")
-	})
+	api.HandleFunc("/", nothingHere)
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.getHealth)
@@ -31,9 +29,14 @@ func (s *Service) adminHandler() http.Handler {
 	mux.Handle("/metrics", s.authorised(api))
 	mux.Handle(consoleMount+"/", s.console)
 	if s.config.Console != nil {
-		mux.Handle("/", s.config.Console)
+		mux.Handle("/{$}", s.config.Console)
 	}
+	mux.HandleFunc("/", nothingHere)
 	return s.sameSite(mux)
+}
+
+func nothingHere(w http.ResponseWriter, r *http.Request) {
+	refuse(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path, "the API is described in the README")
 }
 
 // publicHandler is all that the public listener serves.

@@ -25,6 +25,9 @@ type Config struct {
 	// AdminListen is the address of the admin listener: the console, the HTTP
 	// API, health and metrics.
 	AdminListen string
+	// TLSCert and TLSKey are PEM files for the public listener, read again once
+	// they have changed. Empty: it speaks plain HTTP.
+	TLSCert, TLSKey string
 	// SocketPath is where the public socket is mounted.
 	SocketPath string
 	// Node names this node: its cursor and its metrics. Two nodes on one
@@ -83,8 +86,13 @@ type Config struct {
 
 	// Access.
 
-	// Anonymous lets clients connect without a token. It is refused off
-	// loopback unless it is asked for.
+	// JWTSecretFile is a file with the secret that signs tokens (HS256, HS384
+	// or HS512), JWTKeysFile one with public keys, as a JSON Web Key Set
+	// (RFC 7517). They are read again once they have changed. Give one of them,
+	// or none: then there are no tokens.
+	JWTSecretFile, JWTKeysFile string
+	// Anonymous lets clients connect without a token. Nil: only where Listen is
+	// loopback and there are no keys.
 	Anonymous *bool
 	// Origins lists the origins that browsers may connect from: "//host",
 	// "//*.host", with scheme and port where they matter. Empty: the same
@@ -102,6 +110,10 @@ type Config struct {
 	MaxMessageBytes ByteSize
 	// MaxBodyBytes bounds the body of a request to the admin listener.
 	MaxBodyBytes ByteSize
+
+	// Topics are rules for who may join which topic and push to it. None: see
+	// [TopicRule].
+	Topics []TopicRule
 
 	// Life.
 
@@ -234,11 +246,27 @@ func (c *Config) Validate() error {
 			return &FieldError{address.field, address.given, "host:port, such as 127.0.0.1:4000"}
 		}
 	}
-	if c.Anonymous != nil && !*c.Anonymous {
-		return &FieldError{"Anonymous", "false", "true, as long as there are no tokens to connect with"}
+	return c.validateAccess()
+}
+
+// validateAccess reports what would let nobody in, or everybody by mistake.
+func (c *Config) validateAccess() error {
+	switch keys := c.JWTSecretFile != "" || c.JWTKeysFile != ""; {
+	case c.JWTSecretFile != "" && c.JWTKeysFile != "":
+		return &FieldError{"JWTKeysFile", c.JWTKeysFile, "nothing, since --jwt-secret-file is given too: choose one"}
+	case keys || c.anonymous():
+	case c.Anonymous != nil:
+		return &FieldError{"Anonymous", "false", "true, or false with --jwt-secret-file or --jwt-keys-file: otherwise nobody can connect"}
+	default:
+		return &FieldError{"Listen", c.Listen, "a loopback address; anywhere else give --jwt-secret-file or --jwt-keys-file, or --anonymous to let in everybody"}
 	}
-	if !c.anonymous() {
-		return &FieldError{"Listen", c.Listen, "a loopback address, since whoever reaches it may connect; add --anonymous to allow just that"}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return &FieldError{"TLSCert", c.TLSCert, "a PEM file, together with --tls-key, or neither"}
+	}
+	for i := range c.Topics {
+		if err := c.Topics[i].validate(); err != nil {
+			return err
+		}
 	}
 	if !loopback(c.AdminListen) && c.AdminToken == "" {
 		return &FieldError{"AdminListen", c.AdminListen, "a loopback address, or any other with --admin-token-file"}
@@ -275,7 +303,7 @@ func (c *Config) anonymous() bool {
 	if c.Anonymous != nil {
 		return *c.Anonymous
 	}
-	return loopback(c.Listen)
+	return loopback(c.Listen) && c.JWTSecretFile == "" && c.JWTKeysFile == ""
 }
 
 func (c *Config) logger() *slog.Logger {

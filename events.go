@@ -20,12 +20,12 @@ func (s *Service) postEvents(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	log := s.log.Load()
-	if log == nil {
+	stream := s.stream.Load()
+	if stream == nil {
 		refuse(w, http.StatusServiceUnavailable, s.health.reason().Error(), "try again when /readyz answers 200")
 		return
 	}
-	err := (*log).Append(r.Context(), drafts)
+	err := stream.log.Append(r.Context(), drafts)
 	invalid := new(store.InvalidError)
 	switch {
 	case err == nil:
@@ -114,18 +114,13 @@ func parseOne(body io.Reader) ([]store.Draft, error) {
 		return nil, err
 	}
 	draft, err := parseDraft(text)
+	if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
+		return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(text[:syntax.Offset], []byte("\n")), err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("line %d: %w", lineOf(text, err), err)
+		return nil, err
 	}
 	return []store.Draft{draft}, nil
-}
-
-// lineOf finds the line that a JSON error speaks of, the first for others.
-func lineOf(text []byte, err error) int {
-	if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
-		return 1 + bytes.Count(text[:min(int(syntax.Offset), len(text))], []byte("\n"))
-	}
-	return 1
 }
 
 // parseDraft reads one event as the API writes it.

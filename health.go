@@ -105,11 +105,11 @@ func (h *health) see(head, routed int64, now time.Time) {
 	}
 }
 
-// extent is the log's head and the routed position, as last seen.
-func (h *health) extent() (head, routed int64) {
+// lastHead is the log's head, as last seen.
+func (h *health) lastHead() int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.head, h.routed
+	return h.head
 }
 
 func (s *Service) getHealth(w http.ResponseWriter, _ *http.Request) {

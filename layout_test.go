@@ -37,8 +37,9 @@ var floors = map[string]int{
 
 	"": 3,
 
-	"benchmarks":        4,
-	"benchmarks/tuning": 4,
+	"benchmarks":          4,
+	"benchmarks/pipeline": 4,
+	"benchmarks/tuning":   4,
 
 	"cmd/sluice": 5,
 	"e2e":        5,

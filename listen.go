@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,13 @@ func (s *Service) listen(ctx context.Context) (*servers, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.config.TLSCert != "" {
+		settings, err := s.tls()
+		if err != nil {
+			return nil, errors.Join(err, public.Close())
+		}
+		public = tls.NewListener(public, settings)
+	}
 	admin, err := listenOn(ctx, "AdminListen", s.config.AdminListen)
 	if err != nil {
 		return nil, errors.Join(err, public.Close())
@@ -53,6 +61,22 @@ func listenOn(ctx context.Context, field, addr string) (net.Listener, error) {
 		return nil, &FieldError{field, addr, fmt.Sprintf("an address of this machine (%v)", err)}
 	}
 	return listener, nil
+}
+
+// tls is the public listener's side of TLS. It offers HTTP/1.1 alone: a
+// WebSocket is an upgrade of that (RFC 6455, section 4.1).
+func (s *Service) tls() (*tls.Config, error) {
+	certificate, err := watch(s.logger, func() (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(s.config.TLSCert, s.config.TLSKey)
+		return &pair, err
+	}, s.config.TLSCert, s.config.TLSKey)
+	if err != nil {
+		return nil, &FieldError{"TLSCert", s.config.TLSCert, fmt.Sprintf("a PEM file that fits --tls-key %s (%v)", s.config.TLSKey, err)}
+	}
+	return &tls.Config{
+		NextProtos:     []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate.get(), nil },
+	}, nil
 }
 
 func (s *Service) newServer(handler http.Handler) *http.Server {

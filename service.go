@@ -10,6 +10,7 @@ import (
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
+	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
 )
 
@@ -26,13 +27,20 @@ type Service struct {
 	routes  *channels.Routes
 	public  *socket.Endpoint
 	console *socket.Endpoint
+	keys    *keys // nil where there are no tokens
 	health  *health
 
-	log atomic.Pointer[store.Log] // nil until the store is open; written by Run
+	stream atomic.Pointer[stream] // nil until the store is open; written by Run
+}
+
+// stream is the log, and the line that reads it.
+type stream struct {
+	log  store.Log
+	line *stages.Delivery
 }
 
 // New makes a service. It checks the configuration, a [*FieldError] says what
-// is wrong with it, and does no I/O.
+// is wrong with it. Besides the key files that are named it reads and writes nothing.
 func New(config Config) (*Service, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
@@ -53,10 +61,13 @@ func New(config Config) (*Service, error) {
 	}); err != nil {
 		return nil, err
 	}
+	if s.keys, err = openKeys(&config); err != nil {
+		return nil, err
+	}
 	if err := s.makeSockets(); err != nil {
 		return nil, err
 	}
-	s.metrics.GaugeFunc(metrics.LogLag, func() int64 { head, routed := s.health.extent(); return max(0, head-routed) })
+	s.metrics.GaugeFunc(metrics.LogLag, func() int64 { head, position := s.extent(); return head - position })
 	return s, nil
 }
 
@@ -75,11 +86,20 @@ func tags(config Config) []metrics.Tag {
 	return tags
 }
 
+// extent is the log's last known offset and the one up to which this node has
+// routed everything.
+func (s *Service) extent() (head, position int64) {
+	if stream := s.stream.Load(); stream != nil {
+		position = stream.line.Position()
+	}
+	return max(s.health.lastHead(), s.hub.Head(), position), position
+}
+
 // Run serves until ctx ends, then drains. It returns nil after a clean drain,
 // and an error if it could not start, a part of it failed, or the drain took
 // longer than Config.DrainTimeout.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.routes.Handle("*", newOpen); err != nil { // after the application's own
+	if err := s.routes.Handle("*", func() Channel { return &ruled{service: s, rules: s.config.Topics} }); err != nil { // after the application's own
 		return err
 	}
 	life, fail := context.WithCancelCause(ctx) // ends when it is time to stop, for whatever reason
@@ -139,7 +159,7 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 		return nil, nil, errors.Join(err, log.Close())
 	}
 	delivery := s.newDelivery(log, after, epoch)
-	s.log.Store(&log)
+	s.stream.Store(&stream{log, delivery})
 	s.logger.Info("log open", "epoch", epoch, "after", after)
 	running = start(life, "log", func(ctx context.Context) error {
 		return errors.Join(log.Run(ctx), log.Close())

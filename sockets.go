@@ -1,33 +1,13 @@
 package sluice
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/store"
-)
-
-// Types that an application's own channels are written with. They are those
-// of package channels, under the name of the front door.
-type (
-	// Channel is what happens on a topic, for one client.
-	Channel = channels.Channel
-	// Factory makes the Channel of one join.
-	Factory = channels.Factory
-	// InHandler is a Channel that its client may push events to.
-	InHandler = channels.InHandler
-	// Terminator is a Channel that wants to know when it ends.
-	Terminator = channels.Terminator
-	// Context is a channel's hold on the world.
-	Context = channels.Context
-	// Payload is the content of a message from or to one client.
-	Payload = channels.Payload
-	// Result is what a handled event leads to: a reply, an end, or neither.
-	Result = channels.Result
-	// Rejection turns a join down.
-	Rejection = channels.Rejection
 )
 
 // Handle has the channels that factory makes serve the topics that match
@@ -75,55 +55,64 @@ func (s *Service) makeSockets() error {
 		return err
 	}
 	console.Path, console.Routes, console.Connect = consoleMount, &channels.Routes{}, s.connectConsole
-	if err := console.Routes.Handle("*", newOpen); err != nil {
+	if err := console.Routes.Handle("*", func() Channel { return &ruled{service: s} }); err != nil {
 		return err
 	}
 	s.console, err = socket.New(console)
 	return err
 }
 
-// connect lets clients in once there is a log to serve them from.
-func (s *Service) connect(context.Context, *socket.ConnectRequest) (*channels.Socket, error) {
-	if s.log.Load() == nil {
-		return nil, &socket.Refusal{Status: http.StatusServiceUnavailable, Reason: "the store is not open yet"}
+// tokenAssign is where a socket keeps the access that its token grants.
+const tokenAssign = "sluice.access"
+
+// connect lets clients in once there is a log to serve them from: those with
+// a token, and those without where that is allowed.
+func (s *Service) connect(_ context.Context, r *socket.ConnectRequest) (*channels.Socket, error) {
+	if s.stream.Load() == nil {
+		return nil, notOpen
+	}
+	token := cmp.Or(r.Token, r.Params.Get("token"))
+	switch {
+	case s.keys != nil && token != "":
+		granted, err := s.keys.check(token)
+		if err != nil {
+			return nil, &socket.Refusal{Status: http.StatusForbidden, Reason: err.Error()}
+		}
+		return &channels.Socket{ID: granted.socketID(), Assigns: map[string]any{tokenAssign: granted}}, nil
+	case s.config.anonymous():
+		return &channels.Socket{}, nil
+	}
+	return nil, &socket.Refusal{Status: http.StatusForbidden, Reason: "a token is needed to connect"}
+}
+
+// tokenOf is what a socket's token grants, nil if it came without.
+func tokenOf(s *channels.Socket) *access {
+	granted, _ := s.Assigns[tokenAssign].(*access)
+	return granted
+}
+
+// connectConsole lets in who brings the admin token.
+func (s *Service) connectConsole(_ context.Context, r *socket.ConnectRequest) (*channels.Socket, error) {
+	if !s.isAdmin(cmp.Or(r.Token, r.Params.Get("token"))) {
+		return nil, &socket.Refusal{Status: http.StatusUnauthorized, Reason: "the admin token is missing or wrong"}
+	}
+	if s.stream.Load() == nil {
+		return nil, notOpen
 	}
 	return &channels.Socket{}, nil
 }
 
-// connectConsole lets in who brings the admin token.
-func (s *Service) connectConsole(ctx context.Context, r *socket.ConnectRequest) (*channels.Socket, error) {
-	token := r.Token
-	if token == "" {
-		token = r.Params.Get("token")
-	}
-	if !s.isAdmin(token) {
-		return nil, &socket.Refusal{Status: http.StatusUnauthorized, Reason: "the admin token is missing or wrong"}
-	}
-	return s.connect(ctx, r)
-}
-
-// open is the service's own channel: whoever joins gets the topic's events,
-// and pushes nothing.
-type open struct{}
-
-func newOpen() Channel { return open{} }
-
-// Join implements [Channel].
-func (open) Join(*Context, Payload) (any, error) { return nil, nil }
-
-// HandleIn implements [InHandler].
-func (open) HandleIn(*Context, string, Payload) Result {
-	return channels.Error(channels.Reason("forbidden"))
-}
+// notOpen refuses clients as long as there is no log to serve them from.
+var notOpen = &socket.Refusal{Status: http.StatusServiceUnavailable, Reason: "the store is not open yet"}
 
 // publisher appends what channels publish to the log.
 type publisher struct{ service *Service }
 
 // Publish implements [channels.Publisher].
 func (p publisher) Publish(ctx context.Context, m *channels.Message) error {
-	log := p.service.log.Load()
-	if log == nil {
+	stream := p.service.stream.Load()
+	if stream == nil {
 		return channels.ErrNoLog
 	}
-	return (*log).Append(ctx, []store.Draft{{Topic: m.Topic, Name: m.Event, Key: m.Key, Payload: m.Payload}})
+	return stream.log.Append(ctx, []store.Draft{{Topic: m.Topic, Name: m.Event, Key: m.Key, Payload: m.Payload}})
 }

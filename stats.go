@@ -12,7 +12,7 @@ type stats struct {
 	Node     string `json:"node"`
 	Ready    bool   `json:"ready"`
 	Epoch    string `json:"epoch"`    // id of the log, empty until it is open
-	Head     int64  `json:"head"`     // the log's last offset, as last seen
+	Head     int64  `json:"head"`     // the log's last known offset
 	Position int64  `json:"position"` // events up to this offset have been routed
 	Fetched  int64  `json:"fetched"`  // events read since the start
 	Routed   int64  `json:"routed"`   // events routed since the start
@@ -23,7 +23,7 @@ type stats struct {
 }
 
 func (s *Service) getStats(w http.ResponseWriter, _ *http.Request) {
-	head, position := s.health.extent()
+	head, position := s.extent()
 	answer(w, http.StatusOK, stats{
 		Node:     s.config.Node,
 		Ready:    s.health.reason() == nil,

@@ -38,16 +38,18 @@ func (r *Routes) Find(topic string) Factory {
 		return nil
 	}
 	for _, route := range r.routes {
-		if route.matches(topic) {
+		if Matches(route.pattern, topic) {
 			return route.factory
 		}
 	}
 	return nil
 }
 
-func (r route) matches(topic string) bool {
-	if prefix, ok := strings.CutSuffix(r.pattern, "*"); ok {
+// Matches tells whether a pattern, a topic or the beginning of topics followed
+// by *, matches a topic.
+func Matches(pattern, topic string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
 		return strings.HasPrefix(topic, prefix)
 	}
-	return r.pattern == topic
+	return pattern == topic
 }

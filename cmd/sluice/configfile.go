@@ -11,6 +11,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/sluicehq/sluice"
 )
 
 // fileValue is a setting as the file gives it: a string, a []any or a
@@ -21,15 +23,16 @@ type fileValue struct {
 }
 
 // readConfig reads a YAML file whose keys are the names of flags, of any
-// command: one file serves them all. Errors name the file and the line.
-func readConfig(path string, app *kong.Application) (map[string]fileValue, error) {
+// command: one file serves them all. Beside them may stand the rules for
+// topics. Errors name the file and the line.
+func readConfig(path string, app *kong.Application) (_ map[string]fileValue, topics []sluice.TopicRule, _ error) {
 	source, err := os.ReadFile(path)
 	if err != nil {
-		return nil, &refusal{"--config", path, fmt.Sprintf("a YAML file that can be read (%v)", errors.Unwrap(err))}
+		return nil, nil, &refusal{"--config", path, fmt.Sprintf("a YAML file that can be read (%v)", errors.Unwrap(err))}
 	}
 	file, err := parser.ParseBytes(source, 0)
 	if err != nil {
-		return nil, syntaxError(path, err)
+		return nil, nil, syntaxError(path, err)
 	}
 	flags := fileFlags(app)
 	settings := map[string]fileValue{}
@@ -40,24 +43,30 @@ func readConfig(path string, app *kong.Application) (map[string]fileValue, error
 			for _, pair := range body.Values {
 				name := pair.Key.GetToken().Value
 				position := at(path, pair.Key)
+				if name == topicsKey {
+					if topics, err = readTopics(path, pair.Value); err != nil {
+						return nil, nil, err
+					}
+					continue
+				}
 				flag, known := flags[name]
 				if !known {
-					return nil, fmt.Errorf("%s: %q is no setting%s", position, name, suggest(name, flags))
+					return nil, nil, fmt.Errorf("%s: %q is no setting%s", position, name, suggest(name, flags))
 				}
 				value, err := settingOf(flag, pair.Value)
 				if err != nil {
-					return nil, fmt.Errorf("%s: %s %w", position, name, err)
+					return nil, nil, fmt.Errorf("%s: %s %w", position, name, err)
 				}
 				if _, twice := settings[name]; twice {
-					return nil, fmt.Errorf("%s: %s is given twice", position, name)
+					return nil, nil, fmt.Errorf("%s: %s is given twice", position, name)
 				}
 				settings[name] = fileValue{value, position}
 			}
 		default:
-			return nil, fmt.Errorf("%s: expected lines of the form name: value, such as max-demand: 1000", at(path, body))
+			return nil, nil, fmt.Errorf("%s: expected lines of the form name: value, such as max-demand: 1000", at(path, body))
 		}
 	}
-	return settings, nil
+	return settings, topics, nil
 }
 
 // fileFlags is what may stand in a file, by name.

@@ -18,6 +18,8 @@ import (
 type configFlags struct {
 	Listen      string `group:"Where" placeholder:"HOST:PORT" help:"Address of the public listener, for sockets and GET /healthz."`
 	AdminListen string `group:"Where" placeholder:"HOST:PORT" help:"Address of the admin listener: console, HTTP API, health and metrics."`
+	TLSCert     string `group:"Where" name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate of the public listener; none: plain HTTP."`
+	TLSKey      string `group:"Where" name:"tls-key" placeholder:"FILE" help:"PEM file with the certificate's key."`
 	SocketPath  string `group:"Where" placeholder:"PATH" help:"Where the public socket is mounted."`
 	Node        string `group:"Where" placeholder:"NAME" help:"Names this node's cursor and metrics; unique among nodes on one database."`
 
@@ -34,19 +36,23 @@ type configFlags struct {
 	BatchSize    int             `group:"Stages" help:"Events encoded and routed together at most."`
 	BatchTimeout time.Duration   `group:"Stages" help:"How long an incomplete batch waits for more; 0: never, when there is something to send."`
 	Lanes        int             `group:"Stages" help:"Lanes that topics are partitioned over; order holds within a topic. 0: one per core."`
-	RateLimit    int             `group:"Stages" help:"Events read from the log per second at most; 0: no limit."`
+	RateLimit    int             `group:"Stages" help:"Events delivered per second at most; 0: no limit."`
 
 	MailboxSize  int             `group:"Mailboxes" help:"Messages waiting for one channel at most."`
 	MailboxBytes sluice.ByteSize `group:"Mailboxes" help:"Bytes waiting for one connection at most."`
 	Overflow     string          `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: disconnect."`
 
-	Anonymous       *bool           `group:"Access" help:"Clients may connect without a token: so by default on loopback, only when asked for elsewhere."`
+	JWTSecretFile   string          `group:"Access" name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs the clients' tokens (HS256, HS384, HS512)."`
+	JWTKeysFile     string          `group:"Access" name:"jwt-keys-file" placeholder:"FILE" help:"File with public keys for the clients' tokens, as a JSON Web Key Set."`
+	Anonymous       *bool           `group:"Access" help:"Clients may connect without a token: so by default on loopback where there are no keys, only when asked for elsewhere."`
 	Origins         []string        `group:"Access" placeholder:"//HOST" help:"Origins that browsers may connect from, such as //example.org,//*.example.org; none: the request's own host, any port."`
 	AdminToken      string          `kong:"-" name:"admin-token-file"`
 	MaxConnections  int             `group:"Access" help:"Open connections at most, beyond which clients are answered 503; 0: no bound."`
 	MaxChannels     int             `group:"Access" help:"Joined channels of one socket at most."`
 	MaxMessageBytes sluice.ByteSize `group:"Access" help:"Size of a client's message at most."`
 	MaxBodyBytes    sluice.ByteSize `group:"Access" help:"Size of a request to the admin API at most."`
+
+	Topics []sluice.TopicRule `kong:"-"`
 
 	HeartbeatTimeout time.Duration `group:"Life" help:"A connection from which nothing came for this long is closed."`
 	DrainTimeout     time.Duration `group:"Life" help:"How long a clean shutdown may take."`
@@ -61,14 +67,18 @@ type configFlags struct {
 	Tags         map[string]string `name:"tag" group:"Metrics" mapsep:"," help:"Tag that stands on every metric; can be repeated."`
 }
 
-// flagOf names the flag that sets a field of [sluice.Config].
+// flagOf names the flag that sets a field of [sluice.Config], with its dashes;
+// what only a file can set goes by its key there.
 func flagOf(field string) string {
 	if f, ok := reflect.TypeFor[configFlags]().FieldByName(field); ok {
 		if name := f.Tag.Get("name"); name != "" {
-			return name
+			return "--" + name
+		}
+		if f.Tag.Get("kong") == "-" {
+			return kebab(field)
 		}
 	}
-	return kebab(field)
+	return "--" + kebab(field)
 }
 
 // readToken reads an admin token from its file; no path, no token.

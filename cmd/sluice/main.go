@@ -79,7 +79,7 @@ func (p process) report(err error, open *settings) int {
 	case err == nil, errors.Is(err, errHelpShown):
 		return exitOK
 	case errors.As(err, &field):
-		wrong = &refusal{"--" + flagOf(field.Field), field.Given, field.Allowed}
+		wrong = &refusal{flagOf(field.Field), field.Given, field.Allowed}
 	case errors.As(err, &wrong):
 	case errors.As(err, &usage):
 		fmt.Fprintf(p.stderr, "sluice: %v; see: %s\n", err, helpCommand(usage.Context))

@@ -19,7 +19,12 @@ type serveCmd struct {
 func (s *serveCmd) Help() string {
 	return `With no flags at all it works: an embedded store, sockets on loopback for clients, and the console and HTTP API beside them.
 
-A flag beats its environment variable, which beats its line in the file that --config names.`
+A flag beats its environment variable, which beats its line in the file that --config names. Rules for topics stand in that file only:
+
+  topics:
+  - match: room:*        # the first rule that matches a topic counts
+    access: token        # public, token or deny: who may join
+    publish: broadcast   # none, broadcast or log: what a client's push does`
 }
 
 // Examples implements exemplary.
@@ -31,7 +36,7 @@ sluice serve --config sluice.yaml --listen 0.0.0.0:4000 --anonymous`
 }
 
 // Run is called by kong.
-func (s *serveCmd) Run(ctx context.Context, p process) error {
+func (s *serveCmd) Run(ctx context.Context, p process, open *settings) error {
 	logger, err := s.Log.logger(p.stderr)
 	if err != nil {
 		return err
@@ -41,6 +46,7 @@ func (s *serveCmd) Run(ctx context.Context, p process) error {
 		return err
 	}
 	cfg.Logger = logger
+	cfg.Topics = open.topics
 	cfg.Console = console()
 	cfg.OnListen = func(public, admin net.Addr) {
 		s.announce(logger, public, admin, isTerminal(p.stderr))

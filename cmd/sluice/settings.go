@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/sluicehq/sluice"
 )
 
 // settings answers for the flags that the command line leaves open: from the
@@ -13,6 +15,8 @@ type settings struct {
 	env  func(name string) (value string, ok bool)
 	file map[string]fileValue // by flag; filled by read
 	from map[string]string    // by flag: where its value was found
+
+	topics []sluice.TopicRule // the file's rules; filled by read
 }
 
 func newSettings(env func(string) (string, bool)) *settings {
@@ -26,7 +30,7 @@ func (s *settings) read(path string, app *kong.Application) (err error) {
 		path, _ = s.env(envName("config"))
 	}
 	if path != "" {
-		s.file, err = readConfig(path, app)
+		s.file, s.topics, err = readConfig(path, app)
 	}
 	return err
 }

@@ -1,0 +1,54 @@
+package sluice
+
+import "github.com/sluicehq/sluice/channels"
+
+// What an application's own channels are written with: the types and answers
+// of package channels, at the front door.
+type (
+	// Channel is what happens on a topic, for one client.
+	Channel = channels.Channel
+	// Factory makes the Channel of one join.
+	Factory = channels.Factory
+	// InHandler is a Channel that its client may push events to.
+	InHandler = channels.InHandler
+	// OutHandler is a Channel that takes a look at events before its client
+	// gets them.
+	OutHandler = channels.OutHandler
+	// InfoHandler is a Channel that gets messages from the application, its
+	// timers among them.
+	InfoHandler = channels.InfoHandler
+	// Terminator is a Channel that wants to know when it ends.
+	Terminator = channels.Terminator
+	// Context is a channel's hold on the world.
+	Context = channels.Context
+	// ReplyTo is a request to be answered later.
+	ReplyTo = channels.ReplyTo
+	// Timer is a message to come.
+	Timer = channels.Timer
+	// Socket describes the connection that a channel belongs to.
+	Socket = channels.Socket
+	// Payload is the content of a message from or to one client.
+	Payload = channels.Payload
+	// Result is what a handled event leads to: a reply, an end, or neither.
+	Result = channels.Result
+)
+
+// OK answers an event: done, with a response or nil.
+func OK(response any) Result { return channels.OK(response) }
+
+// Error answers an event: not done, and why.
+func Error(response any) Result { return channels.Error(response) }
+
+// NoReply leaves an event unanswered, for now or for good.
+func NoReply() Result { return channels.NoReply() }
+
+// Stop ends the channel: normally with nil, or with the error that it could
+// not go on with, after which the client joins again.
+func Stop(reason error) Result { return channels.Stop(reason) }
+
+// Reject is the error with which Join turns a client down for a reason that it
+// is told.
+func Reject(reason string) error { return channels.Reject(reason) }
+
+// Reason is the usual response of an error: {"reason": "…"}.
+func Reason(reason string) any { return channels.Reason(reason) }

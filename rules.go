@@ -1,0 +1,115 @@
+package sluice
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/store"
+)
+
+// TopicRule says who may do what on the topics that it matches. The first rule
+// that matches a topic counts. Where there are rules, a topic that none
+// matches is closed; where there are none, all topics are open to whoever may
+// connect, and clients push nothing.
+type TopicRule struct {
+	// Match is a topic, or the beginning of topics followed by *.
+	Match string `yaml:"match"`
+	// Access says who may join: "public" (whoever may connect), "token"
+	// (whose token lists the topic) or "deny" (nobody). Empty: public.
+	Access string `yaml:"access"`
+	// Publish says what an event that a client pushes does: "none" (it is
+	// refused), "broadcast" (it goes to all who have joined, the sender
+	// included) or "log" (it is appended to the log; the client is answered
+	// once it is durable). Empty: none.
+	Publish string `yaml:"publish"`
+}
+
+// validate reports what is wrong with a rule as a *FieldError of its own field.
+func (r *TopicRule) validate() error {
+	if star := strings.IndexByte(r.Match, '*'); r.Match == "" || star >= 0 && star < len(r.Match)-1 {
+		return &FieldError{"Topics", r.Match, "as match a topic, or the beginning of topics followed by *"}
+	}
+	switch r.Access {
+	case "", "public", "token", "deny":
+	default:
+		return &FieldError{"Topics", r.Access, "as access public, token, deny"}
+	}
+	switch r.Publish {
+	case "", "none", "broadcast", "log":
+	default:
+		return &FieldError{"Topics", r.Publish, "as publish none, broadcast, log"}
+	}
+	return nil
+}
+
+// ruleFor returns the rule that counts for a topic, nil if none matches it.
+func ruleFor(rules []TopicRule, topic string) *TopicRule {
+	for i := range rules {
+		if channels.Matches(rules[i].Match, topic) {
+			return &rules[i]
+		}
+	}
+	return nil
+}
+
+// ruled is the service's own channel: who may join and what a push does is
+// said by the rules and by the client's token.
+type ruled struct {
+	service *Service
+	rules   []TopicRule
+	rule    *TopicRule // set by Join; nil where there are no rules
+}
+
+// Join implements [Channel].
+func (c *ruled) Join(ctx *Context, _ Payload) (any, error) {
+	c.rule = ruleFor(c.rules, ctx.Topic())
+	if !c.mayJoin(ctx.Topic(), tokenOf(ctx.Socket())) {
+		return nil, channels.Reject("unauthorized")
+	}
+	return nil, nil
+}
+
+// mayJoin judges by the rule, and by what the client's token lists.
+func (c *ruled) mayJoin(topic string, token *access) bool {
+	switch {
+	case len(c.rules) == 0: // all topics are open, but a token that lists some means these
+		return token == nil || !token.listed || token.allows(topic)
+	case c.rule == nil || c.rule.Access == "deny":
+		return false
+	case c.rule.Access == "token":
+		return token != nil && token.allows(topic)
+	}
+	return true
+}
+
+// HandleIn implements [InHandler].
+func (c *ruled) HandleIn(ctx *Context, event string, payload Payload) Result {
+	publish := ""
+	if c.rule != nil {
+		publish = c.rule.Publish
+	}
+	var err error
+	switch publish {
+	case "broadcast":
+		err = ctx.Broadcast(event, payload)
+	case "log":
+		err = ctx.Publish(event, payload, nil)
+	default:
+		return channels.Error(channels.Reason("forbidden"))
+	}
+	if err != nil {
+		return c.notPublished(ctx, err)
+	}
+	return channels.OK(nil)
+}
+
+// notPublished answers a push that could not be done: with the reason if it is
+// the client's to mend.
+func (c *ruled) notPublished(ctx *Context, err error) Result {
+	if invalid := new(store.InvalidError); errors.As(err, &invalid) {
+		return channels.Error(channels.Reason(invalid.Field + " " + invalid.Reason))
+	}
+	c.service.logger.Error("push not published", "topic", ctx.Topic(), "error", err)
+	return channels.Error(channels.Reason("unavailable"))
+}

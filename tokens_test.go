@@ -1,0 +1,222 @@
+package sluice
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const secret = "a secret that is long enough for HS256"
+
+// keysFrom opens the keys of a configuration.
+func keysFrom(t *testing.T, change func(*Config)) *keys {
+	t.Helper()
+	config := DefaultConfig()
+	config.Logger = slog.New(slog.DiscardHandler)
+	change(&config)
+	k, err := openKeys(&config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func sign(t *testing.T, method jwt.SigningMethod, key any, kid string, claims jwt.MapClaims) string {
+	t.Helper()
+	token := jwt.NewWithClaims(method, claims)
+	if kid != "" {
+		token.Header["kid"] = kid
+	}
+	text, err := token.SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestSecretTokens(t *testing.T) {
+	t.Parallel()
+	k := keysFrom(t, func(c *Config) { c.JWTSecretFile = write(t, filepath.Join(t.TempDir(), "secret"), secret+"\n") })
+	hour := time.Now().Add(time.Hour).Unix()
+	for _, test := range []struct {
+		name, token string
+		ok          bool
+	}{
+		{"HS256", sign(t, jwt.SigningMethodHS256, []byte(secret), "", jwt.MapClaims{"sub": "7", "exp": hour, "topics": []string{"room:*"}}), true},
+		{"HS512", sign(t, jwt.SigningMethodHS512, []byte(secret), "", jwt.MapClaims{"sub": "7", "exp": hour, "topics": []string{"room:*"}}), true},
+		{"another secret", sign(t, jwt.SigningMethodHS256, []byte("guessed"), "", jwt.MapClaims{"sub": "7"}), false},
+		{"no signature", sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "", jwt.MapClaims{"sub": "7"}), false},
+		{"expired", sign(t, jwt.SigningMethodHS256, []byte(secret), "", jwt.MapClaims{"sub": "7", "exp": hour - 7200}), false},
+		{"not yet valid", sign(t, jwt.SigningMethodHS256, []byte(secret), "", jwt.MapClaims{"sub": "7", "nbf": hour}), false},
+		{"topics that are no list", sign(t, jwt.SigningMethodHS256, []byte(secret), "", jwt.MapClaims{"topics": 7}), false},
+		{"no token", "", false},
+		{"nonsense", "a.b.c", false},
+	} {
+		granted, err := k.check(test.token)
+		if (err == nil) != test.ok {
+			t.Errorf("%s: %+v, %v", test.name, granted, err)
+		}
+		if test.ok && (granted.socketID() != "user:7" || granted.expires.Unix() != hour || !granted.allows("room:1") || granted.allows("hall")) {
+			t.Errorf("%s: granted %+v", test.name, granted)
+		}
+	}
+}
+
+// keySet is the public half of keys, as a JSON Web Key Set.
+func keySet(t *testing.T, public map[string]crypto.PublicKey) string {
+	t.Helper()
+	set := jwkset.JWKSMarshal{}
+	for kid, key := range public {
+		jwk, err := jwkset.NewJWKFromKey(key, jwkset.JWKOptions{Metadata: jwkset.JWKMetadataOptions{KID: kid}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		set.Keys = append(set.Keys, jwk.Marshal())
+	}
+	text, err := json.Marshal(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestKeySetTokens(t *testing.T) {
+	t.Parallel()
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edPublic, edKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := keySet(t, map[string]crypto.PublicKey{"rsa": &rsaKey.PublicKey, "ec": &ecKey.PublicKey, "ed": edPublic})
+	k := keysFrom(t, func(c *Config) { c.JWTKeysFile = write(t, filepath.Join(t.TempDir(), "keys.json"), set) })
+	claims := jwt.MapClaims{"sub": "7"}
+	for _, test := range []struct {
+		name, token string
+		ok          bool
+	}{
+		{"RS256", sign(t, jwt.SigningMethodRS256, rsaKey, "rsa", claims), true},
+		{"PS512", sign(t, jwt.SigningMethodPS512, rsaKey, "rsa", claims), true},
+		{"ES256", sign(t, jwt.SigningMethodES256, ecKey, "ec", claims), true},
+		{"EdDSA", sign(t, jwt.SigningMethodEdDSA, edKey, "ed", claims), true},
+		{"without a key id", sign(t, jwt.SigningMethodES256, ecKey, "", claims), true},
+		{"with another's key id", sign(t, jwt.SigningMethodES256, ecKey, "rsa", claims), false},
+		{"with an unknown key id", sign(t, jwt.SigningMethodES256, ecKey, "gone", claims), false},
+		{"signed with the public key as a secret", sign(t, jwt.SigningMethodHS256, []byte(edPublic), "ed", claims), false},
+	} {
+		if granted, err := k.check(test.token); (err == nil) != test.ok {
+			t.Errorf("%s: %+v, %v", test.name, granted, err)
+		}
+	}
+}
+
+func TestKeysAreReadAgain(t *testing.T) {
+	t.Parallel()
+	path := write(t, filepath.Join(t.TempDir(), "secret"), secret)
+	synctest.Test(t, func(t *testing.T) {
+		k := keysFrom(t, func(c *Config) { c.JWTSecretFile = path })
+		before := sign(t, jwt.SigningMethodHS256, []byte(secret), "", jwt.MapClaims{})
+		after := sign(t, jwt.SigningMethodHS256, []byte(secret+", another"), "", jwt.MapClaims{})
+		expect := func(when string, beforeOK, afterOK bool) {
+			t.Helper()
+			time.Sleep(lookInterval) // of the test's own clock
+			_, errBefore := k.check(before)
+			_, errAfter := k.check(after)
+			if (errBefore == nil) != beforeOK || (errAfter == nil) != afterOK {
+				t.Errorf("%s: the old secret's token: %v, the new one's: %v", when, errBefore, errAfter)
+			}
+		}
+		expect("at first", true, false)
+		write(t, path, secret+", another\n")
+		expect("once changed", false, true)
+		write(t, path, "")
+		expect("made empty", false, true)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		expect("removed", false, true)
+		write(t, path, secret)
+		expect("written anew", true, false)
+	})
+}
+
+func TestKeysThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, test := range []struct {
+		change func(*Config)
+		want   string
+	}{
+		{func(c *Config) { c.JWTSecretFile = filepath.Join(dir, "nowhere") }, "JWTSecretFile"},
+		{func(c *Config) { c.JWTSecretFile = write(t, filepath.Join(dir, "empty"), "\n") }, "empty"},
+		{func(c *Config) { c.JWTKeysFile = write(t, filepath.Join(dir, "set"), "{") }, "JSON Web Key Set"},
+	} {
+		config := DefaultConfig()
+		config.Logger = slog.New(slog.DiscardHandler)
+		test.change(&config)
+		if _, err := New(config); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("got %v, want %q", err, test.want)
+		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	t.Parallel()
+	rules := []TopicRule{
+		{Match: "secret:*", Access: "deny"},
+		{Match: "room:lobby"},
+		{Match: "room:*", Access: "token"},
+	}
+	seven := &access{topics: []string{"room:7", "secret:7"}, listed: true}
+	for _, test := range []struct {
+		name  string
+		rules []TopicRule
+		topic string
+		token *access
+		want  bool
+	}{
+		{"no rules, no token", nil, "any", nil, true},
+		{"no rules, a token that lists nothing", nil, "any", &access{}, true},
+		{"no rules, a token that lists it", nil, "room:7", seven, true},
+		{"no rules, a token that lists others", nil, "room:8", seven, false},
+		{"no match", rules, "any", seven, false},
+		{"denied", rules, "secret:7", seven, false},
+		{"public", rules, "room:lobby", nil, true},
+		{"with a token", rules, "room:7", seven, true},
+		{"with a token for another", rules, "room:8", seven, false},
+		{"without a token", rules, "room:7", nil, false},
+	} {
+		c := &ruled{rules: test.rules, rule: ruleFor(test.rules, test.topic)}
+		if got := c.mayJoin(test.topic, test.token); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}
