@@ -26,11 +26,11 @@ type buffer[T any] struct {
 	keep  Keep
 	queue []Emission[T]
 	len   int
-	in    int64 // events ever added
-	out   int64 // events ever removed
+	in    int64 // events ever added and kept
+	out   int64 // events ever removed from the head
 }
 
-// add appends what was asked for: it is bounded by the asking.
+// add appends events.
 func (b *buffer[T]) add(e Emission[T]) {
 	if len(e.Events) == 0 {
 		return
@@ -40,24 +40,29 @@ func (b *buffer[T]) add(e Emission[T]) {
 	b.in += int64(len(e.Events))
 }
 
-// push appends what nobody asked for and returns what there is no room for.
-func (b *buffer[T]) push(e Emission[T]) (discarded []Emission[T]) {
-	over := b.len + len(e.Events) - b.size
-	if b.keep == KeepFirst {
-		if over > 0 {
-			room := max(0, len(e.Events)-over)
-			discarded = append(discarded, e.part(room, len(e.Events)))
-			e = e.part(0, room)
+// trim takes out what there is no room for, after pushed events were added that nobody
+// asked for: no more than those. What was asked for is bounded by the asking.
+func (b *buffer[T]) trim(pushed int) (discarded []Emission[T]) {
+	for over := min(pushed, b.len-b.size); over > 0; {
+		at := 0
+		if b.keep == KeepFirst {
+			at = len(b.queue) - 1
 		}
-		b.add(e)
-		return discarded
-	}
-	b.add(e)
-	for over > 0 && len(b.queue) > 0 {
-		n := min(over, len(b.queue[0].Events))
-		discarded = append(discarded, b.queue[0].part(0, n))
-		b.remove(n)
-		over -= n
+		e := b.queue[at]
+		n := min(over, len(e.Events))
+		if over -= n; b.keep == KeepLast {
+			discarded = append(discarded, e.part(0, n))
+			b.remove(n)
+			continue
+		}
+		rest := len(e.Events) - n
+		discarded = append(discarded, e.part(rest, len(e.Events)))
+		b.len -= n
+		b.in -= int64(n) // as if they had never come: nothing behind them waits
+		if b.queue[at] = e.part(0, rest); rest == 0 {
+			b.queue[at] = Emission[T]{}
+			b.queue = b.queue[:at]
+		}
 	}
 	return discarded
 }

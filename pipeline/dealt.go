@@ -41,9 +41,7 @@ func (d *dealt[T]) finish(lo, hi int, err error, t *tally) {
 	stuck := n == 0 && s.open == 0 && s.flying > 0 && !s.closed
 	s.mu.Unlock()
 
-	if err != nil && d.parent != nil {
-		d.parent.err.CompareAndSwap(nil, &err)
-	}
+	d.parent.fail(err)
 	d.parent.add(lo-hi, t)
 	if a := s.producer.ack; a != nil {
 		a.note(t, s.producer.name, d.events[lo:hi:hi], err)

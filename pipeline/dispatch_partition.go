@@ -1,6 +1,9 @@
 package pipeline
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Discard is the partition of events that nobody wants.
 const Discard = -1
@@ -9,9 +12,9 @@ const Discard = -1
 const DefaultQueue = 1000
 
 // Partition gives each event to the one consumer of its partition, in order. Events
-// whose consumer has no demand wait in the partition's queue, so that the others go
-// on; Want is never more than the fullest queue could take, so a full
-// queue holds demand back for all.
+// whose consumer has no demand wait in the partition's queue. What is queued counts
+// against what the others want, so that no more is emitted than was asked for in all; and
+// Want is never more than the fullest queue could take, so a full one holds demand back.
 type Partition[T any] struct {
 	key   func(*T) int
 	bound int
@@ -46,7 +49,8 @@ func PartitionBy[T any](lanes int, key func(*T) int) *Partition[T] {
 }
 
 // WithQueue sets how many events may wait for the consumer of one partition. More
-// lets the others run further ahead of a slow one. Zero: no one runs ahead.
+// lets the others run further ahead of a slow one, up to their own demand. Zero: no one
+// runs ahead.
 func (d *Partition[T]) WithQueue(bound int) *Partition[T] {
 	d.bound = max(0, bound)
 	return d
@@ -77,15 +81,14 @@ func (d *Partition[T]) Ask(id ID, n int) {
 }
 
 func (d *Partition[T]) Want() int {
-	want, room := 0, int(^uint(0)>>1)
+	want, room := 0, math.MaxInt
 	for i := range d.lanes {
 		l := &d.lanes[i]
 		if d.final && !l.seated {
 			continue
 		}
-		open := max(0, l.demand-l.queued)
-		want += open
-		room = min(room, open+d.bound-max(0, l.queued-l.demand))
+		want += l.demand - l.queued
+		room = min(room, l.demand-l.queued+d.bound)
 	}
 	return max(0, min(want, room))
 }

@@ -80,8 +80,9 @@
 //
 // # Guarantees
 //
-//   - Bounds: a line never holds more events than its MaxDemand. What is pushed waits in a
-//     buffer of fixed size, and a partition's queue is bounded: a full one holds demand back.
+//   - Bounds: a line never holds more events than its MaxDemand, and a producer never emits more than
+//     was asked for, except what is pushed: that waits in a buffer of fixed size. A partition's
+//     queue is bounded: a full one holds demand back.
 //   - Loss: each emitted event reaches every line that its dispatcher owes it to exactly once, or is
 //     reported: discarded, failed, lost or stopped. Never silence.
 //   - Order: within a partition, or a single line, order is the producer's. Our stages keep it.
@@ -94,6 +95,7 @@
 // When the context of Run ends, producers stop asking their handlers, hand out
 // what they hold as lines ask for it, and close their lines; batchers flush, sinks
 // finish, the acknowledger commits, and Run returns nil. What has not
-// ended after DrainTimeout fails with [ErrStopped] and Run returns [ErrDrainTimeout].
+// ended after DrainTimeout fails with [ErrStopped] and Run returns [ErrDrainTimeout]; the last
+// commit may take as long again. What nobody is there for fails with [ErrNoConsumer].
 // After Run returns no goroutine of the topology remains.
 package pipeline

@@ -18,6 +18,8 @@ var (
 	ErrLost = errors.New("event lost in a flow")
 	// ErrStopped is why an event ended that did not get through before DrainTimeout.
 	ErrStopped = errors.New("pipeline stopped before event was handled")
+	// ErrRefused is why a subscription ended that the dispatcher did not accept.
+	ErrRefused = errors.New("subscription refused")
 	// ErrEnded is returned by what needs a producer or topology that has ended.
 	ErrEnded = errors.New("pipeline has ended")
 	// ErrDrainTimeout is returned by Run if draining took longer than DrainTimeout.

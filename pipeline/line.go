@@ -42,10 +42,13 @@ type Line struct {
 	stages    []Stage
 	end       End
 	tip       shape // of the last step
-	err       error // a mistake in composing
+	mistake   error // in composing
 
 	// Guarded by topology.mu.
+	live    bool // subscribed, or about to be
 	current *run
+	early   int           // asked for while not subscribed
+	reason  error         // why the last subscription ended
 	done    chan struct{} // closed when the consumer has ended
 }
 
@@ -57,7 +60,9 @@ type source interface {
 	ask(int)
 	cancel()
 	starved() bool
-	leave() error
+	why() error
+	left() bool
+	leave()
 }
 
 func newLine(t *Topology, producer string, element reflect.Type, life Life, subscribe func(*run) source) *Line {
@@ -78,7 +83,8 @@ func (l *Line) Via(s Stage) *Line {
 	return l
 }
 
-// Into ends the line. It starts with the topology, or at once if that runs.
+// Into ends the line. It starts with the topology, or at once if that runs, or never if
+// that drains.
 func (l *Line) Into(e End) *Line {
 	if l.end != nil {
 		l.topology.misuse(fmt.Errorf("line from %q: it has an end already", l.producer))
@@ -93,21 +99,29 @@ func (l *Line) Into(e End) *Line {
 // connect checks that a step takes what the one before gives.
 func (l *Line) connect(next shape) {
 	if l.tip.out != nil && next.in != nil && l.tip.out != next.in {
-		l.err = fmt.Errorf("line from %q: %q gives %v, %q takes %v", l.producer, l.tip.name, l.tip.out, next.name, next.in)
-		l.topology.misuse(l.err)
+		l.mistake = fmt.Errorf("line from %q: %q gives %v, %q takes %v", l.producer, l.tip.name, l.tip.out, next.name, next.in)
+		l.topology.misuse(l.mistake)
 	}
 	l.tip = next
 }
 
-// Ask asks for n more events, on a line that asks by hand. Zero does nothing.
+// Ask asks for n more events, on a line that asks by hand. Zero does nothing. What is
+// asked while the line is not subscribed is asked when it is.
 func (l *Line) Ask(n int) {
-	if r := l.running(); r != nil {
+	l.topology.mu.Lock()
+	r := l.current
+	if r == nil {
+		l.early += max(0, n)
+	}
+	l.topology.mu.Unlock()
+	if r != nil {
 		r.source.ask(n)
 	}
 }
 
 // Cancel ends the subscription: no more is asked or delivered, and what was
-// delivered is worked off. With Life Permanent the line has ended then.
+// delivered is worked off. With Life Permanent the line has ended then. It does nothing
+// while the line is not subscribed.
 func (l *Line) Cancel() {
 	if r := l.running(); r != nil {
 		r.source.cancel()
@@ -125,6 +139,14 @@ func (l *Line) Done() <-chan struct{} {
 	return l.done
 }
 
+// Err returns why the line's last subscription ended, or why it could not start. It
+// is nil while one lasts, and after a normal end.
+func (l *Line) Err() error {
+	l.topology.mu.Lock()
+	defer l.topology.mu.Unlock()
+	return l.reason
+}
+
 func (l *Line) running() *run {
 	l.topology.mu.Lock()
 	defer l.topology.mu.Unlock()
@@ -135,6 +157,7 @@ func (l *Line) running() *run {
 type run struct {
 	topology *Topology
 	line     *Line
+	late     bool            // it started while others ran
 	ctx      context.Context // of handlers: ends when the topology stops hard
 	watched  bool            // there is an observer
 	source   source

@@ -195,9 +195,10 @@ func (l *loop[T]) accept(e Emission[T], n int) {
 	if a := l.producer.ack; a != nil && a.config.Position != nil {
 		l.highest, l.emitted = a.config.Position(&e.Events[len(e.Events)-1]), true
 	}
-	l.buffer.add(e.part(0, n))
-	if n < len(e.Events) {
-		for _, discarded := range l.buffer.push(e.part(n, len(e.Events))) {
+	l.buffer.add(e)
+	if pushed := len(e.Events) - n; pushed > 0 {
+		l.dispatch() // they need no room if they are wanted
+		for _, discarded := range l.buffer.trim(pushed) {
 			l.giveUp(discarded, ErrDiscarded)
 		}
 	}
@@ -214,6 +215,7 @@ func (l *loop[T]) push(e Emission[T]) error {
 // dispatch gives away what there is demand for.
 func (l *loop[T]) dispatch() {
 	for !l.holding && !l.killed {
+		l.notify()
 		e := l.buffer.head()
 		d := l.dispatcher.Dispatch(e)
 		var t tally

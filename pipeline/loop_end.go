@@ -77,7 +77,7 @@ func (l *loop[T]) seat(s *subscription[T]) {
 		Batch:     s.batch(),
 	})
 	if err != nil {
-		err = fmt.Errorf("subscribe to %q: %w", l.producer.name, err)
+		err = fmt.Errorf("subscribe to %q: %w: %w", l.producer.name, ErrRefused, err)
 		s.close(err)
 		l.producer.topology.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: err})
 		return
@@ -121,7 +121,7 @@ func (l *loop[T]) giveUp(e Emission[T], err error) {
 // notice is something to do once what waited before it has gone.
 type notice struct {
 	after  int64       // how many events have to leave the buffer
-	passed func() bool // and then, the dispatcher's queues
+	passed func() bool // and then, the dispatcher's queues; nil before
 	do     func()
 }
 
@@ -133,20 +133,20 @@ func (l *loop[T]) notice(do func()) {
 	l.notices = append(l.notices, notice{after: l.buffer.in, do: do})
 }
 
-// notify does what is due, in the order of asking.
+// notify does what is due, in the order of asking. It is called wherever one emission
+// ends and the next begins, so that queues are marked between them.
 func (l *loop[T]) notify() {
-	for len(l.notices) > 0 {
-		n := &l.notices[0]
-		if l.buffer.out < n.after {
-			return
+	for i := range l.notices {
+		n := &l.notices[i]
+		if n.passed == nil && l.buffer.out >= n.after {
+			n.passed = func() bool { return true }
+			if l.queuer != nil {
+				n.passed = l.queuer.Mark()
+			}
 		}
-		if l.queuer != nil && n.passed == nil {
-			n.passed = l.queuer.Mark()
-		}
-		if n.passed != nil && !n.passed() {
-			return
-		}
-		do := n.do
+	}
+	for len(l.notices) > 0 && l.notices[0].passed != nil && l.notices[0].passed() {
+		do := l.notices[0].do
 		l.notices = l.notices[1:]
 		do()
 	}

@@ -125,12 +125,14 @@ func (p *Producer[T]) fetch(ctx context.Context, demand int) (e Emission[T], err
 // [Line.Into].
 func (p *Producer[T]) Subscribe(options SubscribeOptions[T]) *Line {
 	resolved, err := options.resolve()
-	if err != nil {
-		p.topology.misuse(fmt.Errorf("subscribe to %q: %w", p.name, err))
-	}
-	return newLine(p.topology, p.name, elementOf[T](), resolved.Life, func(r *run) source {
+	line := newLine(p.topology, p.name, elementOf[T](), resolved.Life, func(r *run) source {
 		return p.subscribe(r, resolved)
 	})
+	if err != nil {
+		line.mistake = fmt.Errorf("subscribe to %q: %w", p.name, err)
+		p.topology.misuse(line.mistake)
+	}
+	return line
 }
 
 // Push emits events that nobody asked for: what happens outside tells of itself. They

@@ -1,6 +1,9 @@
 package pipeline
 
-import "sync/atomic"
+import (
+	"errors"
+	"sync/atomic"
+)
 
 // lot is a numbered set of events whose ends are counted: those of one delivery
 // to a line (dealt), or those that a stage made of others (fold).
@@ -89,10 +92,15 @@ type fold struct {
 }
 
 func (f *fold) end(lo, hi int, err error, t *tally) {
-	if err != nil {
+	f.fail(err)
+	f.add(lo-hi, t)
+}
+
+// fail notes that one of them failed. A discarded one was meant to end there.
+func (f *fold) fail(err error) {
+	if f != nil && err != nil && !errors.Is(err, ErrDiscarded) {
 		f.err.CompareAndSwap(nil, &err)
 	}
-	f.add(lo-hi, t)
 }
 
 // add changes how many ends are awaited: a broadcast owes each event to many.

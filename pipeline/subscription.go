@@ -121,15 +121,18 @@ func (s *subscription[T]) batch() int {
 // begin makes the first ask.
 func (s *subscription[T]) begin() {
 	if !s.options.Manual {
-		s.ask(s.options.MaxDemand)
+		s.owe(s.options.MaxDemand)
 	}
 }
 
-// ask owes the line n more events.
+// ask is the line's asking by hand.
 func (s *subscription[T]) ask(n int) {
-	if n <= 0 {
-		return
+	if s.options.Manual && n > 0 {
+		s.owe(n)
 	}
+}
+
+func (s *subscription[T]) owe(n int) {
 	s.mu.Lock()
 	s.owed += n
 	n = s.grant()
@@ -195,24 +198,36 @@ func (s *subscription[T]) cancel() {
 // starved tells whether nothing more can come before something under way has ended.
 func (s *subscription[T]) starved() bool {
 	s.mu.Lock()
-	open := s.open
+	exhausted := s.open == 0 && !s.closed // a closed line ends, which flushes everything
 	s.mu.Unlock()
-	return open == 0 || s.producer.inputs != nil && s.producer.inputs.starved()
+	return exhausted || s.producer.inputs != nil && s.producer.inputs.starved()
 }
 
-// leave is called when the line has ended. Deliveries that did not end were
-// dropped by a flow that told nobody.
-func (s *subscription[T]) leave() (reason error) {
-	for {
+// why is the reason that it was closed for.
+func (s *subscription[T]) why() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason
+}
+
+// left tells, once the line has ended, whether its last event has.
+func (s *subscription[T]) left() bool {
+	s.mu.Lock()
+	over := s.head == nil
+	s.mu.Unlock()
+	if over {
+		s.producer.forget(s)
+	}
+	return over
+}
+
+// leave is called when no event of the line can be under way any more. Deliveries
+// that did not end were dropped by a flow that told nobody.
+func (s *subscription[T]) leave() {
+	for !s.left() {
 		s.mu.Lock()
 		d := s.head
-		reason = s.reason
 		s.mu.Unlock()
-		if d == nil {
-			break
-		}
 		d.lose()
 	}
-	s.producer.forget(s)
-	return reason
 }

@@ -29,7 +29,8 @@ type Config struct {
 // Topology is producers and the lines that hang on them. It owns every goroutine
 // that they need.
 type Topology struct {
-	config Config
+	config     Config
+	goroutines sync.WaitGroup // of lines and producers; Run joins them
 
 	// Guarded by mu.
 	mu         sync.Mutex
@@ -38,6 +39,7 @@ type Topology struct {
 	drains     []func() // of producer-consumers
 	lines      []*Line
 	committers []committer
+	leaving    []source // of lines that have ended, while their events are under way below
 	state      state
 	soft, hard context.Context
 	alive      int           // producers and lines that have not ended
@@ -102,7 +104,12 @@ func (t *Topology) Run(ctx context.Context) error {
 		kill()
 		<-t.quiet
 	}
+	t.goroutines.Wait()
+	for _, s := range t.leaving {
+		s.leave()
+	}
 	noMore()
+	defer time.AfterFunc(t.config.DrainTimeout, kill).Stop() // a commit under way does not hold us for ever
 	committing.Wait()
 	last, done := context.WithTimeout(context.WithoutCancel(ctx), t.config.DrainTimeout)
 	defer done()
@@ -119,13 +126,13 @@ func (t *Topology) start(soft, hard context.Context, stop func()) error {
 		return err
 	}
 	for _, l := range lines {
-		t.launch(l)
+		t.launch(l, false)
 	}
 	for _, run := range producers {
-		go func() {
+		t.goroutines.Go(func() {
 			run(soft, hard)
 			t.ended()
-		}()
+		})
 	}
 	return nil
 }
@@ -139,60 +146,14 @@ func (t *Topology) begin(soft, hard context.Context, stop func()) ([]*Line, []fu
 	if len(t.mistakes) > 0 {
 		return nil, nil, errors.Join(t.mistakes...)
 	}
+	for _, l := range t.lines {
+		l.live = true
+	}
 	t.state, t.soft, t.hard, t.stop = running, soft, hard, stop
 	if t.alive = len(t.lines) + len(t.producers); t.alive == 0 {
 		close(t.quiet)
 	}
 	return slices.Clone(t.lines), t.producers, nil
-}
-
-// launch starts a line that is counted as alive.
-func (t *Topology) launch(l *Line) {
-	r := &run{topology: t, line: l, ctx: t.hard, watched: t.config.Observer != nil}
-	wait := r.prepare()
-	if in, ok := l.end.(input); ok {
-		in.joined(r)
-	}
-	t.mu.Lock()
-	l.current = r
-	t.mu.Unlock()
-	go func() {
-		wait()
-		t.settle(r, r.source.leave())
-		t.ended()
-	}()
-}
-
-// input is an end that outlives its lines: a producer-consumer's.
-type input interface {
-	joined(*run)
-	left(r *run, ends bool, reason error)
-}
-
-// settle says what the end of a line's subscription means.
-func (t *Topology) settle(r *run, reason error) {
-	l := r.line
-	ends := l.life.ends(reason)
-	t.mu.Lock()
-	l.current = nil
-	if ends || t.state != running {
-		t.close(l)
-	}
-	t.mu.Unlock()
-	if in, ok := l.end.(input); ok {
-		in.left(r, ends, reason)
-	}
-	if ends && reason != nil && !errors.Is(reason, ErrEnded) {
-		t.fail(reason)
-	}
-}
-
-// close ends a line for good, unless it is subscribed again. Called with mu held.
-func (t *Topology) close(l *Line) {
-	if i := slices.Index(t.lines, l); i >= 0 {
-		t.lines = slices.Delete(t.lines, i, i+1)
-		close(l.done)
-	}
 }
 
 // ended is told by each producer and line when it has.
@@ -229,48 +190,10 @@ func (t *Topology) drain() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, l := range slices.Clone(t.lines) { // those that are idle have nothing to wait for
-		if l.current == nil {
+		if !l.live {
 			t.close(l)
 		}
 	}
-}
-
-func (t *Topology) addLine(l *Line) {
-	t.mu.Lock()
-	launch := t.state == running && l.err == nil
-	switch {
-	case launch:
-		t.alive++
-		t.lines = append(t.lines, l)
-	case t.state == composing:
-		t.lines = append(t.lines, l)
-	default:
-		close(l.done)
-	}
-	t.mu.Unlock()
-	if launch {
-		t.launch(l)
-	}
-}
-
-func (t *Topology) resubscribe(l *Line) error {
-	t.mu.Lock()
-	switch {
-	case t.state != running || l.err != nil:
-		t.mu.Unlock()
-		return fmt.Errorf("resubscribe to %q: %w", l.producer, errors.Join(ErrEnded, l.err))
-	case l.current != nil:
-		t.mu.Unlock()
-		return fmt.Errorf("resubscribe to %q: the line is subscribed", l.producer)
-	}
-	t.alive++
-	if !slices.Contains(t.lines, l) {
-		t.lines = append(t.lines, l)
-		l.done = make(chan struct{})
-	}
-	t.mu.Unlock()
-	t.launch(l)
-	return nil
 }
 
 func (t *Topology) addProducer(run func(soft, hard context.Context), drain func()) {
