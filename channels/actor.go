@@ -4,21 +4,21 @@ import (
 	"context"
 	"runtime/debug"
 	"sync"
-	"time"
 )
 
-// InboxSize is how many of a client's messages may wait for one channel. What comes
-// on top is answered "overloaded".
+// InboxSize is how many of a client's messages may wait for one channel: what
+// comes on top is answered "overloaded". As many may wait that the channel sent
+// to itself, and as many of its timers and functions run by Async may there be.
 const InboxSize = 64
 
 // Actor runs one Channel for one client: it handles the client's messages in
-// order, one at a time, in a goroutine that exists only while there is something
-// to handle. All methods may be called concurrently.
+// order, one at a time, in a goroutine that exists only while there is
+// something to handle. All methods may be called concurrently.
 type Actor struct {
 	// Immutable after Host.Join.
 	host   *Host
 	to     Address // Ref is empty
-	socket *Socket
+	socket func() *Socket
 	base   context.Context
 	group  *sync.WaitGroup
 	ended  func(*Actor)
@@ -31,18 +31,24 @@ type Actor struct {
 	mu sync.Mutex
 
 	// Guarded by mu.
-	inbox        []Inbound // bounded by InboxSize, leaving aside
-	running      bool      // the goroutine exists
-	over         bool      // End was called
-	reason       error     // why
+	inbox        []task     // bounded by kind, and one leave
+	waiting      [kinds]int // tasks in the inbox, by kind
+	leaving      bool       // the client has left: what it sends is ignored
+	running      bool       // the goroutine exists
+	over         bool       // End was called
+	reason       error      // why
 	subscription *Subscription
-	done         context.Context // nil until somebody asks for it
+	timers       map[*Timer]struct{} // nil until there is one
+	asyncs       int                 // functions that Async runs
+	done         context.Context     // nil until somebody asks for it
 	cancel       context.CancelFunc
 
-	// Owned by run.
-	channel    Channel  // nil until the join is handled
+	// Owned by run. What is intercepted is fixed before Deliver is called.
+	channel    Channel // nil until the join is handled
+	intercepts map[string]bool
 	joining    *joining // nil once the join has been answered
 	joined     bool     // Join has accepted
+	answering  Ref      // of the request that is being handled
 	terminated bool
 }
 
@@ -59,29 +65,55 @@ const leave = "phx_leave"
 // JoinRef is the join's identity, as the client gave it.
 func (a *Actor) JoinRef() Ref { return a.to.JoinRef }
 
-// Receive hands a message from the client to the channel. It does not
-// block: if too much is waiting already, the client is told so.
+// task is one thing for an actor to do.
+type task struct {
+	kind    taskKind
+	inbound Inbound     // fromClient
+	message any         // toSelf
+	timer   *Timer      // toSelf, if it was not Send
+	segment *Segment    // fromTopic
+	room    reservation // fromTopic
+}
+
+type taskKind uint8
+
+const (
+	fromClient taskKind = iota
+	toSelf
+	fromTopic // to be intercepted
+	kinds
+)
+
+// Receive hands a message from the client to the channel. It does not block: if
+// too much is waiting already, the client is told so.
 func (a *Actor) Receive(in Inbound) {
-	a.mu.Lock()
-	switch {
-	case a.over:
-		a.mu.Unlock()
-	case len(a.inbox) >= InboxSize && in.Event != leave:
-		a.mu.Unlock()
+	if a.post(task{kind: fromClient, inbound: in}) == ErrOverloaded {
 		a.reply(in.Ref, StatusError, Reason("overloaded"))
-	default:
-		a.inbox = append(a.inbox, in)
-		a.start()
-		a.mu.Unlock()
 	}
 }
 
-// Deliver queues what the client has not got yet of a segment.
-func (a *Actor) Deliver(seg *Segment, now time.Time) { a.mailbox.deliver(seg, now) }
+// post queues a task, unless too many of its kind are waiting. A client can
+// always leave, and what comes from the topic is bounded by its mailbox.
+func (a *Actor) post(t task) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	leaves := t.kind == fromClient && t.inbound.Event == leave
+	switch {
+	case a.over, a.leaving && t.kind == fromClient:
+		return ErrClosed
+	case a.waiting[t.kind] >= InboxSize && t.kind != fromTopic && !leaves:
+		return ErrOverloaded
+	}
+	a.leaving = a.leaving || leaves
+	a.inbox = append(a.inbox, t)
+	a.waiting[t.kind]++
+	a.start()
+	return nil
+}
 
-// End ends the channel from outside, for ErrReplaced or ErrDisconnected. For the
-// client it has ended when End returns. A handler that is still
-// running is not waited for; Terminate is called after it.
+// End ends the channel from outside, for ErrReplaced or ErrDisconnected. For
+// the client it has ended when End returns. A handler that is still running is
+// not waited for; Terminate is called after it.
 func (a *Actor) End(reason error) {
 	if reason == ErrReplaced {
 		a.end(reason, a.encodePush(a.to.JoinRef, "phx_close", emptyObject))
@@ -121,17 +153,32 @@ func (a *Actor) step() bool {
 		a.join(a.joining)
 		a.joining = nil
 	case len(a.inbox) > 0:
-		in := a.inbox[0]
-		a.inbox[0] = Inbound{}
+		t := a.inbox[0]
+		a.inbox[0] = task{}
 		a.inbox = a.inbox[1:]
+		a.waiting[t.kind]--
+		if t.timer != nil {
+			t.timer.taken()
+		}
 		a.mu.Unlock()
-		a.handle(in)
+		a.do(t)
 	default:
 		a.inbox, a.running = nil, false
 		a.mu.Unlock()
 		return false
 	}
 	return true
+}
+
+func (a *Actor) do(t task) {
+	switch t.kind {
+	case fromClient:
+		a.handle(t.inbound)
+	case toSelf:
+		a.inform(t.message)
+	case fromTopic:
+		a.intercept(t)
+	}
 }
 
 func (a *Actor) handle(in Inbound) {
@@ -147,18 +194,24 @@ func (a *Actor) handle(in Inbound) {
 		return
 	}
 	var result Result
-	if err := a.guard(func() { result = handler.HandleIn(&a.ctx, in.Event, in.Payload) }); err != nil {
-		a.fail(err, in.Event)
-		return
-	}
-	if result.status != "" {
+	a.answering = in.Ref
+	err := a.guard(func() { result = handler.HandleIn(&a.ctx, in.Event, in.Payload) })
+	a.answering = ""
+	if err == nil && result.status != "" {
 		a.reply(in.Ref, result.status, result.response)
 	}
+	a.conclude(err, result, in.Event)
+}
+
+// conclude ends the channel if a handler failed, or wants it to stop.
+func (a *Actor) conclude(err error, result Result, event string) {
 	switch {
-	case result.stop && result.reason == nil:
-		a.end(nil, a.encodePush(a.to.JoinRef, "phx_close", emptyObject))
+	case err != nil:
+		a.fail(err, event)
+	case result.stop && result.reason != nil:
+		a.fail(result.reason, event)
 	case result.stop:
-		a.fail(result.reason, in.Event)
+		a.end(nil, a.encodePush(a.to.JoinRef, "phx_close", emptyObject))
 	}
 }
 
@@ -179,12 +232,16 @@ func (a *Actor) end(reason error, last ...[]byte) {
 	}
 	a.over, a.reason = true, reason
 	var frames [][]byte
-	for _, in := range a.inbox {
-		if in.Event == leave {
-			frames = append(frames, a.encodeReply(in.Ref, StatusOK, emptyObject))
+	for _, t := range a.inbox {
+		if t.inbound.Event == leave {
+			frames = append(frames, a.encodeReply(t.inbound.Ref, StatusOK, emptyObject))
 		}
+		a.mailbox.release(t.room)
 	}
-	a.inbox = nil
+	for t := range a.timers {
+		t.timer.Stop()
+	}
+	a.inbox, a.timers = nil, nil
 	if a.cancel != nil {
 		a.cancel()
 	}
@@ -194,7 +251,8 @@ func (a *Actor) end(reason error, last ...[]byte) {
 	if subscription != nil {
 		subscription.Cancel()
 	}
-	// Errors mean that the connection is gone, and with it whoever wanted to know.
+	// Errors mean that the connection is gone, and with it whoever wanted to
+	// know.
 	_ = a.mailbox.end(reason == ErrReplaced, append(frames, last...)...)
 	a.ended(a)
 }

@@ -91,6 +91,8 @@ func TestActorOverloaded(t *testing.T) {
 			a.Receive(Inbound{Event: "x", Ref: Ref(fmt.Sprint(i + 1))})
 		}
 		a.Receive(Inbound{Event: "phx_leave", Ref: "9999"}) // is never refused
+		a.Receive(Inbound{Event: "phx_leave", Ref: "late"}) // once is enough
+		a.Receive(Inbound{Event: "x", Ref: "late"})
 		synctest.Wait()
 		want := fmt.Sprintf(`reply %d error {"reason":"overloaded"};reply %d error {"reason":"overloaded"};`, InboxSize+1, InboxSize+2)
 		if got := s.sent(); got != want {
@@ -259,6 +261,9 @@ func TestBroadcast(t *testing.T) {
 				_ = c.BroadcastFrom("b", Binary("n"))
 			case "bad":
 				return OK(fmt.Sprint(c.Broadcast("b", func() {}) != nil))
+			case "reserved":
+				return OK(fmt.Sprint(errors.Is(c.Broadcast("phx_close", nil), ErrReserved),
+					errors.Is(c.Push("phx_error", nil), ErrReserved)))
 			}
 			return NoReply()
 		}
@@ -270,6 +275,7 @@ func TestBroadcast(t *testing.T) {
 			{"all", `0:b 0 {"n":1};0:b 0 {"n":1};`},
 			{"others", `0:b 0 n;`},
 			{"bad", `reply 2 ok "true";`},
+			{"reserved", `reply 2 ok "true true";`},
 		} {
 			a.Receive(Inbound{Event: c.event, Ref: "2"})
 			synctest.Wait()
@@ -280,6 +286,29 @@ func TestBroadcast(t *testing.T) {
 		a.End(ErrDisconnected)
 		b.End(ErrDisconnected)
 	})
+}
+
+func TestPayload(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		value any
+		want  string
+		fails bool
+	}{
+		{nil, "{}", false},
+		{Payload{}, "{}", false},
+		{Payload{Data: []byte(`[ 1 ]`)}, "[ 1 ]", false},
+		{map[string]any{"in": Payload{Data: []byte(`[ 1 ]`)}, "none": Payload{}}, `{"in":[1],"none":null}`, false},
+		{[]any{Payload{Data: []byte("x"), Binary: true}}, "", true},
+		{Binary("\x00"), "\x00", false},
+		{Reason("why"), `{"reason":"why"}`, false},
+		{make(chan int), "", true},
+	} {
+		p, err := payloadOf(c.value)
+		if string(p.Data) != c.want || (err != nil) != c.fails {
+			t.Errorf("%v became %q: %v", c.value, p.Data, err)
+		}
+	}
 }
 
 func TestRoutes(t *testing.T) {

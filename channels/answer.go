@@ -4,6 +4,9 @@ import "errors"
 
 // push sends an event to the client.
 func (a *Actor) push(event string, p Payload) error {
+	if Reserved(event) {
+		return ErrReserved
+	}
 	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.format, a.to, event, p)
 	if err != nil {
 		return err
@@ -51,7 +54,8 @@ func (a *Actor) encodePush(ref Ref, event string, p Payload) []byte {
 func (a *Actor) log(err error, event string) {
 	var p *PanicError
 	if errors.As(err, &p) {
-		a.host.logger.Error("channel panicked", "topic", a.to.Topic, "event", event, "error", p.Value, "stack", string(p.Stack))
+		a.host.logger.Error("channel panicked",
+			"topic", a.to.Topic, "event", event, "error", p.Value, "stack", string(p.Stack))
 		return
 	}
 	a.host.logger.Error("channel failed", "topic", a.to.Topic, "event", event, "error", err)

@@ -8,13 +8,15 @@ import (
 
 // Channel is what an application writes: what happens on a topic, for one
 // client. Every join gets a fresh value from a [Factory], so that its fields
-// are the state of that client on that topic. Its methods are called one at a time.
+// are the state of that client on that topic. Its methods are called one at a
+// time.
 //
-// A Channel may also be an [InHandler] and a [Terminator].
+// A Channel may also be an [InHandler], an [OutHandler], an [InfoHandler] and a
+// [Terminator].
 type Channel interface {
 	// Join accepts the client, with what it is to be told (nil for {}), or
-	// rejects it with a [Rejection]. Any other error is taken for a failure: it is
-	// logged, and the client learns only that its join crashed. Nothing can
+	// rejects it with a [Rejection]. Any other error is taken for a failure: it
+	// is logged, and the client learns only that its join crashed. Nothing can
 	// be pushed to the client before Join has returned.
 	Join(ctx *Context, params Payload) (reply any, err error)
 }
@@ -28,10 +30,31 @@ type InHandler interface {
 	HandleIn(ctx *Context, event string, payload Payload) Result
 }
 
-// Terminator is a Channel that wants to know when it ends. Terminate is the last call,
-// made once for every Join that accepted. The reason is nil if the channel stopped
-// itself normally, [ErrLeft], [ErrReplaced] or [ErrDisconnected], the error that it
-// stopped with, or a [*PanicError]. The client can no longer be reached.
+// OutHandler is a Channel that takes a look at some of its topic's events and
+// broadcasts before they go to its client. These cost a call for every client,
+// where others are encoded once for all.
+type OutHandler interface {
+	// Intercepts names the events that HandleOut is to see. It is called once,
+	// before Join.
+	Intercepts() []string
+
+	// HandleOut returns what the client gets instead of the payload, or false
+	// if it is to get nothing. The event's offset stays with it.
+	HandleOut(ctx *Context, event string, payload Payload) (instead any, send bool)
+}
+
+// InfoHandler is a Channel that gets messages from the application itself: by
+// [Context.Send], [Context.SendAfter] and [Context.Every]. Without it, they are
+// dropped. There is nobody to answer: of the Result only its stop counts.
+type InfoHandler interface {
+	HandleInfo(ctx *Context, message any) Result
+}
+
+// Terminator is a Channel that wants to know when it ends. Terminate is the
+// last call, made once for every Join that accepted. The reason is nil if the
+// channel stopped itself normally, [ErrLeft], [ErrReplaced] or
+// [ErrDisconnected], the error that it stopped with, or a [*PanicError]. The
+// client can no longer be reached.
 type Terminator interface {
 	Terminate(ctx *Context, reason error)
 }
@@ -85,8 +108,8 @@ func OK(response any) Result { return Result{status: StatusOK, response: respons
 // Error answers a push with an error, such as a [Reason].
 func Error(response any) Result { return Result{status: StatusError, response: response} }
 
-// Stop ends the channel: normally if the reason is nil, so that the client does not
-// join again, or as a failure that it recovers from by joining again.
+// Stop ends the channel: normally if the reason is nil, so that the client does
+// not join again, or as a failure that it recovers from by joining again.
 func Stop(reason error) Result { return Result{}.ThenStop(reason) }
 
 // ThenStop ends the channel after the answer.
@@ -95,8 +118,8 @@ func (r Result) ThenStop(reason error) Result {
 	return r
 }
 
-// Binary is a value that is sent to clients as bytes and not as JSON, where their
-// protocol can carry bytes.
+// Binary is a value that is sent to clients as bytes and not as JSON, where
+// their protocol can carry bytes.
 type Binary []byte
 
 // Decode reads a JSON payload into v.
@@ -105,6 +128,17 @@ func (p Payload) Decode(v any) error {
 		return errors.New("channels: payload is binary, not JSON")
 	}
 	return json.Unmarshal(p.Data, v)
+}
+
+// MarshalJSON makes a JSON payload part of a larger one.
+func (p Payload) MarshalJSON() ([]byte, error) {
+	switch {
+	case p.Binary:
+		return nil, errors.New("channels: payload is binary, not JSON")
+	case len(p.Data) == 0:
+		return []byte("null"), nil
+	}
+	return p.Data, nil
 }
 
 // emptyObject is what nil becomes on the wire.
@@ -116,6 +150,9 @@ func payloadOf(v any) (Payload, error) {
 	case nil:
 		return emptyObject, nil
 	case Payload:
+		if len(v.Data) == 0 && !v.Binary {
+			return emptyObject, nil
+		}
 		return v, nil
 	case Binary:
 		return Payload{Data: v, Binary: true}, nil

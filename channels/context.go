@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Socket describes the connection that a channel belongs to, in the words of
-// the connect hook. All channels of the connection share it: it is not
-// changed once the connection is open.
+// the connect hook. All channels of the connection share it: it is not changed,
+// but may be replaced by another when the client renews its access.
 type Socket struct {
 	ID         string         // names the user, for disconnecting all sockets of that user; may be empty
 	Assigns    map[string]any // whatever the connect hook wants the channels to know
+	Expires    time.Time      // when the connection is closed, unless its access is renewed; zero: never
 	RemoteAddr string
 }
 
@@ -24,14 +26,16 @@ type Context struct {
 // Topic is the topic that the client joined.
 func (c *Context) Topic() string { return c.actor.to.Topic }
 
-// Socket is the connection that the channel belongs to.
-func (c *Context) Socket() *Socket { return c.actor.socket }
+// Socket is the connection that the channel belongs to, as it is now.
+func (c *Context) Socket() *Socket { return c.actor.socket() }
 
-// Context ends when the channel does. It is meant for what the channel waits for, such as queries.
+// Context ends when the channel does. It is meant for what the channel waits
+// for, such as queries.
 func (c *Context) Context() context.Context { return c.actor.context() }
 
 // Push sends an event to this client. It returns ErrClosed unless the channel
-// is joined, and ErrOverflow if the client is too slow and is being disconnected.
+// is joined, and ErrOverflow if the client is too slow and is being
+// disconnected.
 func (c *Context) Push(event string, payload any) error {
 	p, err := payloadOf(payload)
 	if err != nil {
@@ -40,8 +44,8 @@ func (c *Context) Push(event string, payload any) error {
 	return c.actor.push(event, p)
 }
 
-// Broadcast sends an event to all that have joined the topic, this client included.
-// It is not logged: who is not there now does not get it.
+// Broadcast sends an event to all that have joined the topic, this client
+// included. It is not logged: who is not there now does not get it.
 func (c *Context) Broadcast(event string, payload any) error {
 	return c.broadcast(event, payload, nil)
 }
@@ -63,9 +67,9 @@ func (c *Context) broadcast(event string, payload any, except Subscriber) error 
 // ErrNoLog is returned by Publish where there is no log to publish to.
 var ErrNoLog = errors.New("channels: no log to publish to")
 
-// Publish appends an event with this channel's topic to the log, with a key or nil, and
-// returns once it is durable. It then reaches all that have joined, this client
-// included, in its turn.
+// Publish appends an event with this channel's topic to the log, with a key or
+// nil, and returns once it is durable. It then reaches all that have joined,
+// this client included, in its turn.
 func (c *Context) Publish(event string, payload any, key []byte) error {
 	p, err := payloadOf(payload)
 	switch {

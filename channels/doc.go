@@ -2,15 +2,18 @@
 // their subscribers, one channel per client and topic, and the bounded
 // mailboxes between the line and the sockets.
 //
-// The line (package stages) encodes a topic's events into a [Segment], once
-// for each wire format in use, and hands it to [Hub.Route]. The hub hands it
-// to every subscriber. An [Actor], which runs one [Channel] for one client,
-// queues a reference to it in its [Mailbox]. The connection's writer (package
-// socket) takes from all mailboxes of the connection through its [Outlet].
+// The line (package stages) encodes a topic's events into a [Segment], once for
+// each wire format in use, and hands it to [Hub.Route]. The hub hands it to
+// every subscriber. An [Actor], which runs one [Channel] for one client, queues
+// a reference to it in its mailbox. The connection's writer (package socket)
+// takes from all mailboxes of the connection through its [Outlet].
 //
 //	Hub ── Segment ──► Actor ──► Mailbox ─┐
 //	                   Actor ──► Mailbox ─┼► Outlet ──► writer
 //	       replies of the connection ─────┘
+//
+// A channel that takes a look at events before they go out ([OutHandler]) has
+// them pass through its actor on the way to its mailbox.
 //
 // An application implements [Channel]. Everything else here is used by the
 // floors above: serializers fulfil [Encoder], the front door fulfils
@@ -23,20 +26,21 @@
 // connection the writer takes turns.
 //
 // Loss: an event that is sequenced after a join was answered reaches the
-// mailbox, or the connection is closed. Nothing is dropped in silence.
-// Within one join an offset is queued once.
+// mailbox, or the connection is closed. Nothing is dropped in silence. Within
+// one join an offset is queued once.
 //
 // Bounds: a mailbox holds a bounded number of messages, a connection's
 // mailboxes together a bounded number of bytes ([OutletConfig]), an actor's
-// inbox [InboxSize] messages. Fan-out holds no lock of the hub while
-// it delivers, allocates nothing per delivery and never waits for a client.
+// inbox [InboxSize] messages of each kind. Fan-out holds no lock of the hub while it
+// delivers, allocates nothing per delivery and never waits for a client.
 //
 // Isolation: a handler that panics ends its own channel only.
 //
 // # Shutdown
 //
 // The package starts goroutines only on behalf of a connection, to run an actor
-// that has something to do, and counts them in that connection's WaitGroup. Once
-// all actors of a connection have been ended with [Actor.End], the
-// WaitGroup ends when their handlers have returned.
+// that has something to do and what handlers run by [Context.Async], and counts
+// them in that connection's WaitGroup. Once all actors of a connection have
+// been ended with [Actor.End], their timers are stopped, their contexts are
+// cancelled, and the WaitGroup ends when their handlers have returned.
 package channels

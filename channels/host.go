@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Publisher appends events to the log. The front door fulfils it from the store.
+// Publisher appends events to the log. The front door fulfils it from the
+// store.
 type Publisher interface {
 	// Publish returns once the event is durable. It does not keep m.
 	Publish(ctx context.Context, m *Message) error
@@ -23,7 +24,8 @@ type HostConfig struct {
 	Logger    *slog.Logger // nil: slog.Default
 }
 
-// Host runs channels: it is what all actors share. Its methods may be called concurrently.
+// Host runs channels: it is what all actors share. Its methods may be called
+// concurrently.
 type Host struct {
 	hub       *Hub
 	pubsub    *PubSub
@@ -54,13 +56,14 @@ type JoinRequest struct {
 	Resume  *Resume // nil for a plain join
 	Factory Factory // makes what serves the topic
 
-	Socket  *Socket
+	Socket  func() *Socket // the connection as it is now
 	Outlet  *Outlet
 	Context context.Context // ends when the service stops hard
 	Group   *sync.WaitGroup // counts the goroutine of the actor, while it has one
 
 	// Ended is called once when the channel ends for whatever reason, by
-	// whoever ends it, with no lock held. Its client may still have messages queued.
+	// whoever ends it, with no lock held. Its client may still have messages
+	// queued.
 	Ended func(*Actor)
 }
 
@@ -74,7 +77,13 @@ func (h *Host) Join(r JoinRequest) *Actor {
 		group:   r.Group,
 		ended:   r.Ended,
 		mailbox: mailbox{outlet: r.Outlet, format: r.Format},
-		joining: &joining{ref: r.To.Ref, factory: r.Factory, params: r.Params, resume: r.Resume, arrived: time.Now()},
+		joining: &joining{
+			ref:     r.To.Ref,
+			factory: r.Factory,
+			params:  r.Params,
+			resume:  r.Resume,
+			arrived: time.Now(),
+		},
 	}
 	a.ctx.actor = a
 	a.loop = a.run

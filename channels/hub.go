@@ -21,8 +21,8 @@ type Subscriber interface {
 // topics rarely meet.
 const hubShards = 64
 
-// Hub knows who watches which topic on this node, and how far the node has
-// read the log. All methods may be called concurrently.
+// Hub knows who watches which topic on this node, and how far the node has read
+// the log. All methods may be called concurrently.
 type Hub struct {
 	seed     maphash.Seed
 	shards   [hubShards]shard
@@ -40,8 +40,8 @@ type shard struct {
 
 // topic lists the subscribers of one topic. The list only grows at its end, so
 // a copy of the slice taken under the lock can be walked without it: N joins
-// cost O(N), not a copy of the list each. Who leaves is marked, and swept
-// into a new list once more than half are gone.
+// cost O(N), not a copy of the list each. Who leaves is marked, and swept into
+// a new list once more than half are gone.
 type topic struct {
 	name    string
 	subs    []*Subscription
@@ -59,8 +59,8 @@ type Subscription struct {
 	cancelled  atomic.Bool
 }
 
-// NewHub returns a hub with no subscribers and an empty log. It reports to
-// set, which may be nil.
+// NewHub returns a hub with no subscribers and an empty log. It reports to set,
+// which may be nil.
 func NewHub(set *metrics.Set) *Hub {
 	h := &Hub{seed: maphash.MakeSeed(), meters: newMeters(set)}
 	for i := range h.shards {
@@ -74,9 +74,9 @@ func NewHub(set *metrics.Set) *Hub {
 }
 
 // Advance tells the hub that this node has fetched the log up to offset. The
-// producer calls it before the encoder asks for [Hub.Formats] of these
-// events: then a format that a segment lacks belongs to subscribers whose
-// join was answered with a head at or above the segment's offsets.
+// producer calls it before the encoder asks for [Hub.Formats] of these events:
+// then a format that a segment lacks belongs to subscribers whose join was
+// answered with a head at or above the segment's offsets.
 func (h *Hub) Advance(offset int64) {
 	for {
 		head := h.head.Load()
@@ -89,8 +89,8 @@ func (h *Hub) Advance(offset int64) {
 // Head is the highest offset that this node has fetched from the log.
 func (h *Hub) Head() int64 { return h.head.Load() }
 
-// SetEpoch names the log that offsets refer to. The front door calls it when
-// it has opened the log, before the first join.
+// SetEpoch names the log that offsets refer to. The front door calls it when it
+// has opened the log, before the first join.
 func (h *Hub) SetEpoch(epoch string) { h.epoch.Store(&epoch) }
 
 // Epoch is the name of the log that offsets refer to.

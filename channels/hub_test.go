@@ -15,7 +15,8 @@ type ear struct{ heard atomic.Int64 }
 
 func (e *ear) Deliver(*Segment, time.Time) { e.heard.Add(1) }
 
-// TestHubAgainstModel plays random joins, leaves and routes against a hub and a map.
+// TestHubAgainstModel plays random joins, leaves and routes against a hub and a
+// map.
 func TestHubAgainstModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -21,6 +21,12 @@ func (a *Actor) join(j *joining) {
 	var err error
 	crash := a.guard(func() {
 		a.channel = j.factory()
+		if handler, ok := a.channel.(OutHandler); ok {
+			a.intercepts = make(map[string]bool)
+			for _, event := range handler.Intercepts() {
+				a.intercepts[event] = true
+			}
+		}
 		reply, err = a.channel.Join(&a.ctx, j.params)
 	})
 	if crash != nil {
@@ -61,7 +67,11 @@ func (a *Actor) subscribe() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.over {
-		a.subscription = a.host.hub.Subscribe(a.to.Topic, Formats(a.mailbox.format), a)
+		formats := Formats(a.mailbox.format)
+		if a.intercepts != nil {
+			formats |= Formats(Raw)
+		}
+		a.subscription = a.host.hub.Subscribe(a.to.Topic, formats, a)
 	}
 	return !a.over
 }

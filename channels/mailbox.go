@@ -3,9 +3,9 @@ package channels
 import "time"
 
 // mailbox is where a channel's outgoing messages wait for the connection's
-// writer. It is bounded in messages by itself, and in bytes together with the other
-// mailboxes of its connection. Replies are in line with the rest, but count as the
-// connection's ([Outlet]).
+// writer. It is bounded in messages by itself, and in bytes together with the
+// other mailboxes of its connection. Replies are in line with the rest, but
+// count as the connection's ([Outlet]).
 type mailbox struct {
 	// Immutable after its channel has started.
 	outlet *Outlet
@@ -14,6 +14,7 @@ type mailbox struct {
 	// Guarded by outlet.mu.
 	queue    queue
 	messages int      // messages queued, replies not counted
+	reserved int      // messages that the channel is looking at
 	pushed   int64    // the highest offset queued: nothing at or below it is queued (again)
 	open     bool     // between the answer to the join and the end
 	ended    bool     // nothing is queued any more
@@ -21,10 +22,10 @@ type mailbox struct {
 	next     *mailbox // behind it in the line
 }
 
-// join opens the mailbox. It reads the hub's head, which from then on is what has been
-// pushed, and queues the answer that reply makes of it, so that nothing comes
-// before the answer and nothing is lost after it. The channel must be
-// subscribed already.
+// join opens the mailbox. It reads the hub's head, which from then on is what
+// has been pushed, and queues the answer that reply makes of it, so that
+// nothing comes before the answer and nothing is lost after it. The channel
+// must be subscribed already.
 func (m *mailbox) join(reply func(head int64) ([]byte, error)) error {
 	o := m.outlet
 	o.mu.Lock()
@@ -62,6 +63,59 @@ func (m *mailbox) deliver(seg *Segment, now time.Time) {
 	_ = o.unlock(err)
 }
 
+// reserve charges what has not been pushed yet of a segment that the channel
+// wants to see before it is queued, as if it were queued already. It returns
+// the charge, and false if there is nothing to see.
+func (m *mailbox) reserve(seg *Segment) (r reservation, ok bool) {
+	o := m.outlet
+	o.mu.Lock()
+	r.after = m.pushed
+	_, r.messages, r.held = seg.After(r.after, Raw)
+	if !m.open || r.messages == 0 {
+		_ = o.unlock(nil)
+		return r, false
+	}
+	err := m.fit(r.messages, r.held)
+	if err == nil {
+		m.reserved += r.messages
+		o.held += r.held
+		m.pushed = max(r.after, seg.Last())
+	}
+	return r, o.unlock(err) == nil
+}
+
+// reservation is room in a mailbox for what is not in it yet.
+type reservation struct {
+	after    int64 // what had been pushed before
+	messages int
+	held     int // bytes
+}
+
+// release gives a reservation back.
+func (m *mailbox) release(r reservation) {
+	if r.messages == 0 {
+		return
+	}
+	m.outlet.mu.Lock()
+	m.reserved -= r.messages
+	m.outlet.held -= r.held
+	_ = m.outlet.unlock(nil)
+}
+
+// forward queues frames of a segment that the channel has seen.
+func (m *mailbox) forward(seg *Segment, frames []byte, messages int) {
+	if len(frames) == 0 {
+		return
+	}
+	m.outlet.mu.Lock()
+	if !m.open {
+		_ = m.outlet.unlock(nil)
+		return
+	}
+	// Errors mean that the connection is being closed.
+	_ = m.outlet.unlock(m.admit(entry{frames, messages, len(frames), time.Now(), seg.oldest, shared}))
+}
+
 // push queues a message from the channel to its client.
 func (m *mailbox) push(frame []byte) error {
 	m.outlet.mu.Lock()
@@ -82,9 +136,9 @@ func (m *mailbox) reply(frame []byte) error {
 }
 
 // end closes the mailbox, with last as its last frames. What is queued goes
-// first, without what is shared if the channel is being replaced, since only what
-// names its join tells the client that it is from the old one.
-// A channel that joins the same topic afterwards comes behind all of it.
+// first, without what is shared if the channel is being replaced, since only
+// what names its join tells the client that it is from the old one. A channel
+// that joins the same topic afterwards comes behind all of it.
 func (m *mailbox) end(replaced bool, last ...[]byte) error {
 	o := m.outlet
 	o.mu.Lock()
@@ -113,16 +167,28 @@ func (m *mailbox) end(replaced bool, last ...[]byte) error {
 	return o.unlock(err)
 }
 
-// admit queues an entry if it fits, or does what is to be done if it does not. Called with outlet.mu held.
-func (m *mailbox) admit(e entry) error {
+// fit tells whether messages fit in, and does what is to be done if they do
+// not. Called with outlet.mu held.
+func (m *mailbox) fit(messages, held int) error {
 	o := m.outlet
-	fits := m.messages+e.messages <= o.config.MailboxSize && o.held+e.held <= o.config.Bytes
+	queued := m.messages + m.reserved
 	switch {
 	case o.refuses():
 		return ErrClosed
-	case !fits && (m.messages > 0 || e.messages > 1):
-		return o.overflow(e.messages)
+	case queued == 0 && messages == 1:
+		return nil
+	case queued+messages > o.config.MailboxSize, o.held+held > o.config.Bytes:
+		return o.overflow(messages)
 	}
+	return nil
+}
+
+// admit queues an entry, if it fits. Called with outlet.mu held.
+func (m *mailbox) admit(e entry) error {
+	if err := m.fit(e.messages, e.held); err != nil {
+		return err
+	}
+	o := m.outlet
 	m.messages += e.messages
 	o.hub.meters.depth(m.messages)
 	o.queue(&m.queue, e)
@@ -139,7 +205,8 @@ func (m *mailbox) control(frame []byte) error {
 	return nil
 }
 
-// lineUp puts the mailbox in line for the writer, unless it is. Called with outlet.mu held.
+// lineUp puts the mailbox in line for the writer, unless it is. Called with
+// outlet.mu held.
 func (m *mailbox) lineUp() {
 	if !m.inLine {
 		m.outlet.line(m)

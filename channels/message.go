@@ -1,8 +1,10 @@
 package channels
 
 import (
+	"errors"
 	"iter"
 	"math/bits"
+	"strings"
 	"time"
 )
 
@@ -17,6 +19,13 @@ type Message struct {
 	InsertedAt time.Time
 }
 
+// Reserved tells whether an event is the protocol's own: neither clients nor
+// applications send it.
+func Reserved(event string) bool { return strings.HasPrefix(event, "phx_") }
+
+// ErrReserved is returned for a message whose event is the protocol's own.
+var ErrReserved = errors.New("channels: events that begin with phx_ are reserved")
+
 // Payload is the content of a message from or to one client.
 type Payload struct {
 	Data   []byte // JSON, unless Binary
@@ -28,7 +37,8 @@ type Payload struct {
 // came with. The empty Ref stands for null.
 type Ref string
 
-// Address says which channel of a client a message is for, and which request it answers.
+// Address says which channel of a client a message is for, and which request it
+// answers.
 type Address struct {
 	Topic   string
 	JoinRef Ref
@@ -50,6 +60,10 @@ type Format uint8
 
 // MaxFormats bounds Format: formats are numbered from 0 to MaxFormats-1.
 const MaxFormats = 16
+
+// Raw is no wire format: the payloads as they are, for channels that look at
+// them before they are sent. An Encoder is never asked for it.
+const Raw Format = MaxFormats - 1
 
 // FormatSet is a set of formats.
 type FormatSet uint16
@@ -89,8 +103,8 @@ type Encoder interface {
 	// nothing.
 	AppendMessage(dst []byte, f Format, m *Message) ([]byte, error)
 
-	// AppendPush appends a message for one client. Where the address has a
-	// Ref, it is sent too.
+	// AppendPush appends a message for one client. Where the address has a Ref,
+	// it is sent too.
 	AppendPush(dst []byte, f Format, to Address, event string, p Payload) ([]byte, error)
 
 	// AppendReply appends the answer to a client's request.

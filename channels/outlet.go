@@ -6,8 +6,12 @@ import (
 	"time"
 )
 
-// ErrClosed is returned for a message to a channel or connection that has ended.
+// ErrClosed is returned for a message to a channel or connection that has
+// ended.
 var ErrClosed = errors.New("channels: closed")
+
+// ErrOverloaded is returned for a message to a channel that has too much to do.
+var ErrOverloaded = errors.New("channels: overloaded")
 
 // ErrOverflow is returned for a message that did not fit, so that the
 // connection is being closed.
@@ -16,15 +20,15 @@ var ErrOverflow = errors.New("channels: mailbox overflow")
 // OutletConfig says how much one connection may have waiting.
 type OutletConfig struct {
 	// MailboxSize is how many messages each of the connection's channels may
-	// have waiting. More rides out longer stalls of a client, for more memory. A
-	// segment with more messages than this never fits. It must be positive.
+	// have waiting. More rides out longer stalls of a client, for more memory.
+	// A segment with more messages than this never fits. It must be positive.
 	MailboxSize int
 
 	// Bytes is how much memory all of the connection's mailboxes together may
 	// hold. A segment that many mailboxes share is charged whole to each. An
 	// empty mailbox takes one message of any size. Replies are charged too but
-	// never shed to keep within it: a client that lets this many bytes of them, or
-	// MailboxSize of them, pile up is disconnected. It must be positive.
+	// never shed to keep within it: a client that lets this many bytes of them,
+	// or MailboxSize of them, pile up is disconnected. It must be positive.
 	Bytes int
 
 	// Wake is called when there is something to take and nobody is taking it.
@@ -34,15 +38,15 @@ type OutletConfig struct {
 	Wake func()
 
 	// Overflow is called once, when the client is too slow and has to be
-	// disconnected; all that was queued has been discarded. It is called
-	// with no lock held, must not block, and calls Close.
+	// disconnected; all that was queued has been discarded. It is called with
+	// no lock held, must not block, and calls Close.
 	Overflow func()
 }
 
 // Outlet is a connection's way out. Channels queue into their mailboxes; one
-// writer takes from all of them, a piece from each in turn. What belongs to
-// the connection itself, or to channels that have ended, goes first. All methods may be
-// called concurrently, except Take, which is the writer's.
+// writer takes from all of them, a piece from each in turn. What belongs to the
+// connection itself, or to channels that have ended, goes first. All methods
+// may be called concurrently, except Take, which is the writer's.
 type Outlet struct {
 	// Immutable after NewOutlet.
 	hub    *Hub
@@ -92,8 +96,9 @@ func (o *Outlet) Reply(frame []byte) error {
 }
 
 // Close ends the outlet: nothing is queued any more. What was queued is still
-// taken, unless there is a reason to discard it, and last of all the farewell, if there is one. Closing
-// again with a reason to discard drops the first farewell too; otherwise it does nothing.
+// taken, unless there is a reason to discard it, and last of all the farewell,
+// if there is one. Closing again with a reason to discard drops the first
+// farewell too; otherwise it does nothing.
 func (o *Outlet) Close(farewell []byte, discard DropReason) {
 	o.mu.Lock()
 	if discard != "" {
@@ -107,9 +112,9 @@ func (o *Outlet) Close(farewell []byte, discard DropReason) {
 }
 
 // Take fills b with what is queued: pieces up to the given number, and no
-// further piece once limit bytes are reached. It returns false if there is nothing, and Wake is
-// called when there is again. What the last Take returned is taken for written, and
-// charged no longer.
+// further piece once limit bytes are reached. It returns false if there is
+// nothing, and Wake is called when there is again. What the last Take returned
+// is taken for written, and charged no longer.
 func (o *Outlet) Take(b *Batch, limit, pieces int) bool {
 	clear(b.Frames)
 	*b = Batch{Frames: b.Frames[:0], Inserted: b.Inserted[:0]}
@@ -137,8 +142,8 @@ func (o *Outlet) Take(b *Batch, limit, pieces int) bool {
 	return o.taking
 }
 
-// next removes the entry whose turn it is. An ended mailbox may still be in
-// the line, with nothing in it.
+// next removes the entry whose turn it is. An ended mailbox may still be in the
+// line, with nothing in it.
 func (o *Outlet) next() (e entry, ok bool) {
 	for o.own.len() == 0 && o.first != nil && o.first.queue.len() == 0 {
 		o.advance()

@@ -11,8 +11,8 @@ import (
 )
 
 // TestOutletAccounts plays random traffic against an outlet and a model of it:
-// what is charged is what is held, nothing is lost or reordered within a channel, and
-// the bounds hold.
+// what is charged is what is held, nothing is lost or reordered within a
+// channel, and the bounds hold.
 func TestOutletAccounts(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -273,7 +273,8 @@ func TestMailboxOverflow(t *testing.T) {
 	}
 }
 
-// TestSharedSegmentIsChargedWhole holds a part of a segment, which keeps all of it in memory.
+// TestSharedSegmentIsChargedWhole holds a part of a segment, which keeps all of
+// it in memory.
 func TestSharedSegmentIsChargedWhole(t *testing.T) {
 	t.Parallel()
 	l := newLine(NewHub(nil), 10, 1000)

@@ -20,8 +20,11 @@ func NewPubSub(hub *Hub, encoder Encoder) *PubSub {
 // Broadcast sends m to all subscribers of its topic except one, which may be
 // nil. It returns when m is in their mailboxes.
 func (p *PubSub) Broadcast(m *Message, except Subscriber) error {
-	if m.Offset != 0 {
+	switch {
+	case m.Offset != 0:
 		return errors.New("channels: an event of the log is routed, not broadcast")
+	case Reserved(m.Event):
+		return ErrReserved
 	}
 	formats := p.hub.Formats(m.Topic)
 	if formats == 0 {

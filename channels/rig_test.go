@@ -31,7 +31,8 @@ func (plain) AppendReply(dst []byte, f Format, to Address, status Status, p Payl
 	return fmt.Appendf(dst, "reply %s %s %s;", to.Ref, status, p.Data), nil
 }
 
-// segment makes a segment of events with the given offsets, or a broadcast without any.
+// segment makes a segment of events with the given offsets, or a broadcast
+// without any.
 func segment(t testing.TB, topic string, formats FormatSet, offsets ...int64) *Segment {
 	t.Helper()
 	b := NewBuilder(plain{})
@@ -135,7 +136,7 @@ func (s *stage) join(topic string, c Channel, ended func(*Actor)) *Actor {
 		To:      Address{Topic: topic, JoinRef: "1", Ref: "1"},
 		Params:  Payload{Data: []byte("{}")},
 		Factory: func() Channel { return c },
-		Socket:  &Socket{ID: "me"},
+		Socket:  func() *Socket { return &Socket{ID: "me"} },
 		Outlet:  s.line,
 		Context: s.t.Context(),
 		Group:   &s.group,
@@ -143,7 +144,8 @@ func (s *stage) join(topic string, c Channel, ended func(*Actor)) *Actor {
 	})
 }
 
-// sent returns what has been sent since it was called last. Call it when all is quiet.
+// sent returns what has been sent since it was called last. Call it when all is
+// quiet.
 func (s *stage) sent() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

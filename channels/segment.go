@@ -9,12 +9,14 @@ import (
 	"time"
 )
 
-// Segment is one topic's part of a batch, encoded once for each format that
-// the topic's subscribers use. It is immutable and shared by all of them.
+// Segment is one topic's part of a batch, encoded once for each format that the
+// topic's subscribers use. It is immutable and shared by all of them.
 type Segment struct {
 	topic     string
 	offsets   []int64 // ascending; empty for a broadcast, which is not in the log
 	encodings []encoding
+	events    []string // the messages' events, if one of the formats is Raw
+	binary    bool     // the message, a broadcast, is binary; known if one of the formats is Raw
 	oldest    time.Time
 }
 
@@ -42,8 +44,8 @@ func (s *Segment) Last() int64 {
 	return s.offsets[len(s.offsets)-1]
 }
 
-// Oldest is when the first inserted message of the segment was inserted. It
-// is zero for what is not in the log.
+// Oldest is when the first inserted message of the segment was inserted. It is
+// zero for what is not in the log.
 func (s *Segment) Oldest() time.Time { return s.oldest }
 
 // After picks, without copying, the frames of messages with an offset above the
@@ -56,19 +58,52 @@ func (s *Segment) After(offset int64, f Format) (frames []byte, messages, held i
 		if e.format != f {
 			continue
 		}
-		if len(s.offsets) == 0 || s.offsets[0] > offset {
-			return e.data, len(e.ends), len(e.data)
-		}
-		first, found := slices.BinarySearch(s.offsets, offset)
-		if found {
-			first++
-		}
-		if first == len(s.offsets) {
+		first := s.from(offset)
+		if first == len(e.ends) {
 			return nil, 0, 0
 		}
-		return e.data[e.ends[first-1]:], len(e.ends) - first, len(e.data)
+		return e.data[e.start(first):], len(e.ends) - first, len(e.data)
 	}
 	return nil, 0, 0
+}
+
+// from is the index of the first message with an offset above the given one.
+func (s *Segment) from(offset int64) int {
+	if len(s.offsets) == 0 {
+		return 0
+	}
+	first, found := slices.BinarySearch(s.offsets, offset)
+	if found {
+		first++
+	}
+	return first
+}
+
+// between picks the frames of messages from index i up to but not including j.
+func (s *Segment) between(i, j int, f Format) []byte {
+	for k := range s.encodings {
+		if e := &s.encodings[k]; e.format == f {
+			return e.data[e.start(i):e.start(j)]
+		}
+	}
+	return nil
+}
+
+// message is the message with index i, which the segment must hold in Raw.
+func (s *Segment) message(i int) Message {
+	m := Message{Topic: s.topic, Event: s.events[i], Payload: s.between(i, i+1, Raw), Binary: s.binary}
+	if len(s.offsets) > 0 {
+		m.Offset = s.offsets[i]
+	}
+	return m
+}
+
+// start is where frame i begins.
+func (e *encoding) start(i int) uint32 {
+	if i == 0 {
+		return 0
+	}
+	return e.ends[i-1]
 }
 
 // ErrSegmentFull is returned for a message that would make a segment larger
@@ -87,16 +122,18 @@ type Builder struct {
 	offsets []int64
 	used    int // formats in use: scratch[:used]
 	scratch [MaxFormats]encoding
+	events  []string
+	binary  bool
 	oldest  time.Time
 }
 
 // NewBuilder returns a builder of segments that are encoded by e.
 func NewBuilder(e Encoder) *Builder { return &Builder{encoder: e} }
 
-// Start begins a segment of a topic in the given formats.
-// What was added since the last Start is forgotten.
+// Start begins a segment of a topic in the given formats. What was added since
+// the last Start is forgotten.
 func (b *Builder) Start(topic string, formats FormatSet) {
-	b.topic, b.offsets, b.oldest, b.used = topic, b.offsets[:0], time.Time{}, 0
+	b.topic, b.offsets, b.events, b.oldest, b.used = topic, b.offsets[:0], b.events[:0], time.Time{}, 0
 	for f := range formats.All() {
 		s := &b.scratch[b.used]
 		if cap(s.data) > scratchLimit {
@@ -107,13 +144,13 @@ func (b *Builder) Start(topic string, formats FormatSet) {
 	}
 }
 
-// Add encodes m, whose offset is above that of the message added before, or
-// 0 for the only message of a broadcast. It keeps no reference to m. With an
+// Add encodes m, whose offset is above that of the message added before, or 0
+// for the only message of a broadcast. It keeps no reference to m. With an
 // error the segment is as it was before.
 func (b *Builder) Add(m *Message) error {
 	for i := range b.used {
 		s := &b.scratch[i]
-		data, err := b.encoder.AppendMessage(s.data, s.format, m)
+		data, err := b.append(s, m)
 		if err == nil && len(data) > math.MaxUint32 {
 			err = ErrSegmentFull
 		}
@@ -124,6 +161,10 @@ func (b *Builder) Add(m *Message) error {
 			return fmt.Errorf("encode offset %d: %w", m.Offset, err)
 		}
 		s.data, s.ends = data, append(s.ends, uint32(len(data)))
+	}
+	if b.raw() {
+		b.binary = m.Binary
+		b.events = append(b.events, b.intern(m.Event))
 	}
 	if m.Offset > 0 {
 		b.offsets = append(b.offsets, m.Offset)
@@ -143,6 +184,8 @@ func (b *Builder) Segment() *Segment {
 		topic:     strings.Clone(b.topic),
 		offsets:   slices.Clone(b.offsets),
 		encodings: make([]encoding, b.used),
+		events:    slices.Clone(b.events),
+		binary:    b.binary,
 		oldest:    b.oldest,
 	}
 	for i := range seg.encodings {
@@ -152,12 +195,28 @@ func (b *Builder) Segment() *Segment {
 	return seg
 }
 
+// append appends a message in the format of s.
+func (b *Builder) append(s *encoding, m *Message) ([]byte, error) {
+	if s.format == Raw {
+		return append(s.data, m.Payload...), nil
+	}
+	return b.encoder.AppendMessage(s.data, s.format, m)
+}
+
+// raw tells whether Raw, the highest format, is in use.
+func (b *Builder) raw() bool { return b.used > 0 && b.scratch[b.used-1].format == Raw }
+
+// intern returns a copy of an event's name, the same one for the same event in
+// a row.
+func (b *Builder) intern(event string) string {
+	if n := len(b.events); n > 0 && b.events[n-1] == event {
+		return b.events[n-1]
+	}
+	return strings.Clone(event)
+}
+
 // undo removes the last frame.
 func (e *encoding) undo() {
 	e.ends = e.ends[:len(e.ends)-1]
-	end := uint32(0)
-	if n := len(e.ends); n > 0 {
-		end = e.ends[n-1]
-	}
-	e.data = e.data[:end]
+	e.data = e.data[:e.start(len(e.ends))]
 }

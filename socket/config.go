@@ -14,22 +14,35 @@ import (
 	"github.com/sluicehq/sluice/metrics"
 )
 
-// Config says how an Endpoint meets its clients. Host and Routes are
-// required; for all else zero means the default.
+// Config says how an Endpoint meets its clients. Host and Routes are required;
+// for all else zero means the default.
 type Config struct {
-	// Path is where the endpoint is mounted; it serves Path/websocket. The
-	// default is /socket.
+	// Path is where the endpoint is mounted; it serves Path/websocket and
+	// Path/longpoll. The default is /socket.
 	Path string
+
+	// Node names this node in the tokens of long-polls, so that other nodes can
+	// tell where a session is. It may be empty if there is only one.
+	Node string
 
 	Host   *channels.Host
 	Routes *channels.Routes
 
-	// Connect decides who may connect, and names the socket. The default
-	// lets everybody in, with no name. It is called concurrently, within HandshakeTimeout.
+	// Connect decides who may connect, and names the socket. The default lets
+	// everybody in, with no name. It is called concurrently, within
+	// HandshakeTimeout.
 	Connect ConnectFunc
 
+	// Renew judges a token that a client brings while it is connected, as event
+	// "access_token" with {"access_token": "…"} on any of its channels. It
+	// returns the socket as it is from now on, with the same ID. It is called
+	// while the client's next messages wait. By default such an event is the
+	// channel's, as any other.
+	Renew func(ctx context.Context, old *channels.Socket, token string) (*channels.Socket, error)
+
 	// Origins lists the pages that may connect, as //host, //*.host or
-	// scheme://host:port. The default is pages of the host that is connected to, on any port.
+	// scheme://host:port. The default is pages of the host that is connected
+	// to, on any port.
 	Origins []string
 
 	// MailboxSize and MailboxBytes bound what a client may have waiting: see
@@ -44,9 +57,13 @@ type Config struct {
 	// MaxChannels bounds the channels of one connection. The default is 100.
 	MaxChannels int
 
-	// MaxMessageBytes bounds what a client may send as one message; a longer one
-	// closes the connection. The default is 64 KiB.
+	// MaxMessageBytes bounds what a client may send as one message; a longer
+	// one closes the connection. The default is 64 KiB.
 	MaxMessageBytes int
+
+	// InboundRate is how many messages a second a client may send, after as
+	// many at once. Beyond that, reading waits. The default is no limit.
+	InboundRate int
 
 	// HandshakeTimeout bounds the connect hook and the answer to the handshake.
 	// How long a request's headers may take is up to the http.Server. The
@@ -54,24 +71,29 @@ type Config struct {
 	HandshakeTimeout time.Duration
 
 	// HeartbeatTimeout is how long nothing may come from a client, and how long
-	// one message may take to arrive. Stock clients send a heartbeat every 30s. The
-	// default is 60s.
+	// one message may take to arrive. Stock clients send a heartbeat every 30s.
+	// The default is 60s.
 	HeartbeatTimeout time.Duration
 
 	// WriteTimeout is how long a client may take to accept a piece of at most
 	// 256 KiB before it is taken for lost. The default is 15s.
 	WriteTimeout time.Duration
 
-	// DrainTimeout is how long Run takes at most to close all connections in
-	// an orderly way, after which it cuts them. The default is 30s.
+	// MaxConnectionAge is when a connection is closed at about, give or take a
+	// tenth, for its client to connect again, perhaps to another node. The
+	// default is never.
+	MaxConnectionAge time.Duration
+
+	// DrainTimeout is how long Run takes at most to close all connections in an
+	// orderly way, after which it cuts them. The default is 30s.
 	DrainTimeout time.Duration
 
 	Metrics *metrics.Set // nil: reports nothing
 	Logger  *slog.Logger // nil: slog.Default
 }
 
-// ConnectFunc decides about a connection. An error refuses it: with the status of a
-// [*Refusal], else 403.
+// ConnectFunc decides about a connection. An error refuses it: with the status
+// of a [*Refusal], else 403.
 type ConnectFunc func(ctx context.Context, r *ConnectRequest) (*channels.Socket, error)
 
 // ConnectRequest is what a connect hook may judge a connection by.
@@ -101,9 +123,11 @@ func (c Config) withDefaults() (Config, error) {
 		"MaxConnections":   int64(c.MaxConnections),
 		"MaxChannels":      int64(c.MaxChannels),
 		"MaxMessageBytes":  int64(c.MaxMessageBytes),
+		"InboundRate":      int64(c.InboundRate),
 		"HandshakeTimeout": int64(c.HandshakeTimeout),
 		"HeartbeatTimeout": int64(c.HeartbeatTimeout),
 		"WriteTimeout":     int64(c.WriteTimeout),
+		"MaxConnectionAge": int64(c.MaxConnectionAge),
 		"DrainTimeout":     int64(c.DrainTimeout),
 	} {
 		if value < 0 {

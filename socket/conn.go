@@ -12,8 +12,8 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// conn is a WebSocket connection. A reader goroutine lives as long as it; a writer
-// goroutine while there is something to write.
+// conn is a WebSocket connection. A reader goroutine lives as long as it; a
+// writer goroutine while there is something to write.
 type conn struct {
 	// Immutable after newConn.
 	endpoint *Endpoint
@@ -38,23 +38,28 @@ type farewell struct {
 	text   string
 }
 
-// The ends that the server plans by itself; those in answer to what a
-// client sent are made where it is read.
+// The ends that the server plans by itself; those in answer to what a client
+// sent are made where it is read.
 var (
 	silent       = farewell{closedSilent, ws.StatusGoingAway, "heartbeat timeout"}
 	disconnected = farewell{closedByID, ws.StatusGoingAway, "disconnected"}
 	tooSlow      = farewell{closedTooSlow, ws.StatusPolicyViolation, "too slow"}
 	malformed    = farewell{closedMalformed, ws.StatusInternalServerError, "malformed message"}
 	draining     = farewell{closedDrain, statusServiceRestart, "service restart"}
+	aged         = farewell{closedAged, statusServiceRestart, "connection age"}
+	expired      = farewell{closedExpired, ws.StatusPolicyViolation, "access ended"}
 )
 
-// statusServiceRestart tells a client to connect again (IANA's registry of WebSocket close codes).
+// statusServiceRestart tells a client to connect again (IANA's registry of
+// WebSocket close codes).
 const statusServiceRestart ws.StatusCode = 1012
 
-// closeTimeout is how long a client has to end its side, once ours has said farewell.
+// closeTimeout is how long a client has to end its side, once ours has said
+// farewell.
 const closeTimeout = 5 * time.Second
 
-// newConn returns a connection that run brings to life. What comes in is read from r.
+// newConn returns a connection that run brings to life. What comes in is read
+// from r.
 func newConn(e *Endpoint, netConn net.Conn, r io.Reader, socket *channels.Socket, format channels.Format) *conn {
 	c := &conn{endpoint: e, net: netConn}
 	c.writer = c.write
@@ -85,11 +90,12 @@ func (c *conn) run() {
 	c.endpoint.remove(c, c.cause)
 }
 
-// read hands what comes in to the session, until the connection ends. It returns how.
+// read hands what comes in to the session, until the connection ends. It
+// returns how.
 func (c *conn) read() farewell {
 	for {
 		c.expect(c.endpoint.config.HeartbeatTimeout)
-		op, data, err := c.frames.next(c.answer)
+		op, data, err := c.frames.next(c.control)
 		if err != nil {
 			return farewellFor(err)
 		}
@@ -103,16 +109,19 @@ func (c *conn) read() farewell {
 		}
 		if err != nil {
 			c.endpoint.config.Logger.Debug("client sent a malformed message",
-				"remote_addr", c.session.socket.RemoteAddr, "error", err)
+				"remote_addr", c.session.current().RemoteAddr, "error", err)
 			return malformed
 		}
 	}
 }
 
-// answer answers a ping.
-func (c *conn) answer(ping []byte) {
-	// An error means that the connection is being closed.
-	_ = c.outlet.Reply(append(appendHeader(nil, opPong, len(ping)), ping...))
+// control answers a ping. A client that sends control frames is alive.
+func (c *conn) control(op ws.OpCode, payload []byte) {
+	c.expect(c.endpoint.config.HeartbeatTimeout)
+	if op == ws.OpPing {
+		// An error means that the connection is being closed.
+		_ = c.outlet.Reply(append(appendHeader(nil, opPong, len(payload)), payload...))
+	}
 }
 
 // farewellFor is how to end a connection after an error in reading.
@@ -128,7 +137,8 @@ func farewellFor(err error) farewell {
 	return farewell{reason: closedLost}
 }
 
-// expect gives the client time for its next message, unless the connection is being closed.
+// expect gives the client time for its next message, unless the connection is
+// being closed.
 func (c *conn) expect(within time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,7 +154,8 @@ func (c *conn) closing() bool {
 	return c.cause != ""
 }
 
-// begin marks the beginning of the end. It returns false if that has been before.
+// begin marks the beginning of the end. It returns false if that has been
+// before.
 func (c *conn) begin(reason closeReason) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,9 +166,11 @@ func (c *conn) begin(reason closeReason) bool {
 	return first
 }
 
-// shut closes the connection in an orderly way: what is queued is written, unless there is
-// a reason to discard it, and a close frame after it. Then the client has closeTimeout to end
-// its side. It does not wait for that, and returns false if the connection is being closed already.
+// about implements link.
+func (c *conn) about() (*session, string) { return c.session, "websocket" }
+
+// shut implements link: after what is queued comes a close frame, and then the
+// client has closeTimeout to end its side.
 func (c *conn) shut(f farewell, discard channels.DropReason) bool {
 	if !c.begin(f.reason) {
 		return false
@@ -173,15 +186,16 @@ func (c *conn) shut(f farewell, discard channels.DropReason) bool {
 	return true
 }
 
-// cut closes the connection without a word. The reader and the writer end.
+// cut implements link: the reader and the writer end.
 func (c *conn) cut(reason closeReason, discard channels.DropReason) {
 	c.begin(reason)
 	c.outlet.Close(nil, discard)
 	c.net.Close()
 }
 
-// linger lets the client read the close frame: closing while it is still sending
-// would reset the connection, and with it what the client has not read yet.
+// linger lets the client read the close frame: closing while it is still
+// sending would reset the connection, and with it what the client has not read
+// yet.
 func (c *conn) linger() {
 	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

@@ -21,7 +21,8 @@ type message struct {
 // errMalformed is wrapped by every error about what a client sent.
 var errMalformed = errors.New("malformed message")
 
-// maxRefBytes bounds a ref, which a channel keeps. A binary frame cannot carry a longer one.
+// maxRefBytes bounds a ref, which a channel keeps. A binary frame cannot carry
+// a longer one.
 const maxRefBytes = 255
 
 // decodeText decodes a text frame. The message refers to data.
@@ -52,7 +53,8 @@ func decodeArray(data []byte) (m message, err error) {
 	return m, m.set(elements[0], elements[1], elements[2], elements[3])
 }
 
-// decodeObject decodes {"topic","event","payload","ref","join_ref"}, valid JSON.
+// decodeObject decodes {"topic","event","payload","ref","join_ref"}, valid
+// JSON.
 func decodeObject(data []byte) (m message, err error) {
 	if data[0] != '{' {
 		return m, fmt.Errorf("%w: not an object", errMalformed)
@@ -114,7 +116,8 @@ func refOf(raw []byte) (channels.Ref, bool) {
 	return "", false
 }
 
-// kindPush is the first byte of a binary push, and others of what the server sends.
+// kindPush is the first byte of a binary push, and others of what the server
+// sends.
 const (
 	kindPush      = 0
 	kindReply     = 1
@@ -154,7 +157,8 @@ func decodeBinary(version channels.Format, data []byte) (m message, err error) {
 	}, nil
 }
 
-// quoteRef is a ref from a binary frame, where null is empty and all else is text.
+// quoteRef is a ref from a binary frame, where null is empty and all else is
+// text.
 func quoteRef(s string) channels.Ref {
 	if s == "" {
 		return ""

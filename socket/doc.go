@@ -4,14 +4,16 @@
 //
 // The front door mounts an [Endpoint] as an http.Handler, several if it wants
 // several kinds of users, and runs each with [Endpoint.Run]. Coming in are HTTP
-// requests to {path}/websocket; going out are calls of the host's channels, and frames from
-// their mailboxes to the kernel.
+// requests to {path}/websocket and {path}/longpoll; going out are calls of the
+// host's channels, and frames from their mailboxes to the kernel.
 //
 //	reader ── message ──► session ──► Actor (package channels)
 //	writer ◄── frames ─── Outlet ◄─── mailboxes
 //
-// Above the transport a [session] knows no WebSocket. Below it a transport
-// brings complete messages in, takes frames out of the outlet, and can be closed.
+// The session knows no transport. A transport (conn, poll) brings complete
+// messages in, takes frames out of the outlet, and can be closed. Frames are
+// encoded for their transport, so that what is shared by a thousand
+// connections goes to the kernel as it is.
 //
 // # Guarantees
 //
@@ -22,17 +24,19 @@
 // The client joins again and asks for what it missed.
 //
 // Bounds: a message has at most Config.MaxMessageBytes, a connection
-// Config.MaxChannels channels and what its outlet allows. A connection from which nothing
-// comes for Config.HeartbeatTimeout is closed, and so is one that does not
-// accept what is written within Config.WriteTimeout. A connection costs one goroutine
-// that reads, and another one while there is something to write.
+// Config.MaxChannels channels and what its outlet allows. A connection from
+// which nothing comes for Config.HeartbeatTimeout is closed, and so is one that
+// does not accept what is written within Config.WriteTimeout. A WebSocket costs
+// one goroutine that reads, and another one while there is something to write;
+// a long-poll session costs none between its requests.
 //
 // Bad input ends that connection and no other.
 //
 // # Shutdown
 //
-// When the context of [Endpoint.Run] ends, new connections are refused, the open
-// ones are closed in paced batches once what was queued for them is
-// written, and Run returns when all goroutines of all connections have ended: the reader's and the writer's,
-// and those of handlers. After Config.DrainTimeout connections are cut.
+// When the context of [Endpoint.Run] ends, new connections are refused, the
+// open ones are closed in paced batches once what was queued for them is
+// written, and Run returns when all goroutines of all connections have ended:
+// the reader's and the writer's, and those of handlers. After
+// Config.DrainTimeout connections are cut.
 package socket

@@ -4,19 +4,22 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/sluicehq/sluice/channels"
 )
 
-// Connections are drained in batches, so that the clients, which connect
-// again at once, do not all do so at the same time.
+// Connections are drained in batches, so that the clients, which connect again
+// at once, do not all do so at the same time.
 const (
 	drainBatch = 100
 	drainPause = 50 * time.Millisecond
 )
 
-// Run waits for ctx to end, and then for all connections to: it refuses new ones,
-// closes the open ones in batches once what is queued for them is written, and
-// cuts what is left after Config.DrainTimeout. It returns when everything that the
-// endpoint has started has ended, with an error if connections had to be cut.
+// Run waits for ctx to end, and then for all connections to: it refuses new
+// ones, closes the open ones in batches once what is queued for them is
+// written, and cuts what is left after Config.DrainTimeout. It returns when
+// everything that the endpoint has started has ended, with an error if
+// connections had to be cut.
 func (e *Endpoint) Run(ctx context.Context) error {
 	<-ctx.Done()
 	defer e.cancel()
@@ -34,7 +37,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 
 	pause := time.NewTicker(drainPause)
 	defer pause.Stop()
-	conns := e.connections()
+	conns := e.snapshot()
 	size := drainSize(len(conns), e.config.DrainTimeout)
 	for len(conns) > 0 {
 		n := min(size, len(conns))
@@ -57,8 +60,8 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	}
 }
 
-// drainSize is how many connections to close at a time, so that the last are told
-// when half of the time is over.
+// drainSize is how many connections to close at a time, so that the last are
+// told when half of the time is over.
 func drainSize(conns int, timeout time.Duration) int {
 	batches := max(int(timeout/drainPause)/2, 1)
 	return max(drainBatch, (conns+batches-1)/batches)
@@ -67,9 +70,9 @@ func drainSize(conns int, timeout time.Duration) int {
 // cut ends all connections without a word, and waits for them.
 func (e *Endpoint) cut(ended <-chan struct{}) error {
 	e.cancel()
-	conns := e.connections()
+	conns := e.snapshot()
 	for _, c := range conns {
-		c.cut(closedDrain, "closed")
+		c.cut(closedDrain, channels.DropClosed)
 	}
 	<-ended
 	return fmt.Errorf("socket: %d connections did not end within %s and were cut", len(conns), e.config.DrainTimeout)

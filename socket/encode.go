@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,7 +10,8 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// Encoder writes all formats of the protocol, as [channels.Encoder]. The zero value is ready.
+// Encoder writes all formats of the protocol, as [channels.Encoder]. The zero
+// value is ready.
 type Encoder struct{}
 
 var _ channels.Encoder = Encoder{}
@@ -20,11 +20,11 @@ var _ channels.Encoder = Encoder{}
 var (
 	ErrInvalidUTF8 = errors.New("socket: invalid UTF-8")
 	ErrTooLong     = errors.New("socket: too long for a binary frame")
-	ErrNoBinary    = errors.New("socket: protocol version 1 has no binary payloads")
+	ErrNoBinary    = errors.New("socket: client cannot receive binary payloads")
 )
 
-// The head of a frame stands on the stack while its size is computed. Longer ones
-// are allocated.
+// The head of a frame stands on the stack while its size is computed. Longer
+// ones are allocated.
 const headSize = 640
 
 // AppendMessage appends a message for all on its topic: in the protocol's
@@ -32,7 +32,7 @@ const headSize = 640
 func (Encoder) AppendMessage(dst []byte, f channels.Format, m *channels.Message) ([]byte, error) {
 	var stack [headSize]byte
 	if m.Binary {
-		if f&version2 == 0 {
+		if !carriesBinary(f) {
 			return dst, nil
 		}
 		head, err := appendFields(append(stack[:0], kindBroadcast), m.Topic, m.Event)
@@ -58,7 +58,7 @@ func (Encoder) AppendMessage(dst []byte, f channels.Format, m *channels.Message)
 func (Encoder) AppendPush(dst []byte, f channels.Format, to channels.Address, event string, p channels.Payload) ([]byte, error) {
 	var stack [headSize]byte
 	switch {
-	case p.Binary && f&version2 == 0:
+	case p.Binary && !carriesBinary(f):
 		return dst, ErrNoBinary
 	case p.Binary:
 		head, err := appendFields(append(stack[:0], kindPush), bareRef(to.JoinRef), to.Topic, event)
@@ -76,7 +76,7 @@ func (Encoder) AppendPush(dst []byte, f channels.Format, to channels.Address, ev
 func (Encoder) AppendReply(dst []byte, f channels.Format, to channels.Address, status channels.Status, response channels.Payload) ([]byte, error) {
 	var stack [headSize]byte
 	switch {
-	case response.Binary && f&version2 == 0:
+	case response.Binary && !carriesBinary(f):
 		return dst, ErrNoBinary
 	case response.Binary:
 		head, err := appendFields(append(stack[:0], kindReply),
@@ -124,7 +124,8 @@ func appendRef(dst []byte, r channels.Ref) []byte {
 	return append(dst, r...)
 }
 
-// appendFields appends the fields of a binary message: all lengths, then all fields.
+// appendFields appends the fields of a binary message: all lengths, then all
+// fields.
 func appendFields(dst []byte, fields ...string) ([]byte, error) {
 	for _, s := range fields {
 		if len(s) > 255 {
@@ -146,16 +147,18 @@ const (
 	opPong   = 0x8a
 )
 
-// appendFrame appends a message that consists of three parts, as the transport of f wants it.
+// appendFrame appends a message that consists of three parts, as the transport
+// of f wants it.
 func appendFrame(dst []byte, f channels.Format, op byte, head, payload []byte, tail string) []byte {
 	if f&polled != 0 {
-		return appendPolled(dst, op, head, payload, tail)
+		return appendPolled(dst, head, payload, tail)
 	}
 	dst = appendHeader(dst, op, len(head)+len(payload)+len(tail))
 	return append(append(append(dst, head...), payload...), tail...)
 }
 
-// appendHeader appends the header of an unmasked WebSocket frame (RFC 6455, 5.2).
+// appendHeader appends the header of an unmasked WebSocket frame (RFC 6455,
+// 5.2).
 func appendHeader(dst []byte, op byte, size int) []byte {
 	switch {
 	case size < 126:
@@ -167,15 +170,11 @@ func appendHeader(dst []byte, op byte, size int) []byte {
 	}
 }
 
-// appendPolled appends an element of the "messages" of a long-poll response, a JSON string, and a comma.
-func appendPolled(dst []byte, op byte, head, payload []byte, tail string) []byte {
-	dst = append(dst, '"')
-	if op == opBinary {
-		data := append(append([]byte(nil), head...), payload...)
-		dst = base64.StdEncoding.AppendEncode(dst, data)
-	} else {
-		dst = appendEscaped(appendEscaped(appendEscaped(dst, head), payload), tail)
-	}
+// appendPolled appends an element of the "messages" of a long-poll response, a
+// JSON string, and a comma.
+func appendPolled(dst, head, payload []byte, tail string) []byte {
+	dst = appendEscaped(append(dst, '"'), head)
+	dst = appendEscaped(appendEscaped(dst, payload), tail)
 	return append(dst, '"', ',')
 }
 

@@ -5,30 +5,57 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sluicehq/sluice/channels"
 )
 
 // Endpoint is a mount where clients connect: an http.Handler for all below
-// Config.Path. Several endpoints, for different kinds of users, may share one Host.
+// Config.Path. Several endpoints, for different kinds of users, may share one
+// Host.
+//
+// The http.Server around it should set ReadHeaderTimeout, which bounds the
+// beginning of a handshake, and must not set a WriteTimeout below the time
+// that a long-poll waits.
 type Endpoint struct {
 	// Immutable after New.
 	config  Config
 	origins []origin
 	meters  meters
+	tokens  tokens
 	context context.Context // of handlers: cancelled when connections are cut
 	cancel  context.CancelFunc
 
 	group sync.WaitGroup // one for each connection
 
-	mu       sync.Mutex
-	conns    map[*conn]struct{} // guarded by mu
-	reserved int                // connections, those in their handshake included; guarded by mu
-	draining bool               // guarded by mu
+	mu sync.Mutex
+
+	// Guarded by mu.
+	links    map[link]time.Time // when they began
+	polls    map[string]*poll   // those of the links that are long-polls, by token
+	reserved int                // connections, those in their handshake included
+	draining bool
+}
+
+// link is a connection of any transport.
+type link interface {
+	// about is the session that the connection carries, and the name of the
+	// transport.
+	about() (s *session, transport string)
+
+	// shut closes the connection in an orderly way: what is queued is sent,
+	// unless there is a reason to discard it. It does not wait, and returns
+	// false if the connection is being closed already.
+	shut(f farewell, discard channels.DropReason) bool
+
+	// cut closes the connection without a word.
+	cut(reason closeReason, discard channels.DropReason)
 }
 
 // New returns an endpoint that accepts connections right away. Whoever serves
@@ -38,7 +65,13 @@ func New(config Config) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Endpoint{config: config, meters: newMeters(config.Metrics), conns: make(map[*conn]struct{})}
+	e := &Endpoint{
+		config: config,
+		meters: newMeters(config.Metrics),
+		tokens: newTokens(config.Node),
+		links:  make(map[link]time.Time),
+		polls:  make(map[string]*poll),
+	}
 	for _, pattern := range config.Origins {
 		o, err := parseOrigin(pattern)
 		if err != nil {
@@ -50,33 +83,62 @@ func New(config Config) (*Endpoint, error) {
 	return e, nil
 }
 
-// ServeHTTP accepts connections. It returns when the handshake is over; the connection
-// lives on in goroutines that Run waits for.
+// ServeHTTP accepts connections. It returns when the handshake is over; the
+// connection lives on in goroutines that Run waits for.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch strings.TrimPrefix(r.URL.Path, e.config.Path) {
 	case "/websocket":
 		e.websocket(w, r)
+	case "/longpoll":
+		e.longpoll(w, r)
 	default:
-		respond(w, http.StatusNotFound, "not found", "the socket is at "+e.config.Path+"/websocket")
+		respond(w, http.StatusNotFound, "not found",
+			"the socket is at "+e.config.Path+"/websocket and "+e.config.Path+"/longpoll")
 	}
 }
 
-// Disconnect closes all connections whose socket has this ID, and says how many.
+// Disconnect closes all connections whose socket has this ID, and says how
+// many.
 func (e *Endpoint) Disconnect(id string) int {
 	n := 0
-	for _, c := range e.connections() {
-		if id != "" && c.session.socket.ID == id && c.shut(disconnected, "") {
+	for _, l := range e.snapshot() {
+		s, _ := l.about()
+		if id != "" && s.current().ID == id && l.shut(disconnected, "") {
 			n++
 		}
 	}
 	return n
 }
 
+// SocketInfo describes an open connection.
+type SocketInfo struct {
+	ID         string
+	RemoteAddr string
+	Transport  string // "websocket" or "longpoll"
+	Channels   int    // topics joined
+	Opened     time.Time
+}
+
+// List describes all open connections, the oldest first.
+func (e *Endpoint) List() []SocketInfo {
+	e.mu.Lock()
+	opened := maps.Clone(e.links)
+	e.mu.Unlock()
+	list := make([]SocketInfo, 0, len(opened))
+	for l, at := range opened {
+		s, transport := l.about()
+		socket := s.current()
+		list = append(list, SocketInfo{socket.ID, socket.RemoteAddr, transport, s.channels(), at})
+	}
+	slices.SortFunc(list, func(a, b SocketInfo) int { return a.Opened.Compare(b.Opened) })
+	return list
+}
+
 // Sockets is the number of open connections.
 func (e *Endpoint) Sockets() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.conns)
+	return len(e.links)
 }
 
 // refusal says what is wrong with a request, to its client and to the metrics.
@@ -87,11 +149,10 @@ type refusal struct {
 	hint   string
 }
 
-// admit runs the checks that all transports share, in the order of their cost, and asks the
-// connect hook. If all is well, a connection is reserved: the caller
-// registers or releases it.
-func (e *Endpoint) admit(r *http.Request) (*channels.Socket, channels.Format, *refusal) {
-	params := parseParams(r.URL.RawQuery)
+// admit runs the checks that all transports share, in the order of their cost,
+// and asks the connect hook. If all is well, a connection is reserved: the
+// caller registers or releases it.
+func (e *Endpoint) admit(r *http.Request, params Params, token string) (*channels.Socket, channels.Format, *refusal) {
 	format, ok := versionOf(params.Get("vsn"))
 	if !ok {
 		return nil, 0, &refusal{refusedVersion, http.StatusForbidden,
@@ -104,7 +165,7 @@ func (e *Endpoint) admit(r *http.Request) (*channels.Socket, channels.Format, *r
 	if refused := e.reserve(); refused != nil {
 		return nil, 0, refused
 	}
-	socket, err := e.connect(r, params)
+	socket, err := e.connect(r, params, token)
 	if err != nil {
 		e.release()
 		refused := &refusal{refusedConnect, http.StatusForbidden, "connection refused", "the server's access rules refuse it"}
@@ -120,7 +181,7 @@ func (e *Endpoint) admit(r *http.Request) (*channels.Socket, channels.Format, *r
 }
 
 // connect asks the connect hook.
-func (e *Endpoint) connect(r *http.Request, params Params) (_ *channels.Socket, err error) {
+func (e *Endpoint) connect(r *http.Request, params Params, token string) (_ *channels.Socket, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("connect hook panicked: %v\n%s", v, debug.Stack())
@@ -130,7 +191,7 @@ func (e *Endpoint) connect(r *http.Request, params Params) (_ *channels.Socket, 
 	defer cancel()
 	socket, err := e.config.Connect(ctx, &ConnectRequest{
 		Params:     params,
-		Token:      bearerToken(r.Header),
+		Token:      token,
 		Header:     r.Header,
 		RemoteAddr: r.RemoteAddr,
 	})
@@ -170,38 +231,43 @@ func (e *Endpoint) release() {
 	e.group.Done()
 }
 
-// register makes a reserved connection one of the endpoint's. It returns false if
-// the endpoint has begun to drain meanwhile.
-func (e *Endpoint) register(c *conn) bool {
+// register makes a reserved connection one of the endpoint's. It returns false
+// if the endpoint has begun to drain meanwhile.
+func (e *Endpoint) register(l link) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.draining {
-		e.conns[c] = struct{}{}
-		e.meters.opened.Add(1)
-		e.meters.sockets.Add(1)
+	if e.draining {
+		return false
 	}
-	return !e.draining
+	e.links[l] = time.Now()
+	if p, ok := l.(*poll); ok {
+		e.polls[p.token] = p
+	}
+	e.meters.opened.Add(1)
+	e.meters.sockets.Add(1)
+	s, _ := l.about()
+	s.begin(l)
+	return true
 }
 
 // remove ends what register and reserve began.
-func (e *Endpoint) remove(c *conn, reason closeReason) {
+func (e *Endpoint) remove(l link, reason closeReason) {
 	e.mu.Lock()
-	delete(e.conns, c)
+	delete(e.links, l)
+	if p, ok := l.(*poll); ok {
+		delete(e.polls, p.token)
+	}
 	e.mu.Unlock()
 	e.meters.sockets.Add(-1)
 	e.meters.closed[reason].Add(1)
 	e.release()
 }
 
-// connections is a snapshot of the open connections.
-func (e *Endpoint) connections() []*conn {
+// snapshot lists the open connections.
+func (e *Endpoint) snapshot() []link {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	conns := make([]*conn, 0, len(e.conns))
-	for c := range e.conns {
-		conns = append(conns, c)
-	}
-	return conns
+	return slices.Collect(maps.Keys(e.links))
 }
 
 // refuse answers a request that does not become a connection.

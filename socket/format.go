@@ -20,3 +20,8 @@ func versionOf(vsn string) (f channels.Format, ok bool) {
 	}
 	return 0, false
 }
+
+// carriesBinary tells whether a format has a form for binary payloads. Version
+// 1 has none, and stock clients take all that comes by long-poll for text,
+// although they send binary that way.
+func carriesBinary(f channels.Format) bool { return f&version2 != 0 && f&polled == 0 }

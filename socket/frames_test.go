@@ -16,7 +16,8 @@ const (
 	beaten = `[null,"1","phoenix","phx_reply",{"status":"ok","response":{}}]`
 )
 
-// TestFrames sends what stock clients never send: RFC 6455 rules what comes back.
+// TestFrames sends what stock clients never send: RFC 6455 rules what comes
+// back.
 func TestFrames(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -130,6 +131,11 @@ func TestHeartbeatTimeout(t *testing.T) {
 			c.text(beat)
 			c.want(beaten)
 		}
+		for _, op := range []ws.OpCode{ws.OpPong, ws.OpPong, ws.OpPing} { // signs of life, too
+			time.Sleep(59 * time.Second)
+			c.frame(op, true, "")
+		}
+		c.want("pong ")
 		start := time.Now()
 		c.want("close 1001")
 		if after := time.Since(start); after != 60*time.Second {

@@ -43,7 +43,8 @@ func upgrade(query string) *http.Request {
 	return req
 }
 
-// shake sends a request, with more behind it, and returns the answer and the connection.
+// shake sends a request, with more behind it, and returns the answer and the
+// connection.
 func shake(t *testing.T, addr string, req *http.Request, early ...byte) (*http.Response, *client) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -215,7 +216,8 @@ func TestCapacity(t *testing.T) {
 	}
 }
 
-// TestOverTheNetwork gathers writes, and lingers for a client that is still sending.
+// TestOverTheNetwork gathers writes, and lingers for a client that is still
+// sending.
 func TestOverTheNetwork(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -51,8 +51,8 @@ func unquote(raw []byte) (string, bool) {
 	return inner, err == nil
 }
 
-// cutValue cuts the first value off valid JSON text that is within an array or an object,
-// with the separators around it.
+// cutValue cuts the first value off valid JSON text that is within an array or
+// an object, with the separators around it.
 func cutValue(data []byte) (value, rest []byte) {
 	start := skip(data, 0)
 	end := start

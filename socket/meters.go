@@ -1,6 +1,9 @@
 package socket
 
 import (
+	"time"
+
+	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
 )
 
@@ -14,10 +17,14 @@ const (
 	closedProtocol  closeReason = "protocol_error"
 	closedUTF8      closeReason = "invalid_utf8"
 	closedTooSlow   closeReason = "too_slow"
+	closedTooFast   closeReason = "too_fast" // a long-poll's POST took too long at the inbound rate
 	closedTooLarge  closeReason = "message_too_large"
 	closedMalformed closeReason = "malformed"
 	closedByID      closeReason = "disconnected"
 	closedDrain     closeReason = "drain"
+	closedExpired   closeReason = "access_ended"
+	closedAged      closeReason = "age"
+	closedNoPoll    closeReason = "poll_timeout" // a long-poll was not followed by another
 )
 
 // refuseReason says why a connection was not accepted.
@@ -58,8 +65,10 @@ func newMeters(set *metrics.Set) meters {
 		writeTime:   set.Timing(metrics.StageTime, metrics.Stage("write")),
 		delivery:    set.Timing(metrics.DeliveryTime),
 	}
-	for _, r := range []closeReason{closedByClient, closedLost, closedSilent, closedProtocol, closedUTF8,
-		closedTooSlow, closedTooLarge, closedMalformed, closedByID, closedDrain} {
+	for _, r := range []closeReason{closedByClient, closedLost, closedSilent,
+		closedProtocol, closedUTF8, closedTooSlow, closedTooFast, closedTooLarge,
+		closedMalformed, closedByID, closedDrain, closedExpired, closedAged,
+		closedNoPoll} {
 		m.closed[r] = set.Counter(metrics.SocketsClosed, metrics.Reason(string(r)))
 	}
 	for _, r := range []refuseReason{refusedRequest, refusedVersion, refusedOrigin, refusedCapacity,
@@ -67,4 +76,17 @@ func newMeters(set *metrics.Set) meters {
 		m.refused[r] = set.Counter(metrics.SocketsRefused, metrics.Reason(string(r)))
 	}
 	return m
+}
+
+// wrote counts a batch that was taken at start and has been written.
+func (m *meters) wrote(b *channels.Batch, start time.Time) {
+	now := time.Now()
+	if !b.Queued.IsZero() {
+		m.mailboxTime.Observe(start.Sub(b.Queued))
+	}
+	m.writeTime.Observe(now.Sub(start))
+	m.pushed.Add(int64(b.Messages))
+	for _, inserted := range b.Inserted {
+		m.delivery.Observe(now.Sub(inserted))
+	}
 }

@@ -14,8 +14,8 @@ type origin struct {
 	scheme, host, port string
 }
 
-// parseOrigin reads "scheme://host:port", of which scheme and port may be missing:
-// "//host", "//*.host".
+// parseOrigin reads "scheme://host:port", of which scheme and port may be
+// missing: "//host", "//*.host".
 func parseOrigin(s string) (origin, error) {
 	u, err := url.Parse(s)
 	switch {
@@ -41,9 +41,9 @@ func (o origin) matches(u *url.URL) bool {
 		(o.host == host || (anySub && strings.HasSuffix(host, suffix) && len(host) > len(suffix)))
 }
 
-// checkOrigin tells whether the page that a request comes from may connect. Only
-// browsers send the header, and they always do. With no list, it
-// must come from the host that it connects to, whatever the ports.
+// checkOrigin tells whether the page that a request comes from may connect.
+// Only browsers send the header, and they always do. With no list, it must come
+// from the host that it connects to, whatever the ports.
 func checkOrigin(r *http.Request, list []origin) bool {
 	header := r.Header.Get("Origin")
 	if header == "" {

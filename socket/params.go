@@ -44,7 +44,8 @@ func parseParams(query string) Params {
 	return params
 }
 
-// splitName splits a[b][c] into a, b and c. Brackets that do not match belong to the name.
+// splitName splits a[b][c] into a, b and c. Brackets that do not match belong
+// to the name.
 func splitName(name string) []string {
 	base, rest, nested := strings.Cut(name, "[")
 	if base == "" {

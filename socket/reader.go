@@ -29,19 +29,24 @@ func (f *frameReader) init(r io.Reader, maxBytes int) {
 	f.r, f.maxBytes = bufio.NewReaderSize(r, readBuffer), maxBytes
 }
 
-// frameError is an end of the connection that the client's frames call for.
+// frameError is an end of the connection that what the client sent calls for.
 type frameError struct{ farewell }
 
 func (e *frameError) Error() string { return "socket: " + e.text }
+
+var (
+	errTooLarge    = &frameError{farewell{closedTooLarge, ws.StatusMessageTooBig, "message too large"}}
+	errInvalidText = &frameError{farewell{closedUTF8, ws.StatusInvalidFramePayloadData, "invalid UTF-8"}}
+)
 
 func protocolError(text string) error {
 	return &frameError{farewell{closedProtocol, ws.StatusProtocolError, text}}
 }
 
-// next returns the next message, in memory of its own. Pings that come before
-// it or between its fragments are handed to pong. A close frame is an error, as is what
-// the RFC forbids: a *frameError.
-func (f *frameReader) next(pong func(payload []byte)) (op ws.OpCode, data []byte, err error) {
+// next returns the next message, in memory of its own. Pings and pongs that come
+// before it or between its fragments are handed to control. A close frame is an
+// error, as is what the RFC forbids: a *frameError.
+func (f *frameReader) next(control func(op ws.OpCode, payload []byte)) (op ws.OpCode, data []byte, err error) {
 	state := ws.StateServerSide
 	for {
 		h, err := ws.ReadHeaderBuffer(f.r, f.header[:])
@@ -55,13 +60,13 @@ func (f *frameReader) next(pong func(payload []byte)) (op ws.OpCode, data []byte
 			return 0, nil, protocolError(err.Error())
 		}
 		if h.OpCode.IsControl() {
-			if err := f.control(h, pong); err != nil {
+			if err := f.control(h, control); err != nil {
 				return 0, nil, err
 			}
 			continue
 		}
 		if h.Length > int64(f.maxBytes-len(data)) {
-			return 0, nil, &frameError{farewell{closedTooLarge, ws.StatusMessageTooBig, "message too large"}}
+			return 0, nil, errTooLarge
 		}
 		if data, err = f.payload(data, h); err != nil {
 			return 0, nil, err
@@ -74,14 +79,14 @@ func (f *frameReader) next(pong func(payload []byte)) (op ws.OpCode, data []byte
 			continue
 		}
 		if op == ws.OpText && !utf8.Valid(data) {
-			return 0, nil, &frameError{farewell{closedUTF8, ws.StatusInvalidFramePayloadData, "invalid UTF-8"}}
+			return 0, nil, errInvalidText
 		}
 		return op, data, nil
 	}
 }
 
-// payload appends a frame's payload to data. Memory grows as it
-// arrives: a length alone costs nothing.
+// payload appends a frame's payload to data. Memory grows as it arrives: a
+// length alone costs nothing.
 func (f *frameReader) payload(data []byte, h ws.Header) ([]byte, error) {
 	begin := len(data)
 	for rest := int(h.Length); rest > 0; {
@@ -99,21 +104,20 @@ func (f *frameReader) payload(data []byte, h ws.Header) ([]byte, error) {
 }
 
 // control handles a control frame.
-func (f *frameReader) control(h ws.Header, pong func([]byte)) error {
+func (f *frameReader) control(h ws.Header, handle func(ws.OpCode, []byte)) error {
 	payload, err := f.payload(nil, h)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	switch h.OpCode {
-	case ws.OpPing:
-		pong(payload)
-	case ws.OpClose:
+	case h.OpCode == ws.OpClose:
 		return closeError(payload)
 	}
+	handle(h.OpCode, payload)
 	return nil
 }
 
-// closeError is how to answer a close frame: with the same code, if it may be one.
+// closeError is how to answer a close frame: with the same code, if it may be
+// one.
 func closeError(payload []byte) error {
 	if len(payload) == 0 {
 		return &frameError{farewell{closedByClient, ws.StatusNoStatusRcvd, ""}}

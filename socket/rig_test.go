@@ -22,9 +22,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is an endpoint with the room below, and a log that consists of its offsets.
+// rig is an endpoint with the room below, and a log that consists of its
+// offsets.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	hub      *channels.Hub
 	pubsub   *channels.PubSub
 	endpoint *Endpoint
@@ -34,7 +35,7 @@ type rig struct {
 	stop     func() error // drains
 }
 
-func newRig(t *testing.T, adjust ...func(*Config)) *rig {
+func newRig(t testing.TB, adjust ...func(*Config)) *rig {
 	t.Helper()
 	set, err := metrics.New(metrics.Config{})
 	if err != nil {
@@ -132,7 +133,7 @@ func (r *rig) attach(format channels.Format, socket *channels.Socket, here, ther
 // client is a client that can send anything.
 type client struct {
 	net.Conn
-	t    *testing.T
+	t    testing.TB
 	conn *conn // the server's side; nil for a client over HTTP
 }
 
@@ -153,7 +154,8 @@ func (c *client) raw(data string) {
 	}
 }
 
-// next reads a frame, and tells it as text: a text message as it is, anything else by its opcode.
+// next reads a frame, and tells it as text: a text message as it is, anything
+// else by its opcode.
 func (c *client) next() string {
 	c.t.Helper()
 	f, err := c.read()
@@ -242,6 +244,11 @@ func (m *room) HandleIn(ctx *channels.Context, event string, p channels.Payload)
 	switch event {
 	case "echo":
 		return channels.OK(p)
+	case "kind":
+		if p.Binary {
+			return channels.OK("binary")
+		}
+		return channels.OK("text")
 	case "joins":
 		return channels.OK(m.joins)
 	case "fail":
@@ -281,16 +288,33 @@ type quiet struct{}
 
 func (quiet) Join(*channels.Context, channels.Payload) (any, error) { return nil, nil }
 
+// peer is a client on any transport.
+type peer interface {
+	text(string)  // sends a message
+	next() string // receives one
+	quiet()       // fails unless there is nothing more for now
+}
+
+// quiet implements peer.
+func (c *client) quiet() {
+	c.t.Helper()
+	synctest.Wait()
+	_ = c.SetReadDeadline(time.Now())
+	if n, err := c.Read(make([]byte, 1)); n > 0 || !isTimeout(err) {
+		c.t.Fatalf("received something, or %v", err)
+	}
+}
+
 // play runs a script: what clients send and receive, line by line.
 //
-//	a> frame     client a sends a text frame
-//	a< frame     client a receives this frame next
+//	a> frame     client a sends a text message
+//	a< frame     client a receives this message next
 //	a- why       client a receives nothing more for now
 //	! log T E P  an event of the log is routed
 //	! cast T E P a broadcast is sent
-func (r *rig) play(format channels.Format, script string) {
+func (r *rig) play(connect func() peer, script string) {
 	r.t.Helper()
-	clients := make(map[byte]*client)
+	peers := make(map[byte]peer)
 	for line := range strings.Lines(script) {
 		if line = strings.TrimSpace(line); line == "" {
 			continue
@@ -305,24 +329,20 @@ func (r *rig) play(format channels.Format, script string) {
 			}
 			continue
 		}
-		c := clients[line[0]]
-		if c == nil {
-			c = r.connect(format)
-			clients[line[0]] = c
+		p := peers[line[0]]
+		if p == nil {
+			p = connect()
+			peers[line[0]] = p
 		}
 		switch line[1] {
 		case '>':
-			c.text(rest)
+			p.text(rest)
 		case '<':
-			if got := c.next(); got != rest {
+			if got := p.next(); got != rest {
 				r.t.Fatalf("%s\ngot %s", line, got)
 			}
 		case '-':
-			synctest.Wait()
-			_ = c.SetReadDeadline(time.Now())
-			if n, err := c.Read(make([]byte, 1)); n > 0 || !errors.Is(err, context.DeadlineExceeded) && !isTimeout(err) {
-				r.t.Fatalf("%s: received something, or %v", line, err)
-			}
+			p.quiet()
 		default:
 			r.t.Fatalf("script: %s", line)
 		}

@@ -4,35 +4,55 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sluicehq/sluice/channels"
 )
 
-// session carries many channels over one connection: it finds the channel that a
-// message is for, begins and ends channels, and answers what belongs to none.
-// It knows nothing of the transport. receive is called by one goroutine at a time.
+// session carries many channels over one connection: it finds the channel that
+// a message is for, begins and ends channels, and answers what belongs to none.
+// It knows nothing of the transport. text and binary are called by one
+// goroutine at a time.
 type session struct {
 	// Immutable after newSession.
 	config  *Config
-	format  channels.Format // of a plain join
-	socket  *channels.Socket
+	format  channels.Format                 // of a plain join
+	socket  atomic.Pointer[channels.Socket] // replaced when the client renews its access
+	current func() *channels.Socket         // loads socket
 	outlet  *channels.Outlet
 	context context.Context // ends when the endpoint stops hard
 	group   sync.WaitGroup  // goroutines of the session's actors
 
+	pace pace // owned by whoever calls text or binary
+
 	mu     sync.Mutex
 	actors map[string]*channels.Actor // by topic; guarded by mu
+
+	lease lease
 }
 
-// maxTopicBytes bounds the topics that are served, as the log does.
+// maxTopicBytes bounds the topics that are served, as the log does. None is
+// empty.
 const maxTopicBytes = 255
 
 func newSession(ctx context.Context, c *Config, f channels.Format, s *channels.Socket, o *channels.Outlet) *session {
-	return &session{config: c, format: f, socket: s, outlet: o, context: ctx, actors: make(map[string]*channels.Actor)}
+	made := &session{
+		config:  c,
+		format:  f,
+		outlet:  o,
+		context: ctx,
+		pace:    pace{perSecond: c.InboundRate},
+		actors:  make(map[string]*channels.Actor),
+	}
+	made.socket.Store(s)
+	made.current = made.socket.Load
+	return made
 }
 
-// text handles a text message, which the session keeps.
+// text handles a text message, which the session keeps. It waits if the client
+// sends too much.
 func (s *session) text(data []byte) error {
+	s.pace.keep()
 	m, err := decodeText(s.format, data)
 	if err != nil {
 		return err
@@ -41,8 +61,10 @@ func (s *session) text(data []byte) error {
 	return nil
 }
 
-// binary handles a binary message, which the session keeps.
+// binary handles a binary message, which the session keeps. It waits if the
+// client sends too much.
 func (s *session) binary(data []byte) error {
+	s.pace.keep()
 	m, err := decodeBinary(s.format, data)
 	if err != nil {
 		return err
@@ -64,6 +86,10 @@ func (s *session) receive(m message) {
 		s.refuse(channels.Address{Topic: m.topic, Ref: m.ref}, "unmatched topic")
 	case m.joinRef != "" && bareRef(m.joinRef) != bareRef(actor.JoinRef()):
 		// Stale: from a join that the client has replaced since.
+	case channels.Reserved(m.event) && m.event != "phx_leave":
+		s.refuse(m.address(), "unmatched event")
+	case m.event == "access_token" && s.config.Renew != nil:
+		s.renew(m, actor)
 	default:
 		actor.Receive(channels.Inbound{Event: m.event, Ref: m.ref, Payload: m.payload})
 	}
@@ -75,7 +101,7 @@ func (s *session) join(m message, old *channels.Actor) {
 		old.End(channels.ErrReplaced)
 	}
 	factory := s.config.Routes.Find(m.topic)
-	if factory == nil || len(m.topic) > maxTopicBytes {
+	if factory == nil || m.topic == "" || len(m.topic) > maxTopicBytes {
 		s.refuse(channels.Address{Topic: m.topic, Ref: m.ref}, "unmatched topic")
 		return
 	}
@@ -101,7 +127,7 @@ func (s *session) join(m message, old *channels.Actor) {
 		Format:  format,
 		Resume:  resume,
 		Factory: factory,
-		Socket:  s.socket,
+		Socket:  s.current,
 		Outlet:  s.outlet,
 		Context: s.context,
 		Group:   &s.group,
@@ -124,9 +150,17 @@ func (s *session) forget(topic string, a *channels.Actor) {
 	}
 }
 
+// channels is the number of topics joined.
+func (s *session) channels() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.actors)
+}
+
 // close ends all channels and waits until their handlers have returned. Nothing
 // is received meanwhile or afterwards.
 func (s *session) close() {
+	s.lease.stop()
 	s.mu.Lock()
 	actors := make([]*channels.Actor, 0, len(s.actors))
 	for _, a := range s.actors {

@@ -10,8 +10,8 @@ import (
 )
 
 // websocket accepts a WebSocket connection (RFC 6455). All that can be wrong
-// with the request is found before the library takes over, because it
-// takes the connection from the http.Server first and judges then.
+// with the request is found before the library takes over, because it takes the
+// connection from the http.Server first and judges then.
 func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 	if refused := checkUpgrade(r); refused != nil {
 		if refused.status == http.StatusUpgradeRequired {
@@ -20,7 +20,7 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 		e.refuse(w, refused)
 		return
 	}
-	socket, format, refused := e.admit(r)
+	socket, format, refused := e.admit(r, parseParams(r.URL.RawQuery), bearerToken(r.Header))
 	if refused != nil {
 		if refused.status == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "1")
@@ -30,8 +30,8 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 	}
 	upgrader := ws.HTTPUpgrader{Timeout: e.config.HandshakeTimeout}
 	if offersProtocol(r.Header) {
-		// Not by the library's negotiation, which does not take the token beside it
-		// for well-formed if that has a slash.
+		// Not by the library's negotiation, which does not take the token
+		// beside it for well-formed if that has a slash.
 		upgrader.Header = http.Header{protocolHeader: {protocolName}}
 	}
 	netConn, rw, _, err := upgrader.Upgrade(r, w)
@@ -60,7 +60,8 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 	go c.run()
 }
 
-// checkUpgrade tells what is wrong with a request as the beginning of a WebSocket (RFC 6455, 4.2.1), or nil.
+// checkUpgrade tells what is wrong with a request as the beginning of a
+// WebSocket (RFC 6455, 4.2.1), or nil.
 func checkUpgrade(r *http.Request) *refusal {
 	const hint = "connect with a WebSocket client"
 	bad := func(text string) *refusal { return &refusal{refusedRequest, http.StatusBadRequest, text, hint} }

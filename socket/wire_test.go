@@ -7,8 +7,8 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// TestWire goes through the protocol line by line. Each case is named after
-// what it shows.
+// TestWire goes through the protocol line by line, over both transports. Each
+// case is named after what it shows.
 func TestWire(t *testing.T) {
 	t.Parallel()
 	const v1, v2 = channels.Format(0), version2
@@ -191,6 +191,11 @@ func TestWire(t *testing.T) {
 			a< ["1","1","quiet","phx_reply",{"status":"ok","response":{}}]
 			a> ["1","2","quiet","x",{}]
 			a< ["1","2","quiet","phx_reply",{"status":"error","response":{"reason":"unmatched event"}}]`},
+		{"events of the protocol are not for clients to send", v2, `
+			a> ["1","1","room:a","phx_join",{}]
+			a< ["1","1","room:a","phx_reply",{"status":"ok","response":{}}]
+			a> ["1","2","room:a","phx_close",{}]
+			a< ["1","2","room:a","phx_reply",{"status":"error","response":{"reason":"unmatched event"}}]`},
 		{"published events come back", v2, `
 			a> ["1","1","room:a","phx_join",{}]
 			a< ["1","1","room:a","phx_reply",{"status":"ok","response":{}}]
@@ -234,11 +239,17 @@ func TestWire(t *testing.T) {
 			! log room:a created {"id":1}
 			a< [null,null,"room:a","created",{"id":1}]`},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				newRig(t, func(c *Config) { c.MaxChannels = 2 }).play(c.format, c.script)
+		for transport, connect := range map[string]func(*rig) peer{
+			"websocket": func(r *rig) peer { return r.connect(c.format) },
+			"longpoll":  func(r *rig) peer { return r.poll(c.format) },
+		} {
+			t.Run(c.name+"/"+transport, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t, func(c *Config) { c.MaxChannels = 2 })
+					r.play(func() peer { return connect(r) }, c.script)
+				})
 			})
-		})
+		}
 	}
 }

@@ -32,21 +32,13 @@ func (c *conn) write() {
 	defer writers.Put(w)
 	for c.outlet.Take(&w.batch, writeBytes, writePieces) {
 		start := time.Now()
-		if !w.batch.Queued.IsZero() {
-			m.mailboxTime.Observe(start.Sub(w.batch.Queued))
-		}
 		if err := w.send(c.net, c.endpoint.config.WriteTimeout); err != nil {
 			c.writeFailed(err)
 			continue
 		}
-		now := time.Now()
-		m.writeTime.Observe(now.Sub(start))
-		m.pushed.Add(int64(w.batch.Messages))
-		for _, inserted := range w.batch.Inserted {
-			m.delivery.Observe(now.Sub(inserted))
-		}
+		m.wrote(&w.batch, start)
 		if w.batch.Last {
-			_ = c.net.SetReadDeadline(now.Add(closeTimeout))
+			_ = c.net.SetReadDeadline(time.Now().Add(closeTimeout))
 		}
 	}
 }
@@ -60,8 +52,8 @@ func (c *conn) writeFailed(err error) {
 	c.cut(closedLost, channels.DropClosed)
 }
 
-// writer is what a writing goroutine works with. Writers are reused: there are as many as
-// goroutines are writing at a time.
+// writer is what a writing goroutine works with. Writers are reused: there are
+// as many as goroutines are writing at a time.
 type writer struct {
 	batch   channels.Batch
 	pieces  net.Buffers // room for what is gathered
@@ -72,8 +64,8 @@ type writer struct {
 
 var writers = sync.Pool{New: func() any { return new(writer) }}
 
-// send writes the batch, in as few system calls as the connection allows. The timeout is for
-// each writeBytes of it.
+// send writes the batch, in as few system calls as the connection allows. The
+// timeout is for each writeBytes of it.
 func (w *writer) send(to net.Conn, timeout time.Duration) error {
 	for _, frame := range w.batch.Frames {
 		for len(frame) > 0 {
@@ -117,8 +109,8 @@ func (w *writer) flush(to net.Conn, timeout time.Duration) error {
 	return w.join(to)
 }
 
-// join writes the pieces to a connection that cannot gather them, such as TLS, which
-// would make a record of each.
+// join writes the pieces to a connection that cannot gather them, such as TLS,
+// which would make a record of each.
 func (w *writer) join(to net.Conn) error {
 	w.joined = w.joined[:0]
 	for i, piece := range w.pieces {

@@ -1,0 +1,59 @@
+package channels
+
+import "time"
+
+// Deliver queues what the client has not got yet of a segment: for the client,
+// or for a channel that takes a look at it first. In that case all of the
+// segment goes through the channel, so that the order stays.
+func (a *Actor) Deliver(seg *Segment, now time.Time) {
+	if a.intercepts == nil {
+		a.mailbox.deliver(seg, now)
+		return
+	}
+	room, ok := a.mailbox.reserve(seg)
+	if ok && a.post(task{kind: fromTopic, segment: seg, room: room}) != nil {
+		a.mailbox.release(room)
+	}
+}
+
+// intercept shows a segment's messages to the channel, those that it wants to
+// see, and queues what becomes of them between the others.
+func (a *Actor) intercept(t task) {
+	a.mailbox.release(t.room)
+	seg := t.segment
+	begin := seg.from(t.room.after) // messages before begin are done with
+	for i := begin; i < seg.Len(); i++ {
+		if !a.intercepts[seg.events[i]] {
+			continue
+		}
+		a.mailbox.forward(seg, seg.between(begin, i, a.mailbox.format), i-begin)
+		begin = i + 1
+		frame, err := a.shown(seg.message(i))
+		if err != nil {
+			a.fail(err, seg.events[i])
+			return
+		}
+		a.mailbox.forward(seg, frame, 1)
+	}
+	a.mailbox.forward(seg, seg.between(begin, seg.Len(), a.mailbox.format), seg.Len()-begin)
+}
+
+// shown is the frame that becomes of a message that the channel has seen, nil
+// if it is withheld.
+func (a *Actor) shown(m Message) ([]byte, error) {
+	var instead any
+	var send bool
+	handler := a.channel.(OutHandler)
+	err := a.guard(func() {
+		instead, send = handler.HandleOut(&a.ctx, m.Event, Payload{Data: m.Payload, Binary: m.Binary})
+	})
+	if err != nil || !send {
+		return nil, err
+	}
+	p, err := payloadOf(instead)
+	if err != nil {
+		return nil, err
+	}
+	m.Payload, m.Binary = p.Data, p.Binary
+	return a.host.encoder.AppendMessage(nil, a.mailbox.format, &m)
+}

@@ -1,0 +1,55 @@
+package socket
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"strings"
+)
+
+// tokens makes and recognises the tokens that name long-poll sessions: "poll",
+// the node, a random text and a signature over these, with dots between.
+// Nothing is kept of a session that has ended, and yet its token is told from
+// one that never was.
+type tokens struct {
+	node string
+	key  []byte
+}
+
+const (
+	tokenPrefix = "poll"
+	tokenFields = 4
+)
+
+func newTokens(node string) tokens {
+	return tokens{node: base64.RawURLEncoding.EncodeToString([]byte(node)), key: []byte(rand.Text())}
+}
+
+// issue makes a new token.
+func (t tokens) issue() string {
+	token := tokenPrefix + "." + t.node + "." + rand.Text()
+	return token + "." + t.sign(token)
+}
+
+// issued tells whether a token is one of these.
+func (t tokens) issued(token string) bool {
+	at := strings.LastIndexByte(token, '.')
+	return at > 0 && hmac.Equal([]byte(token[at+1:]), []byte(t.sign(token[:at])))
+}
+
+func (t tokens) sign(text string) string {
+	mac := hmac.New(sha256.New, t.key)
+	mac.Write([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// isToken tells whether a text is a token of some node, or what a client sends
+// while it has none.
+func isToken(text string) bool {
+	switch text {
+	case "", "null", "undefined":
+		return true
+	}
+	return strings.HasPrefix(text, tokenPrefix+".") && strings.Count(text, ".") == tokenFields-1
+}
