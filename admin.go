@@ -13,21 +13,27 @@ import (
 // listener.
 const consoleMount = "/console"
 
+// healthPath is where both listeners say that the node is alive.
+const healthPath = "/healthz"
+
 // adminHandler is all that the admin listener serves.
 func (s *Service) adminHandler() http.Handler {
 	api := http.NewServeMux()
 	api.HandleFunc("POST /api/events", s.postEvents)
 	api.HandleFunc("POST /api/broadcast", s.postBroadcast)
+	api.HandleFunc("GET /api/sockets", s.getSockets)
+	api.HandleFunc("DELETE /api/sockets/{id}", s.deleteSockets)
+	api.HandleFunc("GET /api/topics", s.getTopics)
 	api.HandleFunc("GET /api/stats", s.getStats)
 	api.Handle("GET /metrics", s.metrics.Handler())
 	api.HandleFunc("/", nothingHere)
 
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", s.getHealth)
+	mux.HandleFunc("GET "+healthPath, s.getHealth)
 	mux.HandleFunc("GET /readyz", s.getReadiness)
 	mux.Handle("/api/", s.authorised(api))
 	mux.Handle("/metrics", s.authorised(api))
-	mux.Handle(consoleMount+"/", s.console)
+	mux.Handle(consoleMount+"/", s.console.endpoint)
 	if s.config.Console != nil {
 		mux.Handle("/{$}", s.config.Console)
 	}
@@ -42,8 +48,12 @@ func nothingHere(w http.ResponseWriter, r *http.Request) {
 // publicHandler is all that the public listener serves.
 func (s *Service) publicHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", s.getHealth)
-	mux.Handle(s.config.SocketPath+"/", s.public)
+	mux.HandleFunc("GET "+healthPath, s.getHealth)
+	for _, m := range s.mounts {
+		if m != s.console {
+			mux.Handle(m.path+"/", m.endpoint)
+		}
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "there is nothing at "+r.URL.Path, "sockets connect to "+s.config.SocketPath+"/websocket")
 	})

@@ -41,8 +41,14 @@ var floors = map[string]int{
 	"benchmarks/pipeline": 4,
 	"benchmarks/tuning":   4,
 
-	"cmd/sluice": 5,
-	"e2e":        5,
+	"internal/sluicetest": 4, // for tests alone
+
+	"cmd/sluice":         5,
+	"e2e":                5,
+	"examples/admin":     5,
+	"examples/chatroom":  5,
+	"examples/dashboard": 5,
+	"examples/ticker":    5,
 }
 
 // folders are those that the design names: the layout is part of the contract.
@@ -59,8 +65,9 @@ var libraries = map[string]string{
 	"github.com/jackc/pgx/v5":     "reaches Postgres",
 }
 
-// maxLines is where a file stops being one concept.
-const maxLines, maxTestLines = 500, 800
+// maxLines is where a file stops being one concept. An example is to be taken
+// in at a glance.
+const maxLines, maxTestLines, maxExampleLines = 500, 800, 79
 
 // goPackage is what `go list -json` tells that this test asks about.
 type goPackage struct {
@@ -171,13 +178,17 @@ func TestPackagesAreReadable(t *testing.T) {
 	t.Parallel()
 	for _, pkg := range packages(t) {
 		from := folder(pkg.ImportPath)
-		if pkg.Doc == "" || !slices.Contains(pkg.GoFiles, "doc.go") && !strings.Contains(from, "/internal/") {
+		example := strings.HasPrefix(from, "examples/") // a program in one file, its doc comment included
+		if pkg.Doc == "" || !slices.Contains(pkg.GoFiles, "doc.go") && !example && !strings.Contains(from, "/internal/") {
 			t.Errorf("package %q has no doc.go that says what it is", from)
 		}
 		for _, name := range slices.Concat(pkg.GoFiles, pkg.TestGoFiles, pkg.XTestGoFiles) {
 			limit := maxLines
-			if strings.HasSuffix(name, "_test.go") {
+			switch {
+			case strings.HasSuffix(name, "_test.go"):
 				limit = maxTestLines
+			case example:
+				limit = maxExampleLines
 			}
 			text, err := os.ReadFile(filepath.Join(pkg.Dir, name))
 			if err != nil {

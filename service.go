@@ -9,7 +9,6 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
-	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
 )
@@ -24,11 +23,15 @@ type Service struct {
 	metrics *metrics.Set
 	hub     *channels.Hub
 	pubsub  *channels.PubSub
-	routes  *channels.Routes
-	public  *socket.Endpoint
-	console *socket.Endpoint
+	host    *channels.Host
+	public  *Mount
+	console *Mount
 	keys    *keys // nil where there are no tokens
 	health  *health
+
+	// Written before Run.
+	hook   ConnectFunc // of the public mount
+	mounts []*Mount    // all there are
 
 	stream atomic.Pointer[stream] // nil until the store is open; written by Run
 }
@@ -48,9 +51,9 @@ func New(config Config) (*Service, error) {
 	s := &Service{
 		config: config,
 		logger: config.logger(),
-		routes: &channels.Routes{},
 		health: newHealth(),
 	}
+	s.hook = s.Authenticate
 	var err error
 	if s.metrics, err = metrics.New(metrics.Config{
 		StatsD:   config.StatsD,
@@ -99,7 +102,7 @@ func (s *Service) extent() (head, position int64) {
 // and an error if it could not start, a part of it failed, or the drain took
 // longer than Config.DrainTimeout.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.routes.Handle("*", func() Channel { return &ruled{service: s, rules: s.config.Topics} }); err != nil { // after the application's own
+	if err := s.public.Handle("*", func() Channel { return &ruled{service: s, rules: s.config.Topics} }); err != nil { // after the application's own
 		return err
 	}
 	life, fail := context.WithCancelCause(ctx) // ends when it is time to stop, for whatever reason
@@ -113,8 +116,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	serving := start(ctx, "http", servers.run, fail)
-	public := start(ctx, "sockets", s.public.Run, fail)
-	console := start(ctx, "console sockets", s.console.Run, fail)
+	sockets := start(ctx, "sockets", s.runMounts, fail)
 	line, log, err := s.deliver(life, fail)
 
 	if err == nil {
@@ -122,7 +124,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.logger.Info("stopping", "drain_timeout", s.config.DrainTimeout)
 	}
 	s.health.drain()
-	errs := []error{err, serving.stop(), line.stop(), public.stop(), console.stop(), log.stop()}
+	errs := []error{err, serving.stop(), line.stop(), sockets.stop(), log.stop()}
 	if ctx.Err() == nil {
 		errs = append(errs, context.Cause(life)) // a part's own failure, unless it is among them
 	}

@@ -15,19 +15,24 @@ import (
 // tried in the order of the calls; topics that match none are open to whoever
 // may connect, and take no events from clients. Call it before Run.
 func (s *Service) Handle(pattern string, factory Factory) error {
-	return s.routes.Handle(pattern, factory)
+	return s.public.Handle(pattern, factory)
 }
 
 // Disconnect closes all sockets of that id and says how many these were.
 func (s *Service) Disconnect(id string) int {
-	return s.public.Disconnect(id) + s.console.Disconnect(id)
+	n := 0
+	for _, m := range s.mounts {
+		n += m.endpoint.Disconnect(id)
+	}
+	return n
 }
 
 // makeSockets makes the topics and the mounts through which they are reached.
 func (s *Service) makeSockets() error {
 	s.hub = channels.NewHub(s.metrics)
 	s.pubsub = channels.NewPubSub(s.hub, socket.Encoder{})
-	host, err := channels.NewHost(channels.HostConfig{
+	var err error
+	s.host, err = channels.NewHost(channels.HostConfig{
 		Hub:       s.hub,
 		PubSub:    s.pubsub,
 		Encoder:   socket.Encoder{},
@@ -37,40 +42,23 @@ func (s *Service) makeSockets() error {
 	if err != nil {
 		return err
 	}
-	mount := socket.Config{
-		Host:             host,
-		MailboxSize:      s.config.MailboxSize,
-		MailboxBytes:     int(s.config.MailboxBytes),
-		MaxChannels:      s.config.MaxChannels,
-		MaxMessageBytes:  int(s.config.MaxMessageBytes),
-		HeartbeatTimeout: s.config.HeartbeatTimeout,
-		DrainTimeout:     s.config.DrainTimeout,
-		Metrics:          s.metrics,
-		Logger:           s.logger,
-	}
-	public, console := mount, mount
-	public.Path, public.Routes, public.Connect = s.config.SocketPath, s.routes, s.connect
-	public.Origins, public.MaxConnections = s.config.Origins, s.config.MaxConnections
-	if s.public, err = socket.New(public); err != nil {
+	hook := func(ctx context.Context, r *ConnectRequest) (*Socket, error) { return s.hook(ctx, r) }
+	if s.public, err = s.mountPublic(s.config.SocketPath, hook); err != nil {
 		return err
 	}
-	console.Path, console.Routes, console.Connect = consoleMount, &channels.Routes{}, s.connectConsole
-	if err := console.Routes.Handle("*", func() Channel { return &ruled{service: s} }); err != nil {
+	if s.console, err = s.mount(socket.Config{Path: consoleMount, Connect: s.connectConsole}); err != nil {
 		return err
 	}
-	s.console, err = socket.New(console)
-	return err
+	return s.console.Handle("*", func() Channel { return &ruled{service: s} })
 }
 
 // tokenAssign is where a socket keeps the access that its token grants.
 const tokenAssign = "sluice.access"
 
-// connect lets clients in once there is a log to serve them from: those with
-// a token, and those without where that is allowed.
-func (s *Service) connect(_ context.Context, r *socket.ConnectRequest) (*channels.Socket, error) {
-	if s.stream.Load() == nil {
-		return nil, notOpen
-	}
+// Authenticate is the connect hook that a service has by itself: it lets in
+// clients with a token, and those without where Config allows that. A hook of
+// your own may ask it first.
+func (s *Service) Authenticate(_ context.Context, r *ConnectRequest) (*Socket, error) {
 	token := cmp.Or(r.Token, r.Params.Get("token"))
 	switch {
 	case s.keys != nil && token != "":
@@ -92,14 +80,11 @@ func tokenOf(s *channels.Socket) *access {
 }
 
 // connectConsole lets in who brings the admin token.
-func (s *Service) connectConsole(_ context.Context, r *socket.ConnectRequest) (*channels.Socket, error) {
+func (s *Service) connectConsole(_ context.Context, r *ConnectRequest) (*Socket, error) {
 	if !s.isAdmin(cmp.Or(r.Token, r.Params.Get("token"))) {
 		return nil, &socket.Refusal{Status: http.StatusUnauthorized, Reason: "the admin token is missing or wrong"}
 	}
-	if s.stream.Load() == nil {
-		return nil, notOpen
-	}
-	return &channels.Socket{}, nil
+	return &Socket{}, nil
 }
 
 // notOpen refuses clients as long as there is no log to serve them from.

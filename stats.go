@@ -33,7 +33,7 @@ func (s *Service) getStats(w http.ResponseWriter, _ *http.Request) {
 		Fetched:  s.metrics.Counter(metrics.EventsFetched).Value(),
 		Routed:   s.metrics.Counter(metrics.EventsRouted).Value(),
 		Pushed:   s.metrics.Counter(metrics.MessagesPushed).Value(),
-		Sockets:  s.public.Sockets() + s.console.Sockets(),
+		Sockets:  s.countSockets(),
 		Channels: s.hub.Channels(),
 		Topics:   s.hub.Topics(),
 	})

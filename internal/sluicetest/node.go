@@ -1,0 +1,96 @@
+package sluicetest
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/sluicehq/sluice"
+)
+
+// Patience is how long something may take before it is taken for missing.
+const Patience = time.Minute
+
+// again is how often something that has to come true is looked at.
+const again = 5 * time.Millisecond
+
+// Node is a service that runs until its test ends.
+type Node struct {
+	t             *testing.T
+	Public, Admin string // host:port
+}
+
+// Run runs serve, as a program's main would, on free ports and with a store of
+// its own. It returns when clients can connect.
+func Run(t *testing.T, serve func(context.Context, sluice.Config) error) *Node {
+	t.Helper()
+	n := &Node{t: t}
+	listening := make(chan struct{}) // closed by the service once it listens
+	config := sluice.DefaultConfig()
+	config.Listen, config.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
+	config.DataDir = t.TempDir()
+	config.Logger = slog.New(slog.DiscardHandler)
+	config.OnListen = func(public, admin net.Addr) {
+		n.Public, n.Admin = public.String(), admin.String()
+		close(listening)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1) // one send, by the goroutine that serves
+	go func() { ended <- serve(ctx, config) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the service ended with %v", err)
+		}
+	})
+	select {
+	case <-listening:
+	case err := <-ended:
+		ended <- err
+		t.Fatal("the service ended before it listened")
+	}
+	n.Eventually("ready", func() bool {
+		status, _ := n.Ask("GET", "/readyz")
+		return status == http.StatusOK
+	})
+	return n
+}
+
+// Ask makes a request to the admin listener and returns its status and body.
+func (n *Node) Ask(method, path string) (status int, body string) {
+	n.t.Helper()
+	request, err := http.NewRequestWithContext(n.t.Context(), method, "http://"+n.Admin+path, nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	request.Close = true // no connection outlives the test
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// Eventually waits until what was expected has come true.
+func (n *Node) Eventually(what string, happened func() bool) {
+	n.t.Helper()
+	ticker := time.NewTicker(again)
+	defer ticker.Stop()
+	late := time.After(Patience)
+	for !happened() {
+		select {
+		case <-ticker.C:
+		case <-late:
+			n.t.Fatalf("after %v still not %s", Patience, what)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package sluice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket"
+)
+
+// What a connect hook is written with: the types of package socket, at the
+// front door.
+type (
+	// ConnectFunc decides who may connect, and names the socket.
+	ConnectFunc = socket.ConnectFunc
+	// ConnectRequest is what a hook may judge a client by.
+	ConnectRequest = socket.ConnectRequest
+	// Params are the parameters of a client's URL.
+	Params = socket.Params
+	// Refusal is the error with which a hook chooses the status that a client
+	// is refused with. Any other error refuses it with 403.
+	Refusal = socket.Refusal
+)
+
+// Mount is a place where one kind of client connects, with a hook that lets
+// them in and channels of their own. Topics know no mounts: a broadcast
+// reaches all who have joined its topic, wherever they are connected.
+type Mount struct {
+	path     string
+	routes   *channels.Routes // filled before the service runs
+	endpoint *socket.Endpoint
+}
+
+// OnConnect has a hook decide who may connect to Config.SocketPath, in place
+// of [Service.Authenticate]. It is called concurrently. Off loopback, New asks
+// for keys or for Config.Anonymous all the same: it knows of no hook. Call it
+// before Run.
+func (s *Service) OnConnect(hook ConnectFunc) { s.hook = hook }
+
+// Mount lets another kind of client connect: at path, on the public listener,
+// if the hook lets them. They may join what [Mount.Handle] serves, and nothing
+// else. Config.Origins counts here too, and Config.MaxConnections counts for
+// each mount by itself. Call it before Run.
+func (s *Service) Mount(path string, hook ConnectFunc) (*Mount, error) {
+	taken := func(m *Mount) bool { return m != s.console && m.path == path }
+	switch {
+	case !mountable(path):
+		return nil, fmt.Errorf("mount %q: must be a path such as /admin, with no slash at its end", path)
+	case slices.ContainsFunc(s.mounts, taken) || path == healthPath:
+		return nil, fmt.Errorf("mount %q: something else is there", path)
+	case hook == nil:
+		return nil, fmt.Errorf("mount %q: no hook says who may connect", path)
+	}
+	return s.mountPublic(path, hook)
+}
+
+// Handle has the channels that factory makes serve the topics that match
+// pattern, to the clients of this mount. See [Service.Handle].
+func (m *Mount) Handle(pattern string, factory Factory) error {
+	return m.routes.Handle(pattern, factory)
+}
+
+// mountPattern is a path of segments that need no escaping in a URL (RFC 3986,
+// section 2.3) and mean nothing to http.ServeMux.
+var mountPattern = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+
+func mountable(p string) bool { return mountPattern.MatchString(p) && path.Clean(p) == p }
+
+// mountPublic makes a mount of the public listener.
+func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
+	return s.mount(socket.Config{
+		Path:           path,
+		Connect:        hook,
+		Origins:        s.config.Origins,
+		MaxConnections: s.config.MaxConnections,
+	})
+}
+
+// mount makes a mount from what is special about it, and adds it to the
+// service. Its hook is asked only once there is a log to serve clients from.
+func (s *Service) mount(config socket.Config) (*Mount, error) {
+	m := &Mount{path: config.Path, routes: &channels.Routes{}}
+	hook := config.Connect
+	config.Connect = func(ctx context.Context, r *ConnectRequest) (*Socket, error) {
+		if s.stream.Load() == nil {
+			return nil, notOpen
+		}
+		return hook(ctx, r)
+	}
+	config.Host, config.Routes, config.Node = s.host, m.routes, s.config.Node
+	config.MailboxSize, config.MailboxBytes = s.config.MailboxSize, int(s.config.MailboxBytes)
+	config.MaxChannels, config.MaxMessageBytes = s.config.MaxChannels, int(s.config.MaxMessageBytes)
+	config.HeartbeatTimeout, config.DrainTimeout = s.config.HeartbeatTimeout, s.config.DrainTimeout
+	config.Metrics, config.Logger = s.metrics, s.logger
+	var err error
+	if m.endpoint, err = socket.New(config); err != nil {
+		return nil, err
+	}
+	s.mounts = append(s.mounts, m)
+	return m, nil
+}
+
+// runMounts runs all mounts until ctx ends, and drains them side by side.
+func (s *Service) runMounts(ctx context.Context) error {
+	ended := make(chan error, len(s.mounts)) // one send by each mount's goroutine
+	for _, m := range s.mounts {
+		go func() { ended <- m.endpoint.Run(ctx) }()
+	}
+	var errs []error
+	for range s.mounts {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
+}
+
+// countSockets is the number of open connections of all mounts.
+func (s *Service) countSockets() int {
+	n := 0
+	for _, m := range s.mounts {
+		n += m.endpoint.Sockets()
+	}
+	return n
+}
