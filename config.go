@@ -81,8 +81,14 @@ type Config struct {
 	MailboxSize int
 	// MailboxBytes bounds the bytes waiting for one connection.
 	MailboxBytes ByteSize
-	// Overflow says what happens when a mailbox is full.
+	// Overflow says what happens when a mailbox is full: "catch-up" (the channel
+	// reads what it missed once there is room), "drop-oldest", "drop-newest", or
+	// "disconnect" (the socket is closed). A channel that was joined with
+	// "after" never sheds.
 	Overflow string
+	// Recent bounds the memory for replaying recent events without asking the
+	// store.
+	Recent ByteSize
 
 	// Access.
 
@@ -101,13 +107,16 @@ type Config struct {
 	// AdminToken is the bearer token of the admin listener. It is required
 	// where AdminListen is not loopback.
 	AdminToken string
-	// MaxConnections bounds the open connections of this node; beyond it
+	// MaxConnections bounds the open connections of each mount; beyond it
 	// clients are answered 503. Zero: no bound.
 	MaxConnections int
 	// MaxChannels bounds the joined channels of one socket.
 	MaxChannels int
 	// MaxMessageBytes bounds one message from a client.
 	MaxMessageBytes ByteSize
+	// InboundRate bounds the messages per second of one socket; beyond it,
+	// reading waits. Zero: no bound.
+	InboundRate int
 	// MaxBodyBytes bounds the body of a request to the admin listener.
 	MaxBodyBytes ByteSize
 
@@ -120,6 +129,9 @@ type Config struct {
 	// HeartbeatTimeout closes a connection that nothing was received from for
 	// this long.
 	HeartbeatTimeout time.Duration
+	// MaxConnectionAge closes connections at about that age, so that a load
+	// balancer can spread them anew. Zero: never.
+	MaxConnectionAge time.Duration
 	// DrainTimeout bounds a clean shutdown.
 	DrainTimeout time.Duration
 
@@ -163,7 +175,8 @@ func DefaultConfig() Config {
 		BatchSize:        500,
 		MailboxSize:      1024,
 		MailboxBytes:     1 << 20,
-		Overflow:         "disconnect",
+		Overflow:         "catch-up",
+		Recent:           64 << 20,
 		MaxChannels:      100,
 		MaxMessageBytes:  64 << 10,
 		MaxBodyBytes:     8 << 20,
@@ -204,6 +217,9 @@ func (c *Config) Validate() error {
 		{"RateLimit", int64(c.RateLimit), 0, 1 << 30, "events per second, 0 for no limit"},
 		{"MailboxSize", int64(c.MailboxSize), 1, 1 << 20, "1 to 1048576 messages"},
 		{"MailboxBytes", int64(c.MailboxBytes), 4 << 10, 1 << 30, "4KiB to 1GiB"},
+		{"Recent", int64(c.Recent), 0, 1 << 40, "0 to 1024GiB"},
+		{"InboundRate", int64(c.InboundRate), 0, 1 << 30, "messages per second, 0 for no bound"},
+		{"MaxConnectionAge", int64(c.MaxConnectionAge), 0, 1 << 60, "0 (never) or more"},
 		{"MaxConnections", int64(c.MaxConnections), 0, 1 << 30, "a number of connections, 0 for no bound"},
 		{"MaxChannels", int64(c.MaxChannels), 1, 1 << 20, "1 to 1048576 channels"},
 		{"MaxMessageBytes", int64(c.MaxMessageBytes), 128, 1 << 30, "128B to 1GiB"},
@@ -219,7 +235,7 @@ func (c *Config) Validate() error {
 		field, given string
 		allowed      []string
 	}{
-		{"Overflow", c.Overflow, []string{"disconnect"}},
+		{"Overflow", c.Overflow, []string{"catch-up", "drop-oldest", "drop-newest", "disconnect"}},
 		{"StatsDTags", c.StatsDTags, []string{"datadog", "influx", "graphite"}},
 	} {
 		if !slices.Contains(choice.allowed, choice.given) {
@@ -229,7 +245,7 @@ func (c *Config) Validate() error {
 	if _, _, err := c.start(); err != nil {
 		return err
 	}
-	if !strings.HasPrefix(c.SocketPath, "/") || c.SocketPath == "/" || strings.HasSuffix(c.SocketPath, "/") {
+	if !mountable(c.SocketPath) {
 		return &FieldError{"SocketPath", c.SocketPath, "a path such as /socket, with no slash at its end"}
 	}
 	if c.Node == "" {
@@ -277,9 +293,9 @@ func (c *Config) validateAccess() error {
 // given writes a bounded field's value as its flag would be written.
 func (c *Config) given(field string, v int64) string {
 	switch field {
-	case "FetchBytes", "MailboxBytes", "MaxMessageBytes", "MaxBodyBytes":
+	case "FetchBytes", "MailboxBytes", "MaxMessageBytes", "MaxBodyBytes", "Recent":
 		return ByteSize(v).String()
-	case "PollInterval", "BatchTimeout", "HeartbeatTimeout", "DrainTimeout":
+	case "PollInterval", "BatchTimeout", "HeartbeatTimeout", "DrainTimeout", "MaxConnectionAge":
 		return time.Duration(v).String()
 	}
 	return strconv.FormatInt(v, 10)

@@ -30,6 +30,7 @@ type health struct {
 	// Guarded by mu.
 	trouble error // nil when all is well
 	head    int64 // the log's last known offset
+	trimmed int64 // offsets up to this one were no longer kept then
 	routed  int64 // this node's position when it last moved
 	moved   time.Time
 }
@@ -85,31 +86,31 @@ func (h *health) beat(ctx context.Context, log store.Log, routed func() int64) {
 		h.fail(err)
 		return
 	}
-	h.see(head.Offset, routed(), time.Now())
+	h.see(head, routed(), time.Now())
 }
 
 // see judges the line by the log's head and the position that has been routed.
-func (h *health) see(head, routed int64, now time.Time) {
+func (h *health) see(log store.Head, routed int64, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if routed != h.routed || routed >= head || h.moved.IsZero() {
+	if routed != h.routed || routed >= log.Offset || h.moved.IsZero() {
 		h.routed, h.moved = routed, now
 	}
-	h.head = head
+	h.head, h.trimmed = log.Offset, log.Trimmed
 	switch idle := now.Sub(h.moved); {
 	case h.trouble == errDraining:
 	case idle >= stallAfter:
-		h.trouble = fmt.Errorf("the line has not moved from offset %d for %v, and the log's head is %d", routed, idle.Round(time.Second), head)
+		h.trouble = fmt.Errorf("the line has not moved from offset %d for %v, and the log's head is %d", routed, idle.Round(time.Second), log.Offset)
 	default:
 		h.trouble = nil
 	}
 }
 
-// lastHead is the log's head, as last seen.
-func (h *health) lastHead() int64 {
+// extent is the log's head, and what of it is no longer kept, as last seen.
+func (h *health) extent() (head, trimmed int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.head
+	return h.head, h.trimmed
 }
 
 func (s *Service) getHealth(w http.ResponseWriter, _ *http.Request) {

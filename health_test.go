@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/sluicehq/sluice/store"
 )
 
 func TestHealth(t *testing.T) {
@@ -34,11 +36,11 @@ func TestHealth(t *testing.T) {
 				// Idle time is seen each second, as watch does it.
 				for now := last; now.Before(start.Add(s.after)); now = now.Add(time.Second) {
 					if i > 0 {
-						h.see(test.sights[i-1].head, test.sights[i-1].routed, now)
+						h.see(store.Head{Offset: test.sights[i-1].head}, test.sights[i-1].routed, now)
 					}
 				}
 				last = start.Add(s.after)
-				h.see(s.head, s.routed, last)
+				h.see(store.Head{Offset: s.head}, s.routed, last)
 				if err := h.reason(); (err == nil) != s.ready {
 					t.Errorf("after %v at %d of %d: %v", s.after, s.routed, s.head, err)
 				}
@@ -50,9 +52,9 @@ func TestHealth(t *testing.T) {
 func TestHealthStaysDraining(t *testing.T) {
 	t.Parallel()
 	h := newHealth()
-	h.see(1, 1, time.Now())
+	h.see(store.Head{Offset: 1}, 1, time.Now())
 	h.drain()
-	h.see(1, 1, time.Now())
+	h.see(store.Head{Offset: 1}, 1, time.Now())
 	h.fail(errors.New("gone"))
 	if h.reason() != errDraining {
 		t.Errorf("got %v", h.reason())

@@ -72,12 +72,16 @@ func mountable(p string) bool { return mountPattern.MatchString(p) && path.Clean
 
 // mountPublic makes a mount of the public listener.
 func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
-	return s.mount(socket.Config{
+	config := socket.Config{
 		Path:           path,
 		Connect:        hook,
 		Origins:        s.config.Origins,
 		MaxConnections: s.config.MaxConnections,
-	})
+	}
+	if s.keys != nil {
+		config.Renew = s.renew
+	}
+	return s.mount(config)
 }
 
 // mount makes a mount from what is special about it, and adds it to the
@@ -93,7 +97,9 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 	}
 	config.Host, config.Routes, config.Node = s.host, m.routes, s.config.Node
 	config.MailboxSize, config.MailboxBytes = s.config.MailboxSize, int(s.config.MailboxBytes)
+	config.Overflow = s.overflow
 	config.MaxChannels, config.MaxMessageBytes = s.config.MaxChannels, int(s.config.MaxMessageBytes)
+	config.InboundRate, config.MaxConnectionAge = s.config.InboundRate, s.config.MaxConnectionAge
 	config.HeartbeatTimeout, config.DrainTimeout = s.config.HeartbeatTimeout, s.config.DrainTimeout
 	config.Metrics, config.Logger = s.metrics, s.logger
 	var err error

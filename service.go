@@ -18,16 +18,18 @@ import (
 // and [Service.Run] it once.
 type Service struct {
 	// Immutable after New.
-	config  Config
-	logger  *slog.Logger
-	metrics *metrics.Set
-	hub     *channels.Hub
-	pubsub  *channels.PubSub
-	host    *channels.Host
-	public  *Mount
-	console *Mount
-	keys    *keys // nil where there are no tokens
-	health  *health
+	config   Config
+	logger   *slog.Logger
+	metrics  *metrics.Set
+	hub      *channels.Hub
+	pubsub   *channels.PubSub
+	host     *channels.Host
+	replays  *channels.Replayer
+	public   *Mount
+	console  *Mount
+	keys     *keys // nil where there are no tokens
+	overflow channels.Overflow
+	health   *health
 
 	// Written before Run.
 	hook   ConnectFunc // of the public mount
@@ -67,6 +69,9 @@ func New(config Config) (*Service, error) {
 	if s.keys, err = openKeys(&config); err != nil {
 		return nil, err
 	}
+	if s.overflow, err = channels.ParseOverflow(config.Overflow); err != nil {
+		return nil, err
+	}
 	if err := s.makeSockets(); err != nil {
 		return nil, err
 	}
@@ -95,7 +100,8 @@ func (s *Service) extent() (head, position int64) {
 	if stream := s.stream.Load(); stream != nil {
 		position = stream.line.Position()
 	}
-	return max(s.health.lastHead(), s.hub.Head(), position), position
+	head, _ = s.health.extent()
+	return max(head, s.hub.Head(), position), position
 }
 
 // Run serves until ctx ends, then drains. It returns nil after a clean drain,
@@ -117,6 +123,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	serving := start(ctx, "http", servers.run, fail)
 	sockets := start(ctx, "sockets", s.runMounts, fail)
+	replays := start(ctx, "replays", s.replays.Run, fail)
 	line, log, err := s.deliver(life, fail)
 
 	if err == nil {
@@ -124,7 +131,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.logger.Info("stopping", "drain_timeout", s.config.DrainTimeout)
 	}
 	s.health.drain()
-	errs := []error{err, serving.stop(), line.stop(), sockets.stop(), log.stop()}
+	errs := []error{err, serving.stop(), line.stop(), sockets.stop(), replays.stop(), log.stop()}
 	if ctx.Err() == nil {
 		errs = append(errs, context.Cause(life)) // a part's own failure, unless it is among them
 	}

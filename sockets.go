@@ -3,6 +3,7 @@ package sluice
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/sluicehq/sluice/channels"
@@ -31,9 +32,11 @@ func (s *Service) Disconnect(id string) int {
 func (s *Service) makeSockets() error {
 	s.hub = channels.NewHub(s.metrics)
 	s.pubsub = channels.NewPubSub(s.hub, socket.Encoder{})
+	s.replays = channels.NewReplayer(s.hub, history{s}, socket.Encoder{}, int(s.config.Recent))
 	var err error
 	s.host, err = channels.NewHost(channels.HostConfig{
 		Hub:       s.hub,
+		History:   history{s},
 		PubSub:    s.pubsub,
 		Encoder:   socket.Encoder{},
 		Publisher: publisher{s},
@@ -66,7 +69,7 @@ func (s *Service) Authenticate(_ context.Context, r *ConnectRequest) (*Socket, e
 		if err != nil {
 			return nil, &socket.Refusal{Status: http.StatusForbidden, Reason: err.Error()}
 		}
-		return &channels.Socket{ID: granted.socketID(), Assigns: map[string]any{tokenAssign: granted}}, nil
+		return granted.socket(nil), nil
 	case s.config.anonymous():
 		return &channels.Socket{}, nil
 	}
@@ -77,6 +80,19 @@ func (s *Service) Authenticate(_ context.Context, r *ConnectRequest) (*Socket, e
 func tokenOf(s *channels.Socket) *access {
 	granted, _ := s.Assigns[tokenAssign].(*access)
 	return granted
+}
+
+// renew judges the token that a client brings while it is connected: it must
+// be its own.
+func (s *Service) renew(_ context.Context, old *Socket, token string) (*Socket, error) {
+	granted, err := s.keys.check(token)
+	if err != nil {
+		return nil, err
+	}
+	if granted.socketID() != old.ID {
+		return nil, errors.New("renew access: the token is another subject's")
+	}
+	return granted.socket(old.Assigns), nil
 }
 
 // connectConsole lets in who brings the admin token.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"strings"
 	"time"
@@ -38,6 +39,14 @@ func (a *access) socketID() string {
 		return ""
 	}
 	return "user:" + a.subject
+}
+
+// socket is a connection with this access. It keeps what else it was assigned.
+func (a *access) socket(assigns map[string]any) *Socket {
+	own := map[string]any{}
+	maps.Copy(own, assigns)
+	own[tokenAssign] = a
+	return &Socket{ID: a.socketID(), Assigns: own, Expires: a.expires}
 }
 
 // signatures are the algorithms that tokens may be signed with (RFC 7518,

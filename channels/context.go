@@ -34,8 +34,8 @@ func (c *Context) Socket() *Socket { return c.actor.socket() }
 func (c *Context) Context() context.Context { return c.actor.context() }
 
 // Push sends an event to this client. It returns ErrClosed unless the channel
-// is joined, and ErrOverflow if the client is too slow and is being
-// disconnected.
+// is joined, ErrShed if the mailbox is full and its rule sheds, and ErrOverflow
+// if the client is too slow and is being disconnected.
 func (c *Context) Push(event string, payload any) error {
 	p, err := payloadOf(payload)
 	if err != nil {

@@ -21,6 +21,7 @@ type HostConfig struct {
 	PubSub    *PubSub      // required
 	Encoder   Encoder      // required
 	Publisher Publisher    // nil: channels cannot publish
+	History   History      // nil: who asks for what was missed is told that it is not to be had
 	Logger    *slog.Logger // nil: slog.Default
 }
 
@@ -31,6 +32,7 @@ type Host struct {
 	pubsub    *PubSub
 	encoder   Encoder
 	publisher Publisher
+	history   History
 	logger    *slog.Logger
 }
 
@@ -42,7 +44,7 @@ func NewHost(c HostConfig) (*Host, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return &Host{c.Hub, c.PubSub, c.Encoder, c.Publisher, c.Logger}, nil
+	return &Host{c.Hub, c.PubSub, c.Encoder, c.Publisher, c.History, c.Logger}, nil
 }
 
 // Hub is where the host's channels subscribe.
@@ -50,11 +52,12 @@ func (h *Host) Hub() *Hub { return h.hub }
 
 // JoinRequest is a client's wish to join a topic, and what serves it.
 type JoinRequest struct {
-	To      Address // Ref is the request's
-	Params  Payload
-	Format  Format  // for all that is sent to the client
-	Resume  *Resume // nil for a plain join
-	Factory Factory // makes what serves the topic
+	To       Address // Ref is the request's
+	Params   Payload
+	Format   Format  // for all that is sent to the client
+	Resume   *Resume // nil for a plain join
+	Factory  Factory // makes what serves the topic
+	Overflow Overflow
 
 	Socket  func() *Socket // the connection as it is now
 	Outlet  *Outlet
@@ -65,6 +68,18 @@ type JoinRequest struct {
 	// whoever ends it, with no lock held. Its client may still have messages
 	// queued.
 	Ended func(*Actor)
+}
+
+// overflow is the rule for a join. Without a replayer nothing can be caught
+// up, and what resumes is not to be shed.
+func (h *Host) overflow(r JoinRequest) Overflow {
+	switch replay := h.hub.replayer.Load() != nil; {
+	case !replay && (r.Overflow == CatchUp || r.Resume != nil):
+		return Disconnect
+	case r.Resume != nil && r.Overflow != Disconnect:
+		return CatchUp
+	}
+	return r.Overflow
 }
 
 // Join starts an actor for a join. The client is answered through the outlet.
@@ -85,6 +100,7 @@ func (h *Host) Join(r JoinRequest) *Actor {
 			arrived: time.Now(),
 		},
 	}
+	a.mailbox.actor, a.mailbox.overflow = a, a.host.overflow(r)
 	a.ctx.actor = a
 	a.loop = a.run
 	a.mu.Lock()

@@ -31,6 +31,8 @@ type Hub struct {
 	topics   atomic.Int64
 	channels atomic.Int64
 	meters   meters
+	recent   recent
+	replayer atomic.Pointer[Replayer] // nil where nothing can be replayed
 }
 
 type shard struct {
@@ -48,6 +50,7 @@ type topic struct {
 	live    int
 	uses    [MaxFormats]int32 // live subscriptions by format
 	formats FormatSet
+	pasts   pasts
 }
 
 // Subscription is a subscriber's entry in the hub.
@@ -120,7 +123,7 @@ func (h *Hub) Route(seg *Segment) int { return h.route(seg, nil) }
 
 // route is Route, passing over one subscriber.
 func (h *Hub) route(seg *Segment, except Subscriber) int {
-	subs := h.subscriptions(seg.topic)
+	subs := h.passing(seg)
 	if len(subs) == 0 {
 		return 0
 	}
@@ -136,15 +139,59 @@ func (h *Hub) route(seg *Segment, except Subscriber) int {
 	return n
 }
 
-// subscriptions is a snapshot of a topic's list, the cancelled ones included.
-func (h *Hub) subscriptions(topic string) []*Subscription {
+// passing remembers a segment of the log and returns a snapshot of its topic's
+// list, the cancelled ones included. Both in one step: who subscribes, or
+// catches up, has either the segment among what is remembered or is on the
+// list.
+func (h *Hub) passing(seg *Segment) []*Subscription {
+	s := h.shard(seg.topic)
+	remember := seg.Logged() && h.replayer.Load() != nil
+	if remember {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+	} else {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+	}
+	t := s.topics[seg.topic]
+	if t == nil {
+		return nil
+	}
+	if remember {
+		t.pasts.add(seg, &h.recent)
+	}
+	return t.subs
+}
+
+// recentAfter returns remembered segments of a topic: see [pasts.after].
+func (h *Hub) recentAfter(topic string, offset int64, formats FormatSet) (segments []*Segment, whole bool) {
+	s := h.shard(topic)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.topics[topic]
+	if t == nil {
+		return nil, false
+	}
+	t.pasts.trim()
+	return t.pasts.after(offset, formats, replayStep)
+}
+
+// flip turns a mailbox live that has got to an offset, unless more has been
+// routed meanwhile. Nothing can be while the lock is held: what comes next
+// finds the mailbox live.
+func (h *Hub) flip(topic string, offset int64, m *mailbox) bool {
 	s := h.shard(topic)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if t := s.topics[topic]; t != nil {
-		return t.subs
+	t := s.topics[topic]
+	return t != nil && t.pasts.last <= offset && m.live(offset)
+}
+
+// replay has a channel brought up to date, as far as anybody can.
+func (h *Hub) replay(a *Actor) {
+	if r := h.replayer.Load(); r != nil {
+		r.add(a)
 	}
-	return nil
 }
 
 // Subscribe adds a subscriber that needs the given formats to a topic.
@@ -154,7 +201,8 @@ func (h *Hub) Subscribe(name string, formats FormatSet, to Subscriber) *Subscrip
 	defer s.mu.Unlock()
 	t := s.topics[name]
 	if t == nil {
-		t = &topic{name: strings.Clone(name)}
+		head := h.Head() // what was fetched before now may pass without being remembered
+		t = &topic{name: strings.Clone(name), pasts: pasts{since: head, last: head}}
 		s.topics[t.name] = t
 		h.topics.Add(1)
 	}

@@ -133,10 +133,10 @@ func TestHubNoGap(t *testing.T) {
 			for hub.Head() < int64(i*events/joiners) {
 			}
 			l := newLine(hub, events+1, 1<<30)
-			m := &mailbox{outlet: l.Outlet, format: Format(i % 4)}
+			m := &mailbox{outlet: l.Outlet, format: Format(i % 4), overflow: Disconnect}
 			hub.Subscribe("t", Formats(m.format), deliverTo{m})
 			var head int64
-			_ = m.join(func(h int64) ([]byte, error) { head = h; return []byte("ok;"), nil })
+			_ = m.join(-1, func(h int64) ([]byte, error) { head = h; return []byte("ok;"), nil })
 			mu.Lock()
 			defer mu.Unlock()
 			boxes, heads, lines = append(boxes, m), append(heads, head), append(lines, l)

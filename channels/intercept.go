@@ -16,6 +16,19 @@ func (a *Actor) Deliver(seg *Segment, now time.Time) {
 	}
 }
 
+// offer queues what the client has not got yet of a segment, for a channel that
+// is behind. It returns false if there is no room for it now.
+func (a *Actor) offer(seg *Segment) bool {
+	if a.intercepts == nil {
+		return a.mailbox.refill(seg)
+	}
+	room, ok := a.mailbox.reserveMissed(seg)
+	if ok && room.messages > 0 && a.post(task{kind: fromTopic, segment: seg, room: room}) != nil {
+		a.mailbox.release(room)
+	}
+	return ok
+}
+
 // intercept shows a segment's messages to the channel, those that it wants to
 // see, and queues what becomes of them between the others.
 func (a *Actor) intercept(t task) {

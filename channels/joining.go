@@ -45,10 +45,11 @@ func (a *Actor) join(j *joining) {
 		return
 	}
 	hub := a.host.hub
-	err = a.mailbox.join(func(head int64) ([]byte, error) {
+	after, resumed := a.resumes(j.resume)
+	err = a.mailbox.join(after, func(head int64) ([]byte, error) {
 		answer := response
 		if j.resume != nil {
-			answer = j.resume.answer(response, head, hub.Epoch())
+			answer = j.resume.answer(response, head, hub.Epoch(), resumed)
 		}
 		to := a.to
 		to.Ref = j.ref
@@ -62,18 +63,42 @@ func (a *Actor) join(j *joining) {
 	}
 }
 
+// resumes is the offset that the channel goes on after, -1 for the log's head,
+// and whether the client gets all that it asked for.
+func (a *Actor) resumes(r *Resume) (after int64, resumed bool) {
+	if r == nil || r.After < 0 {
+		return -1, true
+	}
+	host := a.host
+	if host.history == nil || host.hub.replayer.Load() == nil {
+		return -1, r.After == host.hub.Head() && (r.Epoch == "" || r.Epoch == host.hub.Epoch())
+	}
+	resumed, err := host.history.Resumable(a.base, r.Epoch, r.After)
+	if err != nil {
+		a.log(err, "phx_join")
+	}
+	if !resumed {
+		return -1, false
+	}
+	return r.After, true
+}
+
 // subscribe enters the actor with the hub, unless the actor has been ended.
 func (a *Actor) subscribe() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.over {
-		formats := Formats(a.mailbox.format)
-		if a.intercepts != nil {
-			formats |= Formats(Raw)
-		}
-		a.subscription = a.host.hub.Subscribe(a.to.Topic, formats, a)
+		a.subscription = a.host.hub.Subscribe(a.to.Topic, a.formats(), a)
 	}
 	return !a.over
+}
+
+// formats are those that the channel needs of its topic's segments.
+func (a *Actor) formats() FormatSet {
+	if a.intercepts != nil {
+		return Formats(a.mailbox.format, Raw)
+	}
+	return Formats(a.mailbox.format)
 }
 
 // turnDown answers a join with an error, and ends the channel.

@@ -10,23 +10,28 @@ type mailbox struct {
 	// Immutable after its channel has started.
 	outlet *Outlet
 	format Format
+	actor  *Actor // whose mailbox it is
 
 	// Guarded by outlet.mu.
 	queue    queue
-	messages int      // messages queued, replies not counted
-	reserved int      // messages that the channel is looking at
-	pushed   int64    // the highest offset queued: nothing at or below it is queued (again)
-	open     bool     // between the answer to the join and the end
-	ended    bool     // nothing is queued any more
-	inLine   bool     // for the writer's turns; perhaps with nothing in it, once ended
-	next     *mailbox // behind it in the line
+	messages int       // messages queued, replies not counted
+	reserved int       // messages that the channel is looking at
+	pushed   int64     // the highest offset queued: nothing at or below it is queued (again)
+	open     bool      // between the answer to the join and the end
+	ended    bool      // nothing is queued any more
+	overflow Overflow  // what happens when something does not fit
+	behind   bool      // see behind.go
+	since    time.Time // when it fell behind
+	inLine   bool      // for the writer's turns; perhaps with nothing in it, once ended
+	next     *mailbox  // behind it in the line
 }
 
 // join opens the mailbox. It reads the hub's head, which from then on is what
 // has been pushed, and queues the answer that reply makes of it, so that
 // nothing comes before the answer and nothing is lost after it. The channel
-// must be subscribed already.
-func (m *mailbox) join(reply func(head int64) ([]byte, error)) error {
+// must be subscribed already. A client that resumes after an offset has what
+// lies between replayed.
+func (m *mailbox) join(after int64, reply func(head int64) ([]byte, error)) error {
 	o := m.outlet
 	o.mu.Lock()
 	if m.ended {
@@ -39,6 +44,12 @@ func (m *mailbox) join(reply func(head int64) ([]byte, error)) error {
 	}
 	if err == nil {
 		m.pushed, m.open = head, true
+		if after >= 0 {
+			m.pushed = after
+		}
+		if m.pushed < head {
+			m.fallBehind()
+		}
 	}
 	return o.unlock(err)
 }
@@ -47,7 +58,7 @@ func (m *mailbox) join(reply func(head int64) ([]byte, error)) error {
 func (m *mailbox) deliver(seg *Segment, now time.Time) {
 	o := m.outlet
 	o.mu.Lock()
-	if !m.open {
+	if !m.open || m.behind && seg.Logged() {
 		_ = o.unlock(nil)
 		return
 	}
@@ -56,9 +67,9 @@ func (m *mailbox) deliver(seg *Segment, now time.Time) {
 		_ = o.unlock(nil)
 		return
 	}
-	err := m.admit(entry{frames, n, held, now, seg.oldest, shared})
-	if err == nil {
-		m.pushed = max(m.pushed, seg.Last())
+	admitted, err := m.fit(n, held, seg)
+	if admitted {
+		m.enter(entry{frames, n, held, now, seg.oldest, shared})
 	}
 	_ = o.unlock(err)
 }
@@ -71,17 +82,21 @@ func (m *mailbox) reserve(seg *Segment) (r reservation, ok bool) {
 	o.mu.Lock()
 	r.after = m.pushed
 	_, r.messages, r.held = seg.After(r.after, Raw)
-	if !m.open || r.messages == 0 {
+	if !m.open || m.behind && seg.Logged() || r.messages == 0 {
 		_ = o.unlock(nil)
 		return r, false
 	}
-	err := m.fit(r.messages, r.held)
-	if err == nil {
-		m.reserved += r.messages
-		o.held += r.held
-		m.pushed = max(r.after, seg.Last())
+	admitted, err := m.fit(r.messages, r.held, seg)
+	if admitted {
+		m.hold(r)
 	}
-	return r, o.unlock(err) == nil
+	return r, o.unlock(err) == nil && admitted
+}
+
+// hold charges a reservation. Called with outlet.mu held.
+func (m *mailbox) hold(r reservation) {
+	m.reserved += r.messages
+	m.outlet.held += r.held
 }
 
 // reservation is room in a mailbox for what is not in it yet.
@@ -99,6 +114,7 @@ func (m *mailbox) release(r reservation) {
 	m.outlet.mu.Lock()
 	m.reserved -= r.messages
 	m.outlet.held -= r.held
+	m.outlet.serveWaiting()
 	_ = m.outlet.unlock(nil)
 }
 
@@ -108,12 +124,13 @@ func (m *mailbox) forward(seg *Segment, frames []byte, messages int) {
 		return
 	}
 	m.outlet.mu.Lock()
-	if !m.open {
+	if !m.open || m.outlet.refuses() {
 		_ = m.outlet.unlock(nil)
 		return
 	}
-	// Errors mean that the connection is being closed.
-	_ = m.outlet.unlock(m.admit(entry{frames, messages, len(frames), time.Now(), seg.oldest, shared}))
+	// It had a reservation: whether it is larger now is the channel's doing.
+	m.enter(entry{frames, messages, len(frames), time.Now(), seg.oldest, shared})
+	_ = m.outlet.unlock(nil)
 }
 
 // push queues a message from the channel to its client.
@@ -122,8 +139,11 @@ func (m *mailbox) push(frame []byte) error {
 	if !m.open {
 		return m.outlet.unlock(ErrClosed)
 	}
-	return m.outlet.unlock(m.admit(entry{
-		frames: frame, messages: 1, held: len(frame), queued: time.Now(), kind: private}))
+	admitted, err := m.fit(1, len(frame), nil)
+	if admitted {
+		m.enter(entry{frames: frame, messages: 1, held: len(frame), queued: time.Now(), kind: private})
+	}
+	return m.outlet.unlock(err)
 }
 
 // reply queues the answer to a request.
@@ -167,33 +187,73 @@ func (m *mailbox) end(replaced bool, last ...[]byte) error {
 	return o.unlock(err)
 }
 
-// fit tells whether messages fit in, and does what is to be done if they do
-// not. Called with outlet.mu held.
-func (m *mailbox) fit(messages, held int) error {
+// fit tells whether messages are to be queued now. If they do not fit, it does
+// what the rule says. seg is where they come from, nil if the channel pushed
+// them. Called with outlet.mu held.
+func (m *mailbox) fit(messages, held int, seg *Segment) (admitted bool, err error) {
 	o := m.outlet
-	queued := m.messages + m.reserved
+	logged := seg != nil && seg.Logged()
 	switch {
 	case o.refuses():
-		return ErrClosed
-	case queued == 0 && messages == 1:
-		return nil
-	case queued+messages > o.config.MailboxSize, o.held+held > o.config.Bytes:
-		return o.overflow(messages)
+		return false, ErrClosed
+	case m.fits(messages, held):
+	case m.overflow == Disconnect:
+		return false, o.overflow(messages)
+	case logged && m.overflow == CatchUp:
+		m.fallBehind()
+		return false, nil
+	case m.overflow == DropOldest && m.makeRoom(messages, held):
+	default:
+		o.hub.meters.drop(DropOverflow, messages)
+		m.advance(seg)
+		return false, ErrShed
 	}
-	return nil
+	m.advance(seg)
+	return true, nil
 }
 
-// admit queues an entry, if it fits. Called with outlet.mu held.
-func (m *mailbox) admit(e entry) error {
-	if err := m.fit(e.messages, e.held); err != nil {
-		return err
+// fits tells whether there is room. Called with outlet.mu held.
+func (m *mailbox) fits(messages, held int) bool {
+	o := m.outlet
+	queued := m.messages + m.reserved
+	return queued == 0 && messages == 1 ||
+		queued+messages <= o.config.MailboxSize && o.held+held <= o.config.Bytes
+}
+
+// advance notes that a segment of the log has been dealt with. Called with
+// outlet.mu held.
+func (m *mailbox) advance(seg *Segment) {
+	if seg != nil {
+		m.pushed = max(m.pushed, seg.Last())
 	}
+}
+
+// makeRoom sheds what has waited longest, until messages fit or nothing is
+// left to shed. Called with outlet.mu held.
+func (m *mailbox) makeRoom(messages, held int) bool {
+	o := m.outlet
+	shed := 0
+	for !m.fits(messages, held) {
+		e, ok := m.queue.dropOldest()
+		if !ok {
+			break
+		}
+		o.entries--
+		o.held -= e.held
+		m.messages -= e.messages
+		shed += e.messages
+	}
+	o.hub.meters.drop(DropOverflow, shed)
+	return m.fits(messages, held)
+}
+
+// enter queues an entry that has been admitted. Called with outlet.mu held.
+func (m *mailbox) enter(e entry) {
 	o := m.outlet
 	m.messages += e.messages
 	o.hub.meters.depth(m.messages)
 	o.queue(&m.queue, e)
 	m.lineUp()
-	return nil
 }
 
 // control queues a reply. Called with outlet.mu held.

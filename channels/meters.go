@@ -14,7 +14,10 @@ type meters struct {
 	joins    map[joinStatus]*metrics.Counter
 	joinTime *metrics.Timing
 	failures *metrics.Counter // handlers that panicked
-	deepest  *atomic.Int64    // messages in the fullest mailbox since it was read
+	replayed *metrics.Counter
+	catchups *metrics.Counter
+	behind   *metrics.Timing // how long channels were behind
+	deepest  *atomic.Int64   // messages in the fullest mailbox since it was read
 }
 
 // joinStatus is how a join was answered.
@@ -33,9 +36,12 @@ func newMeters(set *metrics.Set) meters {
 		joins:    make(map[joinStatus]*metrics.Counter),
 		joinTime: set.Timing(metrics.JoinTime),
 		failures: set.Counter(metrics.StageErrors, metrics.Stage("channel")),
+		replayed: set.Counter(metrics.MessagesReplayed),
+		catchups: set.Counter(metrics.Catchups),
+		behind:   set.Timing(metrics.ReplayTime),
 		deepest:  new(atomic.Int64),
 	}
-	for _, reason := range []DropReason{DropTooSlow, DropClosed, DropReplaced} {
+	for _, reason := range []DropReason{DropOverflow, DropTooSlow, DropClosed, DropReplaced} {
 		m.dropped[reason] = set.Counter(metrics.MessagesDropped, metrics.Reason(string(reason)))
 	}
 	for _, status := range []joinStatus{joinOK, joinRejected, joinCrashed} {
@@ -54,6 +60,13 @@ func (m *meters) drop(reason DropReason, n int) {
 func (m *meters) joined(status joinStatus, arrived time.Time) {
 	m.joins[status].Add(1)
 	m.joinTime.Observe(time.Since(arrived))
+}
+
+// caughtUp counts a channel that was behind since the given time and no longer
+// is.
+func (m *meters) caughtUp(since time.Time) {
+	m.catchups.Add(1)
+	m.behind.Observe(time.Since(since))
 }
 
 // depth notes how many messages a mailbox holds.

@@ -17,6 +17,10 @@ var ErrOverloaded = errors.New("channels: overloaded")
 // connection is being closed.
 var ErrOverflow = errors.New("channels: mailbox overflow")
 
+// ErrShed is returned for a message that did not fit, and was shed by the rule
+// of its mailbox.
+var ErrShed = errors.New("channels: message shed")
+
 // OutletConfig says how much one connection may have waiting.
 type OutletConfig struct {
 	// MailboxSize is how many messages each of the connection's channels may
@@ -58,7 +62,8 @@ type Outlet struct {
 	own     queue    // of the connection and of ended channels
 	first   *mailbox // the line: mailboxes in the order of their turns
 	last    *mailbox
-	entries int // in all queues together
+	entries int        // in all queues together
+	waiting []*mailbox // those that are behind, for room; each once
 
 	// Guarded by mu: what it is charged.
 	held       int // bytes of all queues, and of what the writer has in hand
@@ -108,6 +113,7 @@ func (o *Outlet) Close(farewell []byte, discard DropReason) {
 	if !o.closed {
 		o.closed, o.farewell = true, farewell
 	}
+	o.waiting = nil
 	_ = o.unlock(nil)
 }
 
@@ -138,6 +144,7 @@ func (o *Outlet) Take(b *Batch, limit, pieces int) bool {
 			o.farewell = nil
 		}
 	}
+	o.serveWaiting()
 	o.taking = len(b.Frames) > 0
 	return o.taking
 }

@@ -3,27 +3,49 @@ package channels
 import "fmt"
 
 // Overflow is what happens when a message does not fit into a channel's mailbox
-// any more. Whatever the rule, other clients do not notice.
+// any more. Whatever the rule, other clients do not notice, and replies are
+// never shed. A channel that was joined with "after" never sheds what is in the
+// log: it catches up, unless its rule is to disconnect.
 type Overflow uint8
 
-// Disconnect closes the socket of the client that is too slow. It joins again
-// and asks for what it missed.
-const Disconnect Overflow = 0
+const (
+	// CatchUp queues nothing more of the log, and reads what was missed as soon
+	// as the client has taken what is queued. Broadcasts, which are not in the
+	// log, are shed.
+	CatchUp Overflow = iota
+
+	// DropOldest sheds what has waited longest.
+	DropOldest
+
+	// DropNewest sheds what does not fit.
+	DropNewest
+
+	// Disconnect closes the socket of the client that is too slow. It joins
+	// again and asks for what it missed.
+	Disconnect
+)
+
+var overflowNames = [...]string{"catch-up", "drop-oldest", "drop-newest", "disconnect"}
 
 // ParseOverflow reads an overflow rule by its name.
 func ParseOverflow(name string) (Overflow, error) {
-	if name == "disconnect" {
-		return Disconnect, nil
+	for i, known := range overflowNames {
+		if name == known {
+			return Overflow(i), nil
+		}
 	}
-	return 0, fmt.Errorf("unknown overflow rule %q: must be disconnect", name)
+	return 0, fmt.Errorf("unknown overflow rule %q: must be one of %v", name, overflowNames)
 }
 
-func (o Overflow) String() string { return "disconnect" }
+func (o Overflow) String() string { return overflowNames[o] }
 
 // DropReason says why messages that were meant for a client were not sent.
 type DropReason string
 
 const (
+	// DropOverflow are messages that the rule of a full mailbox has shed.
+	DropOverflow DropReason = "overflow"
+
 	// DropTooSlow are messages of a client that was disconnected because a
 	// mailbox overflowed.
 	DropTooSlow DropReason = "too_slow"

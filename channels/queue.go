@@ -52,6 +52,23 @@ func (q *queue) pop() entry {
 	return e
 }
 
+// dropOldest removes the oldest entry that may be shed.
+func (q *queue) dropOldest() (e entry, ok bool) {
+	for i := q.head; i < len(q.entries); i++ {
+		if q.entries[i].kind == control {
+			continue
+		}
+		e = q.entries[i]
+		copy(q.entries[q.head+1:i+1], q.entries[q.head:i])
+		q.entries[q.head] = entry{}
+		if q.head++; q.head == len(q.entries) {
+			q.reset()
+		}
+		return e, true
+	}
+	return entry{}, false
+}
+
 func (q *queue) reset() {
 	if cap(q.entries) > idleCapacity {
 		q.entries = nil

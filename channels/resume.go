@@ -46,8 +46,7 @@ func ParseResume(params Payload) (*Resume, error) {
 // answer adds to the handler's reply what the client needs for resuming: where
 // the log is, and whether it gets all that it asked for. To a reply that is no
 // object nothing can be added: it goes under "reply".
-func (r *Resume) answer(reply Payload, head int64, epoch string) Payload {
-	resumed := r.After < 0 || (r.After == head && (r.Epoch == "" || r.Epoch == epoch))
+func (r *Resume) answer(reply Payload, head int64, epoch string, resumed bool) Payload {
 	out := []byte{'{'}
 	data := bytes.TrimSpace(reply.Data)
 	switch {

@@ -82,8 +82,8 @@ func (l *line) drain() string {
 // box returns a joined mailbox. The answer to the join has been taken.
 func (l *line) box(t testing.TB) *mailbox {
 	t.Helper()
-	m := &mailbox{outlet: l.Outlet}
-	if err := m.join(func(int64) ([]byte, error) { return []byte("ok;"), nil }); err != nil {
+	m := &mailbox{outlet: l.Outlet, overflow: Disconnect}
+	if err := m.join(-1, func(int64) ([]byte, error) { return []byte("ok;"), nil }); err != nil {
 		t.Fatal(err)
 	}
 	if got := l.drain(); got != "ok;" {

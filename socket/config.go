@@ -45,6 +45,10 @@ type Config struct {
 	// to, on any port.
 	Origins []string
 
+	// Overflow is what happens when a client does not take its messages as fast
+	// as they come. The default is channels.CatchUp.
+	Overflow channels.Overflow
+
 	// MailboxSize and MailboxBytes bound what a client may have waiting: see
 	// channels.OutletConfig. Defaults: 1024 messages and 1 MiB.
 	MailboxSize  int

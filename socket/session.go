@@ -122,16 +122,17 @@ func (s *session) join(m message, old *channels.Actor) {
 		return
 	}
 	s.actors[m.topic] = s.config.Host.Join(channels.JoinRequest{
-		To:      m.address(),
-		Params:  m.payload,
-		Format:  format,
-		Resume:  resume,
-		Factory: factory,
-		Socket:  s.current,
-		Outlet:  s.outlet,
-		Context: s.context,
-		Group:   &s.group,
-		Ended:   func(a *channels.Actor) { s.forget(m.topic, a) },
+		To:       m.address(),
+		Params:   m.payload,
+		Format:   format,
+		Resume:   resume,
+		Factory:  factory,
+		Overflow: s.config.Overflow,
+		Socket:   s.current,
+		Outlet:   s.outlet,
+		Context:  s.context,
+		Group:    &s.group,
+		Ended:    func(a *channels.Actor) { s.forget(m.topic, a) },
 	})
 }
 

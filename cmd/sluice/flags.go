@@ -40,7 +40,8 @@ type configFlags struct {
 
 	MailboxSize  int             `group:"Mailboxes" help:"Messages waiting for one channel at most."`
 	MailboxBytes sluice.ByteSize `group:"Mailboxes" help:"Bytes waiting for one connection at most."`
-	Overflow     string          `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: disconnect."`
+	Overflow     string          `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: catch-up, drop-oldest, drop-newest or disconnect."`
+	Recent       sluice.ByteSize `group:"Mailboxes" help:"Memory for replaying recent events without asking the store."`
 
 	JWTSecretFile   string          `group:"Access" name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs the clients' tokens (HS256, HS384, HS512)."`
 	JWTKeysFile     string          `group:"Access" name:"jwt-keys-file" placeholder:"FILE" help:"File with public keys for the clients' tokens, as a JSON Web Key Set."`
@@ -50,11 +51,13 @@ type configFlags struct {
 	MaxConnections  int             `group:"Access" help:"Open connections at most, beyond which clients are answered 503; 0: no bound."`
 	MaxChannels     int             `group:"Access" help:"Joined channels of one socket at most."`
 	MaxMessageBytes sluice.ByteSize `group:"Access" help:"Size of a client's message at most."`
+	InboundRate     int             `group:"Access" help:"Messages per second of one socket, beyond which reading waits; 0: no bound."`
 	MaxBodyBytes    sluice.ByteSize `group:"Access" help:"Size of a request to the admin API at most."`
 
 	Topics []sluice.TopicRule `kong:"-"`
 
 	HeartbeatTimeout time.Duration `group:"Life" help:"A connection from which nothing came for this long is closed."`
+	MaxConnectionAge time.Duration `group:"Life" help:"Connections are closed at about this age, so that a load balancer can spread them anew; 0: never."`
 	DrainTimeout     time.Duration `group:"Life" help:"How long a clean shutdown may take."`
 
 	OnListen func(public, admin net.Addr) `kong:"-"`

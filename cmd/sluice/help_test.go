@@ -20,9 +20,9 @@ var promised = map[string][]string{
 	"Where":     {"listen", "admin-listen", "tls-cert", "tls-key", "socket-path", "node"},
 	"Store":     {"database-url", "data-dir", "migrate", "start"},
 	"Stages":    {"max-demand", "min-demand", "fetch-size", "fetch-bytes", "poll-interval", "batch-size", "batch-timeout", "lanes", "rate-limit"},
-	"Mailboxes": {"mailbox-size", "mailbox-bytes", "overflow"},
-	"Access":    {"jwt-secret-file", "jwt-keys-file", "anonymous", "origins", "admin-token-file", "max-connections", "max-channels", "max-message-bytes", "max-body-bytes"},
-	"Life":      {"heartbeat-timeout", "drain-timeout", "log-level", "log-format"},
+	"Mailboxes": {"mailbox-size", "mailbox-bytes", "overflow", "recent"},
+	"Access":    {"jwt-secret-file", "jwt-keys-file", "anonymous", "origins", "admin-token-file", "max-connections", "max-channels", "max-message-bytes", "inbound-rate", "max-body-bytes"},
+	"Life":      {"heartbeat-timeout", "max-connection-age", "drain-timeout", "log-level", "log-format"},
 	"Metrics":   {"statsd", "statsd-prefix", "statsd-tags", "tag"},
 }
 

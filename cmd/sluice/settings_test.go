@@ -192,7 +192,7 @@ func TestConfigurationErrors(t *testing.T) {
 		{name: "min against max", args: "serve --max-demand 10 --min-demand 10", want: `--min-demand is "10": allowed is less than --max-demand (0: half of it)`},
 		{name: "size out of range", args: "serve --mailbox-bytes 1", want: `--mailbox-bytes is "1B": allowed is 4KiB to 1GiB`},
 		{name: "duration out of range", args: "serve --heartbeat-timeout 1ms", want: `--heartbeat-timeout is "1ms": allowed is 1s to 1h`},
-		{name: "no rule", args: "serve --overflow explode", want: `--overflow is "explode": allowed is disconnect`},
+		{name: "no rule", args: "serve --overflow explode", want: `--overflow is "explode": allowed is catch-up, drop-oldest, drop-newest, disconnect`},
 		{name: "named oddly: statsd", args: "serve --statsd nowhere", want: `--statsd is "nowhere": allowed is host:port, such as 127.0.0.1:4000`},
 		{name: "named oddly: statsd-tags", args: "serve --statsd-tags xml", want: `--statsd-tags is "xml": allowed is datadog, influx, graphite`},
 		{name: "no start", args: "serve --start soon", want: `--start is "soon": allowed is committed, head, earliest, or an offset from 0`},

@@ -1,0 +1,120 @@
+package channels
+
+import "time"
+
+// A channel is live, and segments are queued as they come, or behind: then
+// nothing of the log is queued as it comes, the mailbox only knows what has
+// been pushed, and the [Replayer] brings the rest whenever there is room. What
+// follows is the mailbox's part of that.
+
+// fallBehind turns the mailbox behind, instead of overflowing. Called with
+// outlet.mu held.
+func (m *mailbox) fallBehind() {
+	m.behind, m.since = true, time.Now()
+	if m.roomy() {
+		m.outlet.hub.replay(m.actor)
+		return
+	}
+	m.outlet.waiting = append(m.outlet.waiting, m)
+}
+
+// roomy tells whether reading for the mailbox is worth while. Called with
+// outlet.mu held.
+func (m *mailbox) roomy() bool {
+	o := m.outlet
+	return o.held == 0 || (m.messages+m.reserved)*2 <= o.config.MailboxSize && o.held*2 <= o.config.Bytes
+}
+
+// serveWaiting has those mailboxes served that have got room. Called with mu
+// held.
+func (o *Outlet) serveWaiting() {
+	left := o.waiting[:0]
+	for _, m := range o.waiting {
+		switch {
+		case !m.open || !m.behind:
+		case m.roomy():
+			o.hub.replay(m.actor)
+		default:
+			left = append(left, m)
+		}
+	}
+	clear(o.waiting[len(left):])
+	o.waiting = left
+}
+
+// lag is the offset that the mailbox has got to, and whether it is behind.
+func (m *mailbox) lag() (after int64, behind bool) {
+	m.outlet.mu.Lock()
+	defer m.outlet.mu.Unlock()
+	return m.pushed, m.open && m.behind
+}
+
+// refill queues what has not been pushed yet of a segment, for a mailbox that
+// is behind. It returns false if there is no room; then the mailbox is served
+// again once there is.
+func (m *mailbox) refill(seg *Segment) bool {
+	o := m.outlet
+	o.mu.Lock()
+	defer func() { _ = o.unlock(nil) }()
+	if !m.open || !m.behind || o.refuses() {
+		return false
+	}
+	frames, n, held := seg.After(m.pushed, m.format)
+	if n == 0 {
+		return true
+	}
+	if !m.fits(n, held) && o.held > 0 {
+		o.waiting = append(o.waiting, m) // not served at once: it would ask again and again
+		return false
+	}
+	m.enter(entry{frames, n, held, time.Now(), seg.oldest, shared})
+	m.pushed = seg.Last()
+	o.hub.meters.replayed.Add(int64(n))
+	return true
+}
+
+// reserveMissed is refill for a channel that wants to see the segment first.
+func (m *mailbox) reserveMissed(seg *Segment) (r reservation, ok bool) {
+	o := m.outlet
+	o.mu.Lock()
+	defer func() { _ = o.unlock(nil) }()
+	if !m.open || !m.behind || o.refuses() {
+		return r, false
+	}
+	r.after = m.pushed
+	_, r.messages, r.held = seg.After(r.after, Raw)
+	if r.messages == 0 {
+		return r, true
+	}
+	if !m.fits(r.messages, r.held) && o.held > 0 {
+		o.waiting = append(o.waiting, m)
+		return r, false
+	}
+	m.hold(r)
+	m.pushed = seg.Last()
+	o.hub.meters.replayed.Add(int64(r.messages))
+	return r, true
+}
+
+// passed notes that there is nothing for the mailbox up to an offset but what
+// has been pushed.
+func (m *mailbox) passed(offset int64) {
+	m.outlet.mu.Lock()
+	defer m.outlet.mu.Unlock()
+	if m.behind {
+		m.pushed = max(m.pushed, offset)
+	}
+}
+
+// live turns the mailbox live, if it has still got to just that offset. Called
+// with the topic's lock held, so that nothing is routed meanwhile.
+func (m *mailbox) live(after int64) bool {
+	m.outlet.mu.Lock()
+	defer m.outlet.mu.Unlock()
+	if !m.open || !m.behind || m.pushed != after {
+		return false
+	}
+	m.behind = false
+	m.outlet.hub.meters.caughtUp(m.since)
+	return true
+}

@@ -1,0 +1,228 @@
+package channels
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// replayWorkers is how many channels catch up at the same time: how many reads
+// of the history are under way at most.
+const replayWorkers = 4
+
+// replayPause is how long a worker rests after a read that failed.
+const replayPause = 250 * time.Millisecond
+
+// replayStep is how many remembered segments a worker looks at a time.
+const replayStep = 16
+
+// Bounds of a page, the piece in which channels read the history.
+const (
+	pageMessages = 500
+	pageBytes    = 128 << 10
+)
+
+// Replayer brings channels that are behind up to date: from what the hub
+// remembers, else from the history, a page at a time and only as mailboxes
+// have room.
+type Replayer struct {
+	// Immutable after NewReplayer.
+	hub     *Hub
+	history History
+	encoder Encoder
+	pages   *pages
+
+	mu sync.Mutex
+	// Guarded by mu: channels that have something to read and room for it, each
+	// once; bounded by the number of channels.
+	queue []*Actor
+	ready sync.Cond // there is something in queue, or it is over
+	over  bool
+}
+
+// NewReplayer returns a replayer for the channels of a hub, which from then on
+// remembers what it routes. What is remembered, and the pages that are kept for
+// others that want the same, hold at most the given number of bytes. Call it
+// before anything is routed.
+func NewReplayer(hub *Hub, history History, encoder Encoder, bytes int) *Replayer {
+	r := &Replayer{hub: hub, history: history, encoder: encoder, pages: &pages{limit: bytes / 4}}
+	hub.recent.limit = bytes - r.pages.limit
+	r.ready.L = &r.mu
+	hub.replayer.Store(r)
+	return r
+}
+
+// Run works until ctx ends. Channels that are behind then stay behind.
+func (r *Replayer) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		r.over = true
+		r.mu.Unlock()
+		r.ready.Broadcast()
+	})
+	defer stop()
+	var workers sync.WaitGroup
+	for range replayWorkers {
+		workers.Go(func() {
+			builder := NewBuilder(r.encoder)
+			for a := r.next(); a != nil; a = r.next() {
+				r.serve(ctx, a, builder)
+			}
+		})
+	}
+	workers.Wait()
+	return nil
+}
+
+// add has a channel served. It may be called with the outlet's lock held.
+func (r *Replayer) add(a *Actor) {
+	r.mu.Lock()
+	r.queue = append(r.queue, a)
+	r.mu.Unlock()
+	r.ready.Signal()
+}
+
+// next waits for a channel to serve; nil when it is over.
+func (r *Replayer) next() *Actor {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.queue) == 0 && !r.over {
+		r.ready.Wait()
+	}
+	if r.over {
+		return nil
+	}
+	a := r.queue[0]
+	r.queue[0] = nil
+	r.queue = r.queue[1:]
+	return a
+}
+
+// serve reads for a channel until it is live, or its mailbox is full: then it
+// is added again once there is room.
+func (r *Replayer) serve(ctx context.Context, a *Actor, builder *Builder) {
+	topic, formats := a.to.Topic, a.formats()
+	for ctx.Err() == nil {
+		after, behind := a.mailbox.lag()
+		if !behind {
+			return
+		}
+		segments, whole := r.hub.recentAfter(topic, after, formats)
+		switch {
+		case whole && len(segments) == 0:
+			if r.hub.flip(topic, after, &a.mailbox) {
+				return
+			}
+		case whole:
+			for _, seg := range segments {
+				if !a.offer(seg) {
+					return
+				}
+			}
+		default:
+			page, err := r.read(ctx, topic, after, formats, builder)
+			if err != nil {
+				r.failed(ctx, a, err)
+				return
+			}
+			if page.segment != nil && !a.offer(page.segment) {
+				return
+			}
+			a.mailbox.passed(page.through)
+		}
+	}
+}
+
+// failed deals with a read that failed: what is gone ends the channel, so that
+// its client joins again and is told; anything else is tried again.
+func (r *Replayer) failed(ctx context.Context, a *Actor, err error) {
+	if errors.Is(err, ErrGone) {
+		a.fail(err, "replay")
+		return
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	a.log(err, "replay")
+	pause := time.NewTimer(replayPause)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		r.add(a)
+	case <-ctx.Done():
+	}
+}
+
+// read returns a page that begins right after an offset, or before it: one that
+// another channel has read, if there is one.
+func (r *Replayer) read(ctx context.Context, topic string, after int64, formats FormatSet, builder *Builder) (*page, error) {
+	if p := r.pages.find(topic, after, formats); p != nil {
+		return p, nil
+	}
+	upTo := r.hub.Head()
+	messages, through, err := r.history.Replay(ctx, topic, after, upTo, pageMessages, pageBytes)
+	if err != nil {
+		return nil, err
+	}
+	if len(messages) == 0 {
+		through = max(through, upTo) // the log has no more for it
+	}
+	builder.Start(topic, formats)
+	for i := range messages {
+		if err := builder.Add(&messages[i]); err != nil {
+			r.hub.meters.failures.Add(1) // the encoder stage left it out too
+		}
+	}
+	p := &page{topic: topic, after: after, through: through, segment: builder.Segment()}
+	r.pages.keep(p)
+	return p, nil
+}
+
+// page is a piece of a topic's history: all of its events from right after one
+// offset up to another.
+type page struct {
+	topic          string
+	after, through int64
+	segment        *Segment // nil if there are none
+}
+
+// pages are those that were read last, within a number of bytes.
+type pages struct {
+	limit int
+
+	mu   sync.Mutex
+	held int     // bytes; guarded by mu
+	list []*page // oldest first; guarded by mu
+}
+
+// maxPages bounds how many pages are looked through.
+const maxPages = 64
+
+func (p *pages) find(topic string, after int64, formats FormatSet) *page {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range p.list {
+		if one.topic == topic && one.after <= after && after < one.through && one.segment.has(formats) {
+			return one
+		}
+	}
+	return nil
+}
+
+// keep remembers a page that has events, and forgets others for it.
+func (p *pages) keep(one *page) {
+	if one.segment == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = append(p.list, one)
+	p.held += one.segment.size()
+	for len(p.list) > 0 && (p.held > p.limit || len(p.list) > maxPages) {
+		p.held -= p.list[0].segment.size()
+		copy(p.list, p.list[1:])
+		p.list[len(p.list)-1] = nil
+		p.list = p.list[:len(p.list)-1]
+	}
+}

@@ -1,0 +1,63 @@
+package sluice
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/store"
+)
+
+// history is where channels read what they missed: the log.
+type history struct{ service *Service }
+
+// Replay implements [channels.History].
+func (h history) Replay(ctx context.Context, topic string, after, upTo int64, limit, bytes int) ([]channels.Message, int64, error) {
+	stream := h.service.stream.Load()
+	if stream == nil {
+		return nil, 0, channels.ErrNoLog
+	}
+	events, through, err := stream.log.Replay(ctx, topic, after, upTo, store.Limit{Events: limit, Bytes: bytes})
+	if errors.Is(err, store.ErrTrimmed) {
+		return nil, 0, channels.ErrGone
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	messages := make([]channels.Message, len(events))
+	for i, event := range events {
+		messages[i] = channels.Message{
+			Offset:     event.Offset,
+			Topic:      event.Topic,
+			Event:      event.Name,
+			Key:        event.Key,
+			Payload:    event.Payload,
+			InsertedAt: event.InsertedAt,
+		}
+	}
+	return messages, through, nil
+}
+
+// Resumable implements [channels.History]. A storm of clients that come back
+// costs no read of the database: what is kept is known from the last pulse,
+// and only who is ahead of this node makes it look.
+func (h history) Resumable(ctx context.Context, epoch string, after int64) (bool, error) {
+	s := h.service
+	if epoch != "" && epoch != s.hub.Epoch() {
+		return false, nil
+	}
+	head, trimmed := s.health.extent()
+	if after > max(head, s.hub.Head()) {
+		stream := s.stream.Load()
+		if stream == nil {
+			return false, channels.ErrNoLog
+		}
+		now, err := stream.log.Head(ctx)
+		if err != nil {
+			return false, err
+		}
+		head, trimmed = now.Offset, now.Trimmed
+		return after <= head && after >= trimmed, nil
+	}
+	return after >= trimmed, nil
+}
