@@ -3,6 +3,7 @@ package sluice_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"testing"
@@ -50,7 +51,9 @@ func Example() {
 	}
 	defer os.RemoveAll(dir)
 	ctx, stop := context.WithCancel(context.Background())
-	config := embedded(dir) // in a program: sluice.DefaultConfig()
+	config := sluice.DefaultConfig()
+	config.Listen, config.AdminListen, config.DataDir = "127.0.0.1:0", "127.0.0.1:0", dir
+	config.Logger = slog.New(slog.DiscardHandler)
 	config.OnListen = func(public, _ net.Addr) {
 		fmt.Println("sockets connect to ws://127.0.0.1:…" + config.SocketPath)
 		stop()

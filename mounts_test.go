@@ -50,7 +50,7 @@ func start(t *testing.T, setUp func(*sluice.Service) error) *sluicetest.Node {
 
 func TestMountErrors(t *testing.T) {
 	t.Parallel()
-	service, err := sluice.New(embedded(t.TempDir()))
+	service, err := sluice.New(sluice.DefaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,135 +8,35 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/internal/sluicetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// client keeps no connections: none outlives the test that made it.
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-
-// node is a running service.
-type node struct {
-	admin, public string // http://host:port
-	stop          func() error
-}
-
-// embedded is a configuration with free ports and an embedded store in dir.
-func embedded(dir string) sluice.Config {
-	config := sluice.DefaultConfig()
-	config.Listen, config.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
-	config.DataDir = dir
-	config.Logger = slog.New(slog.DiscardHandler)
-	return config
-}
-
-// run runs a service until the test ends, or stop is called.
-func run(t *testing.T, config sluice.Config, handle ...func(*sluice.Service) error) *node {
-	t.Helper()
-	n := &node{}
-	listening := make(chan struct{}) // closed by the service once it listens
-	config.OnListen = func(public, admin net.Addr) {
-		n.public, n.admin = "http://"+public.String(), "http://"+admin.String()
-		close(listening)
-	}
-	service, err := sluice.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, with := range handle {
-		if err := with(service); err != nil {
-			t.Fatal(err)
+// with runs a service whose configuration has been changed.
+func with(change func(*sluice.Config)) func(context.Context, sluice.Config) error {
+	return func(ctx context.Context, config sluice.Config) error {
+		change(&config)
+		service, err := sluice.New(config)
+		if err != nil {
+			return err
 		}
+		return service.Run(ctx)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended, result := make(chan struct{}), error(nil) // closed when result is set
-	go func() {
-		defer close(ended)
-		result = service.Run(ctx)
-	}()
-	n.stop = func() error {
-		cancel()
-		<-ended
-		return result
-	}
-	t.Cleanup(func() {
-		if err := n.stop(); err != nil {
-			t.Errorf("the service ended with %v", err)
-		}
-	})
-	select {
-	case <-listening:
-	case <-ended:
-		t.Fatalf("the service ended before it listened: %v", result)
-	}
-	return n
-}
-
-// ready waits until the node says that it is ready.
-func (n *node) ready(t *testing.T) *node {
-	t.Helper()
-	n.eventually(t, "ready", func() bool {
-		status, _ := n.ask(t, "GET", n.admin+"/readyz", nil, "")
-		return status == http.StatusOK
-	})
-	return n
-}
-
-// eventually asks until what was expected has come true.
-func (n *node) eventually(t *testing.T, what string, happened func() bool) {
-	t.Helper()
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	late := time.After(time.Minute)
-	for !happened() {
-		select {
-		case <-again.C:
-		case <-late:
-			t.Fatalf("after a minute still not %s", what)
-		}
-	}
-}
-
-// ask makes a request and returns its status and body. A header "Host" names
-// the host that is asked for.
-func (n *node) ask(t *testing.T, method, url string, header map[string]string, body string) (int, string) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for key, value := range header {
-		if key == "Host" {
-			request.Host = value
-		}
-		request.Header.Set(key, value)
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(text)
 }
 
 // stats is some of what GET /api/stats answers.
 type stats struct{ Head, Position, Fetched, Routed int64 }
 
-func (n *node) stats(t *testing.T) (s stats) {
+func readStats(t *testing.T, n *sluicetest.Node) (s stats) {
 	t.Helper()
-	if _, body := n.ask(t, "GET", n.admin+"/api/stats", nil, ""); json.Unmarshal([]byte(body), &s) != nil {
+	if _, body := n.Ask("GET", "/api/stats"); json.Unmarshal([]byte(body), &s) != nil {
 		t.Fatalf("stats: %s", body)
 	}
 	return s
@@ -144,9 +44,7 @@ func (n *node) stats(t *testing.T) (s stats) {
 
 func TestAdminAPI(t *testing.T) {
 	t.Parallel()
-	config := embedded(t.TempDir())
-	config.MaxBodyBytes = 1 << 10
-	n := run(t, config).ready(t)
+	n := sluicetest.Run(t, with(func(c *sluice.Config) { c.MaxBodyBytes = 1 << 10 }))
 	lines := map[string]string{"Content-Type": "application/x-ndjson"}
 	good := `{"topic":"a","event":"b","payload":{"x":1}}`
 	for _, test := range []struct {
@@ -174,24 +72,24 @@ func TestAdminAPI(t *testing.T) {
 		{"by name", "GET", "/api/stats", map[string]string{"Host": "localhost:4001"}, "", 200, `"node"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			status, body := n.ask(t, test.method, n.admin+test.path, test.header, test.body)
+			status, body := n.Request(test.method, n.Admin, test.path, test.header, test.body)
 			if status != test.status || !strings.Contains(body, test.want) {
 				t.Errorf("got %d %s, want %d with %s", status, body, test.status, test.want)
 			}
 		})
 	}
-	n.eventually(t, "routed", func() bool { return n.stats(t).Position == 3 }) // of the refused ones, nothing
-	if status, body := n.ask(t, "GET", n.public+"/nowhere", nil, ""); status != 404 || !strings.Contains(body, "/socket/websocket") {
+	n.Eventually("routed", func() bool { return readStats(t, n).Position == 3 }) // of the refused ones, nothing
+	if status, body := n.Request("GET", n.Public, "/nowhere", nil, ""); status != 404 || !strings.Contains(body, "/socket/websocket") {
 		t.Errorf("public: %d %s", status, body)
 	}
 }
 
 func TestAdminToken(t *testing.T) {
 	t.Parallel()
-	config := embedded(t.TempDir())
-	config.AdminToken = "s3cret"
-	config.Console = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the page") })
-	n := run(t, config).ready(t)
+	n := sluicetest.Run(t, with(func(c *sluice.Config) {
+		c.AdminToken = "s3cret"
+		c.Console = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the page") })
+	}))
 	bearer := func(token string) map[string]string { return map[string]string{"Authorization": "Bearer " + token} }
 	for _, test := range []struct {
 		path   string
@@ -208,7 +106,7 @@ func TestAdminToken(t *testing.T) {
 		{"/metrics", bearer("s3cret"), 200},
 		{"/console/websocket?vsn=2.0.0", nil, 400}, // not an upgrade: that is checked first
 	} {
-		if status, body := n.ask(t, "GET", n.admin+test.path, test.header, ""); status != test.status {
+		if status, body := n.Request("GET", n.Admin, test.path, test.header, ""); status != test.status {
 			t.Errorf("%s with %v: got %d %s, want %d", test.path, test.header, status, body, test.status)
 		}
 	}
@@ -220,12 +118,10 @@ func TestStart(t *testing.T) {
 	event := `{"topic":"a","event":"b"}` + "\n"
 	lines := map[string]string{"Content-Type": "application/x-ndjson"}
 
-	first := run(t, embedded(dir)).ready(t)
-	first.ask(t, "POST", first.admin+"/api/events", lines, strings.Repeat(event, 10))
-	first.eventually(t, "routed", func() bool { return first.stats(t).Position == 10 })
-	if err := first.stop(); err != nil {
-		t.Fatal(err)
-	}
+	first := sluicetest.Run(t, with(func(c *sluice.Config) { c.DataDir = dir }))
+	first.Request("POST", first.Admin, "/api/events", lines, strings.Repeat(event, 10))
+	first.Eventually("routed", func() bool { return readStats(t, first).Position == 10 })
+	first.Stop()
 
 	for _, test := range []struct {
 		node, start string
@@ -237,16 +133,12 @@ func TestStart(t *testing.T) {
 		{sluice.DefaultConfig().Node, "earliest", 10},
 		{sluice.DefaultConfig().Node, "7", 3},
 	} {
-		config := embedded(dir)
-		config.Node, config.Start = test.node, test.start
-		n := run(t, config).ready(t)
-		n.eventually(t, "at the head", func() bool { return n.stats(t).Position == 10 })
-		if got := n.stats(t).Fetched; got != test.fetched {
+		n := sluicetest.Run(t, with(func(c *sluice.Config) { c.DataDir, c.Node, c.Start = dir, test.node, test.start }))
+		n.Eventually("at the head", func() bool { return readStats(t, n).Position == 10 })
+		if got := readStats(t, n).Fetched; got != test.fetched {
 			t.Errorf("--start %s of node %q fetched %d events, want %d", test.start, test.node, got, test.fetched)
 		}
-		if err := n.stop(); err != nil {
-			t.Fatal(err)
-		}
+		n.Stop()
 	}
 }
 
@@ -258,20 +150,18 @@ func TestNotReadyWhileTheDatabaseIsAway(t *testing.T) {
 	}
 	address := nobody.Addr().String()
 	nobody.Close()
-	config := embedded(t.TempDir())
-	config.DatabaseURL = "postgres://user:hidden@" + address + "/app"
-	n := run(t, config)
-	n.eventually(t, "telling why", func() bool {
-		status, body := n.ask(t, "GET", n.admin+"/readyz", nil, "")
+	n := sluicetest.Start(t, with(func(c *sluice.Config) { c.DatabaseURL = "postgres://user:hidden@" + address + "/app" }))
+	n.Eventually("telling why", func() bool {
+		status, body := n.Ask("GET", "/readyz")
 		if strings.Contains(body, "hidden") {
 			t.Errorf("the password shows: %s", body)
 		}
 		return status == 503 && strings.Contains(body, address)
 	})
-	if status, _ := n.ask(t, "GET", n.admin+"/healthz", nil, ""); status != 200 {
+	if status, _ := n.Ask("GET", "/healthz"); status != 200 {
 		t.Errorf("not alive: %d", status)
 	}
-	if status, body := n.ask(t, "POST", n.admin+"/api/events", nil, `{"topic":"a","event":"b"}`); status != 503 {
+	if status, body := n.Request("POST", n.Admin, "/api/events", nil, `{"topic":"a","event":"b"}`); status != 503 {
 		t.Errorf("took an event: %d %s", status, body)
 	}
 }
@@ -283,8 +173,9 @@ func TestRunSaysWhatItCannotDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	config := embedded(filepath.Join(t.TempDir(), "data"))
-	config.AdminListen = taken.Addr().String()
+	config := sluice.DefaultConfig()
+	config.Listen, config.AdminListen = "127.0.0.1:0", taken.Addr().String()
+	config.Logger = slog.New(slog.DiscardHandler)
 	service, err := sluice.New(config)
 	if err != nil {
 		t.Fatal(err)

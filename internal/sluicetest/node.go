@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,15 +20,27 @@ const Patience = time.Minute
 // again is how often something that has to come true is looked at.
 const again = 5 * time.Millisecond
 
-// Node is a service that runs until its test ends.
+// Node is a service that runs until its test ends, or Stop.
 type Node struct {
 	t             *testing.T
 	Public, Admin string // host:port
+	Stop          func() // drains the service; its clean-up does so too
 }
 
 // Run runs serve, as a program's main would, on free ports and with a store of
 // its own. It returns when clients can connect.
 func Run(t *testing.T, serve func(context.Context, sluice.Config) error) *Node {
+	t.Helper()
+	n := Start(t, serve)
+	n.Eventually("ready", func() bool {
+		status, _ := n.Ask("GET", "/readyz")
+		return status == http.StatusOK
+	})
+	return n
+}
+
+// Start is Run for a service that may not become ready.
+func Start(t *testing.T, serve func(context.Context, sluice.Config) error) *Node {
 	t.Helper()
 	n := &Node{t: t}
 	listening := make(chan struct{}) // closed by the service once it listens
@@ -41,31 +55,41 @@ func Run(t *testing.T, serve func(context.Context, sluice.Config) error) *Node {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1) // one send, by the goroutine that serves
 	go func() { ended <- serve(ctx, config) }()
-	t.Cleanup(func() {
+	n.Stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("the service ended with %v", err)
 		}
 	})
+	t.Cleanup(n.Stop)
 	select {
 	case <-listening:
 	case err := <-ended:
 		ended <- err
 		t.Fatal("the service ended before it listened")
 	}
-	n.Eventually("ready", func() bool {
-		status, _ := n.Ask("GET", "/readyz")
-		return status == http.StatusOK
-	})
 	return n
 }
 
 // Ask makes a request to the admin listener and returns its status and body.
 func (n *Node) Ask(method, path string) (status int, body string) {
 	n.t.Helper()
-	request, err := http.NewRequestWithContext(n.t.Context(), method, "http://"+n.Admin+path, nil)
+	return n.Request(method, n.Admin, path, nil, "")
+}
+
+// Request makes a request to a listener and returns the status and body of the
+// answer. A header "Host" names the host that is asked for.
+func (n *Node) Request(method, listener, path string, header map[string]string, body string) (status int, answer string) {
+	n.t.Helper()
+	request, err := http.NewRequestWithContext(n.t.Context(), method, "http://"+listener+path, strings.NewReader(body))
 	if err != nil {
 		n.t.Fatal(err)
+	}
+	for key, value := range header {
+		if key == "Host" {
+			request.Host = value
+		}
+		request.Header.Set(key, value)
 	}
 	request.Close = true // no connection outlives the test
 	response, err := http.DefaultClient.Do(request)

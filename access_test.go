@@ -1,0 +1,116 @@
+package sluice_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/internal/sluicetest"
+)
+
+// guarded runs a service with a secret for tokens, and rules.
+func guarded(t *testing.T) (n *sluicetest.Node, token func(jwt.MapClaims) string) {
+	t.Helper()
+	const secret = "a secret that is long enough for HS256"
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	anonymous := true
+	n = sluicetest.Run(t, with(func(c *sluice.Config) {
+		c.JWTSecretFile, c.Anonymous = path, &anonymous
+		c.Topics = []sluice.TopicRule{
+			{Match: "hall", Publish: "broadcast"},
+			{Match: "room:*", Access: "token", Publish: "log"},
+			{Match: "cellar", Access: "deny"},
+		}
+	}))
+	return n, func(claims jwt.MapClaims) string {
+		text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(secret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+}
+
+func TestRulesSayWhoMayDoWhat(t *testing.T) {
+	t.Parallel()
+	n, token := guarded(t)
+	if status := n.Refused("/socket", "token=nonsense"); status != 403 {
+		t.Errorf("a bad token was answered %d", status)
+	}
+
+	anyone := n.Connect("/socket", "")
+	anyone.Send(`["1","1","hall","phx_join",{}]`)
+	anyone.Expect(`["1","1","hall","phx_reply",{"status":"ok","response":{}}]`)
+	anyone.Send(`["2","2","room:7","phx_join",{}]`)
+	anyone.Expect(`["2","2","room:7","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]`)
+	anyone.Send(`["3","3","elsewhere","phx_join",{}]`)
+	anyone.Expect(`["3","3","elsewhere","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]`)
+
+	seven := n.Connect("/socket", "token="+token(jwt.MapClaims{"sub": "7", "topics": []string{"room:7", "cellar"}}))
+	seven.Send(`["1","1","cellar","phx_join",{}]`)
+	seven.Expect(`["1","1","cellar","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]`)
+	seven.Send(`["2","2","room:8","phx_join",{}]`)
+	seven.Expect(`["2","2","room:8","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]`)
+	seven.Send(`["3","3","hall","phx_join",{}]`)
+	seven.Expect(`["3","3","hall","phx_reply",{"status":"ok","response":{}}]`)
+
+	// A push is broadcast to all, the sender included.
+	anyone.Send(`["1","4","hall","shout",{"a":1}]`)
+	seven.Expect(`[null,null,"hall","shout",{"a":1}]`)
+	anyone.Expect(`[null,null,"hall","shout",{"a":1}]`)
+	anyone.Expect(`["1","4","hall","phx_reply",{"status":"ok","response":{}}]`)
+
+	// A push is logged, and comes back as an event of the log.
+	seven.Send(`["5","5","room:7","phx_join",{"after":0}]`)
+	if reply := seven.Next(); !strings.Contains(reply, `"resumed":true`) {
+		t.Fatal(reply)
+	}
+	seven.Send(`["5","6","room:7","said",{"b":2}]`)
+	got := map[string]bool{seven.Next(): true, seven.Next(): true} // the answer and the event, in either order
+	for _, want := range []string{
+		`["5","6","room:7","phx_reply",{"status":"ok","response":{}}]`,
+		`[null,null,"room:7","said",{"offset":1,"data":{"b":2}}]`,
+	} {
+		if !got[want] {
+			t.Errorf("no %s in %v", want, got)
+		}
+	}
+	seven.Send(`["5","7","room:7","said",[1]]`)
+	seven.Expect(`["5","7","room:7","phx_reply",{"status":"error","response":{"reason":"payload is not a JSON object"}}]`)
+	if status, body := n.Ask("DELETE", "/api/sockets/user:7"); status != 200 || !strings.Contains(body, `"closed":1`) {
+		t.Errorf("disconnect: %d %s", status, body)
+	}
+	if code := seven.Closed(); code != 1001 {
+		t.Errorf("disconnected with %d", code)
+	}
+}
+
+func TestAccessEndsAndIsRenewed(t *testing.T) {
+	t.Parallel()
+	n, token := guarded(t)
+	soon := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
+	client := n.Connect("/socket", "token="+token(jwt.MapClaims{"sub": "7", "exp": soon(time.Hour)}))
+	client.Send(`["1","1","hall","phx_join",{}]`)
+	client.Expect(`["1","1","hall","phx_reply",{"status":"ok","response":{}}]`)
+	renew := func(ref int, claims jwt.MapClaims, status, response string) {
+		client.Send(fmt.Sprintf(`["1","%d","hall","access_token",{"access_token":"%s"}]`, ref, token(claims)))
+		client.Expect(fmt.Sprintf(`["1","%d","hall","phx_reply",{"status":"%s","response":%s}]`, ref, status, response))
+	}
+	renew(2, jwt.MapClaims{"sub": "8"}, "error", `{"reason":"unauthorized"}`)
+	renew(3, jwt.MapClaims{"sub": "7", "exp": soon(time.Hour), "topics": []string{"room:7"}}, "ok", `{}`)
+	client.Send(`["2","4","room:7","phx_join",{}]`)
+	client.Expect(`["2","4","room:7","phx_reply",{"status":"ok","response":{}}]`)
+	renew(5, jwt.MapClaims{"sub": "7", "exp": soon(2 * time.Second)}, "ok", `{}`)
+	if code := client.Closed(); code != 1008 {
+		t.Errorf("closed with %d when the access had ended", code)
+	}
+}
