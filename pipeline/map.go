@@ -50,12 +50,11 @@ func (s mapping[T, U]) flow(r *run) streams.Flow {
 				return err
 			})
 			reportEach(r, s.name, b, failed)
-			at, shares, ok := b.At, b.shares, false
+			at := b.At
 			if len(failed) > 0 {
-				shares, ok = b.without(failed).take()
-			} else {
-				shares, ok = b.take()
+				b = b.without(failed)
 			}
+			shares, ok := b.take()
 			sent := m.end(len(made), len(failed))
 			if ok && len(made) > 0 {
 				next := withShares(made, at, shares)

@@ -24,11 +24,16 @@ type peer struct {
 
 // receive returns the client's next frame.
 func (p peer) receive() (ws.OpCode, string) {
-	frame, err := ws.ReadFrame(p.conn)
+	header, err := ws.ReadHeader(p.conn)
 	if err != nil {
 		return ws.OpClose, "" // the client went away
 	}
-	return frame.Header.OpCode, string(ws.UnmaskFrame(frame).Payload)
+	payload := make([]byte, header.Length)
+	if _, err := io.ReadFull(p.conn, payload); err != nil {
+		return ws.OpClose, ""
+	}
+	ws.Cipher(payload, header.Mask, 0)
+	return header.OpCode, string(payload)
 }
 
 // expect checks the client's next message.

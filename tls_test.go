@@ -1,0 +1,103 @@
+package sluice_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/internal/sluicetest"
+)
+
+// certificate writes a self-signed certificate and its key to two files.
+func certificate(t *testing.T, cert, key string, serial int64) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{
+		cert: {Type: "CERTIFICATE", Bytes: der},
+		key:  {Type: "PRIVATE KEY", Bytes: pkcs8},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// speak asks for a WebSocket over TLS and returns the answer's first line and
+// the serial number of the certificate that was shown.
+func speak(t *testing.T, addr string) (answer string, serial int64) {
+	t.Helper()
+	conn, err := tls.Dial("tcp", addr, &tls.Config{
+		InsecureSkipVerify: true, // it is self-signed; that it is the right one the serial tells
+		NextProtos:         []string{"h2", "http/1.1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	request := "GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: " + addr +
+		"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+	if _, err := conn.Write([]byte(request)); err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, 4096)
+	n, err := conn.Read(head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, _, _ = strings.Cut(string(head[:n]), "\r\n")
+	return answer, conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	certificate(t, cert, key, 1)
+	n := sluicetest.Run(t, with(func(c *sluice.Config) { c.TLSCert, c.TLSKey = cert, key }))
+	if answer, serial := speak(t, n.Public); !strings.Contains(answer, "101") || serial != 1 {
+		t.Errorf("got %q, certificate %d", answer, serial)
+	}
+	certificate(t, cert, key, 2)
+	n.Eventually("renewed", func() bool { _, serial := speak(t, n.Public); return serial == 2 })
+}
+
+func TestTLSThatCannotBe(t *testing.T) {
+	t.Parallel()
+	config := sluice.DefaultConfig()
+	config.Listen, config.AdminListen, config.DataDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
+	config.TLSCert, config.TLSKey = "nowhere.pem", "nowhere.key"
+	service, err := sluice.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := service.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "nowhere.pem") {
+		t.Errorf("got %v", err)
+	}
+}
