@@ -131,7 +131,8 @@ func (s *Service) Run(ctx context.Context) error {
 		s.logger.Info("stopping", "drain_timeout", s.config.DrainTimeout)
 	}
 	s.health.drain()
-	errs := []error{err, serving.stop(), line.stop(), sockets.stop(), replays.stop(), log.stop()}
+	serving.cancel() // nobody new; its last requests may be long-polls, which end with their sockets
+	errs := []error{err, line.stop(), sockets.stop(), replays.stop(), serving.stop(), log.stop()}
 	if ctx.Err() == nil {
 		errs = append(errs, context.Cause(life)) // a part's own failure, unless it is among them
 	}
