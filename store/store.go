@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Event is one entry of the log, as [Log.Fetch] returns it.
+// Event is one entry of the log, as [Log.Fetch] and [Log.Replay] return it.
 //
-// Topic, Name, Key and Payload point into memory that the events of one fetch
+// Topic, Name, Key and Payload point into memory that the events of one call
 // share, so that reading costs no allocation per event. They are immutable.
 // Whoever keeps one of them for longer than it takes to deliver the event
-// copies it first ([strings.Clone], [bytes.Clone]), or it keeps the whole
-// fetch in memory.
+// copies it first ([strings.Clone], [bytes.Clone]), or it keeps all that the
+// call returned in memory.
 type Event struct {
 	Offset     int64     // position in the log: dense, from 1, in delivery order
 	Topic      string    // 1 to MaxTopicBytes bytes
@@ -29,7 +29,7 @@ type Draft struct {
 	Payload []byte // a JSON object; empty stands for {}
 }
 
-// Limit bounds one [Log.Fetch].
+// Limit bounds one [Log.Fetch] or [Log.Replay].
 type Limit struct {
 	Events int // at most this many events; at least 1
 	Bytes  int // stop once the payloads read exceed this; 0 means no bound. The first event is returned whatever its size.
@@ -70,6 +70,15 @@ type Log interface {
 	// returns ErrTrimmed if the event after+1 is no longer kept.
 	Fetch(ctx context.Context, after int64, limit Limit) ([]Event, error)
 
+	// Replay returns one topic's events with after < offset <= upTo, in order.
+	// They are all of its events up to and including through, which is upTo
+	// unless the limit has cut the answer short or the log ends before upTo.
+	// So a caller pages with through as the next after, until it has reached
+	// upTo, or an answer makes no progress: the log ends there. Replay returns
+	// ErrTrimmed if after+1, of whatever topic, is no longer kept. A topic
+	// that no event can have has none.
+	Replay(ctx context.Context, topic string, after, upTo int64, limit Limit) (events []Event, through int64, err error)
+
 	// Wait returns nil once an event after the given offset may be there to
 	// fetch. It is a hint: it may return early, and always returns within the
 	// poll interval of the store. It returns ctx's error when ctx ends first.
@@ -77,6 +86,10 @@ type Log interface {
 
 	// Head reads the log's present extent.
 	Head(ctx context.Context) (Head, error)
+
+	// History reads the log's present extent and its epochs, from which
+	// [History.Resume] tells who may go on where.
+	History(ctx context.Context) (History, error)
 
 	// Cursor reads the position committed under name; ok is false when
 	// there is none.

@@ -10,7 +10,8 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-const headSQL = `SELECT epoch, trimmed, greatest(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)) FROM sluice_meta`
+const headSQL = `SELECT (SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1),
+	trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)) FROM sluice_meta`
 
 // Head implements [store.Log].
 func (l *Log) Head(ctx context.Context) (store.Head, error) {

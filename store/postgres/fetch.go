@@ -18,9 +18,9 @@ import (
 const fetchSQL = `SELECT "offset", topic, event, payload, key, inserted_at FROM sluice_log
 	WHERE "offset" > $1 AND "offset" <= $2 ORDER BY "offset"`
 
-// binaryColumns asks for all of fetchSQL's columns as Postgres sends them in
-// binary: big-endian integers, and text as it is.
-var binaryColumns = pgx.QueryResultFormats{pgx.BinaryFormatCode, pgx.BinaryFormatCode, pgx.BinaryFormatCode,
+// eventColumns asks for an event's columns as Postgres sends them in binary:
+// big-endian integers, and text as it is.
+var eventColumns = pgx.QueryResultFormats{pgx.BinaryFormatCode, pgx.BinaryFormatCode, pgx.BinaryFormatCode,
 	pgx.BinaryFormatCode, pgx.BinaryFormatCode, pgx.BinaryFormatCode}
 
 // Fetch implements [store.Log].
@@ -32,7 +32,7 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 	size := l.fetchSize(limit)
 	upTo := after + min(int64(size), math.MaxInt64-after)
 
-	rows, err := l.pool.Query(ctx, fetchSQL, binaryColumns, after, upTo)
+	rows, err := l.pool.Query(ctx, fetchSQL, eventColumns, after, upTo)
 	if err != nil {
 		return nil, l.fetchFailure(after, err)
 	}
@@ -41,7 +41,6 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 		return nil, l.fetchFailure(after, err)
 	}
 	l.adjustPace(size, len(events), cut)
-
 	switch {
 	case len(events) == 0:
 		return nil, l.explainNothing(ctx, after, known)

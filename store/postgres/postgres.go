@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,13 @@ type Config struct {
 	// time. Zero means DefaultPollInterval.
 	PollInterval time.Duration
 
+	// Retention is how long the log keeps an event, counted from when it was
+	// sequenced; readers who come later than that are told ErrTrimmed. It is
+	// kept to by the node that sequences, about a minute late at most, and
+	// waits for no cursor. Rows of a partition that has been filled go with
+	// it, and so take up space for up to as long again. Zero keeps all.
+	Retention time.Duration
+
 	// Pooled says that the URL leads to a transaction pooler: no LISTEN, no
 	// session locks, no prepared statements. Open notices those that give
 	// connections process ids of their own, as PgBouncer does.
@@ -49,12 +57,13 @@ const DefaultPollInterval = 100 * time.Millisecond
 // Log is a [store.Log] in PostgreSQL. Its methods may be called concurrently.
 type Log struct {
 	// Immutable after Open.
-	server   server // where and how to connect
-	pool     *pgxpool.Pool
-	poll     time.Duration
-	logger   *slog.Logger
-	appends  *group.Group
-	failures *metrics.Counter // of sequencing
+	server    server // where and how to connect
+	pool      *pgxpool.Pool
+	poll      time.Duration
+	retention time.Duration // 0 keeps all
+	logger    *slog.Logger
+	appends   *group.Group
+	failures  *metrics.Counter // of sequencing and trimming
 
 	head    wake.Head
 	pace    atomic.Int64 // events that a Fetch bounded in bytes asks for; see fetchSize
@@ -72,7 +81,10 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{server: server, poll: config.PollInterval, logger: config.Logger}
+	if config.Retention < 0 {
+		return nil, fmt.Errorf("postgres: Config.Retention is %v: want 0, which keeps all, or more", config.Retention)
+	}
+	l := &Log{server: server, poll: config.PollInterval, retention: config.Retention, logger: config.Logger}
 	if l.poll <= 0 {
 		l.poll = DefaultPollInterval
 	}

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"testing"
-	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // how applications reach the store here
 	"go.uber.org/goleak"
@@ -57,13 +56,16 @@ func harness(t testing.TB, config postgres.Config) storetest.Harness {
 	t.Cleanup(func() { db.Close() })
 	config.Migrate, config.Logger = true, quiet
 	return storetest.Harness{
-		Open: func(ctx context.Context, poll time.Duration) (store.Log, error) {
+		Open: func(ctx context.Context, settings storetest.Settings) (store.Log, error) {
 			config := config // Open is called concurrently
-			config.PollInterval = poll
+			config.PollInterval, config.Retention = settings.Poll, settings.Retention
 			return open(ctx, config)
 		},
-		DB:        db,
-		Announces: true,
+		DB:         db,
+		Announces:  true,
+		InsertOld:  `INSERT INTO sluice_outbox (topic, event, inserted_at) VALUES ('t', 'old', '2001-01-01')`,
+		BeginEpoch: `SELECT sluice_begin_epoch()`,
+		AgeMarks:   `UPDATE sluice_marks SET at = at - interval '2 hours'`,
 	}
 }
 

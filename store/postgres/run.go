@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -68,16 +69,17 @@ type session struct {
 	conn   *pgx.Conn
 	outbox uint32 // oid of sluice_outbox, which lock and notification names derive from
 
-	leads       bool      // this session sequences; the others only listen
-	woken       bool      // somebody committed to the outbox since the last round
-	batch       int       // rows to move in the next round; smaller after a failure
-	extendAfter time.Time // no attempt to make a partition before this
+	leads       bool          // this session sequences; the others only listen
+	leading     chan struct{} // closed by lead once leads is set; the session's trimmer waits for it
+	woken       bool          // somebody committed to the outbox since the last round
+	batch       int           // rows to move in the next round; smaller after a failure
+	extendAfter time.Time     // no attempt to make a partition before this
 }
 
 // runSession connects, listens and sequences until ctx ends or the connection
 // is lost. It calls connected once all is in order.
 func (l *Log) runSession(ctx context.Context, connected func()) error {
-	s := &session{log: l, batch: maxBatch}
+	s := &session{log: l, batch: maxBatch, leading: make(chan struct{})}
 	config := l.pool.Config().ConnConfig
 	config.OnNotification = s.notified
 	conn, err := pgx.ConnectConfig(ctx, config)
@@ -88,6 +90,13 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 	defer disconnect(conn)
 	if err := s.start(ctx); err != nil {
 		return err
+	}
+	var trimmer sync.WaitGroup
+	defer trimmer.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if l.retention > 0 {
+		trimmer.Go(func() { s.trimWhileLeading(ctx) })
 	}
 	idle := settle
 	for ctx.Err() == nil {

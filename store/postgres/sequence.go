@@ -38,7 +38,8 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	var moved int
 	var head *int64
 	var extend *bool
-	err := s.conn.QueryRow(ctx, `SELECT moved, head, extend FROM sluice_sequence($1)`, s.batch).Scan(&moved, &head, &extend)
+	var begun *string
+	err := s.conn.QueryRow(ctx, `SELECT moved, head, extend, begun FROM sluice_sequence($1)`, s.batch).Scan(&moved, &head, &extend, &begun)
 	var refusal *pgconn.PgError
 	switch {
 	case errors.As(err, &refusal) && isUnstorable(refusal):
@@ -47,6 +48,9 @@ func (s *session) round(ctx context.Context) (progress, error) {
 		return nothing, err
 	case moved < 0: // another session is at it
 		return nothing, nil
+	}
+	if begun != nil {
+		s.log.logger.Warn("the log begins a new epoch: its database was failed over or restored", "epoch", *begun, "head", *head-int64(moved), "addr", s.log.server.addr)
 	}
 	s.log.head.Advance(*head)
 	if *extend && time.Now().After(s.extendAfter) {
@@ -66,15 +70,21 @@ func (s *session) round(ctx context.Context) (progress, error) {
 // lead takes the session lock that keeps the other nodes' sequencers quiet,
 // unless one of them has it. Behind a pooler nobody can hold it, and all try.
 func (s *session) lead(ctx context.Context) (bool, error) {
-	if s.leads || s.log.server.pooled {
+	if s.leads {
 		return true, nil
 	}
-	// 3 is the kind of leading; see the first migration.
-	err := s.conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(1936487683, $1::oid::integer)`, s.outbox).Scan(&s.leads)
-	if s.leads {
+	if s.log.server.pooled {
+		s.leads = true
+	} else {
+		// 3 is the kind of leading; see the first migration.
+		err := s.conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(1936487683, $1::oid::integer)`, s.outbox).Scan(&s.leads)
+		if err != nil || !s.leads {
+			return false, err
+		}
 		s.log.logger.Info("this node sequences the log", "addr", s.log.server.addr)
 	}
-	return s.leads, err
+	close(s.leading)
+	return true, nil
 }
 
 // isUnstorable reports refusals that come from a row itself: data exceptions,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -21,14 +22,17 @@ func TestLogNeverRunsOutOfPartitions(t *testing.T) {
 	url := pgtest.Schema(t)
 	log := mustOpen(t, postgres.Config{DatabaseURL: url})
 	conn := connect(t, url)
-	mustExec(t, conn, `DROP TABLE sluice_log_0`)
-	mustExec(t, conn, `UPDATE sluice_meta SET part_end = 0, part_size = 8`)
+	shrinkPartitions(t, conn, 8)
 	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, 100)`)
 	mustRun(t, log)
 	next(t, log, 99)
 	events, err := log.Fetch(t.Context(), 0, store.Limit{Events: 100})
 	if err != nil || len(events) != 100 {
 		t.Fatalf("%d events, %v; want 100", len(events), err)
+	}
+	replayed, through, err := log.Replay(t.Context(), "t", 3, 95, store.Limit{Events: 100}) // across them
+	if err != nil || len(replayed) != 92 || through != 95 {
+		t.Errorf("replayed %d events through %d, %v; want 92 through 95", len(replayed), through, err)
 	}
 	mustExec(t, conn, `SELECT sluice_extend_log()`) // has nothing to do
 	var partitions, room int
@@ -44,7 +48,7 @@ func TestPoisonedRowIsSetAside(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Schema(t)
 	var lines syncBuffer
-	log := mustOpen(t, postgres.Config{DatabaseURL: url, Logger: slog.New(slog.NewTextHandler(&lines, nil))})
+	log := mustOpen(t, postgres.Config{DatabaseURL: url, Logger: textLogger(&lines)})
 	conn := connect(t, url)
 	mustExec(t, conn, `ALTER TABLE sluice_outbox DROP CONSTRAINT sluice_topic_has_1_to_255_bytes`)
 	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event)
@@ -113,7 +117,7 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewServer(t)
 	var lines syncBuffer
-	log := mustOpen(t, postgres.Config{DatabaseURL: server.Schema(t), Logger: slog.New(slog.NewTextHandler(&lines, nil))})
+	log := mustOpen(t, postgres.Config{DatabaseURL: server.Schema(t), Logger: textLogger(&lines)})
 	mustRun(t, log)
 	for turn := range 2 {
 		if err := log.Append(t.Context(), []store.Draft{{Topic: "t", Name: "e"}}); err != nil {
@@ -129,6 +133,8 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 		t.Errorf("two outages were logged %d times:\n%s", lost, lines.String())
 	}
 }
+
+func textLogger(lines io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(lines, nil)) }
 
 // syncBuffer is written by a logger and read by a test.
 type syncBuffer struct {

@@ -14,7 +14,11 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 		return nil, fmt.Errorf("sqlite: fetch after %d with limit %+v: want an offset from 0, events from 1, bytes from 0", after, limit)
 	}
 	known := l.head.Offset()
-	events, err := l.read(ctx, after, limit, int(min(max(known-after, 16), int64(limit.Events))))
+	var events []store.Event
+	err := l.borrow(ctx, func(r *reader) (err error) {
+		events, err = r.fetch(after, limit, known-after)
+		return err
+	})
 	if err != nil {
 		return nil, l.failure(fmt.Sprintf("fetch after %d", after), err)
 	}
@@ -29,25 +33,25 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 	return events, nil
 }
 
-// read borrows a reader, and opens one if its place is empty.
-func (l *Log) read(ctx context.Context, after int64, limit store.Limit, expected int) (events []store.Event, err error) {
+// borrow lets use have a reader, which is opened if its place is empty.
+func (l *Log) borrow(ctx context.Context, use func(*reader) error) (err error) {
 	var r *reader
 	var open bool
 	select {
 	case r, open = <-l.readers:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	if !open {
-		return nil, store.ErrClosed
+		return store.ErrClosed
 	}
 	defer func() { l.readers <- r }()
 	if r == nil {
 		if r, err = openReader(l.path); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return r.read(after, limit, expected)
+	return use(r)
 }
 
 // explain tells the end of the log from a part that was trimmed.

@@ -15,7 +15,16 @@ import (
 )
 
 const fetchSQL = `SELECT "offset", topic, event, payload, key, inserted_at FROM sluice_log
-	WHERE "offset" > ? ORDER BY "offset" LIMIT ?`
+	WHERE "offset" > ?1 ORDER BY "offset" LIMIT ?2`
+
+// replaySQL has a first row that only has an offset: how far the topic is
+// whole, or -1 where some of it is no longer kept.
+const replaySQL = `SELECT CASE WHEN ?2 < trimmed THEN -1
+		ELSE min(?3, max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0))) END,
+		NULL, NULL, NULL, NULL, NULL FROM sluice_meta
+	UNION ALL SELECT * FROM (SELECT "offset", topic, event, payload, key, inserted_at
+		FROM sluice_log INDEXED BY sluice_log_topic
+		WHERE topic = ?1 AND "offset" > ?2 AND "offset" <= ?3 ORDER BY "offset" LIMIT ?4)`
 
 // reader reads events on a connection of its own, through SQLite's own
 // interface below the driver. The driver makes ten allocations of an event;
@@ -24,9 +33,10 @@ const fetchSQL = `SELECT "offset", topic, event, payload, key, inserted_at FROM 
 // An uintptr is an address in SQLite's memory, which Go's collector does not
 // know, and which does not move.
 type reader struct {
-	tls       *libc.TLS
-	db        uintptr // sqlite3*
-	statement uintptr // sqlite3_stmt*
+	tls      *libc.TLS
+	db       uintptr // sqlite3*
+	fetched  uintptr // sqlite3_stmt* of fetchSQL
+	replayed uintptr // sqlite3_stmt* of replaySQL
 }
 
 func openReader(path string) (*reader, error) {
@@ -43,12 +53,6 @@ func (r *reader) open(path string) error {
 		return err
 	}
 	defer libc.Xfree(r.tls, name)
-	query, err := libc.CString(fetchSQL)
-	if err != nil {
-		return err
-	}
-	defer libc.Xfree(r.tls, query)
-
 	const pointer = int(unsafe.Sizeof(uintptr(0)))
 	out := r.tls.Alloc(pointer)
 	defer r.tls.Free(pointer)
@@ -58,58 +62,102 @@ func (r *reader) open(path string) error {
 		return r.failure(status)
 	}
 	sqlite3.Xsqlite3_busy_timeout(r.tls, r.db, int32(busyTimeout.Milliseconds()))
-	status = sqlite3.Xsqlite3_prepare_v3(r.tls, r.db, query, -1, sqlite3.SQLITE_PREPARE_PERSISTENT, out, 0)
-	if status != sqlite3.SQLITE_OK {
-		return r.failure(status)
+	if r.fetched, err = r.prepare(fetchSQL); err != nil {
+		return err
 	}
-	r.statement = *(*uintptr)(memory(out))
-	return nil
+	r.replayed, err = r.prepare(replaySQL)
+	return err
 }
 
-// read returns events after the offset. They are cut short where they exceed
-// the limit in bytes.
-func (r *reader) read(after int64, limit store.Limit, expected int) ([]store.Event, error) {
-	defer sqlite3.Xsqlite3_reset(r.tls, r.statement) // ends the read transaction
-	sqlite3.Xsqlite3_bind_int64(r.tls, r.statement, 1, after)
-	sqlite3.Xsqlite3_bind_int64(r.tls, r.statement, 2, int64(limit.Events))
+func (r *reader) prepare(query string) (statement uintptr, err error) {
+	text, err := libc.CString(query)
+	if err != nil {
+		return 0, err
+	}
+	defer libc.Xfree(r.tls, text)
+	const pointer = int(unsafe.Sizeof(uintptr(0)))
+	out := r.tls.Alloc(pointer)
+	defer r.tls.Free(pointer)
+	status := sqlite3.Xsqlite3_prepare_v3(r.tls, r.db, text, -1, sqlite3.SQLITE_PREPARE_PERSISTENT, out, 0)
+	if status != sqlite3.SQLITE_OK {
+		return 0, r.failure(status)
+	}
+	return *(*uintptr)(memory(out)), nil
+}
+
+// fetch returns events after the offset, of which known are expected to be
+// there.
+func (r *reader) fetch(after int64, limit store.Limit, known int64) ([]store.Event, error) {
+	defer sqlite3.Xsqlite3_reset(r.tls, r.fetched) // ends the read transaction
+	sqlite3.Xsqlite3_bind_int64(r.tls, r.fetched, 1, after)
+	sqlite3.Xsqlite3_bind_int64(r.tls, r.fetched, 2, int64(limit.Events))
+	events, _, err := r.read(r.fetched, limit, known)
+	return events, err
+}
+
+// replay returns the topic's events in (after, upTo], and the offset in
+// replaySQL's first row.
+func (r *reader) replay(topic string, after, upTo int64, limit store.Limit) (events []store.Event, whole int64, cut bool, err error) {
+	text, err := libc.CString(topic)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	defer libc.Xfree(r.tls, text)
+	defer sqlite3.Xsqlite3_reset(r.tls, r.replayed)
+	sqlite3.Xsqlite3_bind_text(r.tls, r.replayed, 1, text, int32(len(topic)), 0) // 0: the text is there until the reset
+	sqlite3.Xsqlite3_bind_int64(r.tls, r.replayed, 2, after)
+	sqlite3.Xsqlite3_bind_int64(r.tls, r.replayed, 3, upTo)
+	sqlite3.Xsqlite3_bind_int64(r.tls, r.replayed, 4, int64(limit.Events))
+	if status := sqlite3.Xsqlite3_step(r.tls, r.replayed); status != sqlite3.SQLITE_ROW {
+		return nil, 0, false, r.failure(status)
+	}
+	whole = sqlite3.Xsqlite3_column_int64(r.tls, r.replayed, 0)
+	events, cut, err = r.read(r.replayed, limit, 0)
+	return events, whole, cut, err
+}
+
+// read takes the rows that are left of a statement. They are cut short where
+// they exceed the limit in bytes.
+func (r *reader) read(statement uintptr, limit store.Limit, known int64) (events []store.Event, cut bool, err error) {
 	var keep arena.Arena
 	bytes := 0
-	events := make([]store.Event, 0, expected)
+	events = make([]store.Event, 0, min(max(known, 16), int64(limit.Events)))
 	for {
-		switch status := sqlite3.Xsqlite3_step(r.tls, r.statement); status {
+		switch status := sqlite3.Xsqlite3_step(r.tls, statement); status {
 		case sqlite3.SQLITE_DONE:
-			return events, nil
+			return events, false, nil
 		case sqlite3.SQLITE_ROW:
 		default:
-			return nil, r.failure(status)
+			return nil, false, r.failure(status)
 		}
 		events = append(events, store.Event{
-			Offset:     sqlite3.Xsqlite3_column_int64(r.tls, r.statement, 0),
-			Topic:      arena.Text(keep.Keep(r.column(1))),
-			Name:       arena.Text(keep.Keep(r.column(2))),
-			Payload:    keep.Keep(r.column(3)),
-			Key:        keep.Keep(r.column(4)),
-			InsertedAt: time.UnixMicro(sqlite3.Xsqlite3_column_int64(r.tls, r.statement, 5)).UTC(),
+			Offset:     sqlite3.Xsqlite3_column_int64(r.tls, statement, 0),
+			Topic:      arena.Text(keep.Keep(r.column(statement, 1))),
+			Name:       arena.Text(keep.Keep(r.column(statement, 2))),
+			Payload:    keep.Keep(r.column(statement, 3)),
+			Key:        keep.Keep(r.column(statement, 4)),
+			InsertedAt: time.UnixMicro(sqlite3.Xsqlite3_column_int64(r.tls, statement, 5)).UTC(),
 		})
 		if bytes += len(events[len(events)-1].Payload); limit.Bytes > 0 && bytes >= limit.Bytes {
-			return events, nil
+			return events, true, nil
 		}
 	}
 }
 
-// column views a text column of the present row; nil for NULL. SQLite changes
-// that memory with its next step.
-func (r *reader) column(index int32) []byte {
-	start := sqlite3.Xsqlite3_column_text(r.tls, r.statement, index)
+// column views a text column of the statement's present row; nil for NULL.
+// SQLite changes that memory with its next step.
+func (r *reader) column(statement uintptr, index int32) []byte {
+	start := sqlite3.Xsqlite3_column_text(r.tls, statement, index)
 	if start == 0 {
 		return nil
 	}
-	return unsafe.Slice((*byte)(memory(start)), sqlite3.Xsqlite3_column_bytes(r.tls, r.statement, index))
+	return unsafe.Slice((*byte)(memory(start)), sqlite3.Xsqlite3_column_bytes(r.tls, statement, index))
 }
 
 // close may be called in any state of the reader.
 func (r *reader) close() error {
-	sqlite3.Xsqlite3_finalize(r.tls, r.statement)
+	sqlite3.Xsqlite3_finalize(r.tls, r.fetched)
+	sqlite3.Xsqlite3_finalize(r.tls, r.replayed)
 	status := sqlite3.Xsqlite3_close_v2(r.tls, r.db)
 	r.tls.Close()
 	if status != sqlite3.SQLITE_OK {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -14,6 +15,11 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 	defer l.running.Store(false)
 
+	var trimmer sync.WaitGroup
+	defer trimmer.Wait()
+	if l.retention > 0 {
+		trimmer.Go(func() { l.trimRegularly(ctx) })
+	}
 	poll := time.NewTicker(l.poll)
 	defer poll.Stop()
 	var failing time.Time // since when; zero while all is well

@@ -34,6 +34,12 @@ type Config struct {
 	// DefaultPollInterval.
 	PollInterval time.Duration
 
+	// Retention is how long the log keeps an event, counted from when it got
+	// there; readers who come later than that are told ErrTrimmed. Run keeps
+	// to it, about a minute late at most, and waits for no cursor. The file
+	// does not shrink: what is freed is used again. Zero keeps all.
+	Retention time.Duration
+
 	// Metrics gets the log's head, and the failures of stage "sequence". Nil
 	// measures nothing.
 	Metrics *metrics.Set
@@ -58,13 +64,14 @@ const (
 // Log is a [store.Log] in a file. Its methods may be called concurrently.
 type Log struct {
 	// Immutable after Open.
-	path     string
-	writer   *sql.DB // one connection: SQLite has one writer anyway
-	queries  *sql.DB // reads of a row or two
-	poll     time.Duration
-	logger   *slog.Logger
-	appends  *group.Group
-	failures *metrics.Counter // of Run
+	path      string
+	writer    *sql.DB // one connection: SQLite has one writer anyway
+	queries   *sql.DB // reads of a row or two
+	poll      time.Duration
+	retention time.Duration // 0 keeps all
+	logger    *slog.Logger
+	appends   *group.Group
+	failures  *metrics.Counter // of Run
 
 	insert  *sql.Stmt    // on writer, used within its transactions
 	readers chan *reader // Fetch takes one and puts it back; nil is a place for one. Close takes all, and closes the chan.
@@ -81,6 +88,9 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if config.Dir == "" {
 		return nil, errors.New("sqlite: Config.Dir is empty: name a folder for the log")
 	}
+	if config.Retention < 0 {
+		return nil, fmt.Errorf("sqlite: Config.Retention is %v: want 0, which keeps all, or more", config.Retention)
+	}
 	if err := os.MkdirAll(config.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("sqlite: create the folder of the log: %w", err)
 	}
@@ -88,7 +98,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	l := &Log{path: filepath.Join(dir, FileName), poll: config.PollInterval, logger: config.Logger}
+	l := &Log{path: filepath.Join(dir, FileName), poll: config.PollInterval, retention: config.Retention, logger: config.Logger}
 	if l.poll <= 0 {
 		l.poll = DefaultPollInterval
 	}

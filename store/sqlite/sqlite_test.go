@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -28,8 +27,8 @@ func harness(t testing.TB) storetest.Harness {
 	t.Helper()
 	dir := t.TempDir()
 	return storetest.Harness{
-		Open: func(ctx context.Context, poll time.Duration) (store.Log, error) {
-			log, err := sqlite.Open(ctx, sqlite.Config{Dir: dir, PollInterval: poll, Logger: quiet})
+		Open: func(ctx context.Context, settings storetest.Settings) (store.Log, error) {
+			log, err := sqlite.Open(ctx, sqlite.Config{Dir: dir, PollInterval: settings.Poll, Retention: settings.Retention, Logger: quiet})
 			if err != nil {
 				return nil, err
 			}
@@ -37,6 +36,9 @@ func harness(t testing.TB) storetest.Harness {
 		},
 		DB:            application(t, dir),
 		OneWriter:     true,
+		InsertOld:     `INSERT INTO sluice_outbox (topic, event, inserted_at) VALUES ('t', 'old', 0)`,
+		BeginEpoch:    `INSERT INTO sluice_epochs DEFAULT VALUES`,
+		AgeMarks:      `UPDATE sluice_marks SET at = at - 7200000000`,
 		TakesAnyBytes: true,
 	}
 }

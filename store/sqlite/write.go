@@ -14,7 +14,7 @@ import (
 const maxMove = 1000
 
 const (
-	lastSQL = `SELECT max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)) FROM sluice_meta`
+	lastSQL = `SELECT max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)) AS head FROM sluice_meta`
 
 	moveSQL = `INSERT INTO sluice_log ("offset", topic, event, payload, key, inserted_at)
 		SELECT ? + row_number() OVER (ORDER BY id), topic, event, payload, key, inserted_at

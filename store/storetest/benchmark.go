@@ -21,6 +21,9 @@ func Benchmark(b *testing.B, harness func(b *testing.B) Harness) {
 	for _, size := range []int{50, 500} {
 		b.Run(fmt.Sprintf("Fetch/batch=%d", size), func(b *testing.B) { benchmarkFetch(b, harness(b), size) })
 	}
+	for _, size := range []int{1, 100, 200} {
+		b.Run(fmt.Sprintf("Replay/page=%d", size), func(b *testing.B) { benchmarkReplay(b, harness(b), size) })
+	}
 	b.Run("InsertToFetch", func(b *testing.B) { benchmarkLatency(b, harness(b)) })
 	b.Run("Sequence", func(b *testing.B) { benchmarkSequence(b, harness(b)) })
 }
@@ -104,6 +107,23 @@ func benchmarkFetch(b *testing.B, h Harness, size int) {
 		after = (after + int64(size)) % benchmarkEvents
 	}
 	reportRate(b, events)
+}
+
+// benchmarkReplay reads pages of one topic in a hundred.
+func benchmarkReplay(b *testing.B, h Harness, size int) {
+	log := benchmarkOpen(b, h)
+	if err := log.Append(b.Context(), benchmarkDrafts(benchmarkEvents)); err != nil {
+		b.Fatal(err)
+	}
+	sequence(b, log, benchmarkEvents)
+	b.ReportAllocs()
+	for b.Loop() {
+		page, _, err := log.Replay(b.Context(), "orders:7", 0, benchmarkEvents, store.Limit{Events: size, Bytes: 8 << 20})
+		if err != nil || len(page) != size {
+			b.Fatalf("%d events, %v", len(page), err)
+		}
+	}
+	reportRate(b, size*b.N)
 }
 
 // benchmarkLatency measures one event's way from an application's commit to a

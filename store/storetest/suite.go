@@ -14,7 +14,7 @@ import (
 type Harness struct {
 	// Open opens a log on the store, migrating it where needed. It may be
 	// called several times, also concurrently. The suite closes the log.
-	Open func(ctx context.Context, poll time.Duration) (store.Log, error)
+	Open func(ctx context.Context, settings Settings) (store.Log, error)
 
 	// DB is how an application reaches the store. Its transactions may write.
 	DB *sql.DB
@@ -27,6 +27,13 @@ type Harness struct {
 	// log at once. Otherwise it is found by polling.
 	Announces bool
 
+	// InsertOld inserts one row as if years ago, and AgeMarks makes the marks
+	// of retention two hours older. The engines tell time in different ways.
+	InsertOld, AgeMarks string
+
+	// BeginEpoch is what an operator begins an epoch with.
+	BeginEpoch string
+
 	// TakesAnyBytes says that the tables cannot refuse text that is no UTF-8.
 	TakesAnyBytes bool
 
@@ -35,11 +42,17 @@ type Harness struct {
 	Stop, Kill, Start func(t testing.TB)
 }
 
+// Settings are those of a log's Config that cases vary.
+type Settings struct {
+	Poll      time.Duration
+	Retention time.Duration
+}
+
 // polling finds what is not announced soon, and neverPolling late enough for
 // a test that expects to be woken to hang without it.
-const (
-	polling      = 10 * time.Millisecond
-	neverPolling = time.Hour
+var (
+	polling      = Settings{Poll: 10 * time.Millisecond}
+	neverPolling = Settings{Poll: time.Hour}
 )
 
 // Run runs the suite. harness is called once for each case.
@@ -53,6 +66,13 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"FetchRefusesNonsense", testFetchRefusesNonsense},
 		{"FetchOfTrimmedEvents", testFetchOfTrimmedEvents},
 		{"FetchNoticesAGap", testFetchNoticesAGap},
+		{"ReplayReadsOneTopic", testReplayReadsOneTopic},
+		{"ReplayEndsWithTheLog", testReplayEndsWithTheLog},
+		{"ReplayRefusesNonsense", testReplayRefusesNonsense},
+		{"ReplayOfTrimmedEvents", testReplayOfTrimmedEvents},
+		{"RetentionTrims", testRetentionTrims},
+		{"RetentionCountsFromSequencing", testRetentionCountsFromSequencing},
+		{"EpochsAreAChain", testEpochsAreAChain},
 		{"ValidEventsAreTaken", testValidEventsAreTaken},
 		{"InvalidEventsAreRefused", testInvalidEventsAreRefused},
 		{"CallersShareCommits", testCallersShareCommits},
@@ -76,9 +96,9 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 }
 
 // open opens a log that is closed when the test ends.
-func open(t *testing.T, h Harness, poll time.Duration) store.Log {
+func open(t *testing.T, h Harness, settings Settings) store.Log {
 	t.Helper()
-	log, err := h.Open(t.Context(), poll)
+	log, err := h.Open(t.Context(), settings)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,11 +27,11 @@ func testAppendWakes(t *testing.T, h Harness) {
 // application commits: at once where the database announces it, or else by
 // the poll.
 func testCommitWakes(t *testing.T, h Harness) {
-	poll := polling
+	settings := polling
 	if h.Announces {
-		poll = neverPolling
+		settings = neverPolling
 	}
-	log, other := open(t, h, poll), open(t, h, poll)
+	log, other := open(t, h, settings), open(t, h, settings)
 	run(t, log)
 	run(t, other)
 	for after := range int64(20) {

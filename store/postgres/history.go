@@ -1,0 +1,32 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/sluicehq/sluice/store"
+)
+
+const historySQL = `SELECT e.epoch, e.first, trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log))
+	FROM sluice_meta, sluice_epochs e ORDER BY e.number`
+
+// History implements [store.Log].
+func (l *Log) History(ctx context.Context) (h store.History, err error) {
+	rows, err := l.pool.Query(ctx, historySQL)
+	if err != nil {
+		return store.History{}, l.failure("read the log's history", err, reads)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var e store.Epoch
+		if err := rows.Scan(&e.ID, &e.First, &h.Trimmed, &h.Offset); err != nil {
+			return store.History{}, l.failure("read the log's history", err, reads)
+		}
+		h.Epoch = e.ID
+		h.Epochs = append(h.Epochs, e)
+	}
+	if err := rows.Err(); err != nil {
+		return store.History{}, l.failure("read the log's history", err, reads)
+	}
+	l.head.Advance(h.Offset)
+	return h, nil
+}

@@ -1,0 +1,68 @@
+package storetest
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/sluicehq/sluice/store"
+)
+
+func history(t *testing.T, log store.Log) store.History {
+	t.Helper()
+	h, err := log.History(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// testEpochsAreAChain begins epochs at 0, at 5 and at 5 again, and has those
+// forgotten that nobody can resume from.
+func testEpochsAreAChain(t *testing.T, h Harness) {
+	log := openAndRun(t, h)
+	names := []string{fetchHead(t, log).Epoch}
+	begin := func() {
+		t.Helper()
+		mustExec(t, h, h.BeginEpoch)
+		names = append(names, fetchHead(t, log).Epoch)
+	}
+	want := func(epochs ...store.Epoch) {
+		t.Helper()
+		if got := history(t, log); got.Head != fetchHead(t, log) || !slices.Equal(got.Epochs, epochs) {
+			t.Errorf("the history is %+v, want epochs %v", got, epochs)
+		}
+	}
+	want(store.Epoch{ID: names[0], First: 1})
+	begin()
+	mustAppend(t, log, numbered("t", 1, 5)...)
+	fetch(t, log, 0, 5)
+	begin()
+	begin()
+	want(store.Epoch{ID: names[0], First: 1}, store.Epoch{ID: names[1], First: 1}, store.Epoch{ID: names[2], First: 6}, store.Epoch{ID: names[3], First: 6})
+	mustAppend(t, log, numbered("t", 6, 5)...)
+	fetch(t, log, 5, 5) // offsets go on
+	for _, test := range []struct {
+		at    store.Cursor
+		after int64
+		whole bool
+	}{
+		{store.Cursor{Epoch: names[0], Offset: 0}, 0, true},
+		{store.Cursor{Epoch: names[1], Offset: 5}, 5, true},
+		{store.Cursor{Epoch: names[1], Offset: 6}, 5, false},
+		{store.Cursor{Epoch: names[3], Offset: 10}, 10, true},
+		{store.Cursor{Epoch: names[3], Offset: 11}, 10, false},
+	} {
+		h := history(t, log)
+		if after, whole := h.Resume(test.at); after != test.after || whole != test.whole {
+			t.Errorf("%+v resumes after %d, whole %v; want %d, %v", test.at, after, whole, test.after, test.whole)
+		}
+	}
+	if slices.Sort(names); len(slices.Compact(names)) != 4 {
+		t.Errorf("the epochs are %v, want four", names)
+	}
+	mustExec(t, h, `UPDATE sluice_meta SET trimmed = 10`)
+	mustExec(t, h, h.BeginEpoch)
+	if got := history(t, log); len(got.Epochs) != 2 || got.Epochs[1].First != 11 {
+		t.Errorf("the epochs are %v, want the one that reaches back to 10, and a new one", got.Epochs)
+	}
+}
