@@ -108,7 +108,7 @@ func TestWrongFlags(t *testing.T) {
 	} {
 		t.Run(wrong.name, func(t *testing.T) {
 			t.Parallel()
-			code, stdout, stderr := run(t, "", binary, wrong.args...)
+			code, stdout, stderr := run(t, "", sluice, wrong.args...)
 			if code != 2 {
 				t.Errorf("ended with status %d, not 2", code)
 			}

@@ -12,14 +12,14 @@ func TestPublishAndWatch(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--data-dir", t.TempDir()).ready(t)
 
-	watch := start(t, binary, "watch", "orders:eu", "--url", mount(s.public), "--count", "3")
+	watch := start(t, sluice, "watch", "orders:eu", "--url", mount(s.public), "--count", "3")
 	if _, ok := watch.stderr.next(t.Context(), 0, func(line string) bool { return strings.Contains(line, "orders:eu") }); !ok {
 		t.Fatalf("watch does not say that it has joined:\n%s", watch.stderr.text())
 	}
 	publish := func(input string, args ...string) {
 		t.Helper()
 		args = append([]string{"publish", "--admin-url", "http://" + s.admin}, args...)
-		if code, stdout, stderr := run(t, input, binary, args...); code != 0 {
+		if code, stdout, stderr := run(t, input, sluice, args...); code != 0 {
 			t.Fatalf("%q ended with status %d:\n%s%s", args, code, stdout, stderr)
 		}
 	}
@@ -61,7 +61,7 @@ func TestPublishFails(t *testing.T) {
 		{"nobody there", refusing.address, `{}`, 1, refusing.address},
 	} {
 		t.Run(failing.name, func(t *testing.T) {
-			code, _, stderr := run(t, "", binary, "publish", "--admin-url", "http://"+failing.admin, "orders", "created", failing.payload)
+			code, _, stderr := run(t, "", sluice, "publish", "--admin-url", "http://"+failing.admin, "orders", "created", failing.payload)
 			if code != failing.code || !strings.Contains(stderr, failing.says) {
 				t.Errorf("ended with status %d, want %d and a word of %q:\n%s", code, failing.code, failing.says, stderr)
 			}
@@ -71,7 +71,7 @@ func TestPublishFails(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	code, stdout, stderr := run(t, "", binary, "version")
+	code, stdout, stderr := run(t, "", sluice, "version")
 	if code != 0 || !strings.Contains(stdout, "go1.") {
 		t.Errorf("version ended with status %d:\n%s%s", code, stdout, stderr)
 	}

@@ -4,7 +4,16 @@
 //
 // Nothing of Sluice's own code is called here, so that a test cannot share a
 // mistake with what it tests; it reads the log table and the wire instead.
-// The clients under node are driven by JSON lines: see node/client.mjs.
+// The clients under node are driven by JSON lines: see node/client.mjs. What
+// an application brings, internal/application brings.
+//
+// # The protocol
+//
+// The lines of the protocol's document that a client can see each have a test
+// of that name: TestConformance and TestApplication let the stock clients see
+// them, on every transport and in every version; TestWire, TestConnecting,
+// TestLongPoll and their neighbours speak for themselves, byte by byte, where
+// no stock client would. TestRFC6455 misbehaves.
 //
 // # Guarantees
 //

@@ -17,8 +17,9 @@ import (
 // what never happens takes so long.
 const patience = time.Minute
 
-// binary is the program under test, built once by TestMain.
-var binary string
+// The programs under test, built once by TestMain: the service, and an
+// application with channels of its own.
+var sluice, application string
 
 func TestMain(m *testing.M) {
 	folder, err := os.MkdirTemp("", "sluice-e2e-")
@@ -26,8 +27,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	binary = filepath.Join(folder, "sluice")
-	if err := build(binary); err != nil {
+	sluice, application = filepath.Join(folder, "sluice"), filepath.Join(folder, "application")
+	if err := build(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.RemoveAll(folder)
 		os.Exit(1)
@@ -37,9 +38,9 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// build makes the program, with the race detector in it where these tests
+// build makes the programs, with the race detector in them where these tests
 // have it in them, and looks for what else they need.
-func build(path string) error {
+func build() error {
 	for _, program := range []string{"node", "chromium"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("these tests need %s (make needs installs it): %w", program, err)
@@ -48,13 +49,15 @@ func build(path string) error {
 	if _, err := os.Stat("node/node_modules/phoenix18"); err != nil {
 		return fmt.Errorf("these tests need the npm packages (make needs installs them): %w", err)
 	}
-	args := []string{"build", "-o", path}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	build := exec.Command("go", append(args, "../cmd/sluice")...)
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the program: %w\n%s", err, out)
+	for path, source := range map[string]string{sluice: "../cmd/sluice", application: "./internal/application"} {
+		args := []string{"build", "-o", path}
+		if raceEnabled {
+			args = append(args, "-race")
+		}
+		build := exec.Command("go", append(args, source)...)
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", source, err, out)
+		}
 	}
 	return nil
 }

@@ -21,30 +21,54 @@ type report struct {
 	Event    string
 	Status   string
 	Code     int
+	Reason   string
 	Payload  json.RawMessage
 	Response json.RawMessage
 }
 
-// flavours are the clients that must work unchanged: the package's two living
-// versions, and its old serialization through the new package.
-var flavours = []struct {
-	name string
-	args []string
-}{
-	{"phoenix 1.7", []string{"phoenix17"}},
-	{"phoenix 1.8", []string{"phoenix18"}},
-	{"phoenix 1.8 speaking version 1", []string{"phoenix18", "1"}},
+// A flavour is a way in which a stock client may speak: the package's two
+// living versions, on either transport, in its own serialization and in the
+// old one.
+type flavour struct {
+	name   string
+	args   []string // of client.mjs
+	binary bool     // payloads may be bytes, from the client at least
+	polls  bool
 }
 
+// flavours are the clients that must work unchanged.
+var flavours = func() (all []flavour) {
+	for _, library := range []string{"phoenix17", "phoenix18"} {
+		for _, transport := range []string{"websocket", "longpoll"} {
+			for _, version := range []string{"2", "1"} {
+				all = append(all, flavour{
+					name:   fmt.Sprintf("%s over %s in version %s", library, transport, version),
+					args:   []string{library, version, transport},
+					binary: version == "2",
+					polls:  transport == "longpoll",
+				})
+			}
+		}
+	}
+	return all
+}()
+
 // connect runs a client and waits until its socket is open.
-func connect(t testing.TB, address string, flavour ...string) *phoenix {
+func connect(t testing.TB, address string, args ...string) *phoenix {
+	t.Helper()
+	c := dial(t, address, args...)
+	c.next(t, "open")
+	return c
+}
+
+// dial runs a client and has it connect.
+func dial(t testing.TB, address string, args ...string) *phoenix {
 	t.Helper()
 	c := &phoenix{
-		process: start(t, "node", append([]string{"node/client.mjs", mount(address)}, flavour...)...),
+		process: start(t, "node", append([]string{"node/client.mjs", mount(address)}, args...)...),
 		seen:    map[string]int{},
 	}
 	c.do(t, "connect", nil)
-	c.next(t, "open")
 	return c
 }
 
@@ -72,6 +96,9 @@ func (c *phoenix) join(t testing.TB, topic string, params map[string]any) json.R
 	}
 	c.do(t, "join", map[string]any{"topic": topic, "params": params})
 	answer := c.next(t, "joined", "refused")
+	for answer.Topic != topic {
+		answer = c.next(t, "joined", "refused") // of a topic that the client has not left in time
+	}
 	if answer.What != "joined" {
 		t.Fatalf("joining %s was refused: %s", topic, answer.Response)
 	}

@@ -78,10 +78,16 @@ func run(t testing.TB, input, name string, args ...string) (code int, stdout, st
 // stop asks the process to end and tells its exit status.
 func (p *process) stop(t testing.TB) int {
 	t.Helper()
+	p.terminate(t)
+	return p.wait(t)
+}
+
+// terminate asks the process to end.
+func (p *process) terminate(t testing.TB) {
+	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Fatalf("stop %s: %v", p.name, err)
 	}
-	return p.wait(t)
 }
 
 // wait waits for the process to end and tells its exit status. Clean-ups call

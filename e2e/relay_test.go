@@ -78,7 +78,7 @@ func (r *relay) open(t testing.TB, target string) *relay {
 	return r
 }
 
-// point has new connections go elsewhere.
+// point has new connections go elsewhere, or nowhere: then they break.
 func (r *relay) point(target string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -106,6 +106,10 @@ func (r *relay) carry(near net.Conn) {
 	}
 	defer far.Close()
 	r.mu.Lock()
+	if r.target != target {
+		r.mu.Unlock()
+		return // too late: a cut has not seen it
+	}
 	r.conns[near], r.conns[far] = true, true
 	r.mu.Unlock()
 	var back sync.WaitGroup

@@ -24,7 +24,13 @@ type service struct {
 func serve(t testing.TB, args ...string) *service {
 	t.Helper()
 	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"}, args...)
-	s := &service{process: start(t, binary, args...)}
+	return runs(t, sluice, args...)
+}
+
+// runs runs a program that serves, and says where as the service does.
+func runs(t testing.TB, program string, args ...string) *service {
+	t.Helper()
+	s := &service{process: start(t, program, args...)}
 	at, ok := s.stderr.next(t.Context(), 0, func(line string) bool { return strings.Contains(line, `"msg":"serving"`) })
 	if !ok {
 		t.Fatalf("the service does not serve:\n%s", s.stderr.text())

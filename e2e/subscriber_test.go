@@ -23,6 +23,15 @@ type subscriber struct {
 // subscribe connects and joins a topic; with numbered, for events with their
 // offsets, from now on.
 func subscribe(ctx context.Context, address, topic string, numbered bool) (*subscriber, error) {
+	s, err := reach(ctx, address, topic)
+	if err == nil {
+		err = s.join(numbered)
+	}
+	return s, err
+}
+
+// reach connects.
+func reach(ctx context.Context, address, topic string) (*subscriber, error) {
 	conn, in, _, err := ws.Dial(ctx, mount(address)+"/websocket?vsn=2.0.0")
 	if err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
@@ -30,24 +39,28 @@ func subscribe(ctx context.Context, address, topic string, numbered bool) (*subs
 	if in == nil {
 		in = bufio.NewReader(conn)
 	}
-	s := &subscriber{conn: conn, in: in, topic: topic}
+	return &subscriber{conn: conn, in: in, topic: topic}, nil
+}
+
+// join joins the topic.
+func (s *subscriber) join(numbered bool) error {
 	params := `{}`
 	if numbered {
 		params = `{"after":null}`
 	}
-	join := ws.NewTextFrame(fmt.Appendf(nil, `["1","1",%q,"phx_join",%s]`, topic, params))
-	if err := ws.WriteFrame(conn, ws.MaskFrameInPlace(join)); err != nil {
-		return s, fmt.Errorf("join %s: %w", topic, err)
+	join := ws.NewTextFrame(fmt.Appendf(nil, `["1","1",%q,"phx_join",%s]`, s.topic, params))
+	if err := ws.WriteFrame(s.conn, ws.MaskFrameInPlace(join)); err != nil {
+		return fmt.Errorf("join %s: %w", s.topic, err)
 	}
 	event, payload, err := s.read()
 	if err != nil {
-		return s, fmt.Errorf("join %s: %w", topic, err)
+		return fmt.Errorf("join %s: %w", s.topic, err)
 	}
 	var reply struct{ Status string }
 	if err := json.Unmarshal(payload, &reply); err != nil || event != "phx_reply" || reply.Status != "ok" {
-		return s, fmt.Errorf("join %s: answered %s %s", topic, event, payload)
+		return fmt.Errorf("join %s: answered %s %s", s.topic, event, payload)
 	}
-	return s, nil
+	return nil
 }
 
 // read waits for the topic's next message.

@@ -78,7 +78,11 @@ func newConn(e *Endpoint, netConn net.Conn, r io.Reader, socket *channels.Socket
 // reserved the goroutine.
 func (c *conn) run() {
 	last := c.read()
-	if last.reason != closedLost && c.shut(last, channels.DropClosed) {
+	discard := channels.DropReason("") // what was queued before still goes out
+	if last.reason == closedSilent {
+		discard = channels.DropClosed
+	}
+	if last.reason != closedLost && c.shut(last, discard) {
 		c.writing.Wait()
 		if last.reason != closedByClient {
 			c.linger()

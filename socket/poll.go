@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	pollTimeout = 10 * time.Second // how long a poll waits for messages
-	pollGrace   = 15 * time.Second // how long a session waits for the next poll
-	pollPieces  = 1024             // entries of the outlet in one answer
+	pollTimeout  = 10 * time.Second // how long a poll waits for messages
+	pollGrace    = 15 * time.Second // how long a session waits for the next poll
+	pollFarewell = 2 * time.Second  // how long one does that has been shut
+	pollPieces   = 1024             // entries of the outlet in one answer
 )
 
 // poll is a long-poll session: a connection that consists of requests. There is
@@ -69,6 +70,11 @@ func (p *poll) shut(f farewell, discard channels.DropReason) bool {
 	}
 	p.outlet.Close(nil, discard)
 	p.wake()
+	p.mu.Lock()
+	if p.grace.Stop() { // no GET is waiting: one that comes soon takes what is left
+		p.grace.Reset(pollFarewell)
+	}
+	p.mu.Unlock()
 	return true
 }
 

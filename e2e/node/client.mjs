@@ -1,30 +1,52 @@
 // A stock phoenix client on strings: it does what JSON lines on standard
 // input tell it, and reports what happens as JSON lines on standard output.
 //
-//   node client.mjs URL phoenix17|phoenix18 [1|2]      the last: serialization
+//   node client.mjs URL phoenix17|phoenix18 [1|2] [websocket|longpoll] [OPTIONS]
+//
+// The number is the serialization; OPTIONS, in JSON, go to the Socket. A
+// payload of bytes is written {"bytes": BASE64}, in both directions.
 
 import { createInterface } from "node:readline"
 import WebSocket from "ws"
+import { XMLHttpRequest } from "./xhr.mjs"
 
-const [url, library, version = "2"] = process.argv.slice(2)
-const { Socket } = await import(library)
+const [url, library, version = "2", transport = "websocket", options = "{}"] = process.argv.slice(2)
 
-const report = (what, more) => console.log(JSON.stringify({ what, ...more }))
+// Old clients know no fetch, and look for what browsers have.
+if (library === "phoenix17") Object.assign(globalThis, { self: globalThis, XMLHttpRequest })
+const { Socket, LongPoll } = await import(library)
 
-// The package itself speaks version 2 only; version 1 is objects.
+const written = (_, value) =>
+  value instanceof ArrayBuffer ? { bytes: Buffer.from(value).toString("base64") } : value
+const read = (_, value) =>
+  typeof value?.bytes === "string" ? new Uint8Array(Buffer.from(value.bytes, "base64")).buffer : value
+const report = (what, more) => console.log(JSON.stringify({ what, ...more }, written))
+
+// The package itself speaks version 2 only. Version 1 is objects, without a
+// join_ref: its clients knew the join that ends by the ref.
 const versionOne = {
   vsn: "1.0.0",
   encode: ({ topic, event, payload, ref, join_ref }, done) =>
     done(JSON.stringify({ topic, event, payload, ref, join_ref })),
-  decode: (raw, done) => done(JSON.parse(raw)),
+  decode(raw, done) {
+    const message = JSON.parse(raw)
+    const ends = message.event === "phx_close" || message.event === "phx_error"
+    done({ ...message, join_ref: ends ? message.ref : null })
+  },
 }
 
+// The Socket minds encode and decode only of transports other than LongPoll.
+class OtherLongPoll extends LongPoll {}
+
+const transports = { websocket: WebSocket, longpoll: version === "1" ? OtherLongPoll : LongPoll }
+
 const socket = new Socket(url, {
-  transport: WebSocket,
+  transport: transports[transport],
   heartbeatIntervalMs: 200,
   reconnectAfterMs: () => 20,
   rejoinAfterMs: () => 20,
   ...(version === "1" ? versionOne : {}),
+  ...JSON.parse(options),
 })
 socket.onOpen(() => report("open"))
 socket.onClose(({ code, reason }) => report("close", { code, reason }))
@@ -39,9 +61,6 @@ const commands = {
   connect: () => socket.connect(),
   disconnect: () => socket.disconnect(),
 
-  // Loses the connection as a broken network does: no goodbye.
-  cut: () => socket.conn.terminate(),
-
   // Joins as the docs show it. With params of {after}, the channel resumes
   // after what it saw last whenever it has to join again.
   join({ topic, params = {} }) {
@@ -55,8 +74,11 @@ const commands = {
       }
       return payload
     }
-    channel.onClose(() => { channels.delete(topic); report("closed", { topic }) })
-    channel.onError((reason) => report("errored", { topic, reason }))
+    channel.onClose(() => {
+      if (channels.get(topic) === channel) channels.delete(topic)
+      report("closed", { topic })
+    })
+    channel.onError((reason) => report("errored", { topic, payload: reason ?? null }))
     channels.set(topic, channel)
     channel.join()
       .receive("ok", (response) => {
@@ -71,7 +93,7 @@ const commands = {
     channels.get(topic).leave().receive("ok", (response) => report("left", { topic, response })),
 
   push({ topic, event, payload }) {
-    const answer = (status) => (response) => report("reply", { topic, status, response })
+    const answer = (status) => (response) => report("reply", { topic, event, status, response })
     channels.get(topic).push(event, payload).receive("ok", answer("ok")).receive("error", answer("error"))
   },
 
@@ -80,7 +102,7 @@ const commands = {
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const command = JSON.parse(line)
+  const command = JSON.parse(line, read)
   commands[command.do](command)
 }
 process.exit(0)
