@@ -21,15 +21,19 @@
 //     nobody: its rows are sequenced once it commits.
 //   - Rows of one transaction keep their order of insertion.
 //   - [Log.Append] is all or nothing, and durable when it returns nil.
-//   - [Log.Fetch] returns no gap: what has been trimmed is an error,
-//     [ErrTrimmed], not an empty answer.
+//   - [Log.Fetch] returns no gap, and [Log.Replay] leaves out none of a topic's
+//     events: what has been trimmed is an error, [ErrTrimmed], not an empty
+//     answer.
+//   - An event is kept for the retention at least, counted from when it was
+//     sequenced, and for little longer; no reader holds that up.
+//   - A log that was failed over or restored says so by a new epoch, and
+//     [History.Resume] which positions of the old one still count.
 //   - Memory is bounded: by the caller's [Limit] when reading, and by the
 //     drafts of the callers that wait in Append when writing.
 //   - Wake-ups are hints, and may be lost. A poll is the net under them.
 //
 // # Shutdown
 //
-// Run ends with its context, leaving no goroutine. Then Close: an Append or
-// Fetch that is still under way is waited for, one that comes later gets
-// [ErrClosed].
+// Run ends with its context, leaving no goroutine. Then Close: a call that is
+// still under way is waited for, one that comes later gets [ErrClosed].
 package store

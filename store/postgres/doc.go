@@ -20,7 +20,21 @@
 // lock keeps all but one of them quiet; the lock that matters is the one that
 // sluice_sequence takes for each transaction, and the log's primary key stands
 // behind it. A node that dies leaves both with its connection, and the next
-// one that polls goes on.
+// one that polls goes on. One that hangs loses its session to the server, which
+// ends it when it has been idle for longer than a live one ever is.
+//
+// Rounds begin after a floor, below which no open transaction can still commit
+// a row, so that dead rows which a held snapshot keeps cost nothing.
+//
+// # Retention and epochs
+//
+// The node that sequences also trims: sluice_trim notes which offset the log
+// has reached at what time, and advances sluice_meta.trimmed; rows go after
+// that, with their partition where it is full. Each round compares
+// sluice_identity, the cluster, its timeline, the database and the table, with
+// that of the last epoch, and begins a new one before it gives out an offset
+// anywhere else. After a restore that leaves all of these as they were, such as
+// the snapshot of a disk, call sluice_begin_epoch.
 //
 // # Guarantees
 //

@@ -61,11 +61,11 @@ func harness(t testing.TB, config postgres.Config) storetest.Harness {
 			config.PollInterval, config.Retention = settings.Poll, settings.Retention
 			return open(ctx, config)
 		},
-		DB:         db,
-		Announces:  true,
-		InsertOld:  `INSERT INTO sluice_outbox (topic, event, inserted_at) VALUES ('t', 'old', '2001-01-01')`,
-		BeginEpoch: `SELECT sluice_begin_epoch()`,
-		AgeMarks:   `UPDATE sluice_marks SET at = at - interval '2 hours'`,
+		DB:            db,
+		Announces:     true,
+		LongAgo:       `timestamptz '2001-01-01'`,
+		BeginSnapshot: `BEGIN ISOLATION LEVEL REPEATABLE READ`,
+		BeginEpoch:    `SELECT sluice_begin_epoch()`,
 	}
 }
 

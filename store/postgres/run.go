@@ -28,6 +28,11 @@ const settle = time.Millisecond
 // fallen silent.
 const roundTimeout = 10 * time.Second
 
+// maxSilence is how long the node that sequences may do nothing before the
+// server ends its session, so that another takes over. It looks for work at
+// least once in a poll interval, so one that polls seldom may be silent longer.
+const maxSilence = 5 * time.Second
+
 // Run implements [store.Log]. An error says that it runs already.
 func (l *Log) Run(ctx context.Context) error {
 	if l.running.Swap(true) {
@@ -73,6 +78,7 @@ type session struct {
 	leading     chan struct{} // closed by lead once leads is set; the session's trimmer waits for it
 	woken       bool          // somebody committed to the outbox since the last round
 	batch       int           // rows to move in the next round; smaller after a failure
+	floor       floor         // where rounds begin
 	extendAfter time.Time     // no attempt to make a partition before this
 }
 
@@ -130,14 +136,24 @@ func (s *session) start(ctx context.Context) error {
 		return err
 	}
 	if !s.log.server.pooled {
-		// An offset that readers have seen must survive a crash.
-		listen := fmt.Sprintf(`LISTEN sluice_outbox_%[1]d; LISTEN sluice_log_%[1]d;
-			SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`, s.outbox)
-		if _, err := s.conn.Exec(ctx, listen, pgx.QueryExecModeSimpleProtocol); err != nil {
+		if err := s.setUp(ctx); err != nil {
 			return err
 		}
 	}
 	_, err := s.log.readHead(ctx, s.conn)
+	return err
+}
+
+// setUp makes the server end a session that hangs, and listens.
+func (s *session) setUp(ctx context.Context) error {
+	// Of a process that is stopped, or that the network has lost, the server
+	// would keep the session, and its lock. An offset that readers have seen
+	// must survive a crash.
+	silence := max(maxSilence, 3*s.log.poll)
+	settings := fmt.Sprintf(`SET idle_session_timeout = %d; SET statement_timeout = %d; LISTEN sluice_outbox_%[3]d; LISTEN sluice_log_%[3]d;
+		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`,
+		silence.Milliseconds(), roundTimeout.Milliseconds(), s.outbox)
+	_, err := s.conn.Exec(ctx, settings, pgx.QueryExecModeSimpleProtocol)
 	return err
 }
 

@@ -35,11 +35,16 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	if leads, err := s.lead(ctx); err != nil || !leads {
 		return nothing, err
 	}
+	if err := s.watchWriters(ctx); err != nil {
+		return nothing, err
+	}
+	start := s.floor.start(time.Now())
 	var moved int
-	var head *int64
-	var extend *bool
+	var last, head *int64
+	var drained, extend *bool
 	var begun *string
-	err := s.conn.QueryRow(ctx, `SELECT moved, head, extend, begun FROM sluice_sequence($1)`, s.batch).Scan(&moved, &head, &extend, &begun)
+	err := s.conn.QueryRow(ctx, `SELECT moved, last, drained, head, extend, begun FROM sluice_sequence($1, $2)`, s.batch, start).
+		Scan(&moved, &last, &drained, &head, &extend, &begun)
 	var refusal *pgconn.PgError
 	switch {
 	case errors.As(err, &refusal) && isUnstorable(refusal):
@@ -53,18 +58,34 @@ func (s *session) round(ctx context.Context) (progress, error) {
 		s.log.logger.Warn("the log begins a new epoch: its database was failed over or restored", "epoch", *begun, "head", *head-int64(moved), "addr", s.log.server.addr)
 	}
 	s.log.head.Advance(*head)
+	s.floor.moved(time.Now(), start, *last, *drained)
 	if *extend && time.Now().After(s.extendAfter) {
 		s.extend(ctx)
 	}
-	asked := s.batch
 	s.batch = min(2*s.batch, maxBatch)
-	switch moved {
-	case 0:
+	switch {
+	case moved == 0:
 		return nothing, nil
-	case asked:
-		return full, nil
+	case *drained:
+		return some, nil
 	}
-	return some, nil
+	return full, nil
+}
+
+// watchWriters asks, once in a while, who may hold up the floor.
+func (s *session) watchWriters(ctx context.Context) error {
+	now := time.Now()
+	if now.Before(s.floor.watchDue) {
+		return nil
+	}
+	var drawn int64
+	var writers []string
+	if err := s.conn.QueryRow(ctx, `SELECT drawn, writers FROM sluice_writers()`).Scan(&drawn, &writers); err != nil {
+		return err
+	}
+	s.floor.watched(drawn, writers)
+	s.floor.watchDue = now.Add(watchPause)
+	return nil
 }
 
 // lead takes the session lock that keeps the other nodes' sequencers quiet,
@@ -96,8 +117,9 @@ func isUnstorable(refusal *pgconn.PgError) bool {
 }
 
 // isolate halves the batch until the row that the log will not take is alone
-// and can be set aside.
+// and can be set aside: the oldest there is, so rounds begin with that.
 func (s *session) isolate(ctx context.Context, refusal *pgconn.PgError) error {
+	s.floor = floor{}
 	if s.batch > 1 {
 		s.batch /= 2
 		return nil

@@ -13,6 +13,11 @@
 // Rows that another process inserts are found by [Log.Run], which polls
 // SQLite's counter of changes.
 //
+// A backup that is put in the file's place looks like the original. Whoever puts
+// it there begins an epoch, so that readers notice:
+//
+//	INSERT INTO sluice_epochs DEFAULT VALUES;
+//
 // # Guarantees
 //
 // Those of package store. A commit is on the disk when Append returns (WAL

@@ -36,9 +36,9 @@ func harness(t testing.TB) storetest.Harness {
 		},
 		DB:            application(t, dir),
 		OneWriter:     true,
-		InsertOld:     `INSERT INTO sluice_outbox (topic, event, inserted_at) VALUES ('t', 'old', 0)`,
+		LongAgo:       `978307200000000`,
+		BeginSnapshot: `BEGIN DEFERRED`,
 		BeginEpoch:    `INSERT INTO sluice_epochs DEFAULT VALUES`,
-		AgeMarks:      `UPDATE sluice_marks SET at = at - 7200000000`,
 		TakesAnyBytes: true,
 	}
 }

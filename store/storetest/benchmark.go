@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sluicehq/sluice/store"
 )
@@ -24,6 +25,7 @@ func Benchmark(b *testing.B, harness func(b *testing.B) Harness) {
 	for _, size := range []int{1, 100, 200} {
 		b.Run(fmt.Sprintf("Replay/page=%d", size), func(b *testing.B) { benchmarkReplay(b, harness(b), size) })
 	}
+	b.Run("Trim", func(b *testing.B) { benchmarkTrim(b, harness(b)) })
 	b.Run("InsertToFetch", func(b *testing.B) { benchmarkLatency(b, harness(b)) })
 	b.Run("Sequence", func(b *testing.B) { benchmarkSequence(b, harness(b)) })
 }
@@ -177,6 +179,46 @@ func sequence(b *testing.B, log store.Log, count int64) {
 	}
 	cancel()
 	running.Wait()
+}
+
+// benchmarkTrim removes events one by one, as from a partition that is still
+// being filled.
+func benchmarkTrim(b *testing.B, h Harness) {
+	log, err := h.Open(b.Context(), Settings{Poll: polling.Poll, Retention: time.Hour})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { log.Close() })
+	head := int64(0)
+	for b.Loop() {
+		b.StopTimer()
+		if err := log.Append(b.Context(), benchmarkDrafts(benchmarkEvents)); err != nil {
+			b.Fatal(err)
+		}
+		head += benchmarkEvents
+		sequence(b, log, head)
+		for _, statement := range []string{
+			`DELETE FROM sluice_marks`,
+			fmt.Sprintf(`INSERT INTO sluice_marks SELECT %s, %d`, h.LongAgo, head),
+		} {
+			if _, err := h.DB.ExecContext(b.Context(), statement); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StartTimer()
+		ctx, cancel := context.WithCancel(b.Context())
+		var running sync.WaitGroup
+		running.Go(func() { log.Run(ctx) })
+		for left := 1; left > 0; {
+			if err := h.DB.QueryRowContext(b.Context(), countRows).Scan(&left); err != nil {
+				b.Fatal(err)
+			}
+			log.Wait(b.Context(), head)
+		}
+		cancel()
+		running.Wait()
+	}
+	reportRate(b, int(head))
 }
 
 func benchmarkSequence(b *testing.B, h Harness) {

@@ -101,6 +101,54 @@ func testCommittersInAnyOrder(t *testing.T, h Harness) {
 	}
 }
 
+// testSnapshotIsHeld fills the outbox and has it sequenced while a transaction,
+// such as a dump's, still sees it as it was, and while a writer stays open.
+func testSnapshotIsHeld(t *testing.T, h Harness) {
+	log := open(t, h, polling)
+	dump, err := h.DB.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dump.Close()
+	do := func(sql string) {
+		t.Helper()
+		if _, err := dump.ExecContext(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(h.BeginSnapshot)
+	do(`SELECT count(*) FROM sluice_outbox`)
+	late := func() error { return insert(t.Context(), h.DB, draft("late", "e", `{}`)) }
+	if !h.OneWriter {
+		tx, err := h.DB.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+		if err := insert(t.Context(), tx, draft("late", "e", `{}`)); err != nil {
+			t.Fatal(err)
+		}
+		late = tx.Commit
+	}
+	const turns, rows = 4, 3000
+	fill := fmt.Sprintf(`INSERT INTO sluice_outbox (topic, event)
+		WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < %d) SELECT 't', 'e' FROM numbers`, rows)
+	mustExec(t, h, fill)
+	run(t, log)
+	fetch(t, log, 0, rows)
+	for turn := range int64(turns - 1) {
+		mustExec(t, h, fill)
+		fetch(t, log, rows*(turn+1), rows)
+	}
+	if err := late(); err != nil {
+		t.Fatal(err)
+	}
+	if e := fetch(t, log, turns*rows, 1); e[0].Topic != "late" {
+		t.Errorf("the last event is %s, want that of the transaction that committed last", e[0].Topic)
+	}
+	do(`ROLLBACK`)
+}
+
 // commitSome runs one transaction of one to three rows, a fifth of which roll
 // back, after a random delay. Where there is one writer at a time the delay
 // comes first: within the transaction it would only keep the others waiting.

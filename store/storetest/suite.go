@@ -27,12 +27,14 @@ type Harness struct {
 	// log at once. Otherwise it is found by polling.
 	Announces bool
 
-	// InsertOld inserts one row as if years ago, and AgeMarks makes the marks
-	// of retention two hours older. The engines tell time in different ways.
-	InsertOld, AgeMarks string
+	// LongAgo is a moment of years ago as the tables have it.
+	LongAgo string
 
 	// BeginEpoch is what an operator begins an epoch with.
 	BeginEpoch string
+
+	// BeginSnapshot begins a transaction whose first SELECT fixes what it sees.
+	BeginSnapshot string
 
 	// TakesAnyBytes says that the tables cannot refuse text that is no UTF-8.
 	TakesAnyBytes bool
@@ -85,6 +87,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"ManyOpenAtOnce", testManyOpenAtOnce},
 		{"SequencersTakeTurns", testSequencersTakeTurns},
 		{"ClosedLogSaysSo", testClosedLogSaysSo},
+		{"SnapshotIsHeld", testSnapshotIsHeld},
 		{"DatabaseGoesAway", testDatabaseGoesAway},
 	}
 	for _, c := range cases {

@@ -63,7 +63,7 @@ func testRetentionTrims(t *testing.T, h Harness) {
 // marks old that time has not.
 func testRetentionCountsFromSequencing(t *testing.T, h Harness) {
 	log := open(t, h, Settings{Poll: polling.Poll, Retention: time.Hour})
-	mustExec(t, h, h.InsertOld)
+	mustExec(t, h, `INSERT INTO sluice_outbox (topic, event, inserted_at) VALUES ('t', 'old', `+h.LongAgo+`)`)
 	stop := run(t, log)
 	fetch(t, log, 0, 1)
 	for turn := range 2 { // the log is looked at whenever somebody begins to run it
@@ -75,7 +75,7 @@ func testRetentionCountsFromSequencing(t *testing.T, h Harness) {
 		}
 	}
 	stop()
-	mustExec(t, h, h.AgeMarks)
+	mustExec(t, h, `UPDATE sluice_marks SET at = `+h.LongAgo)
 	stop = run(t, log)
 	mustAppend(t, log, numbered("t", 2, 5)...)
 	awaitTrimmed(t, log, 1)
