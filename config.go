@@ -41,6 +41,9 @@ type Config struct {
 	DatabaseURL string
 	// DataDir is the embedded store's folder; it is created.
 	DataDir string
+	// Retention is how long the log keeps events, from when they were sequenced:
+	// how long a client may be away and still resume. Zero: for ever.
+	Retention time.Duration
 	// Migrate creates or upgrades the tables at start.
 	Migrate bool
 	// Start says where a node begins to read: "committed" (the node's cursor;
@@ -82,13 +85,27 @@ type Config struct {
 	// MailboxBytes bounds the bytes waiting for one connection.
 	MailboxBytes ByteSize
 	// Overflow says what happens when a mailbox is full: "catch-up" (the channel
-	// reads what it missed once there is room), "drop-oldest", "drop-newest", or
-	// "disconnect" (the socket is closed). A channel that was joined with
-	// "after" never sheds.
+	// reads what it missed once there is room), "drop-oldest", "drop-newest",
+	// "latest" (the newest event of each key stays), or "disconnect" (the socket
+	// is closed). A channel that was joined with "after" never sheds.
 	Overflow string
 	// Recent bounds the memory for replaying recent events without asking the
 	// store.
 	Recent ByteSize
+
+	// Dedupe.
+
+	// Dedupe says which events a channel withholds as repeats of others that it
+	// has sent: "offset" (none but what comes twice), "key" (those with the same
+	// key; who has none repeats nothing) or "payload" (those with the same name
+	// and payload).
+	Dedupe string
+	// DedupeWindow is how far apart two events may have been inserted for one
+	// to repeat the other.
+	DedupeWindow time.Duration
+	// DedupeEntries bounds the messages that a channel remembers having sent,
+	// at up to 48 bytes each, 24 if it is a power of two.
+	DedupeEntries int
 
 	// Access.
 
@@ -166,6 +183,7 @@ func DefaultConfig() Config {
 		SocketPath:       "/socket",
 		Node:             node,
 		DataDir:          "./sluice-data",
+		Retention:        72 * time.Hour,
 		Migrate:          true,
 		Start:            "committed",
 		MaxDemand:        1000,
@@ -177,6 +195,9 @@ func DefaultConfig() Config {
 		MailboxBytes:     1 << 20,
 		Overflow:         "catch-up",
 		Recent:           64 << 20,
+		Dedupe:           "offset",
+		DedupeWindow:     10 * time.Minute,
+		DedupeEntries:    4096,
 		MaxChannels:      100,
 		MaxMessageBytes:  64 << 10,
 		MaxBodyBytes:     8 << 20,
@@ -209,15 +230,18 @@ func (c *Config) Validate() error {
 		{"MaxDemand", int64(c.MaxDemand), 1, 1 << 20, "1 to 1048576 events"},
 		{"MinDemand", int64(c.MinDemand), 0, int64(c.MaxDemand) - 1, "less than --max-demand (0: half of it)"},
 		{"FetchSize", int64(c.FetchSize), 1, 100_000, "1 to 100000 events"},
+		{"Retention", int64(c.Retention), 0, 1 << 62, "0 (for ever) or more"},
 		{"FetchBytes", int64(c.FetchBytes), 1 << 10, 1 << 30, "1KiB to 1GiB"},
 		{"PollInterval", int64(c.PollInterval), int64(time.Millisecond), int64(time.Minute), "1ms to 1m"},
 		{"BatchSize", int64(c.BatchSize), 1, 100_000, "1 to 100000 events"},
 		{"BatchTimeout", int64(c.BatchTimeout), 0, int64(time.Minute), "0 (never wait) to 1m"},
 		{"Lanes", int64(c.Lanes), 0, 1024, "1 to 1024 (0: one per core)"},
 		{"RateLimit", int64(c.RateLimit), 0, 1 << 30, "events per second, 0 for no limit"},
-		{"MailboxSize", int64(c.MailboxSize), 1, 1 << 20, "1 to 1048576 messages"},
+		{"MailboxSize", int64(c.MailboxSize), 1, maxMailboxSize, mailboxSizes},
 		{"MailboxBytes", int64(c.MailboxBytes), 4 << 10, 1 << 30, "4KiB to 1GiB"},
 		{"Recent", int64(c.Recent), 0, 1 << 40, "0 to 1024GiB"},
+		{"DedupeWindow", int64(c.DedupeWindow), int64(minDedupeWindow), int64(maxDedupeWindow), dedupeWindows},
+		{"DedupeEntries", int64(c.DedupeEntries), 1, maxDedupeEntries, dedupeEntries},
 		{"InboundRate", int64(c.InboundRate), 0, 1 << 30, "messages per second, 0 for no bound"},
 		{"MaxConnectionAge", int64(c.MaxConnectionAge), 0, 1 << 60, "0 (never) or more"},
 		{"MaxConnections", int64(c.MaxConnections), 0, 1 << 30, "a number of connections, 0 for no bound"},
@@ -235,7 +259,8 @@ func (c *Config) Validate() error {
 		field, given string
 		allowed      []string
 	}{
-		{"Overflow", c.Overflow, []string{"catch-up", "drop-oldest", "drop-newest", "disconnect"}},
+		{"Overflow", c.Overflow, overflowNames},
+		{"Dedupe", c.Dedupe, dedupeNames},
 		{"StatsDTags", c.StatsDTags, []string{"datadog", "influx", "graphite"}},
 	} {
 		if !slices.Contains(choice.allowed, choice.given) {
@@ -280,7 +305,7 @@ func (c *Config) validateAccess() error {
 		return &FieldError{"TLSCert", c.TLSCert, "a PEM file, together with --tls-key, or neither"}
 	}
 	for i := range c.Topics {
-		if err := c.Topics[i].validate(); err != nil {
+		if err := c.Topics[i].validate(c.Tags); err != nil {
 			return err
 		}
 	}
@@ -295,7 +320,7 @@ func (c *Config) given(field string, v int64) string {
 	switch field {
 	case "FetchBytes", "MailboxBytes", "MaxMessageBytes", "MaxBodyBytes", "Recent":
 		return ByteSize(v).String()
-	case "PollInterval", "BatchTimeout", "HeartbeatTimeout", "DrainTimeout", "MaxConnectionAge":
+	case "PollInterval", "BatchTimeout", "DedupeWindow", "HeartbeatTimeout", "DrainTimeout", "MaxConnectionAge", "Retention":
 		return time.Duration(v).String()
 	}
 	return strconv.FormatInt(v, 10)

@@ -19,6 +19,13 @@ const (
 	stallAfter = 5 * time.Second
 )
 
+// ErrNewEpoch is returned by [Service.Run] when the log has begun a new epoch:
+// the database was failed over to a standby, or restored, and may give offsets
+// out again that clients have seen with other events. All that a service knows
+// of the log is void then. Make a new one, with the same [Config], and run that:
+// clients come back, and are told whether they can resume.
+var ErrNewEpoch = errors.New("the log has begun a new epoch")
+
 var (
 	errStarting = errors.New("the store has not been opened yet")
 	errDraining = errors.New("the service is shutting down")
@@ -28,10 +35,9 @@ var (
 type health struct {
 	mu sync.Mutex
 	// Guarded by mu.
-	trouble error // nil when all is well
-	head    int64 // the log's last known offset
-	trimmed int64 // offsets up to this one were no longer kept then
-	routed  int64 // this node's position when it last moved
+	trouble error         // nil when all is well
+	log     store.History // as last seen
+	routed  int64         // this node's position when it last moved
 	moved   time.Time
 }
 
@@ -60,33 +66,44 @@ func (h *health) fail(err error) {
 	}
 }
 
-// watch takes the log's pulse until ctx ends: is it there, and does routed
-// follow its head?
-func (h *health) watch(ctx context.Context, log store.Log, routed func() int64) {
+// watch takes the log's pulse until ctx ends: is it there, is it the same, and
+// does routed follow its head? It returns ErrNewEpoch if it is another.
+func (h *health) watch(ctx context.Context, log store.Log, routed func() int64) error {
 	ticker := time.NewTicker(pulseInterval)
 	defer ticker.Stop()
 	for {
-		h.beat(ctx, log, routed)
+		if err := h.beat(ctx, log, routed); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-ticker.C:
 		}
 	}
 }
 
-func (h *health) beat(ctx context.Context, log store.Log, routed func() int64) {
+func (h *health) beat(ctx context.Context, log store.Log, routed func() int64) error {
 	limited, cancel := context.WithTimeout(ctx, stallAfter)
 	defer cancel()
 	head, err := log.Head(limited)
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
 		h.fail(err)
-		return
+	case head.Epoch != h.extent().Epoch:
+		return fmt.Errorf("%w: %s, after %s", ErrNewEpoch, head.Epoch, h.extent().Epoch)
+	default:
+		h.see(head, routed(), time.Now())
 	}
-	h.see(head, routed(), time.Now())
+	return nil
+}
+
+// open notes the log as it was when it was opened.
+func (h *health) open(log store.History) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.log = log
 }
 
 // see judges the line by the log's head and the position that has been routed.
@@ -96,7 +113,7 @@ func (h *health) see(log store.Head, routed int64, now time.Time) {
 	if routed != h.routed || routed >= log.Offset || h.moved.IsZero() {
 		h.routed, h.moved = routed, now
 	}
-	h.head, h.trimmed = log.Offset, log.Trimmed
+	h.log.Head = log
 	switch idle := now.Sub(h.moved); {
 	case h.trouble == errDraining:
 	case idle >= stallAfter:
@@ -106,11 +123,11 @@ func (h *health) see(log store.Head, routed int64, now time.Time) {
 	}
 }
 
-// extent is the log's head, and what of it is no longer kept, as last seen.
-func (h *health) extent() (head, trimmed int64) {
+// extent is the log's extent and its epochs, as last seen.
+func (h *health) extent() store.History {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.head, h.trimmed
+	return h.log
 }
 
 func (s *Service) getHealth(w http.ResponseWriter, _ *http.Request) {

@@ -39,25 +39,21 @@ func (h history) Replay(ctx context.Context, topic string, after, upTo int64, li
 }
 
 // Resumable implements [channels.History]. A storm of clients that come back
-// costs no read of the database: what is kept is known from the last pulse,
-// and only who is ahead of this node makes it look.
+// costs no read of the database: the extent and the epochs are known from the
+// last pulse, and only who is ahead of this node makes it look.
 func (h history) Resumable(ctx context.Context, epoch string, after int64) (bool, error) {
-	s := h.service
-	if epoch != "" && epoch != s.hub.Epoch() {
-		return false, nil
-	}
-	head, trimmed := s.health.extent()
-	if after > max(head, s.hub.Head()) {
-		stream := s.stream.Load()
+	known := h.service.health.extent()
+	known.Offset = max(known.Offset, h.service.hub.Head())
+	if after > known.Offset {
+		stream := h.service.stream.Load()
 		if stream == nil {
 			return false, channels.ErrNoLog
 		}
-		now, err := stream.log.Head(ctx)
-		if err != nil {
+		var err error
+		if known.Head, err = stream.log.Head(ctx); err != nil {
 			return false, err
 		}
-		head, trimmed = now.Offset, now.Trimmed
-		return after <= head && after >= trimmed, nil
 	}
-	return after >= trimmed, nil
+	_, whole := known.Resume(store.Cursor{Epoch: epoch, Offset: after})
+	return whole, nil
 }

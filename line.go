@@ -21,19 +21,20 @@ const (
 
 // position is where this node begins to read, and the log that it counts in.
 func (s *Service) position(ctx context.Context, log store.Log) (after int64, epoch string, err error) {
-	head, err := log.Head(ctx)
+	history, err := log.History(ctx)
 	if err != nil {
-		return 0, "", fmt.Errorf("read the log's head: %w", err)
+		return 0, "", err
 	}
+	s.health.open(history)
 	word, offset, err := s.config.start()
 	if err != nil {
 		return 0, "", err
 	}
 	switch word {
 	case "head":
-		after = head.Offset
+		after = history.Offset
 	case "earliest":
-		after = head.Trimmed
+		after = history.Trimmed
 	case "offset":
 		after = offset
 	case "committed":
@@ -41,11 +42,11 @@ func (s *Service) position(ctx context.Context, log store.Log) (after int64, epo
 		if err != nil {
 			return 0, "", fmt.Errorf("read the cursor %q: %w", s.config.Node, err)
 		}
-		if ok && cursor.Epoch == head.Epoch {
-			after = cursor.Offset
+		if ok { // of an earlier epoch, perhaps: then from where the two part
+			after, _ = history.Resume(cursor)
 		}
 	}
-	return min(max(after, head.Trimmed), head.Offset), head.Epoch, nil
+	return min(max(after, history.Trimmed), history.Offset), history.Epoch, nil
 }
 
 // newDelivery lays out the line from the log to the hub.

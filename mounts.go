@@ -96,8 +96,7 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 		return hook(ctx, r)
 	}
 	config.Host, config.Routes, config.Node = s.host, m.routes, s.config.Node
-	config.MailboxSize, config.MailboxBytes = s.config.MailboxSize, int(s.config.MailboxBytes)
-	config.Overflow = s.overflow
+	config.Delivery, config.MailboxBytes = s.config.delivery(), int(s.config.MailboxBytes)
 	config.MaxChannels, config.MaxMessageBytes = s.config.MaxChannels, int(s.config.MaxMessageBytes)
 	config.InboundRate, config.MaxConnectionAge = s.config.InboundRate, s.config.MaxConnectionAge
 	config.HeartbeatTimeout, config.DrainTimeout = s.config.HeartbeatTimeout, s.config.DrainTimeout

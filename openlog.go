@@ -46,6 +46,7 @@ func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger, set *
 		log, err := sqlite.Open(ctx, sqlite.Config{
 			Dir:          config.DataDir,
 			PollInterval: config.PollInterval,
+			Retention:    config.Retention,
 			Metrics:      set,
 			Logger:       logger,
 		})
@@ -57,6 +58,7 @@ func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger, set *
 	log, err := postgres.Open(ctx, postgres.Config{
 		DatabaseURL:  config.DatabaseURL,
 		PollInterval: config.PollInterval,
+		Retention:    config.Retention,
 		Migrate:      config.Migrate,
 		Metrics:      set,
 		Logger:       logger,

@@ -3,15 +3,16 @@ package sluice
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/store"
 )
 
-// TopicRule says who may do what on the topics that it matches. The first rule
-// that matches a topic counts. Where there are rules, a topic that none
-// matches is closed; where there are none, all topics are open to whoever may
-// connect, and clients push nothing.
+// TopicRule says who may do what on the topics that it matches, and how their
+// messages are delivered. The first rule that matches a topic counts. Where
+// there are rules, a topic that none matches is closed; where there are none,
+// all topics are open to whoever may connect, and clients push nothing.
 type TopicRule struct {
 	// Match is a topic, or the beginning of topics followed by *.
 	Match string `yaml:"match"`
@@ -23,10 +24,27 @@ type TopicRule struct {
 	// included) or "log" (it is appended to the log; the client is answered
 	// once it is durable). Empty: none.
 	Publish string `yaml:"publish"`
+
+	// What stands in place of the fields of [Config] with the same names, for
+	// these topics. Empty or zero: what Config says.
+
+	Overflow     string        `yaml:"overflow"`
+	MailboxSize  int           `yaml:"mailbox-size"`
+	Dedupe       string        `yaml:"dedupe"`
+	DedupeWindow time.Duration `yaml:"dedupe-window"`
+
+	// FlushInterval is how long messages are collected before they are sent
+	// together, the newest of each key only if Overflow is "latest". Zero: they
+	// go at once.
+	FlushInterval time.Duration `yaml:"flush-interval"`
+	// Tags stand on the metrics of these topics' messages and joins, such as
+	// the tenant that they belong to.
+	Tags map[string]string `yaml:"tags"`
 }
 
 // validate reports what is wrong with a rule as a *FieldError of its own field.
-func (r *TopicRule) validate() error {
+// The configuration's own tags are taken.
+func (r *TopicRule) validate(taken map[string]string) error {
 	if star := strings.IndexByte(r.Match, '*'); r.Match == "" || star >= 0 && star < len(r.Match)-1 {
 		return &FieldError{"Topics", r.Match, "as match a topic, or the beginning of topics followed by *"}
 	}
@@ -40,7 +58,7 @@ func (r *TopicRule) validate() error {
 	default:
 		return &FieldError{"Topics", r.Publish, "as publish none, broadcast, log"}
 	}
-	return nil
+	return r.validateDelivery(taken)
 }
 
 // ruleFor returns the rule that counts for a topic, nil if none matches it.
@@ -63,7 +81,9 @@ type ruled struct {
 
 // Join implements [Channel].
 func (c *ruled) Join(ctx *Context, _ Payload) (any, error) {
-	c.rule = ruleFor(c.rules, ctx.Topic())
+	if c.rule = ruleFor(c.rules, ctx.Topic()); c.rule != nil {
+		ctx.Deliver(c.rule.delivery())
+	}
 	if !c.mayJoin(ctx.Topic(), tokenOf(ctx.Socket())) {
 		return nil, channels.Reject("unauthorized")
 	}

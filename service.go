@@ -100,8 +100,7 @@ func (s *Service) extent() (head, position int64) {
 	if stream := s.stream.Load(); stream != nil {
 		position = stream.line.Position()
 	}
-	head, _ = s.health.extent()
-	return max(head, s.hub.Head(), position), position
+	return max(s.health.extent().Offset, s.hub.Head(), position), position
 }
 
 // Run serves until ctx ends, then drains. It returns nil after a clean drain,
@@ -176,8 +175,7 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 	}, fail)
 	line = start(life, "line", func(ctx context.Context) error {
 		watching := start(ctx, "pulse", func(ctx context.Context) error {
-			s.health.watch(ctx, log, delivery.Position)
-			return nil
+			return s.health.watch(ctx, log, delivery.Position)
 		}, fail)
 		return errors.Join(delivery.Run(ctx), watching.stop())
 	}, fail)

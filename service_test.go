@@ -36,10 +36,16 @@ type stats struct{ Head, Position, Fetched, Routed int64 }
 
 func readStats(t *testing.T, n *sluicetest.Node) (s stats) {
 	t.Helper()
-	if _, body := n.Ask("GET", "/api/stats"); json.Unmarshal([]byte(body), &s) != nil {
+	decode(t, n, &s)
+	return s
+}
+
+// decode reads what of GET /api/stats fits into.
+func decode(t *testing.T, n *sluicetest.Node, into any) {
+	t.Helper()
+	if _, body := n.Ask("GET", "/api/stats"); json.Unmarshal([]byte(body), into) != nil {
 		t.Fatalf("stats: %s", body)
 	}
-	return s
 }
 
 func TestAdminAPI(t *testing.T) {

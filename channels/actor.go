@@ -46,6 +46,7 @@ type Actor struct {
 	// Owned by run. What is intercepted is fixed before Deliver is called.
 	channel    Channel // nil until the join is handled
 	intercepts map[string]bool
+	delivery   Delivery // fixed, too, once Join has returned
 	joining    *joining // nil once the join has been answered
 	joined     bool     // Join has accepted
 	answering  Ref      // of the request that is being handled

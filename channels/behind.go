@@ -22,7 +22,7 @@ func (m *mailbox) fallBehind() {
 // outlet.mu held.
 func (m *mailbox) roomy() bool {
 	o := m.outlet
-	return o.held == 0 || (m.messages+m.reserved)*2 <= o.config.MailboxSize && o.held*2 <= o.config.Bytes
+	return o.held == 0 || (m.messages+m.reserved)*2 <= m.size && o.held*2 <= o.config.Bytes
 }
 
 // serveWaiting has those mailboxes served that have got room. Called with mu
@@ -50,8 +50,8 @@ func (m *mailbox) lag() (after int64, behind bool) {
 }
 
 // refill queues what has not been pushed yet of a segment, for a mailbox that
-// is behind. It returns false if there is no room; then the mailbox is served
-// again once there is.
+// is behind. It returns false if there is no room for all of it; then the
+// mailbox is served again once there is.
 func (m *mailbox) refill(seg *Segment) bool {
 	o := m.outlet
 	o.mu.Lock()
@@ -59,18 +59,8 @@ func (m *mailbox) refill(seg *Segment) bool {
 	if !m.open || !m.behind || o.refuses() {
 		return false
 	}
-	frames, n, held := seg.After(m.pushed, m.format)
-	if n == 0 {
-		return true
-	}
-	if !m.fits(n, held) && o.held > 0 {
-		o.waiting = append(o.waiting, m) // not served at once: it would ask again and again
-		return false
-	}
-	m.enter(entry{frames, n, held, time.Now(), seg.oldest, shared})
-	m.pushed = seg.Last()
-	o.hub.meters.replayed.Add(int64(n))
-	return true
+	all, err := m.takeIn(seg, time.Now())
+	return all && err == nil
 }
 
 // reserveMissed is refill for a channel that wants to see the segment first.
@@ -81,19 +71,8 @@ func (m *mailbox) reserveMissed(seg *Segment) (r reservation, ok bool) {
 	if !m.open || !m.behind || o.refuses() {
 		return r, false
 	}
-	r.after = m.pushed
-	_, r.messages, r.held = seg.After(r.after, Raw)
-	if r.messages == 0 {
-		return r, true
-	}
-	if !m.fits(r.messages, r.held) && o.held > 0 {
-		o.waiting = append(o.waiting, m)
-		return r, false
-	}
-	m.hold(r)
-	m.pushed = seg.Last()
-	o.hub.meters.replayed.Add(int64(r.messages))
-	return r, true
+	all, err := m.sift(seg, Raw, time.Time{}, &r)
+	return r, all && err == nil
 }
 
 // passed notes that there is nothing for the mailbox up to an offset but what

@@ -122,7 +122,7 @@ func (w *world) join(size, bytes int, rule Overflow, resume *Resume, channel Cha
 	c.actor = w.host.Join(JoinRequest{
 		To:       Address{Topic: "t", JoinRef: "1", Ref: "1"},
 		Factory:  func() Channel { return channel },
-		Overflow: rule,
+		Delivery: Delivery{Overflow: rule, MailboxSize: size},
 		Resume:   resume,
 		Socket:   func() *Socket { return &Socket{} },
 		Outlet:   c.Outlet,
@@ -354,6 +354,8 @@ func TestOverflowRules(t *testing.T) {
 		{DropOldest, &Resume{After: -1}, "[1 2 3 4 6 7 8]", false}, // who resumes gets all
 		{DropNewest, nil, "[1 2 3 4 8]", false},
 		{DropNewest, &Resume{After: -1}, "[1 2 3 4 6 7 8]", false},
+		{Latest, nil, "[3 4 6 7 8]", false}, // without keys
+		{Latest, &Resume{After: -1}, "[1 2 3 4 6 7 8]", false},
 		{Disconnect, nil, "", true},
 		{Disconnect, &Resume{After: -1}, "", true},
 	} {
@@ -385,9 +387,10 @@ func TestOverflowRules(t *testing.T) {
 func TestFlipOnlyWithAllThatWasRouted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1<<20)
-	w.hub.Subscribe("t", Formats(0), deliverTo{&mailbox{outlet: newLine(w.hub, 1, 1).Outlet}})
+	w.hub.Subscribe("t", Formats(0), deliverTo{newLine(w.hub, 1, 1).mailbox(Delivery{})})
 	w.publish(4)
-	m := &mailbox{outlet: newLine(w.hub, 10, 1000).Outlet, open: true, behind: true, pushed: 3}
+	m := newLine(w.hub, 10, 1000).mailbox(Delivery{})
+	m.open, m.behind, m.pushed = true, true, 3
 	if w.hub.flip("t", 3, m) || !m.behind {
 		t.Error("live at 3, and 4 has been routed")
 	}

@@ -54,10 +54,10 @@ func (h *Host) Hub() *Hub { return h.hub }
 type JoinRequest struct {
 	To       Address // Ref is the request's
 	Params   Payload
-	Format   Format  // for all that is sent to the client
-	Resume   *Resume // nil for a plain join
-	Factory  Factory // makes what serves the topic
-	Overflow Overflow
+	Format   Format   // for all that is sent to the client
+	Resume   *Resume  // nil for a plain join
+	Factory  Factory  // makes what serves the topic
+	Delivery Delivery // what counts unless the channel says otherwise
 
 	Socket  func() *Socket // the connection as it is now
 	Outlet  *Outlet
@@ -70,28 +70,29 @@ type JoinRequest struct {
 	Ended func(*Actor)
 }
 
-// overflow is the rule for a join. Without a replayer nothing can be caught
-// up, and what resumes is not to be shed.
-func (h *Host) overflow(r JoinRequest) Overflow {
+// overflow is the rule for a join whose channel wants the given one. Without a
+// replayer nothing can be caught up, and what resumes is not to be shed.
+func (h *Host) overflow(wanted Overflow, resumes bool) Overflow {
 	switch replay := h.hub.replayer.Load() != nil; {
-	case !replay && (r.Overflow == CatchUp || r.Resume != nil):
+	case !replay && (wanted == CatchUp || resumes):
 		return Disconnect
-	case r.Resume != nil && r.Overflow != Disconnect:
+	case resumes && wanted != Disconnect:
 		return CatchUp
 	}
-	return r.Overflow
+	return wanted
 }
 
 // Join starts an actor for a join. The client is answered through the outlet.
 func (h *Host) Join(r JoinRequest) *Actor {
 	a := &Actor{
-		host:    h,
-		to:      Address{Topic: r.To.Topic, JoinRef: r.To.JoinRef},
-		socket:  r.Socket,
-		base:    r.Context,
-		group:   r.Group,
-		ended:   r.Ended,
-		mailbox: mailbox{outlet: r.Outlet, format: r.Format},
+		host:     h,
+		to:       Address{Topic: r.To.Topic, JoinRef: r.To.JoinRef},
+		socket:   r.Socket,
+		base:     r.Context,
+		group:    r.Group,
+		ended:    r.Ended,
+		delivery: r.Delivery.WithDefaults(),
+		mailbox:  mailbox{outlet: r.Outlet, format: r.Format, series: h.hub.series.own},
 		joining: &joining{
 			ref:     r.To.Ref,
 			factory: r.Factory,
@@ -100,7 +101,7 @@ func (h *Host) Join(r JoinRequest) *Actor {
 			arrived: time.Now(),
 		},
 	}
-	a.mailbox.actor, a.mailbox.overflow = a, a.host.overflow(r)
+	a.mailbox.actor = a
 	a.ctx.actor = a
 	a.loop = a.run
 	a.mu.Lock()

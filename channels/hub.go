@@ -31,6 +31,7 @@ type Hub struct {
 	topics   atomic.Int64
 	channels atomic.Int64
 	meters   meters
+	series   allSeries
 	recent   recent
 	replayer atomic.Pointer[Replayer] // nil where nothing can be replayed
 }
@@ -66,6 +67,7 @@ type Subscription struct {
 // which may be nil.
 func NewHub(set *metrics.Set) *Hub {
 	h := &Hub{seed: maphash.MakeSeed(), meters: newMeters(set)}
+	h.series.init(set)
 	for i := range h.shards {
 		h.shards[i].topics = make(map[string]*topic)
 	}
@@ -104,6 +106,9 @@ func (h *Hub) Topics() int64 { return h.topics.Load() }
 
 // Channels is the number of subscriptions over all topics.
 func (h *Hub) Channels() int64 { return h.channels.Load() }
+
+// Pushed is how many messages have been written to sockets, whatever their tags.
+func (h *Hub) Pushed() int64 { return h.series.pushed() }
 
 // Formats is the set of wire formats that a topic's subscribers need, empty
 // when nobody watches.

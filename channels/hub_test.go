@@ -133,7 +133,8 @@ func TestHubNoGap(t *testing.T) {
 			for hub.Head() < int64(i*events/joiners) {
 			}
 			l := newLine(hub, events+1, 1<<30)
-			m := &mailbox{outlet: l.Outlet, format: Format(i % 4), overflow: Disconnect}
+			m := l.mailbox(Delivery{})
+			m.format = Format(i % 4)
 			hub.Subscribe("t", Formats(m.format), deliverTo{m})
 			var head int64
 			_ = m.join(-1, func(h int64) ([]byte, error) { head = h; return []byte("ok;"), nil })

@@ -23,7 +23,7 @@ func (a *Actor) offer(seg *Segment) bool {
 		return a.mailbox.refill(seg)
 	}
 	room, ok := a.mailbox.reserveMissed(seg)
-	if ok && room.messages > 0 && a.post(task{kind: fromTopic, segment: seg, room: room}) != nil {
+	if room.messages > 0 && a.post(task{kind: fromTopic, segment: seg, room: room}) != nil {
 		a.mailbox.release(room)
 	}
 	return ok
@@ -33,22 +33,31 @@ func (a *Actor) offer(seg *Segment) bool {
 // see, and queues what becomes of them between the others.
 func (a *Actor) intercept(t task) {
 	a.mailbox.release(t.room)
-	seg := t.segment
-	begin := seg.from(t.room.after) // messages before begin are done with
-	for i := begin; i < seg.Len(); i++ {
+	for _, s := range t.room.spans {
+		if !a.interceptSpan(t.segment, s) {
+			return
+		}
+	}
+}
+
+// interceptSpan returns false if the channel has failed.
+func (a *Actor) interceptSpan(seg *Segment, s span) bool {
+	begin := s.first // messages before begin are done with
+	for i := s.first; i < s.end; i++ {
 		if !a.intercepts[seg.events[i]] {
 			continue
 		}
-		a.mailbox.forward(seg, seg.between(begin, i, a.mailbox.format), i-begin)
+		a.mailbox.forward(seg, span{begin, i})
 		begin = i + 1
 		frame, err := a.shown(seg.message(i))
 		if err != nil {
 			a.fail(err, seg.events[i])
-			return
+			return false
 		}
-		a.mailbox.forward(seg, frame, 1)
+		a.mailbox.forwardFrames(seg, i, 1, frame)
 	}
-	a.mailbox.forward(seg, seg.between(begin, seg.Len(), a.mailbox.format), seg.Len()-begin)
+	a.mailbox.forward(seg, span{begin, s.end})
+	return true
 }
 
 // shown is the frame that becomes of a message that the channel has seen, nil

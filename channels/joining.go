@@ -32,6 +32,8 @@ func (a *Actor) join(j *joining) {
 	if crash != nil {
 		err = crash
 	}
+	a.delivery.Overflow = a.host.overflow(a.delivery.Overflow, j.resume != nil)
+	a.mailbox.follow(a.delivery, a.host.hub.series.of(a.delivery.Tags))
 	a.joined = err == nil
 	var response Payload
 	if err == nil {
@@ -57,7 +59,7 @@ func (a *Actor) join(j *joining) {
 	})
 	switch {
 	case err == nil:
-		hub.meters.joined(joinOK, j.arrived)
+		a.counted(joinOK, j)
 	case !errors.Is(err, ErrClosed) && !errors.Is(err, ErrOverflow):
 		a.turnDown(j, err)
 	}
@@ -95,10 +97,14 @@ func (a *Actor) subscribe() bool {
 
 // formats are those that the channel needs of its topic's segments.
 func (a *Actor) formats() FormatSet {
-	if a.intercepts != nil {
-		return Formats(a.mailbox.format, Raw)
+	formats := Formats(a.mailbox.format) | a.delivery.Dedupe.digests()
+	if a.delivery.Overflow == Latest {
+		formats |= Formats(keyDigests)
 	}
-	return Formats(a.mailbox.format)
+	if a.intercepts != nil {
+		formats |= Formats(Raw)
+	}
+	return formats
 }
 
 // turnDown answers a join with an error, and ends the channel.
@@ -116,5 +122,11 @@ func (a *Actor) turnDown(j *joining, err error) {
 		p = emptyObject
 	}
 	a.end(err, a.encodeReply(j.ref, StatusError, p))
-	a.host.hub.meters.joined(status, j.arrived)
+	a.counted(status, j)
+}
+
+// counted counts a join that has been answered.
+func (a *Actor) counted(status joinStatus, j *joining) {
+	a.mailbox.series.joins[status].Add(1)
+	a.host.hub.meters.joinTime.Observe(time.Since(j.arrived))
 }

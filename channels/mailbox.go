@@ -1,6 +1,9 @@
 package channels
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // mailbox is where a channel's outgoing messages wait for the connection's
 // writer. It is bounded in messages by itself, and in bytes together with the
@@ -12,18 +15,40 @@ type mailbox struct {
 	format Format
 	actor  *Actor // whose mailbox it is
 
+	// Guarded by outlet.mu, and fixed once the join has been answered.
+	size     int           // messages that may be waiting
+	overflow Overflow      // what happens when something does not fit
+	interval time.Duration // for how long messages are collected; 0: not at all
+	series   *series       // where its messages are counted
+
 	// Guarded by outlet.mu.
-	queue    queue
-	messages int       // messages queued, replies not counted
-	reserved int       // messages that the channel is looking at
-	pushed   int64     // the highest offset queued: nothing at or below it is queued (again)
-	open     bool      // between the answer to the join and the end
-	ended    bool      // nothing is queued any more
-	overflow Overflow  // what happens when something does not fit
-	behind   bool      // see behind.go
-	since    time.Time // when it fell behind
-	inLine   bool      // for the writer's turns; perhaps with nothing in it, once ended
-	next     *mailbox  // behind it in the line
+	queue      queue
+	messages   int            // messages queued, replies not counted
+	reserved   int            // messages that the channel is looking at
+	pushed     int64          // the highest offset dealt with: nothing at or below it is queued (again)
+	sent       *sent          // what repeats are told by, nil for DedupeOffset
+	newest     map[uint64]int // see latest.go; nil unless it counts
+	open       bool           // between the answer to the join and the end
+	ended      bool           // nothing is queued any more
+	behind     bool           // see behind.go
+	since      time.Time      // when it fell behind
+	collecting bool           // see interval.go
+	timer      *time.Timer    // ends collecting; nil until there is something to collect
+	inLine     bool           // for the writer's turns; perhaps with nothing in it, once ended
+	next       *mailbox       // behind it in the line
+}
+
+// follow makes the mailbox one of the given kind. It must not be open yet.
+func (m *mailbox) follow(d Delivery, s *series) {
+	m.outlet.mu.Lock()
+	defer m.outlet.mu.Unlock()
+	m.size, m.overflow, m.interval, m.series = d.MailboxSize, d.Overflow, max(d.FlushInterval, 0), s
+	switch d.Dedupe {
+	case DedupeKey:
+		m.sent = newSent(keyDigests, d.DedupeWindow, d.DedupeEntries)
+	case DedupePayload:
+		m.sent = newSent(payloadDigests, d.DedupeWindow, d.DedupeEntries)
+	}
 }
 
 // join opens the mailbox. It reads the hub's head, which from then on is what
@@ -58,20 +83,18 @@ func (m *mailbox) join(after int64, reply func(head int64) ([]byte, error)) erro
 func (m *mailbox) deliver(seg *Segment, now time.Time) {
 	o := m.outlet
 	o.mu.Lock()
-	if !m.open || m.behind && seg.Logged() {
+	if !m.listens(seg) {
 		_ = o.unlock(nil)
 		return
 	}
-	frames, n, held := seg.After(m.pushed, m.format)
-	if len(frames) == 0 {
-		_ = o.unlock(nil)
-		return
-	}
-	admitted, err := m.fit(n, held, seg)
-	if admitted {
-		m.enter(entry{frames, n, held, now, seg.oldest, shared})
-	}
+	_, err := m.takeIn(seg, now)
 	_ = o.unlock(err)
+}
+
+// listens tells whether the mailbox takes in what is routed. What is in the log
+// does not concern it while it is behind. Called with outlet.mu held.
+func (m *mailbox) listens(seg *Segment) bool {
+	return m.open && !m.outlet.refuses() && !(m.behind && seg.Logged())
 }
 
 // reserve charges what has not been pushed yet of a segment that the channel
@@ -80,30 +103,38 @@ func (m *mailbox) deliver(seg *Segment, now time.Time) {
 func (m *mailbox) reserve(seg *Segment) (r reservation, ok bool) {
 	o := m.outlet
 	o.mu.Lock()
-	r.after = m.pushed
-	_, r.messages, r.held = seg.After(r.after, Raw)
-	if !m.open || m.behind && seg.Logged() || r.messages == 0 {
+	if !m.listens(seg) {
 		_ = o.unlock(nil)
 		return r, false
 	}
-	admitted, err := m.fit(r.messages, r.held, seg)
-	if admitted {
-		m.hold(r)
+	if _, err := m.sift(seg, Raw, time.Time{}, &r); err != nil {
+		m.reserved -= r.messages
+		o.held -= r.held
+		m.series.drop(DropTooSlow, r.messages)
+		return reservation{}, o.unlock(err) == nil
 	}
-	return r, o.unlock(err) == nil && admitted
+	return r, o.unlock(nil) == nil && r.messages > 0
 }
 
-// hold charges a reservation. Called with outlet.mu held.
-func (m *mailbox) hold(r reservation) {
-	m.reserved += r.messages
-	m.outlet.held += r.held
-}
-
-// reservation is room in a mailbox for what is not in it yet.
+// reservation is room in a mailbox for messages of a segment that are not in it
+// yet.
 type reservation struct {
-	after    int64 // what had been pushed before
+	spans    []span
 	messages int
 	held     int // bytes
+}
+
+// span is messages in a row, from index first up to but not including end.
+type span struct{ first, end int }
+
+// add adds one more message.
+func (r *reservation) add(i int) {
+	if n := len(r.spans); n > 0 && r.spans[n-1].end == i {
+		r.spans[n-1].end++
+	} else {
+		r.spans = append(r.spans, span{i, i + 1})
+	}
+	r.messages++
 }
 
 // release gives a reservation back.
@@ -118,32 +149,56 @@ func (m *mailbox) release(r reservation) {
 	_ = m.outlet.unlock(nil)
 }
 
-// forward queues frames of a segment that the channel has seen.
-func (m *mailbox) forward(seg *Segment, frames []byte, messages int) {
+// forward queues messages of a segment that the channel has seen and left as
+// they are. They are copied, so that no more is held than is charged.
+func (m *mailbox) forward(seg *Segment, s span) {
+	for i := s.first; i < s.end; {
+		end := s.end
+		if m.overflow == Latest {
+			end = i + 1 // each by itself, since it has a key
+		}
+		m.forwardFrames(seg, i, end-i, bytes.Clone(seg.between(i, end, m.format)))
+		i = end
+	}
+}
+
+// forwardFrames queues what has become of messages that the channel has seen,
+// from index first on.
+func (m *mailbox) forwardFrames(seg *Segment, first, messages int, frames []byte) {
 	if len(frames) == 0 {
 		return
 	}
-	m.outlet.mu.Lock()
-	if !m.open || m.outlet.refuses() {
-		_ = m.outlet.unlock(nil)
+	o := m.outlet
+	o.mu.Lock()
+	if !m.open || o.refuses() {
+		_ = o.unlock(nil)
 		return
 	}
 	// It had a reservation: whether it is larger now is the channel's doing.
-	m.enter(entry{frames, messages, len(frames), time.Now(), seg.oldest, shared})
-	_ = m.outlet.unlock(nil)
+	key := m.keyOf(seg, first)
+	m.supersede(key)
+	o.held += len(frames)
+	m.enter(entry{frames: frames, messages: int32(messages), held: len(frames),
+		queued: time.Now(), oldest: seg.oldest, key: key})
+	_ = o.unlock(nil)
 }
 
 // push queues a message from the channel to its client.
 func (m *mailbox) push(frame []byte) error {
-	m.outlet.mu.Lock()
-	if !m.open {
-		return m.outlet.unlock(ErrClosed)
-	}
-	admitted, err := m.fit(1, len(frame), nil)
-	if admitted {
+	o := m.outlet
+	o.mu.Lock()
+	switch {
+	case !m.open || o.refuses():
+		return o.unlock(ErrClosed)
+	case m.makeRoom(nil, len(frame), true):
+		o.held += len(frame)
 		m.enter(entry{frames: frame, messages: 1, held: len(frame), queued: time.Now(), kind: private})
+		return o.unlock(nil)
+	case m.overflow == Disconnect:
+		return o.unlock(o.overflow(m.series, 1))
 	}
-	return m.outlet.unlock(err)
+	m.series.drop(DropOverflow, 1)
+	return o.unlock(ErrShed)
 }
 
 // reply queues the answer to a request.
@@ -165,6 +220,7 @@ func (m *mailbox) end(replaced bool, last ...[]byte) error {
 	if m.ended {
 		return o.unlock(ErrClosed)
 	}
+	m.flush()
 	m.open, m.ended = false, true
 	dropped := 0
 	for m.queue.len() > 0 {
@@ -172,112 +228,75 @@ func (m *mailbox) end(replaced bool, last ...[]byte) error {
 		if replaced && e.kind == shared {
 			o.held -= e.held
 			o.entries--
-			dropped += e.messages
+			dropped += int(e.messages)
 			continue
 		}
 		o.own.push(e)
 	}
-	o.hub.meters.drop(DropReplaced, dropped)
+	m.series.drop(DropReplaced, dropped)
+	m.sent = nil
 	var err error
 	for _, frame := range last {
 		if err == nil {
-			err = o.reply(&o.own, frame)
+			err = o.reply(m.series, frame)
 		}
 	}
 	return o.unlock(err)
 }
 
-// fit tells whether messages are to be queued now. If they do not fit, it does
-// what the rule says. seg is where they come from, nil if the channel pushed
-// them. Called with outlet.mu held.
-func (m *mailbox) fit(messages, held int, seg *Segment) (admitted bool, err error) {
-	o := m.outlet
-	logged := seg != nil && seg.Logged()
-	switch {
-	case o.refuses():
-		return false, ErrClosed
-	case m.fits(messages, held):
-	case m.overflow == Disconnect:
-		return false, o.overflow(messages)
-	case logged && m.overflow == CatchUp:
-		m.fallBehind()
-		return false, nil
-	case m.overflow == DropOldest && m.makeRoom(messages, held):
-	default:
-		o.hub.meters.drop(DropOverflow, messages)
-		m.advance(seg)
-		return false, ErrShed
-	}
-	m.advance(seg)
-	return true, nil
-}
-
-// fits tells whether there is room. Called with outlet.mu held.
-func (m *mailbox) fits(messages, held int) bool {
-	o := m.outlet
-	queued := m.messages + m.reserved
-	return queued == 0 && messages == 1 ||
-		queued+messages <= o.config.MailboxSize && o.held+held <= o.config.Bytes
-}
-
-// advance notes that a segment of the log has been dealt with. Called with
+// enter queues an entry that has been admitted and charged. Called with
 // outlet.mu held.
-func (m *mailbox) advance(seg *Segment) {
-	if seg != nil {
-		m.pushed = max(m.pushed, seg.Last())
-	}
-}
-
-// makeRoom sheds what has waited longest, until messages fit or nothing is
-// left to shed. Called with outlet.mu held.
-func (m *mailbox) makeRoom(messages, held int) bool {
-	o := m.outlet
-	shed := 0
-	for !m.fits(messages, held) {
-		e, ok := m.queue.dropOldest()
-		if !ok {
-			break
-		}
-		o.entries--
-		o.held -= e.held
-		m.messages -= e.messages
-		shed += e.messages
-	}
-	o.hub.meters.drop(DropOverflow, shed)
-	return m.fits(messages, held)
-}
-
-// enter queues an entry that has been admitted. Called with outlet.mu held.
 func (m *mailbox) enter(e entry) {
-	o := m.outlet
-	m.messages += e.messages
-	o.hub.meters.depth(m.messages)
-	o.queue(&m.queue, e)
-	m.lineUp()
-}
-
-// control queues a reply. Called with outlet.mu held.
-func (m *mailbox) control(frame []byte) error {
-	if err := m.outlet.reply(&m.queue, frame); err != nil {
-		return err
+	e.series = m.series
+	if m.queue.sparse() {
+		m.queue.close()
+		m.squeeze()
 	}
-	m.lineUp()
-	return nil
-}
-
-// lineUp puts the mailbox in line for the writer, unless it is. Called with
-// outlet.mu held.
-func (m *mailbox) lineUp() {
+	if m.interval > 0 {
+		m.collect(e.kind)
+	}
+	if e.kind != control {
+		m.deepen(int(e.messages))
+	}
+	number := m.queue.push(e)
+	if m.newest != nil && e.key != noPrint {
+		m.newest[e.key] = number
+	}
+	if m.collecting {
+		return
+	}
+	m.outlet.entries++
 	if !m.inLine {
 		m.outlet.line(m)
 	}
 }
 
-// pop removes the first entry. Called with outlet.mu held.
+// deepen notes that messages have been queued. Called with outlet.mu held.
+func (m *mailbox) deepen(messages int) {
+	m.messages += messages
+	m.outlet.hub.meters.depth(m.messages)
+}
+
+// control queues a reply. Called with outlet.mu held.
+func (m *mailbox) control(frame []byte) error {
+	e, err := m.outlet.replyEntry(m.series, frame)
+	if err == nil {
+		m.enter(e)
+	}
+	return err
+}
+
+// pop removes the first entry, whose turn it is. Called with outlet.mu held.
 func (m *mailbox) pop() entry {
 	e := m.queue.pop()
 	if e.kind != control {
-		m.messages -= e.messages
+		m.messages -= int(e.messages)
+	}
+	if m.newest != nil {
+		delete(m.newest, e.key)
+		if m.queue.len() == 0 {
+			m.newest = nil
+		}
 	}
 	return e
 }

@@ -23,16 +23,16 @@ var ErrShed = errors.New("channels: message shed")
 
 // OutletConfig says how much one connection may have waiting.
 type OutletConfig struct {
-	// MailboxSize is how many messages each of the connection's channels may
-	// have waiting. More rides out longer stalls of a client, for more memory.
-	// A segment with more messages than this never fits. It must be positive.
-	MailboxSize int
+	// Replies is how many replies may be waiting: a client that lets more of
+	// them pile up is disconnected. It must be positive.
+	Replies int
 
 	// Bytes is how much memory all of the connection's mailboxes together may
 	// hold. A segment that many mailboxes share is charged whole to each. An
-	// empty mailbox takes one message of any size. Replies are charged too but
-	// never shed to keep within it: a client that lets this many bytes of them,
-	// or MailboxSize of them, pile up is disconnected. It must be positive.
+	// empty mailbox takes one message of any size, and a connection that holds
+	// nothing a segment of any size. Replies are charged too but never shed to
+	// keep within it: a client that lets this many bytes of them pile up is
+	// disconnected. It must be positive.
 	Bytes int
 
 	// Wake is called when there is something to take and nobody is taking it.
@@ -59,11 +59,12 @@ type Outlet struct {
 	mu sync.Mutex
 
 	// Guarded by mu: what is queued.
-	own     queue    // of the connection and of ended channels
-	first   *mailbox // the line: mailboxes in the order of their turns
-	last    *mailbox
-	entries int        // in all queues together
-	waiting []*mailbox // those that are behind, for room; each once
+	own        queue    // of the connection and of ended channels
+	first      *mailbox // the line: mailboxes in the order of their turns
+	last       *mailbox
+	entries    int        // that can be taken, in all queues together
+	waiting    []*mailbox // those that are behind, for room; each once
+	collecting []*mailbox // those that are not in line yet though something is queued; see interval.go
 
 	// Guarded by mu: what it is charged.
 	held       int // bytes of all queues, and of what the writer has in hand
@@ -82,10 +83,24 @@ type Outlet struct {
 // Batch is what a writer takes at a time. Take reuses its memory.
 type Batch struct {
 	Frames   [][]byte
-	Messages int         // replies not counted
 	Queued   time.Time   // when the oldest of it was queued
 	Inserted []time.Time // for each piece of the log, when its oldest event was inserted
 	Last     bool        // nothing will follow
+
+	counts []count
+}
+
+// count is how many of a batch's messages count in a series.
+type count struct {
+	series   *series
+	messages int
+}
+
+// Written counts the batch's messages as pushed.
+func (b *Batch) Written() {
+	for _, c := range b.counts {
+		c.series.pushed.Add(int64(c.messages))
+	}
 }
 
 // NewOutlet returns an outlet with nothing in it, for channels of hub.
@@ -97,7 +112,7 @@ func NewOutlet(hub *Hub, config OutletConfig) *Outlet {
 // channels, such as the answer to a heartbeat.
 func (o *Outlet) Reply(frame []byte) error {
 	o.mu.Lock()
-	return o.unlock(o.reply(&o.own, frame))
+	return o.unlock(o.reply(o.hub.series.own, frame))
 }
 
 // Close ends the outlet: nothing is queued any more. What was queued is still
@@ -106,8 +121,9 @@ func (o *Outlet) Reply(frame []byte) error {
 // farewell too; otherwise it does nothing.
 func (o *Outlet) Close(farewell []byte, discard DropReason) {
 	o.mu.Lock()
+	o.flushAll()
 	if discard != "" {
-		o.discard(discard, 0)
+		o.discard(discard)
 		o.farewell = nil
 	}
 	if !o.closed {
@@ -123,7 +139,7 @@ func (o *Outlet) Close(farewell []byte, discard DropReason) {
 // is taken for written, and charged no longer.
 func (o *Outlet) Take(b *Batch, limit, pieces int) bool {
 	clear(b.Frames)
-	*b = Batch{Frames: b.Frames[:0], Inserted: b.Inserted[:0]}
+	*b = Batch{Frames: b.Frames[:0], Inserted: b.Inserted[:0], counts: b.counts[:0]}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.held -= o.inHand
@@ -191,47 +207,52 @@ func (o *Outlet) advance() {
 	o.first, m.next, m.inLine = m.next, nil, false
 }
 
-// queue puts an entry that has been admitted into q.
-func (o *Outlet) queue(q *queue, e entry) {
-	o.held += e.held
-	o.entries++
-	q.push(e)
+// reply queues a reply that belongs to no open mailbox, unless too many are
+// waiting already.
+func (o *Outlet) reply(s *series, frame []byte) error {
+	e, err := o.replyEntry(s, frame)
+	if err == nil {
+		o.own.push(e)
+		o.entries++
+	}
+	return err
 }
 
-// reply queues a reply in q, unless too many are waiting already.
-func (o *Outlet) reply(q *queue, frame []byte) error {
+// replyEntry charges a reply, and returns the entry to queue.
+func (o *Outlet) replyEntry(s *series, frame []byte) (entry, error) {
 	switch {
 	case o.refuses():
-		return ErrClosed
-	case o.replies >= o.config.MailboxSize, o.replies > 0 && o.replyBytes+len(frame) > o.config.Bytes:
-		return o.overflow(1)
+		return entry{}, ErrClosed
+	case o.replies >= o.config.Replies, o.replies > 0 && o.replyBytes+len(frame) > o.config.Bytes:
+		return entry{}, o.overflow(s, 1)
 	}
 	o.replies++
 	o.replyBytes += len(frame)
-	o.queue(q, entry{frames: frame, messages: 1, held: len(frame), queued: time.Now(), kind: control})
-	return nil
+	o.held += len(frame)
+	return entry{frames: frame, messages: 1, held: len(frame), queued: time.Now(), series: s, kind: control}, nil
 }
 
 func (o *Outlet) refuses() bool { return o.closed || o.tooSlow }
 
 // overflow gives up on the client, because n messages more do not fit.
-func (o *Outlet) overflow(n int) error {
-	o.discard(DropTooSlow, n)
+func (o *Outlet) overflow(s *series, n int) error {
+	s.drop(DropTooSlow, n)
+	o.flushAll()
+	o.discard(DropTooSlow)
 	o.tooSlow, o.tell = true, true
 	return ErrOverflow
 }
 
-// discard drops all that is queued, and counts n messages more.
-func (o *Outlet) discard(reason DropReason, n int) {
+// discard drops all that is queued.
+func (o *Outlet) discard(reason DropReason) {
 	for {
 		e, ok := o.next()
 		if !ok {
-			break
+			return
 		}
-		n += e.messages
+		e.series.drop(reason, int(e.messages))
 		o.held -= e.held
 	}
-	o.hub.meters.drop(reason, n)
 }
 
 // unlock releases mu and then makes the calls that are due. It returns err.
@@ -254,12 +275,22 @@ func (o *Outlet) unlock(err error) error {
 func (b *Batch) add(e entry) {
 	b.Frames = append(b.Frames, e.frames)
 	if e.kind != control {
-		b.Messages += e.messages
+		b.count(e.series, int(e.messages))
 	}
 	if b.Queued.IsZero() || e.queued.Before(b.Queued) {
 		b.Queued = e.queued
 	}
-	if !e.oldest.IsZero() {
-		b.Inserted = append(b.Inserted, e.oldest)
+	if e.oldest != 0 {
+		b.Inserted = append(b.Inserted, time.Unix(0, e.oldest))
 	}
+}
+
+func (b *Batch) count(s *series, messages int) {
+	for i := range b.counts {
+		if b.counts[i].series == s {
+			b.counts[i].messages += messages
+			return
+		}
+	}
+	b.counts = append(b.counts, count{s, messages})
 }

@@ -23,7 +23,7 @@ func TestOutletAccounts(t *testing.T) {
 		expected := make([][]string, len(boxes)) // frames queued and not taken, by mailbox
 		replies := 0
 		for i := range boxes {
-			boxes[i] = &mailbox{outlet: l.Outlet, overflow: Disconnect}
+			boxes[i] = l.mailbox(Delivery{})
 			if err := boxes[i].join(-1, func(int64) ([]byte, error) { return fmt.Appendf(nil, "ok%d", i), nil }); err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +218,7 @@ func TestMailboxOverflow(t *testing.T) {
 			func(m *mailbox) error { return m.push(make([]byte, 5000)) }, false},
 		{"even if another mailbox has used up the bytes",
 			func(l *line, m *mailbox) {
-				_ = (&mailbox{outlet: l.Outlet, open: true, overflow: Disconnect}).push(make([]byte, 5000))
+				_ = l.open(sure{}, l.mailbox(Delivery{})).push(make([]byte, 5000))
 			},
 			func(m *mailbox) error { return m.push(make([]byte, 5000)) }, false},
 		{"no second one",

@@ -12,7 +12,7 @@ const (
 	// CatchUp queues nothing more of the log, and reads what was missed as soon
 	// as the client has taken what is queued. Broadcasts, which are not in the
 	// log, are shed.
-	CatchUp Overflow = iota
+	CatchUp Overflow = iota + 1
 
 	// DropOldest sheds what has waited longest.
 	DropOldest
@@ -20,21 +20,28 @@ const (
 	// DropNewest sheds what does not fit.
 	DropNewest
 
+	// Latest sheds what a newer event with the same key makes superfluous, from
+	// when the mailbox is full until the client has taken all of it. If that is
+	// not enough, it sheds what has waited longest. An event without a key, or a
+	// broadcast, makes nothing superfluous.
+	Latest
+
 	// Disconnect closes the socket of the client that is too slow. It joins
 	// again and asks for what it missed.
 	Disconnect
 )
 
-var overflowNames = [...]string{"catch-up", "drop-oldest", "drop-newest", "disconnect"}
+var overflowNames = [...]string{
+	CatchUp: "catch-up", DropOldest: "drop-oldest", DropNewest: "drop-newest", Latest: "latest", Disconnect: "disconnect"}
 
 // ParseOverflow reads an overflow rule by its name.
 func ParseOverflow(name string) (Overflow, error) {
-	for i, known := range overflowNames {
+	for i, known := range overflowNames[1:] {
 		if name == known {
-			return Overflow(i), nil
+			return Overflow(i + 1), nil
 		}
 	}
-	return 0, fmt.Errorf("unknown overflow rule %q: must be one of %v", name, overflowNames)
+	return 0, fmt.Errorf("unknown overflow rule %q: must be one of %v", name, overflowNames[1:])
 }
 
 func (o Overflow) String() string { return overflowNames[o] }
@@ -45,6 +52,10 @@ type DropReason string
 const (
 	// DropOverflow are messages that the rule of a full mailbox has shed.
 	DropOverflow DropReason = "overflow"
+
+	// DropSuperseded are messages that Latest has shed for a newer one with the
+	// same key.
+	DropSuperseded DropReason = "superseded"
 
 	// DropTooSlow are messages of a client that was disconnected because a
 	// mailbox overflowed.
@@ -58,3 +69,5 @@ const (
 	// joined the topic again.
 	DropReplaced DropReason = "replaced"
 )
+
+var dropReasons = []DropReason{DropOverflow, DropSuperseded, DropTooSlow, DropClosed, DropReplaced}

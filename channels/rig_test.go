@@ -52,18 +52,19 @@ func segment(t testing.TB, topic string, formats FormatSet, offsets ...int64) *S
 type line struct {
 	*Outlet
 	hub        *Hub
+	size       int // of its mailboxes
 	woken      int
 	overflowed int
 	batch      Batch
 }
 
 func newLine(hub *Hub, size, bytes int) *line {
-	l := &line{hub: hub}
+	l := &line{hub: hub, size: size}
 	l.Outlet = NewOutlet(hub, OutletConfig{
-		MailboxSize: size,
-		Bytes:       bytes,
-		Wake:        func() { l.woken++ },
-		Overflow:    func() { l.overflowed++ },
+		Replies:  size,
+		Bytes:    bytes,
+		Wake:     func() { l.woken++ },
+		Overflow: func() { l.overflowed++ },
 	})
 	return l
 }
@@ -79,10 +80,23 @@ func (l *line) drain() string {
 	return b.String()
 }
 
+// mailbox returns a mailbox that is not open yet. Its rule is Disconnect, if
+// nothing else is said.
+func (l *line) mailbox(d Delivery) *mailbox {
+	m := &mailbox{outlet: l.Outlet}
+	m.follow(d.or(Delivery{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), l.hub.series.own)
+	return m
+}
+
 // box returns a joined mailbox. The answer to the join has been taken.
 func (l *line) box(t testing.TB) *mailbox {
 	t.Helper()
-	m := &mailbox{outlet: l.Outlet, overflow: Disconnect}
+	return l.open(t, l.mailbox(Delivery{}))
+}
+
+// open has a mailbox joined. The answer to the join has been taken.
+func (l *line) open(t testing.TB, m *mailbox) *mailbox {
+	t.Helper()
 	if err := m.join(-1, func(int64) ([]byte, error) { return []byte("ok;"), nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +126,7 @@ func newStage(t testing.TB) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.line = NewOutlet(s.hub, OutletConfig{MailboxSize: 100, Bytes: 1 << 20, Wake: func() { s.group.Go(s.write) }, Overflow: func() {}})
+	s.line = NewOutlet(s.hub, OutletConfig{Replies: 100, Bytes: 1 << 20, Wake: func() { s.group.Go(s.write) }, Overflow: func() {}})
 	return s
 }
 
@@ -133,14 +147,15 @@ func (s *stage) join(topic string, c Channel, ended func(*Actor)) *Actor {
 		ended = func(*Actor) {}
 	}
 	return s.host.Join(JoinRequest{
-		To:      Address{Topic: topic, JoinRef: "1", Ref: "1"},
-		Params:  Payload{Data: []byte("{}")},
-		Factory: func() Channel { return c },
-		Socket:  func() *Socket { return &Socket{ID: "me"} },
-		Outlet:  s.line,
-		Context: s.t.Context(),
-		Group:   &s.group,
-		Ended:   ended,
+		To:       Address{Topic: topic, JoinRef: "1", Ref: "1"},
+		Params:   Payload{Data: []byte("{}")},
+		Factory:  func() Channel { return c },
+		Delivery: Delivery{MailboxSize: 100},
+		Socket:   func() *Socket { return &Socket{ID: "me"} },
+		Outlet:   s.line,
+		Context:  s.t.Context(),
+		Group:    &s.group,
+		Ended:    ended,
 	})
 }
 

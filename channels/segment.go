@@ -17,7 +17,7 @@ type Segment struct {
 	encodings []encoding
 	events    []string // the messages' events, if one of the formats is Raw
 	binary    bool     // the message, a broadcast, is binary; known if one of the formats is Raw
-	oldest    time.Time
+	oldest    int64    // when the first of them was inserted, in nanoseconds; 0 if they are not in the log
 }
 
 // encoding is a segment in one format: frames back to back.
@@ -46,25 +46,37 @@ func (s *Segment) Last() int64 {
 
 // Oldest is when the first inserted message of the segment was inserted. It is
 // zero for what is not in the log.
-func (s *Segment) Oldest() time.Time { return s.oldest }
+func (s *Segment) Oldest() time.Time {
+	if s.oldest == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, s.oldest)
+}
 
 // After picks, without copying, the frames of messages with an offset above the
 // given one, or all frames of a segment that is not in the log. It also says
 // how many messages these are, and how many bytes of memory holding them keeps
 // alive. It returns nothing for a format that the segment was not encoded in.
 func (s *Segment) After(offset int64, f Format) (frames []byte, messages, held int) {
-	for i := range s.encodings {
-		e := &s.encodings[i]
-		if e.format != f {
-			continue
-		}
-		first := s.from(offset)
-		if first == len(e.ends) {
-			return nil, 0, 0
-		}
-		return e.data[e.start(first):], len(e.ends) - first, len(e.data)
+	e := s.encoded(f)
+	if e == nil {
+		return nil, 0, 0
 	}
-	return nil, 0, 0
+	first := s.from(offset)
+	if first == len(e.ends) {
+		return nil, 0, 0
+	}
+	return e.data[e.start(first):], len(e.ends) - first, len(e.data)
+}
+
+// encoded is the segment in a format, nil if it was not encoded in it.
+func (s *Segment) encoded(f Format) *encoding {
+	for i := range s.encodings {
+		if s.encodings[i].format == f {
+			return &s.encodings[i]
+		}
+	}
+	return nil
 }
 
 // from is the index of the first message with an offset above the given one.
@@ -81,10 +93,8 @@ func (s *Segment) from(offset int64) int {
 
 // between picks the frames of messages from index i up to but not including j.
 func (s *Segment) between(i, j int, f Format) []byte {
-	for k := range s.encodings {
-		if e := &s.encodings[k]; e.format == f {
-			return e.data[e.start(i):e.start(j)]
-		}
+	if e := s.encoded(f); e != nil {
+		return e.frames(i, j)
 	}
 	return nil
 }
@@ -97,6 +107,9 @@ func (s *Segment) message(i int) Message {
 	}
 	return m
 }
+
+// frames are those from index i up to but not including j.
+func (e *encoding) frames(i, j int) []byte { return e.data[e.start(i):e.start(j)] }
 
 // start is where frame i begins.
 func (e *encoding) start(i int) uint32 {
@@ -124,7 +137,7 @@ type Builder struct {
 	scratch [MaxFormats]encoding
 	events  []string
 	binary  bool
-	oldest  time.Time
+	oldest  int64
 }
 
 // NewBuilder returns a builder of segments that are encoded by e.
@@ -133,7 +146,7 @@ func NewBuilder(e Encoder) *Builder { return &Builder{encoder: e} }
 // Start begins a segment of a topic in the given formats. What was added since
 // the last Start is forgotten.
 func (b *Builder) Start(topic string, formats FormatSet) {
-	b.topic, b.offsets, b.events, b.oldest, b.used = topic, b.offsets[:0], b.events[:0], time.Time{}, 0
+	b.topic, b.offsets, b.events, b.oldest, b.used = topic, b.offsets[:0], b.events[:0], 0, 0
 	for f := range formats.All() {
 		s := &b.scratch[b.used]
 		if cap(s.data) > scratchLimit {
@@ -168,8 +181,8 @@ func (b *Builder) Add(m *Message) error {
 	}
 	if m.Offset > 0 {
 		b.offsets = append(b.offsets, m.Offset)
-		if b.oldest.IsZero() || m.InsertedAt.Before(b.oldest) {
-			b.oldest = m.InsertedAt
+		if inserted := nanos(m.InsertedAt); b.oldest == 0 || inserted < b.oldest {
+			b.oldest = inserted
 		}
 	}
 	return nil
@@ -197,8 +210,11 @@ func (b *Builder) Segment() *Segment {
 
 // append appends a message in the format of s.
 func (b *Builder) append(s *encoding, m *Message) ([]byte, error) {
-	if s.format == Raw {
+	switch s.format {
+	case Raw:
 		return append(s.data, m.Payload...), nil
+	case keyDigests, payloadDigests:
+		return appendDigest(s.data, s.format, m), nil
 	}
 	return b.encoder.AppendMessage(s.data, s.format, m)
 }

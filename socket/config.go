@@ -45,13 +45,12 @@ type Config struct {
 	// to, on any port.
 	Origins []string
 
-	// Overflow is what happens when a client does not take its messages as fast
-	// as they come. The default is channels.CatchUp.
-	Overflow channels.Overflow
+	// Delivery is how what goes to a client is kept, thinned out and counted,
+	// where its channel does not say otherwise.
+	Delivery channels.Delivery
 
-	// MailboxSize and MailboxBytes bound what a client may have waiting: see
-	// channels.OutletConfig. Defaults: 1024 messages and 1 MiB.
-	MailboxSize  int
+	// MailboxBytes bounds what a client may have waiting on all its channels:
+	// see channels.OutletConfig. The default is 1 MiB.
 	MailboxBytes int
 
 	// MaxConnections bounds the endpoint's open connections; further ones are
@@ -122,7 +121,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("socket: Config needs Host and Routes")
 	}
 	for name, value := range map[string]int64{
-		"MailboxSize":      int64(c.MailboxSize),
+		"MailboxSize":      int64(c.Delivery.MailboxSize),
+		"DedupeWindow":     int64(c.Delivery.DedupeWindow),
+		"DedupeEntries":    int64(c.Delivery.DedupeEntries),
 		"MailboxBytes":     int64(c.MailboxBytes),
 		"MaxConnections":   int64(c.MaxConnections),
 		"MaxChannels":      int64(c.MaxChannels),
@@ -139,7 +140,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	c.Path = "/" + strings.Trim(cmp.Or(c.Path, "/socket"), "/")
-	c.MailboxSize = cmp.Or(c.MailboxSize, 1024)
+	c.Delivery = c.Delivery.WithDefaults()
 	c.MailboxBytes = cmp.Or(c.MailboxBytes, 1<<20)
 	c.MaxChannels = cmp.Or(c.MaxChannels, 100)
 	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 64<<10)

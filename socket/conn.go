@@ -64,10 +64,10 @@ func newConn(e *Endpoint, netConn net.Conn, r io.Reader, socket *channels.Socket
 	c := &conn{endpoint: e, net: netConn}
 	c.writer = c.write
 	c.outlet = channels.NewOutlet(e.config.Host.Hub(), channels.OutletConfig{
-		MailboxSize: e.config.MailboxSize,
-		Bytes:       e.config.MailboxBytes,
-		Wake:        c.wake,
-		Overflow:    func() { c.shut(tooSlow, "") },
+		Replies:  e.config.Delivery.MailboxSize,
+		Bytes:    e.config.MailboxBytes,
+		Wake:     c.wake,
+		Overflow: func() { c.shut(tooSlow, "") },
 	})
 	c.session = newSession(e.context, &e.config, format, socket, c.outlet)
 	c.frames.init(r, e.config.MaxMessageBytes)

@@ -46,7 +46,6 @@ type meters struct {
 	opened      *metrics.Counter
 	closed      map[closeReason]*metrics.Counter
 	refused     map[refuseReason]*metrics.Counter
-	pushed      *metrics.Counter
 	mailboxTime *metrics.Timing // from queueing to being taken by the writer
 	writeWait   *metrics.Timing // from waking the writer to its first take
 	writeTime   *metrics.Timing // one write
@@ -59,7 +58,6 @@ func newMeters(set *metrics.Set) meters {
 		opened:      set.Counter(metrics.SocketsOpened),
 		closed:      make(map[closeReason]*metrics.Counter),
 		refused:     make(map[refuseReason]*metrics.Counter),
-		pushed:      set.Counter(metrics.MessagesPushed),
 		mailboxTime: set.Timing(metrics.StageTime, metrics.Stage("mailbox")),
 		writeWait:   set.Timing(metrics.StageWait, metrics.Stage("write")),
 		writeTime:   set.Timing(metrics.StageTime, metrics.Stage("write")),
@@ -85,7 +83,7 @@ func (m *meters) wrote(b *channels.Batch, start time.Time) {
 		m.mailboxTime.Observe(start.Sub(b.Queued))
 	}
 	m.writeTime.Observe(now.Sub(start))
-	m.pushed.Add(int64(b.Messages))
+	b.Written()
 	for _, inserted := range b.Inserted {
 		m.delivery.Observe(now.Sub(inserted))
 	}

@@ -41,10 +41,10 @@ type poll struct {
 func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll {
 	p := &poll{endpoint: e, token: e.tokens.issue(), ready: make(chan struct{}, 1), kick: make(chan struct{})}
 	p.outlet = channels.NewOutlet(e.config.Host.Hub(), channels.OutletConfig{
-		MailboxSize: e.config.MailboxSize,
-		Bytes:       e.config.MailboxBytes,
-		Wake:        p.wake,
-		Overflow:    func() { p.cut(closedTooSlow, channels.DropTooSlow) },
+		Replies:  e.config.Delivery.MailboxSize,
+		Bytes:    e.config.MailboxBytes,
+		Wake:     p.wake,
+		Overflow: func() { p.cut(closedTooSlow, channels.DropTooSlow) },
 	})
 	p.session = newSession(e.context, &e.config, format|polled, socket, p.outlet)
 	p.grace = time.AfterFunc(pollGrace, func() { p.cut(closedNoPoll, channels.DropClosed) })

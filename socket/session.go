@@ -127,7 +127,7 @@ func (s *session) join(m message, old *channels.Actor) {
 		Format:   format,
 		Resume:   resume,
 		Factory:  factory,
-		Overflow: s.config.Overflow,
+		Delivery: s.config.Delivery,
 		Socket:   s.current,
 		Outlet:   s.outlet,
 		Context:  s.context,

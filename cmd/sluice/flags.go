@@ -23,10 +23,11 @@ type configFlags struct {
 	SocketPath  string `group:"Where" placeholder:"PATH" help:"Where the public socket is mounted."`
 	Node        string `group:"Where" placeholder:"NAME" help:"Names this node's cursor and metrics; unique among nodes on one database."`
 
-	DatabaseURL string `group:"Store" placeholder:"URL" also:"DATABASE_URL" help:"Postgres to use; none: the embedded store."`
-	DataDir     string `group:"Store" placeholder:"DIR" help:"Folder of the embedded store; it is created."`
-	Migrate     bool   `group:"Store" help:"Create or upgrade the tables at start; turn off with --migrate=false."`
-	Start       string `group:"Store" placeholder:"WHERE" help:"Where to begin to read: committed (the node's cursor; with none yet, earliest), head, earliest, or an offset."`
+	DatabaseURL string        `group:"Store" placeholder:"URL" also:"DATABASE_URL" help:"Postgres to use; none: the embedded store."`
+	DataDir     string        `group:"Store" placeholder:"DIR" help:"Folder of the embedded store; it is created."`
+	Retention   time.Duration `group:"Store" help:"How long the log keeps events: how long a client may be away and still resume; 0: for ever."`
+	Migrate     bool          `group:"Store" help:"Create or upgrade the tables at start; turn off with --migrate=false."`
+	Start       string        `group:"Store" placeholder:"WHERE" help:"Where to begin to read: committed (the node's cursor; with none yet, earliest), head, earliest, or an offset."`
 
 	MaxDemand    int             `group:"Stages" help:"Events under way in one lane at most: more smooths over slow spells, fewer bounds memory and latency."`
 	MinDemand    int             `group:"Stages" help:"Events under way before a lane asks for more; 0: half of --max-demand."`
@@ -40,8 +41,12 @@ type configFlags struct {
 
 	MailboxSize  int             `group:"Mailboxes" help:"Messages waiting for one channel at most."`
 	MailboxBytes sluice.ByteSize `group:"Mailboxes" help:"Bytes waiting for one connection at most."`
-	Overflow     string          `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: catch-up, drop-oldest, drop-newest or disconnect."`
+	Overflow     string          `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: catch-up, drop-oldest, drop-newest, latest or disconnect."`
 	Recent       sluice.ByteSize `group:"Mailboxes" help:"Memory for replaying recent events without asking the store."`
+
+	Dedupe        string        `group:"Dedupe" placeholder:"BY" help:"What makes an event a repeat, which is withheld: offset, key or payload."`
+	DedupeWindow  time.Duration `group:"Dedupe" help:"How far apart a repeat may have been inserted."`
+	DedupeEntries int           `group:"Dedupe" help:"Messages that a channel remembers having sent at most, at up to 48 bytes each."`
 
 	JWTSecretFile   string          `group:"Access" name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs the clients' tokens (HS256, HS384, HS512)."`
 	JWTKeysFile     string          `group:"Access" name:"jwt-keys-file" placeholder:"FILE" help:"File with public keys for the clients' tokens, as a JSON Web Key Set."`

@@ -18,9 +18,10 @@ import (
 // name that goes from here breaks somebody's start script.
 var promised = map[string][]string{
 	"Where":     {"listen", "admin-listen", "tls-cert", "tls-key", "socket-path", "node"},
-	"Store":     {"database-url", "data-dir", "migrate", "start"},
+	"Store":     {"database-url", "data-dir", "retention", "migrate", "start"},
 	"Stages":    {"max-demand", "min-demand", "fetch-size", "fetch-bytes", "poll-interval", "batch-size", "batch-timeout", "lanes", "rate-limit"},
 	"Mailboxes": {"mailbox-size", "mailbox-bytes", "overflow", "recent"},
+	"Dedupe":    {"dedupe", "dedupe-window", "dedupe-entries"},
 	"Access":    {"jwt-secret-file", "jwt-keys-file", "anonymous", "origins", "admin-token-file", "max-connections", "max-channels", "max-message-bytes", "inbound-rate", "max-body-bytes"},
 	"Life":      {"heartbeat-timeout", "max-connection-age", "drain-timeout", "log-level", "log-format"},
 	"Metrics":   {"statsd", "statsd-prefix", "statsd-tags", "tag"},

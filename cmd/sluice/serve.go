@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 
@@ -51,11 +52,16 @@ func (s *serveCmd) Run(ctx context.Context, p process, open *settings) error {
 	cfg.OnListen = func(public, admin net.Addr) {
 		s.announce(logger, public, admin, isTerminal(p.stderr))
 	}
-	service, err := sluice.New(cfg)
-	if err != nil {
-		return err
+	for {
+		service, err := sluice.New(cfg)
+		if err != nil {
+			return err
+		}
+		if err = service.Run(ctx); !errors.Is(err, sluice.ErrNewEpoch) || ctx.Err() != nil {
+			return err
+		}
+		logger.Warn("starting anew", "error", err)
 	}
-	return service.Run(ctx)
 }
 
 // announce says where the service can be reached and, to people, what to do

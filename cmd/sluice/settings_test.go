@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -128,6 +129,39 @@ data-dir: |-
 	}
 }
 
+func TestRulesOfTopics(t *testing.T) {
+	t.Parallel()
+	p, _ := call{}.process(t, io.Discard, io.Discard)
+	settings := newSettings(p.env)
+	parser, err := newParser(t.Context(), p, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := settings.read(writeFile(t, `
+topics:
+- match: board:*
+  access: token
+  publish: log
+  overflow: latest
+  mailbox-size: 16
+  dedupe: key
+  dedupe-window: 90s
+  flush-interval: 250ms
+  tags: {tenant: acme, shard: 7}
+- match: "*"
+`), parser.Model); err != nil {
+		t.Fatal(err)
+	}
+	want := []sluice.TopicRule{{
+		Match: "board:*", Access: "token", Publish: "log",
+		Overflow: "latest", MailboxSize: 16, Dedupe: "key", DedupeWindow: 90 * time.Second,
+		FlushInterval: 250 * time.Millisecond, Tags: map[string]string{"tenant": "acme", "shard": "7"},
+	}, {Match: "*"}}
+	if !reflect.DeepEqual(settings.topics, want) {
+		t.Errorf("got  %+v\nwant %+v", settings.topics, want)
+	}
+}
+
 func TestEnvironmentSetsEveryKind(t *testing.T) {
 	t.Parallel()
 	got := call{args: []string{"serve", "--tag", "a=1", "--tag", "b=2"}, env: map[string]string{
@@ -192,7 +226,7 @@ func TestConfigurationErrors(t *testing.T) {
 		{name: "min against max", args: "serve --max-demand 10 --min-demand 10", want: `--min-demand is "10": allowed is less than --max-demand (0: half of it)`},
 		{name: "size out of range", args: "serve --mailbox-bytes 1", want: `--mailbox-bytes is "1B": allowed is 4KiB to 1GiB`},
 		{name: "duration out of range", args: "serve --heartbeat-timeout 1ms", want: `--heartbeat-timeout is "1ms": allowed is 1s to 1h`},
-		{name: "no rule", args: "serve --overflow explode", want: `--overflow is "explode": allowed is catch-up, drop-oldest, drop-newest, disconnect`},
+		{name: "no rule", args: "serve --overflow explode", want: `--overflow is "explode": allowed is catch-up, drop-oldest, drop-newest, latest, disconnect`},
 		{name: "named oddly: statsd", args: "serve --statsd nowhere", want: `--statsd is "nowhere": allowed is host:port, such as 127.0.0.1:4000`},
 		{name: "named oddly: statsd-tags", args: "serve --statsd-tags xml", want: `--statsd-tags is "xml": allowed is datadog, influx, graphite`},
 		{name: "no start", args: "serve --start soon", want: `--start is "soon": allowed is committed, head, earliest, or an offset from 0`},
@@ -211,9 +245,21 @@ func TestConfigurationErrors(t *testing.T) {
 		{name: "key like no other", args: "serve", file: "colour: blue", want: `sluice.yaml:1: "colour" is no setting; see: sluice serve --help`},
 		{name: "the file in the file", args: "serve", file: "config: x", want: `sluice.yaml:1: "config" is no setting; see: sluice serve --help`},
 		{name: "unknown key for another command", args: "publish demo greeted", file: "subjects: 3", want: `sluice.yaml:1: "subjects" is no setting; see: sluice publish --help`},
-		{name: "no list of rules", args: "serve", file: "topics: 3", want: `sluice.yaml:1: topics: int was used where sequence is expected; a rule has match, and may have access and publish; see: sluice serve --help`},
-		{name: "rule with an unknown key", args: "serve", file: "topics:\n- match: a\n  acces: deny", want: `sluice.yaml:3: topics: unknown field "acces"; a rule has match, and may have access and publish; see: sluice serve --help`},
+		{name: "no list of rules", args: "serve", file: "topics: 3", want: `sluice.yaml:1: topics: int was used where sequence is expected; a rule has match, and may have access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval and tags; see: sluice serve --help`},
+		{name: "rule with an unknown key", args: "serve", file: "topics:\n- match: a\n  acces: deny", want: `sluice.yaml:3: topics: unknown field "acces"; a rule has match, and may have access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval and tags; see: sluice serve --help`},
 		{name: "rule with an unknown value", args: "serve", file: "topics:\n- match: a\n  access: all", want: `topics is "all": allowed is as access public, token, deny`},
+		{name: "rule with an unknown overflow", args: "serve", file: "topics:\n- match: a\n  overflow: hope", want: `topics is "hope": allowed is as overflow catch-up, drop-oldest, drop-newest, latest, disconnect`},
+		{name: "rule with a mailbox out of range", args: "serve", file: "topics:\n- match: a\n  mailbox-size: -1", want: `topics is "-1": allowed is as mailbox-size 1 to 1048576 messages`},
+		{name: "rule with an unknown dedupe", args: "serve", file: "topics:\n- match: a\n  dedupe: taste", want: `topics is "taste": allowed is as dedupe offset, key, payload`},
+		{name: "rule with a window out of range", args: "serve", file: "topics:\n- match: a\n  dedupe-window: 1000h", want: `topics is "1000h0m0s": allowed is as dedupe-window 1ms to 720h`},
+		{name: "rule with an interval out of range", args: "serve", file: "topics:\n- match: a\n  flush-interval: -1s", want: `topics is "-1s": allowed is as flush-interval 1ms to 1h`},
+		{name: "rule with no interval", args: "serve", file: "topics:\n- match: a\n  flush-interval: soon", want: `sluice.yaml:2: topics: time: invalid duration "soon"; a rule has match, and may have access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval and tags; see: sluice serve --help`},
+		{name: "rule with a tag of the service", args: "serve", file: "topics:\n- match: a\n  tags: {node: b}", want: `topics is "node": allowed is as key of tags letters, digits and _, other than node, reason, stage, status and those of --tag`},
+		{name: "rule with a tag of the flags", args: "serve --tag env=dev", file: "topics:\n- match: a\n  tags: {env: b}", want: `topics is "env": allowed is as key of tags letters, digits and _, other than node, reason, stage, status and those of --tag`},
+		{name: "rule with a tag that breaks lines", args: "serve", file: "topics:\n- match: a\n  tags: {tenant: 'a|c'}", want: `topics is "a|c": allowed is as value of tags letters, digits and any of _.-/`},
+		{name: "no dedupe", args: "serve --dedupe taste", want: `--dedupe is "taste": allowed is offset, key, payload`},
+		{name: "no window", args: "serve --dedupe-window 0", want: `--dedupe-window is "0s": allowed is 1ms to 720h`},
+		{name: "no entries", args: "serve --dedupe-entries 0", want: `--dedupe-entries is "0": allowed is 1 to 1048576 messages`},
 		{name: "rule without a match", args: "serve", file: "topics:\n- access: deny", want: `topics is "": allowed is as match a topic, or the beginning of topics followed by *`},
 		{name: "two kinds of keys", args: "serve --jwt-secret-file a --jwt-keys-file b", want: `--jwt-keys-file is "b": allowed is nothing, since --jwt-secret-file is given too: choose one`},
 		{name: "keys that are not there", args: "serve --jwt-secret-file nowhere", want: `--jwt-secret-file is "nowhere": allowed is a file with keys to verify tokens with: open nowhere: no such file or directory`},

@@ -13,16 +13,19 @@ import (
 // topicsKey is the one setting that only a file can give: the rules for topics.
 const topicsKey = "topics"
 
+// ruleKeys are what a rule may have, besides what it matches.
+const ruleKeys = "access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval and tags"
+
 // readTopics reads the rules below the key topics.
 func readTopics(path string, node ast.Node) ([]sluice.TopicRule, error) {
 	var rules []sluice.TopicRule
 	err := yaml.NodeToValue(node, &rules, yaml.Strict())
+	if err == nil {
+		return rules, nil
+	}
+	position, message := at(path, node), err.Error()
 	if problem := yaml.Error(nil); errors.As(err, &problem) && problem.GetToken() != nil {
-		return nil, fmt.Errorf("%s:%d: topics: %s; a rule has match, and may have access and publish",
-			path, problem.GetToken().Position.Line, problem.GetMessage())
+		position, message = fmt.Sprintf("%s:%d", path, problem.GetToken().Position.Line), problem.GetMessage()
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: topics takes a list of rules: %w", at(path, node), err)
-	}
-	return rules, nil
+	return nil, fmt.Errorf("%s: topics: %s; a rule has match, and may have %s", position, message, ruleKeys)
 }

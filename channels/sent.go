@@ -1,0 +1,154 @@
+package channels
+
+import "time"
+
+// sent is a channel's memory of the messages that it has sent, by their prints:
+// of the last ones, at most limit. It is a ring in the order of sending, and a
+// hash table of places in the ring (open addressing, at most half full).
+//
+// A message takes 16 bytes in the ring and 8 in the table, both of which double
+// as there is more to remember: at most 48 bytes for each of limit, 24 if that
+// is a power of two. What is older than two windows is forgotten, so that a
+// quiet topic costs little: one window for what repeats it, and another one for
+// what repeats it and was committed late.
+type sent struct {
+	by     Format // keyDigests or payloadDigests
+	window int64  // nanoseconds
+	limit  int
+
+	ring  []record // a power of two of them, or none
+	first int      // the oldest is ring[first & mask]; counts on for ever
+	end   int      // the next goes to ring[end & mask]
+	table []int32  // a record's place in the ring plus one; 0: empty. Twice as many as the ring, by print
+	clock int64    // when the newest event was inserted
+}
+
+// record is one message that was sent. noPrint: it does not count any more.
+type record struct {
+	print    uint64
+	inserted int64
+}
+
+func newSent(by Format, window time.Duration, limit int) *sent {
+	return &sent{by: by, window: int64(window), limit: limit}
+}
+
+// repeats tells whether the message with index i of a segment repeats one that
+// was sent. What is not in the log repeats nothing.
+func (s *sent) repeats(seg *Segment, i int) bool {
+	if s == nil || !seg.Logged() {
+		return false
+	}
+	print, inserted := seg.digest(s.by, i)
+	at, ok := s.find(print)
+	if print == noPrint || !ok {
+		return false
+	}
+	apart := inserted - s.ring[s.table[at]-1].inserted
+	return max(apart, -apart) < s.window
+}
+
+// note remembers a message that is being sent.
+func (s *sent) note(seg *Segment, i int) {
+	if s == nil || !seg.Logged() {
+		return
+	}
+	print, inserted := seg.digest(s.by, i)
+	if print == noPrint {
+		return
+	}
+	s.clock = max(s.clock, inserted)
+	s.drop(print)
+	s.age()
+	if s.end-s.first == len(s.ring) {
+		s.grow()
+	}
+	place := s.end & (len(s.ring) - 1)
+	s.ring[place] = record{print, inserted}
+	s.end++
+	s.enter(place)
+}
+
+// forget takes back that a message was sent: it has been shed.
+func (s *sent) forget(seg *Segment, i int) {
+	if s == nil || !seg.Logged() {
+		return
+	}
+	if print, _ := seg.digest(s.by, i); print != noPrint {
+		s.drop(print)
+	}
+}
+
+// age forgets what is too much, or too old.
+func (s *sent) age() {
+	for s.first < s.end {
+		oldest := s.ring[s.first&(len(s.ring)-1)]
+		if oldest.print != noPrint {
+			if s.end-s.first < s.limit && s.clock-oldest.inserted < 2*s.window {
+				return
+			}
+			s.drop(oldest.print)
+		}
+		s.first++
+	}
+	if len(s.ring) > leastRing {
+		s.ring, s.table = nil, nil
+	}
+}
+
+// leastRing is how many records the smallest ring holds. It is kept.
+const leastRing = 8
+
+// grow doubles the ring and the table.
+func (s *sent) grow() {
+	old, mask := s.ring, len(s.ring)-1
+	s.ring = make([]record, max(leastRing, 2*len(old)))
+	s.table = make([]int32, 2*len(s.ring))
+	for i := s.first; i < s.end; i++ {
+		place := i - s.first
+		s.ring[place] = old[i&mask]
+		if s.ring[place].print != noPrint {
+			s.enter(place)
+		}
+	}
+	s.first, s.end = 0, s.end-s.first
+}
+
+// find returns the place in the table that a print has, or would get.
+func (s *sent) find(print uint64) (at int, ok bool) {
+	if len(s.table) == 0 {
+		return 0, false
+	}
+	for at = s.home(print); s.table[at] != 0; at = (at + 1) & (len(s.table) - 1) {
+		if s.ring[s.table[at]-1].print == print {
+			return at, true
+		}
+	}
+	return at, false
+}
+
+// home is where the search for a print begins.
+func (s *sent) home(print uint64) int { return int(print) & (len(s.table) - 1) }
+
+func (s *sent) enter(place int) {
+	at, _ := s.find(s.ring[place].print)
+	s.table[at] = int32(place + 1)
+}
+
+// drop takes a print out of the table and the ring. In the table, those behind
+// move up, so that a search never meets a gap before what it looks for.
+func (s *sent) drop(print uint64) {
+	gap, ok := s.find(print)
+	if !ok {
+		return
+	}
+	s.ring[s.table[gap]-1].print = noPrint
+	mask := len(s.table) - 1
+	for at := (gap + 1) & mask; s.table[at] != 0; at = (at + 1) & mask {
+		home := s.home(s.ring[s.table[at]-1].print)
+		if (at-home)&mask >= (at-gap)&mask {
+			s.table[gap], gap = s.table[at], at
+		}
+	}
+	s.table[gap] = 0
+}

@@ -1,0 +1,125 @@
+package sluice
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sluicehq/sluice/channels"
+)
+
+// What a channel says about its delivery, in the call of [Context.Deliver]:
+// the types and rules of package channels, at the front door.
+type (
+	// Delivery says how what goes to one client is kept, thinned out and
+	// counted.
+	Delivery = channels.Delivery
+	// Overflow is what happens when a mailbox is full.
+	Overflow = channels.Overflow
+	// Dedupe says which events are withheld as repeats of others.
+	Dedupe = channels.Dedupe
+)
+
+// The rules for a full mailbox.
+const (
+	CatchUp    = channels.CatchUp
+	DropOldest = channels.DropOldest
+	DropNewest = channels.DropNewest
+	Latest     = channels.Latest
+	Disconnect = channels.Disconnect
+)
+
+// The rules for repeats.
+const (
+	DedupeOffset  = channels.DedupeOffset
+	DedupeKey     = channels.DedupeKey
+	DedupePayload = channels.DedupePayload
+)
+
+// Bounds that flags and rules for topics share.
+const (
+	maxMailboxSize   = 1 << 20
+	maxDedupeEntries = 1 << 20
+	minDedupeWindow  = time.Millisecond
+	maxDedupeWindow  = 30 * 24 * time.Hour
+	minFlushInterval = time.Millisecond
+	maxFlushInterval = time.Hour
+)
+
+// The same and the other choices, in words.
+const (
+	mailboxSizes   = "1 to 1048576 messages"
+	dedupeEntries  = "1 to 1048576 messages"
+	dedupeWindows  = "1ms to 720h"
+	flushIntervals = "1ms to 1h"
+)
+
+var (
+	overflowNames = []string{"catch-up", "drop-oldest", "drop-newest", "latest", "disconnect"}
+	dedupeNames   = []string{"offset", "key", "payload"}
+)
+
+// delivery is what the configuration, which is valid, says for all topics.
+func (c *Config) delivery() Delivery {
+	d := named(c.Overflow, c.Dedupe)
+	d.MailboxSize, d.DedupeWindow, d.DedupeEntries = c.MailboxSize, c.DedupeWindow, c.DedupeEntries
+	return d
+}
+
+// delivery is what the rule, which is valid, says for its topics.
+func (r *TopicRule) delivery() Delivery {
+	d := named(r.Overflow, r.Dedupe)
+	d.MailboxSize, d.DedupeWindow, d.FlushInterval, d.Tags = r.MailboxSize, r.DedupeWindow, r.FlushInterval, r.Tags
+	return d
+}
+
+// named is a delivery by the names of its rules: what is unknown is left open,
+// as what is empty is.
+func named(overflow, dedupe string) (d Delivery) {
+	d.Overflow, _ = channels.ParseOverflow(overflow)
+	d.Dedupe, _ = channels.ParseDedupe(dedupe)
+	return d
+}
+
+// validateDelivery reports what is wrong with a rule's part of how messages are
+// delivered. The configuration's own tags are taken.
+func (r *TopicRule) validateDelivery(taken map[string]string) error {
+	for _, choice := range []struct {
+		key, given string
+		allowed    []string
+	}{{"overflow", r.Overflow, overflowNames}, {"dedupe", r.Dedupe, dedupeNames}} {
+		if choice.given != "" && !slices.Contains(choice.allowed, choice.given) {
+			return &FieldError{"Topics", choice.given, "as " + choice.key + " " + strings.Join(choice.allowed, ", ")}
+		}
+	}
+	switch within := func(d, least, most time.Duration) bool { return d == 0 || d >= least && d <= most }; {
+	case r.MailboxSize < 0 || r.MailboxSize > maxMailboxSize:
+		return &FieldError{"Topics", strconv.Itoa(r.MailboxSize), "as mailbox-size " + mailboxSizes}
+	case !within(r.DedupeWindow, minDedupeWindow, maxDedupeWindow):
+		return &FieldError{"Topics", r.DedupeWindow.String(), "as dedupe-window " + dedupeWindows}
+	case !within(r.FlushInterval, minFlushInterval, maxFlushInterval):
+		return &FieldError{"Topics", r.FlushInterval.String(), "as flush-interval " + flushIntervals}
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
+		_, global := taken[key]
+		switch {
+		case global || slices.Contains(ownTags, key) || !tagKey.MatchString(key):
+			return &FieldError{"Topics", key, "as key of tags letters, digits and _, other than " + strings.Join(ownTags, ", ") + " and those of --tag"}
+		case !tagValue.MatchString(r.Tags[key]):
+			return &FieldError{"Topics", r.Tags[key], "as value of tags letters, digits and any of _.-/"}
+		}
+	}
+	return nil
+}
+
+// ownTags are those that the service itself puts on metrics.
+var ownTags = []string{"node", "reason", "stage", "status"}
+
+// Tags are what all outlets of metrics can carry without escaping.
+var (
+	tagKey   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	tagValue = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
+)
