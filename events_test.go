@@ -1,6 +1,7 @@
 package sluice
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 )
@@ -75,4 +76,23 @@ func TestParseLinesNamesTheBadLine(t *testing.T) {
 	if err == nil || !strings.HasPrefix(err.Error(), "line 3: ") {
 		t.Errorf("one event over lines: got %v", err)
 	}
+}
+
+func FuzzParseLines(f *testing.F) {
+	for _, seed := range []string{
+		`{"topic":"a","event":"b","payload":{"x": 1},"key":"k"}`, "\n\n{}\r\n", `{"topic":"a","event":"b"}{`, "\x00", `{"topic":"phoenix","event":"phx_x","payload":null}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		drafts, err := parseLines(bytes.NewReader(body))
+		if err != nil && drafts != nil {
+			t.Fatalf("both %d drafts and %v", len(drafts), err)
+		}
+		for i := range drafts {
+			if err := drafts[i].Validate(); err != nil {
+				t.Fatalf("draft %d of %q: %v", i, body, err)
+			}
+		}
+	})
 }
