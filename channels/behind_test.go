@@ -209,7 +209,7 @@ func (sees) HandleOut(_ *Context, _ string, p Payload) (any, bool) { return p, t
 // and then a history that fails.
 func TestNothingLostNothingTwice(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(200) {
+	for seed := range uint64(100) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			w := newWorld(t, random.IntN(4000))
@@ -298,7 +298,7 @@ func TestFlipMissesNothing(t *testing.T) {
 func TestAStormReadsThePageAHandfulOfTimes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const storm = 1000
+		const storm = 8000
 		w := newWorld(t, 1<<20)
 		w.publish(400) // nobody is there
 		var clients []*client
