@@ -14,11 +14,8 @@ func (a *Actor) push(event string, p Payload) error {
 	return a.mailbox.push(frame)
 }
 
-// reply answers a request. A client that sent no ref wants no answer.
+// reply answers a request, with the ref that it came with: null, if it was that.
 func (a *Actor) reply(ref Ref, status Status, response any) {
-	if ref == "" {
-		return
-	}
 	p, err := payloadOf(response)
 	if err != nil {
 		a.log(err, "phx_reply")

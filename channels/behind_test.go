@@ -23,6 +23,8 @@ type memory struct {
 	trimmed int64
 	reads   int
 	fail    int // how many reads fail from now on
+
+	event func(offset int64) Message // immutable
 }
 
 func (m *memory) append(n int64) (first, last int64) {
@@ -47,7 +49,7 @@ func (m *memory) Replay(_ context.Context, topic string, after, upTo int64, limi
 	through := min(upTo, m.head, after+int64(limit))
 	for offset := after + 1; offset <= through; offset++ {
 		if ours(offset) {
-			list = append(list, event(offset))
+			list = append(list, m.event(offset))
 		}
 	}
 	return list, through, nil
@@ -77,7 +79,7 @@ type world struct {
 }
 
 func newWorld(t testing.TB, recentBytes int) *world {
-	w := &world{stage: newStage(t), log: &memory{}, builder: NewBuilder(plain{})}
+	w := &world{stage: newStage(t), log: &memory{event: event}, builder: NewBuilder(plain{})}
 	w.host.history = w.log
 	replayer := NewReplayer(w.hub, w.log, plain{}, recentBytes)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -98,7 +100,7 @@ func (w *world) publish(n int64) {
 	}
 	w.builder.Start("t", formats)
 	for offset := first; offset <= last; offset++ {
-		if m := event(offset); ours(offset) {
+		if m := w.log.event(offset); ours(offset) {
 			if err := w.builder.Add(&m); err != nil {
 				w.t.Error(err)
 			}
@@ -118,11 +120,15 @@ type client struct {
 }
 
 func (w *world) join(size, bytes int, rule Overflow, resume *Resume, channel Channel) *client {
-	c := &client{line: newLine(w.hub, size, bytes)}
+	return w.joinFor(Delivery{Overflow: rule, MailboxSize: size}, bytes, resume, channel)
+}
+
+func (w *world) joinFor(d Delivery, bytes int, resume *Resume, channel Channel) *client {
+	c := &client{line: newLine(w.hub, d.MailboxSize, bytes)}
 	c.actor = w.host.Join(JoinRequest{
 		To:       Address{Topic: "t", JoinRef: "1", Ref: "1"},
 		Factory:  func() Channel { return channel },
-		Delivery: Delivery{Overflow: rule, MailboxSize: size},
+		Delivery: d,
 		Resume:   resume,
 		Socket:   func() *Socket { return &Socket{} },
 		Outlet:   c.Outlet,
@@ -140,6 +146,15 @@ func (c *client) read() bool {
 		c.got += string(frame)
 	}
 	return more
+}
+
+// readUntil reads, without a pause, until what it got ends in that.
+func (c *client) readUntil(end string) {
+	for !strings.HasSuffix(c.got, end) {
+		if !c.read() {
+			runtime.Gosched()
+		}
+	}
 }
 
 // settle reads until nothing more comes.
@@ -163,7 +178,7 @@ func (c *client) offsets(t *testing.T) []int64 {
 			continue
 		}
 		var format, offset int64
-		if _, err := fmt.Sscanf(frame, "%d:e %d {}", &format, &offset); err != nil {
+		if _, err := fmt.Sscanf(frame, "%d:e %d ", &format, &offset); err != nil {
 			t.Fatalf("frame %q: %v", frame, err)
 		}
 		list = append(list, offset)
@@ -279,13 +294,7 @@ func TestFlipMissesNothing(t *testing.T) {
 		}
 	})
 	for _, c := range clients {
-		group.Go(func() {
-			for !strings.HasSuffix(c.got, fmt.Sprintf("e %d {};", events-1)) {
-				if !c.read() {
-					runtime.Gosched()
-				}
-			}
-		})
+		group.Go(func() { c.readUntil(fmt.Sprintf("e %d {};", events-1)) })
 	}
 	group.Wait()
 	for _, c := range clients {

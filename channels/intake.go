@@ -79,11 +79,10 @@ func (m *mailbox) sift(seg *Segment, f Format, now time.Time, r *reservation) (a
 // admit makes room for a message with index i of a segment that is charged with
 // held. It returns false if there is none. Called with outlet.mu held.
 func (m *mailbox) admit(seg *Segment, i, held int, alone bool, r *reservation) bool {
-	m.supersede(m.keyOf(seg, i))
 	if r != nil && r.held > 0 {
 		held = 0
 	}
-	if !m.makeRoom(seg, held, alone) {
+	if !m.makeRoom(seg, m.keyOf(seg, i), held, alone) {
 		return false
 	}
 	if r != nil {
@@ -97,7 +96,8 @@ func (m *mailbox) admit(seg *Segment, i, held int, alone bool, r *reservation) b
 
 // makeRoom makes room for one message, as far as the rule allows. Called with
 // outlet.mu held.
-func (m *mailbox) makeRoom(seg *Segment, held int, alone bool) bool {
+func (m *mailbox) makeRoom(seg *Segment, key uint64, held int, alone bool) bool {
+	m.supersede(key)
 	fits := func() bool {
 		if m.holds(seg) {
 			return m.fits(1, 0, alone)
@@ -109,11 +109,13 @@ func (m *mailbox) makeRoom(seg *Segment, held int, alone bool) bool {
 		return true
 	case m.overflow == Latest && m.newest == nil:
 		m.squeeze()
+		m.supersede(key)
 	case m.overflow != Latest && m.overflow != DropOldest:
 		return false
 	}
 	for !fits() {
 		if !m.shedOldest() {
+			m.newest = nil // the queue is empty
 			return false
 		}
 	}

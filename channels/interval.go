@@ -2,9 +2,9 @@ package channels
 
 import "time"
 
-// A mailbox with an interval collects: from the first message on that comes to
-// it empty, it keeps out of the writer's line until the interval is over. Its
-// timer is set only meanwhile.
+// A mailbox with an interval collects: from the first message on that comes
+// while it is not in the writer's line, it keeps out of that until the interval
+// is over. Its timer is set only meanwhile.
 
 // collect begins to collect before the first message is queued, and ends it
 // before what does not wait. Called with outlet.mu held.
@@ -13,17 +13,17 @@ func (m *mailbox) collect(k kind) {
 	switch {
 	case k != shared || m.behind:
 		m.flush()
-	case m.queue.len() == 0 && !m.collecting:
+	case !m.inLine && !m.collecting:
 		m.collecting = true
 		o.collecting = append(o.collecting, m)
-		if m.newest == nil {
-			m.squeeze()
-		}
 		if m.timer == nil {
 			m.timer = time.AfterFunc(m.interval, m.timeUp)
 		} else {
 			m.timer.Reset(m.interval)
 		}
+	}
+	if m.collecting && m.newest == nil {
+		m.squeeze()
 	}
 }
 

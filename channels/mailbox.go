@@ -190,7 +190,7 @@ func (m *mailbox) push(frame []byte) error {
 	switch {
 	case !m.open || o.refuses():
 		return o.unlock(ErrClosed)
-	case m.makeRoom(nil, len(frame), true):
+	case m.makeRoom(nil, noPrint, len(frame), true):
 		o.held += len(frame)
 		m.enter(entry{frames: frame, messages: 1, held: len(frame), queued: time.Now(), kind: private})
 		return o.unlock(nil)

@@ -119,7 +119,7 @@ type stage struct {
 }
 
 func newStage(t testing.TB) *stage {
-	s := &stage{t: t, hub: NewHub(nil)}
+	s := &stage{t: t, hub: NewHub(newMetrics(t))}
 	var err error
 	s.host, err = NewHost(HostConfig{
 		Hub: s.hub, PubSub: NewPubSub(s.hub, plain{}), Encoder: plain{}, Logger: slog.New(slog.DiscardHandler)})

@@ -24,8 +24,9 @@ func TestBinary(t *testing.T) {
 
 		send("12", "echo", "\x00\xff")
 		a.want(`binary "\x01\x01\x02\x06\x02112room:aok\x00\xff"`)
-		send("", "push", "\x00\xff") // no ref: no reply
+		send("", "push", "\x00\xff")
 		a.want(`binary "\x00\x01\x06\x061room:apushed\x00\xff"`)
+		a.want(`["1",null,"room:a","phx_reply",{"status":"ok","response":{}}]`)
 		send("3", "fail", "")
 		a.want(`["1","3","room:a","phx_reply",{"status":"error","response":{"reason":"no"}}]`)
 		send("4", "publish", "\x00")

@@ -134,6 +134,7 @@ func TestWire(t *testing.T) {
 			a< ["1","3","room:a","phx_reply",{"status":"error","response":{"reason":"no"}}]
 			a> ["1","4","room:a","silent",{}]
 			a> ["1",null,"room:a","echo",{}]
+			a< ["1",null,"room:a","phx_reply",{"status":"ok","response":{}}]
 			a- nothing`},
 		{"a reply that is no JSON", v2, `
 			a> ["1","1","room:a","phx_join",{}]

@@ -1,0 +1,134 @@
+package channels
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestParseDedupe(t *testing.T) {
+	t.Parallel()
+	for rule := DedupeOffset; rule <= DedupePayload; rule++ {
+		if d, err := ParseDedupe(rule.String()); err != nil || d != rule {
+			t.Errorf("%v: got %v, %v", rule, d, err)
+		}
+	}
+	if _, err := ParseDedupe("taste"); err == nil {
+		t.Error("taste is no rule")
+	}
+}
+
+func TestAChannelSaysOtherwise(t *testing.T) {
+	t.Parallel()
+	endpoint := Delivery{Overflow: DropOldest, DedupeWindow: time.Minute, FlushInterval: time.Second, Tags: map[string]string{"a": "1"}}.WithDefaults()
+	for _, test := range []struct {
+		name string
+		says Delivery
+		want func(*Delivery)
+	}{
+		{"nothing", Delivery{}, func(*Delivery) {}},
+		{"a rule", Delivery{Overflow: Latest}, func(d *Delivery) { d.Overflow = Latest }},
+		{"the default rule", Delivery{Overflow: CatchUp, Dedupe: DedupeOffset}, func(d *Delivery) { d.Overflow = CatchUp }},
+		{"nonsense", Delivery{MailboxSize: -1, DedupeWindow: -1, DedupeEntries: -1}, func(*Delivery) {}},
+		{"no interval", Delivery{FlushInterval: -1}, func(d *Delivery) { d.FlushInterval = -1 }},
+		{"other tags", Delivery{Tags: map[string]string{"b": "2"}}, func(d *Delivery) { d.Tags = map[string]string{"b": "2"} }},
+	} {
+		want := endpoint
+		test.want(&want)
+		if got := test.says.or(endpoint); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, want %+v", test.name, got, want)
+		}
+	}
+}
+
+// TestLatestIsForLiveViews has dashboards that do not read for a while: with
+// the newest of each key where it may be shed, with all where the client asked
+// for all.
+func TestLatestIsForLiveViews(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name       string
+		delivery   Delivery
+		resume     *Resume
+		want       string // of 1 2 3 4 6 7 8, which are of the keys a b a b a b a
+		overflow   int64
+		superseded int64
+	}{
+		{"live", Delivery{Overflow: Latest, MailboxSize: 3}, nil, "[7 8]", 0, 5},
+		{"live, with room", Delivery{Overflow: Latest, MailboxSize: 10}, nil, "[1 2 3 4 6 7 8]", 0, 0},
+		{"live, too little room", Delivery{Overflow: Latest, MailboxSize: 1}, nil, "[8]", 6, 0},
+		{"live, collected", Delivery{Overflow: Latest, MailboxSize: 10, FlushInterval: time.Second}, nil, "[7 8]", 0, 5},
+		{"live, collected in full", Delivery{Overflow: DropNewest, MailboxSize: 5, FlushInterval: time.Second}, nil, "[1 2 3 4 6]", 2, 0},
+		{"resumed", Delivery{Overflow: Latest, MailboxSize: 3}, &Resume{After: -1}, "[1 2 3 4 6 7 8]", 0, 0},
+		{"resumed, collected", Delivery{Overflow: Latest, MailboxSize: 3, FlushInterval: time.Second}, &Resume{After: -1}, "[1 2 3 4 6 7 8]", 0, 0},
+	} {
+		for _, looks := range []bool{false, true} {
+			t.Run(fmt.Sprint(test.name, looks), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, 1<<20)
+					turn := 0
+					w.log.event = func(offset int64) Message {
+						m := event(offset)
+						if ours(offset) {
+							turn++
+							m.Key = []byte{"ab"[(turn-1)%2]}
+						}
+						return m
+					}
+					var channel Channel = accepts{}
+					if looks {
+						channel = sees{}
+					}
+					c := w.joinFor(test.delivery, 1<<20, test.resume, channel)
+					synctest.Wait()
+					for c.read() {
+					}
+					for range 8 {
+						w.publish(1)
+						synctest.Wait()
+					}
+					c.settle()
+					time.Sleep(test.delivery.FlushInterval)
+					c.settle()
+					if got := fmt.Sprint(c.offsets(t)); got != test.want {
+						t.Errorf("got %s, want %s", got, test.want)
+					}
+					dropped := c.actor.mailbox.series.dropped
+					if o, s := dropped[DropOverflow].Value(), dropped[DropSuperseded].Value(); o != test.overflow || s != test.superseded {
+						t.Errorf("%d shed and %d superseded, want %d and %d", o, s, test.overflow, test.superseded)
+					}
+					c.actor.End(ErrDisconnected)
+					c.group.Wait()
+				})
+			})
+		}
+	}
+}
+
+// A rule may give its topics a mailbox that is smaller than a batch: what the
+// rule sheds is what does not fit, not the whole of it.
+func TestABatchLargerThanTheMailbox(t *testing.T) {
+	t.Parallel()
+	for rule, want := range map[Overflow]string{
+		DropOldest: "0:e 4 {};0:e 5 {};",
+		DropNewest: "0:e 1 {};0:e 2 {};",
+		Latest:     "0:e 4 {};0:e 5 {};",
+	} {
+		t.Run(rule.String(), func(t *testing.T) {
+			t.Parallel()
+			l := newLine(NewHub(newMetrics(t)), 10, 20) // bytes for no more than a part, too
+			m := l.open(t, l.mailbox(Delivery{Overflow: rule, MailboxSize: 2}))
+			m.deliver(segment(t, "t", Formats(0, keyDigests), 1, 2, 3, 4, 5), time.Now())
+			checkAccounts(t, l, m)
+			if got := l.drain(); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			if n := m.series.dropped[DropOverflow].Value(); n != 3 || l.held != 0 {
+				t.Errorf("%d shed, %d bytes held", n, l.held)
+			}
+		})
+	}
+}

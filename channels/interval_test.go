@@ -1,0 +1,150 @@
+package channels
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// paced returns a joined mailbox whose messages are collected for a second.
+func paced(t *testing.T, d Delivery) (*line, *mailbox) {
+	l := newLine(NewHub(newMetrics(t)), 10, 1<<20)
+	d.FlushInterval = time.Second
+	return l, l.open(t, l.mailbox(d))
+}
+
+func TestMessagesAreCollected(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		rule Overflow
+		want [3]string // sent after one, two and three seconds
+	}{
+		{CatchUp, [3]string{"1 2 3 4 ", "5 6 7 ", "8 "}},
+		{Latest, [3]string{"2 3 4 ", "6 7 ", "8 "}},
+	} {
+		t.Run(test.rule.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l, m := paced(t, Delivery{Overflow: test.rule})
+				offset := int64(1)
+				for second, keys := range [][]string{{"a", "b", "", "a"}, {"a", "b", "a"}, {"a"}} {
+					for _, key := range keys {
+						woken := l.woken
+						m.deliver(keyed(t, Formats(0, keyDigests), offset, key), time.Now())
+						offset++
+						if l.woken != woken || l.Take(&l.batch, 1000, 10) {
+							t.Fatal("went out before its time")
+						}
+						time.Sleep(200 * time.Millisecond)
+					}
+					time.Sleep(time.Second - time.Duration(len(keys))*200*time.Millisecond)
+					synctest.Wait()
+					got := ""
+					for l.Take(&l.batch, 1000, 10) {
+						for _, frame := range l.batch.Frames {
+							var o int64
+							_, _ = fmt.Sscanf(string(frame), "0:e %d", &o)
+							for rest := string(frame); rest != ""; rest = rest[len(fmt.Sprintf("0:e %d {};", o-1)):] {
+								got += fmt.Sprint(o, " ")
+								o++
+							}
+						}
+					}
+					if got != test.want[second] {
+						t.Errorf("second %d: got %q, want %q", second+1, got, test.want[second])
+					}
+				}
+				if m.collecting || m.messages != 0 || l.held != 0 {
+					t.Errorf("still collecting: %d messages, %d bytes", m.messages, l.held)
+				}
+			})
+		})
+	}
+}
+
+// What is for this client alone does not wait, and the order stays.
+func TestWhatDoesNotWaitTakesAlongWhatDoes(t *testing.T) {
+	t.Parallel()
+	for name, send := range map[string]func(*line, *mailbox){
+		"a reply":        func(_ *line, m *mailbox) { _ = m.reply([]byte("it;")) },
+		"a push":         func(_ *line, m *mailbox) { _ = m.push([]byte("it;")) },
+		"the end":        func(_ *line, m *mailbox) { _ = m.end(false, []byte("it;")) },
+		"the connection": func(l *line, _ *mailbox) { l.Close([]byte("it;"), "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l, m := paced(t, Delivery{})
+				m.deliver(segment(t, "t", Formats(0), 1), time.Now())
+				send(l, m)
+				if got := l.drain(); got != "0:e 1 {};it;" {
+					t.Errorf("got %q", got)
+				}
+				if m.collecting || len(l.collecting) != 0 || m.timer.Stop() {
+					t.Error("the timer is still set")
+				}
+			})
+		})
+	}
+}
+
+func TestHeartbeatsAreNotHeldUpByWhatIsCollected(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, m := paced(t, Delivery{})
+		m.deliver(segment(t, "t", Formats(0), 1), time.Now())
+		_ = l.Reply([]byte("alive;"))
+		if got := l.drain(); got != "alive;" {
+			t.Errorf("got %q", got)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := l.drain(); got != "0:e 1 {};" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// A client that is disconnected for being slow on one channel loses what others
+// have collected, and that is counted.
+func TestWhatIsCollectedIsDiscardedWithTheRest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, m := paced(t, Delivery{})
+		other := l.open(t, l.mailbox(Delivery{MailboxSize: 1}))
+		m.deliver(segment(t, "t", Formats(0), 1, 2), time.Now())
+		_ = other.push([]byte("x"))
+		if err := other.push([]byte("y")); err != ErrOverflow {
+			t.Fatal(err)
+		}
+		if n := m.series.dropped[DropTooSlow].Value(); n != 4 || l.held != 0 || l.entries != 0 {
+			t.Errorf("%d dropped, %d bytes and %d entries left", n, l.held, l.entries)
+		}
+		time.Sleep(2 * time.Second)
+		if l.Take(&l.batch, 1000, 10) {
+			t.Errorf("took %q", l.batch.Frames)
+		}
+	})
+}
+
+// A dashboard joins with "after", falls behind and catches up: that does not
+// take an interval for each mailbox full.
+func TestCatchingUpDoesNotWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1<<20)
+		w.publish(400) // nobody is there
+		start := time.Now()
+		c := w.joinFor(Delivery{Overflow: Latest, MailboxSize: 10, FlushInterval: time.Hour}, 1<<20, &Resume{After: 0}, accepts{})
+		for synctest.Wait(); c.read(); {
+			synctest.Wait()
+		}
+		if waited := time.Since(start); waited > 0 {
+			t.Errorf("took %v", waited)
+		}
+		c.expect(t, 1, 400)
+		c.actor.End(ErrDisconnected)
+		c.group.Wait()
+	})
+}
