@@ -31,6 +31,25 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		{"negative batch timeout", func(c *sluice.Config) { c.BatchTimeout = -time.Second }, "BatchTimeout", "-1s"},
 		{"mailbox too large", func(c *sluice.Config) { c.MailboxBytes = 2 << 30 }, "MailboxBytes", "2GiB"},
 		{"overflow that does not exist", func(c *sluice.Config) { c.Overflow = "explode" }, "Overflow", "explode"},
+		{"dedupe that does not exist", func(c *sluice.Config) { c.Dedupe = "taste" }, "Dedupe", "taste"},
+		{"no window for repeats", func(c *sluice.Config) { c.DedupeWindow = 0 }, "DedupeWindow", "0s"},
+		{"no entries for repeats", func(c *sluice.Config) { c.DedupeEntries = 0 }, "DedupeEntries", "0"},
+		{"rule like the flags", func(c *sluice.Config) {
+			c.Topics = []sluice.TopicRule{{Match: "a", Overflow: "latest", MailboxSize: 1, Dedupe: "payload",
+				DedupeWindow: time.Millisecond, FlushInterval: time.Hour, Tags: map[string]string{"tenant": "acme.eu-1"}}}
+		}, "", ""},
+		{"rule with an overflow that does not exist", rule(sluice.TopicRule{Overflow: "explode"}), "Topics", "explode"},
+		{"rule with a dedupe that does not exist", rule(sluice.TopicRule{Dedupe: "taste"}), "Topics", "taste"},
+		{"rule with a large mailbox", rule(sluice.TopicRule{MailboxSize: 1 << 21}), "Topics", "2097152"},
+		{"rule with a short window", rule(sluice.TopicRule{DedupeWindow: 1}), "Topics", "1ns"},
+		{"rule with a long interval", rule(sluice.TopicRule{FlushInterval: 2 * time.Hour}), "Topics", "2h0m0s"},
+		{"rule with a tag without a value", rule(sluice.TopicRule{Tags: map[string]string{"tenant": ""}}), "Topics", ""},
+		{"rule with a tag without a name", rule(sluice.TopicRule{Tags: map[string]string{"": "acme"}}), "Topics", ""},
+		{"rule with a tag of the service", rule(sluice.TopicRule{Tags: map[string]string{"reason": "why"}}), "Topics", "reason"},
+		{"rule with a tag of the configuration", func(c *sluice.Config) {
+			rule(sluice.TopicRule{Tags: map[string]string{"env": "dev"}})(c)
+			c.Tags = map[string]string{"env": "prod"}
+		}, "Topics", "env"},
 		{"start at a word", func(c *sluice.Config) { c.Start = "yesterday" }, "Start", "yesterday"},
 		{"start below 0", func(c *sluice.Config) { c.Start = "-1" }, "Start", "-1"},
 		{"start at an offset", func(c *sluice.Config) { c.Start = "17" }, "", ""},
@@ -63,6 +82,12 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rule is the change to a configuration with one rule.
+func rule(r sluice.TopicRule) func(*sluice.Config) {
+	r.Match = "a"
+	return func(c *sluice.Config) { c.Topics = []sluice.TopicRule{r} }
 }
 
 func TestByteSize(t *testing.T) {

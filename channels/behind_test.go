@@ -22,7 +22,8 @@ type memory struct {
 	head    int64
 	trimmed int64
 	reads   int
-	fail    int // how many reads fail from now on
+	fail    int  // how many reads fail from now on
+	away    bool // nothing can be asked
 
 	event func(offset int64) Message // immutable
 }
@@ -58,6 +59,9 @@ func (m *memory) Replay(_ context.Context, topic string, after, upTo int64, limi
 func (m *memory) Resumable(_ context.Context, epoch string, after int64) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.away {
+		return false, errors.New("away")
+	}
 	return epoch == "" && after >= m.trimmed && after <= m.head, nil
 }
 
@@ -326,6 +330,22 @@ func TestAStormReadsThePageAHandfulOfTimes(t *testing.T) {
 	})
 }
 
+// Who cannot be told whether it can resume is not told that it cannot: it would
+// begin anew, and get twice what it has.
+func TestResumeIsRefusedWhileTheHistoryIsAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0)
+		w.log.away = true
+		c := w.join(50, 1<<20, CatchUp, &Resume{After: 7}, accepts{})
+		c.settle()
+		if want := `reply 1 error {"reason":"unavailable"};`; c.got != want {
+			t.Errorf("got %s, want %s", c.got, want)
+		}
+		c.group.Wait()
+	})
+}
+
 func TestWhatIsGoneEndsTheChannel(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -410,4 +430,41 @@ func TestFlipOnlyWithAllThatWasRouted(t *testing.T) {
 	if !w.hub.flip("t", 4, m) || m.behind {
 		t.Error("still behind with all that was routed")
 	}
+}
+
+// Who resumes while an event is between the encoder, which did not know of its
+// format, and the router, gets that event from the log.
+func TestResumeBetweenEncodingAndRouting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1<<20)
+		watcher := w.join(100, 1<<20, CatchUp, &Resume{After: -1}, accepts{})
+		w.publish(4)
+		watcher.settle()
+
+		_, head := w.log.append(2)
+		w.hub.Advance(head)
+		w.builder.Start("t", w.hub.Formats("t"))
+		m := event(head)
+		if err := w.builder.Add(&m); err != nil {
+			t.Fatal(err)
+		}
+		late := &client{line: newLine(w.hub, 100, 1<<20)}
+		late.actor = w.host.Join(JoinRequest{
+			To: Address{Topic: "t", JoinRef: "1", Ref: "1"}, Format: 1,
+			Factory: func() Channel { return accepts{} }, Delivery: Delivery{Overflow: CatchUp, MailboxSize: 100}, Resume: &Resume{After: 4},
+			Socket: func() *Socket { return &Socket{} }, Outlet: late.Outlet, Context: context.Background(),
+			Group: &late.group, Ended: func(*Actor) {},
+		})
+		late.settle()
+		w.hub.Route(w.builder.Segment())
+		late.settle()
+		if got := late.offsets(t); len(got) != 1 || got[0] != head {
+			t.Errorf("got %v, want %d", got, head)
+		}
+		for _, c := range []*client{watcher, late} {
+			c.actor.End(ErrDisconnected)
+			c.group.Wait()
+		}
+	})
 }

@@ -14,7 +14,14 @@ const (
 	payloadDigests Format = Raw - 2
 )
 
-// A digest is a print and the time when the event was inserted.
+// digest is what is compared of a message, and when the event was inserted, in
+// nanoseconds.
+type digest struct {
+	print    uint64
+	inserted int64
+}
+
+// digestSize is what a digest takes in a segment.
 const digestSize = 8 + 8
 
 // seed makes prints unpredictable. That two keys out of thousands have the same
@@ -48,15 +55,17 @@ func payloadPrint(m *Message) uint64 {
 	return max(h.Sum64(), noPrint+1)
 }
 
-// digest is the print of the message with index i, noPrint if the segment has
-// none, and when it was inserted.
-func (s *Segment) digest(f Format, i int) (print uint64, inserted int64) {
-	e := s.encoded(f)
+// digest is that of the message with index i, zero if the segment has none.
+func (s *Segment) digest(f Format, i int) digest {
+	return s.encoded(f).digest(i)
+}
+
+func (e *encoding) digest(i int) digest {
 	if e == nil {
-		return noPrint, 0
+		return digest{}
 	}
 	d := e.data[digestSize*i:]
-	return binary.NativeEndian.Uint64(d), int64(binary.NativeEndian.Uint64(d[8:]))
+	return digest{binary.NativeEndian.Uint64(d), int64(binary.NativeEndian.Uint64(d[8:]))}
 }
 
 // nanos is a time as a number, 0 for none.

@@ -15,6 +15,11 @@
 // A channel that takes a look at events before they go out ([OutHandler]) has
 // them pass through its actor on the way to its mailbox.
 //
+// How what goes to a client is kept, thinned out and counted ([Delivery]) is
+// said by the endpoint, or by the Channel's Join: what happens when the mailbox
+// is full, which events are withheld as repeats, for how long messages are
+// collected, and the tags of its metrics.
+//
 // An application implements [Channel]. Everything else here is used by the
 // floors above: serializers fulfil [Encoder], the front door fulfils
 // [Publisher].
@@ -26,13 +31,26 @@
 // connection the writer takes turns.
 //
 // Loss: an event that is sequenced after a join was answered reaches the
-// mailbox, or the connection is closed. Nothing is dropped in silence. Within
-// one join an offset is queued once.
+// mailbox, or the connection is closed, unless the channel's rule sheds. A
+// channel that was joined with "after" sheds nothing of the log. Nothing is
+// dropped in silence: a message is pushed, withheld as a repeat, or dropped for
+// a reason, and counted as one of these, in the series of its channel's tags.
+//
+// Repeats: within one join an offset is queued once. With [DedupeKey] or
+// [DedupePayload] an event is withheld if it repeats one that was queued, was
+// inserted less than the window before or after it, and is among the last
+// DedupeEntries that the channel remembers. That is the same for a channel that
+// is live, behind or resuming: it depends on the log and on where the channel
+// began. What was queued and then shed does not count as sent. Lateness is
+// forgiven up to a window: an event that was committed later than that after it
+// was inserted may be sent although it repeats another.
 //
 // Bounds: a mailbox holds a bounded number of messages, a connection's
 // mailboxes together a bounded number of bytes ([OutletConfig]), an actor's
-// inbox [InboxSize] messages of each kind. Fan-out holds no lock of the hub while it
-// delivers, allocates nothing per delivery and never waits for a client.
+// inbox [InboxSize] messages of each kind, and what a channel remembers of what
+// it sent takes at most 48 bytes for each of DedupeEntries; with [DedupeOffset]
+// it remembers an offset. Fan-out holds no lock of the hub while it delivers,
+// allocates nothing per delivery and never waits for a client.
 //
 // Isolation: a handler that panics ends its own channel only.
 //
@@ -41,6 +59,7 @@
 // The package starts goroutines only on behalf of a connection, to run an actor
 // that has something to do and what handlers run by [Context.Async], and counts
 // them in that connection's WaitGroup. Once all actors of a connection have
-// been ended with [Actor.End], their timers are stopped, their contexts are
-// cancelled, and the WaitGroup ends when their handlers have returned.
+// been ended with [Actor.End], their timers and those of their mailboxes are
+// stopped, their contexts are cancelled, and the WaitGroup ends when their
+// handlers have returned.
 package channels

@@ -187,3 +187,52 @@ func BenchmarkHubRoute(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDeliver routes batches of a hundred events to a thousand channels
+// that remember what they have sent, or not.
+func BenchmarkDeliver(b *testing.B) {
+	const batch, subscribers, batches = 100, 1000, 8
+	for name, d := range map[string]Delivery{
+		"offset":  {},
+		"key":     {Dedupe: DedupeKey, DedupeEntries: 4 * batch},
+		"payload": {Dedupe: DedupePayload, DedupeEntries: 4 * batch},
+		"latest":  {Overflow: Latest},
+	} {
+		b.Run(name, func(b *testing.B) {
+			hub, formats := NewHub(nil), Formats(0)|d.Dedupe.digests()
+			if d.Overflow == Latest {
+				formats |= Formats(keyDigests)
+			}
+			lines := make([]*line, subscribers)
+			for i := range lines {
+				lines[i] = newLine(hub, 1024, 1<<20)
+				hub.Subscribe("t", formats, deliverTo{lines[i].open(b, lines[i].mailbox(d))})
+			}
+			var segments []*Segment
+			builder := NewBuilder(plain{})
+			for i := range batches {
+				builder.Start("t", formats)
+				for j := range batch {
+					key := fmt.Append(nil, i*batch+j)
+					_ = builder.Add(&Message{Offset: int64(i*batch + j + 1), Event: "e", Key: key, Payload: append(make([]byte, 100), key...), InsertedAt: time.Unix(1, 0)})
+				}
+				segments = append(segments, builder.Segment())
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				seg := segments[i%batches]
+				hub.Route(seg)
+				b.StopTimer()
+				for j := range seg.offsets { // the benchmark's only reader is this goroutine
+					seg.offsets[j] += batches * batch
+				}
+				for _, l := range lines {
+					for l.Take(&l.batch, 1<<20, 1024) {
+					}
+				}
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*subscribers*batch), "ns/message")
+		})
+	}
+}

@@ -6,7 +6,7 @@ import "time"
 // there is some left that the mailbox has to be given again. Called with
 // outlet.mu held.
 func (m *mailbox) takeIn(seg *Segment, now time.Time) (all bool, err error) {
-	if m.sent != nil || m.overflow == Latest {
+	if m.sent != nil || m.newest != nil || m.overflow == Latest && m.interval > 0 {
 		return m.sift(seg, m.format, now, nil)
 	}
 	frames, n, held := seg.After(m.pushed, m.format)
@@ -17,7 +17,8 @@ func (m *mailbox) takeIn(seg *Segment, now time.Time) (all bool, err error) {
 		return m.sift(seg, m.format, now, nil)
 	}
 	m.outlet.held += held
-	m.enter(entry{frames: frames, segment: seg, first: int32(seg.Len() - n), messages: int32(n), held: held, queued: now, oldest: seg.oldest})
+	m.enter(entry{frames: frames, segment: seg, first: int32(seg.Len() - n), messages: int32(n),
+		held: held, queued: now, oldest: seg.oldest})
 	if seg.Logged() {
 		m.pushed = seg.Last()
 		if m.behind {
@@ -37,6 +38,7 @@ func (m *mailbox) sift(seg *Segment, f Format, now time.Time, r *reservation) (a
 	if frames == nil {
 		return true, nil
 	}
+	digests := m.sent.of(seg)
 	var taken, withheld, shed int
 	replayed := m.behind && seg.Logged()
 	defer func() {
@@ -48,12 +50,15 @@ func (m *mailbox) sift(seg *Segment, f Format, now time.Time, r *reservation) (a
 	}()
 	first, end := seg.from(m.pushed), seg.Len()
 	for i := first; i < end; i++ {
+		d := digests.digest(i)
 		switch {
 		case r == nil && len(frames.frames(i, i+1)) == 0: // the format has no form for it
-		case m.sent.repeats(seg, i):
+		case d.print != noPrint && m.sent.repeats(d):
 			withheld++
 		case m.admit(seg, i, len(frames.data), end-first == 1, r):
-			m.sent.note(seg, i)
+			if d.print != noPrint {
+				m.sent.note(d)
+			}
 			taken++
 			if r == nil {
 				m.place(seg, i, frames, now)
@@ -140,14 +145,14 @@ func (m *mailbox) holds(seg *Segment) bool {
 }
 
 // place queues a message that has been admitted. Messages in a row become one
-// entry, unless they may leave one by one. The last entry of a segment is
-// charged for all of it: while there is one, the segment is in memory. Called
-// with outlet.mu held.
+// entry, unless they leave one by one (see latest.go). The last entry of a
+// segment is charged for all of it: while there is one, the segment is in
+// memory. Called with outlet.mu held.
 func (m *mailbox) place(seg *Segment, i int, frames *encoding, now time.Time) {
 	held := len(frames.data)
 	if m.holds(seg) {
 		last := m.queue.last()
-		if m.overflow != Latest && int(last.first+last.messages) == i {
+		if m.newest == nil && int(last.first+last.messages) == i {
 			last.messages++
 			last.frames = frames.frames(int(last.first), i+1)
 			m.deepen(1)
@@ -211,9 +216,14 @@ func (m *mailbox) shed(i int, reason DropReason) {
 	m.series.drop(reason, int(e.messages))
 }
 
-// forget takes back that messages were sent. Called with outlet.mu held.
+// forget takes back that messages of a segment were sent. Called with outlet.mu
+// held.
 func (m *mailbox) forget(seg *Segment, first, messages int32) {
+	digests := m.sent.of(seg)
+	if digests == nil {
+		return
+	}
 	for i := first; i < first+messages; i++ {
-		m.sent.forget(seg, int(i))
+		m.sent.forget(digests.digest(int(i)))
 	}
 }

@@ -47,7 +47,12 @@ func (a *Actor) join(j *joining) {
 		return
 	}
 	hub := a.host.hub
-	after, resumed := a.resumes(j.resume)
+	after, resumed, err := a.resumes(j.resume)
+	if err != nil { // whether it can resume is not known: the client asks again
+		a.log(err, "phx_join")
+		a.turnDown(j, &Rejection{Response: Reason("unavailable")})
+		return
+	}
 	err = a.mailbox.join(after, func(head int64) ([]byte, error) {
 		answer := response
 		if j.resume != nil {
@@ -67,22 +72,19 @@ func (a *Actor) join(j *joining) {
 
 // resumes is the offset that the channel goes on after, -1 for the log's head,
 // and whether the client gets all that it asked for.
-func (a *Actor) resumes(r *Resume) (after int64, resumed bool) {
+func (a *Actor) resumes(r *Resume) (after int64, resumed bool, err error) {
 	if r == nil || r.After < 0 {
-		return -1, true
+		return -1, true, nil
 	}
 	host := a.host
 	if host.history == nil || host.hub.replayer.Load() == nil {
-		return -1, r.After == host.hub.Head() && (r.Epoch == "" || r.Epoch == host.hub.Epoch())
+		return -1, r.After == host.hub.Head() && (r.Epoch == "" || r.Epoch == host.hub.Epoch()), nil
 	}
-	resumed, err := host.history.Resumable(a.base, r.Epoch, r.After)
-	if err != nil {
-		a.log(err, "phx_join")
+	resumed, err = host.history.Resumable(a.base, r.Epoch, r.After)
+	if err != nil || !resumed {
+		return -1, false, err
 	}
-	if !resumed {
-		return -1, false
-	}
-	return r.After, true
+	return r.After, true, nil
 }
 
 // subscribe enters the actor with the hub, unless the actor has been ended.

@@ -1,10 +1,10 @@
 package channels
 
-// A mailbox with the rule Latest queues every message by itself, with the print
-// of its key. From when it is full, or while it collects, it also notes in
-// newest, by key, the number in the queue of the one message that is there:
-// one that comes with the same key takes that one's place, at the end. The
-// notes end when the client has taken all.
+// A mailbox with the rule Latest is like any other until it is full, or
+// collects. From then on it queues every message by itself, with the print of
+// its key, and notes in newest, by key, the number in the queue of the one
+// message that is there: one that comes with the same key sheds that one, and
+// goes to the end. So it is until the client has taken all.
 
 // keyOf is the print of a message's key, if the mailbox tells messages apart by
 // that.
@@ -12,8 +12,7 @@ func (m *mailbox) keyOf(seg *Segment, i int) uint64 {
 	if m.overflow != Latest {
 		return noPrint
 	}
-	print, _ := seg.digest(keyDigests, i)
-	return print
+	return seg.digest(keyDigests, i).print
 }
 
 // squeeze sheds all but the newest message of each key, and notes these. Called
@@ -23,6 +22,7 @@ func (m *mailbox) squeeze() {
 		return
 	}
 	m.newest = make(map[uint64]int)
+	m.split()
 	q := &m.queue
 	for i := len(q.entries) - 1; i >= q.head; i-- {
 		key := q.entries[i].key
@@ -37,9 +37,43 @@ func (m *mailbox) squeeze() {
 	}
 }
 
+// split makes every message an entry of its own. The last of a segment is
+// charged for it. Called with outlet.mu held.
+func (m *mailbox) split() {
+	q := &m.queue
+	joined := q.entries[q.head:]
+	before := q.len()
+	*q = queue{base: q.base}
+	for _, e := range joined {
+		switch {
+		case e.gap():
+			continue
+		case e.segment == nil:
+			q.push(e)
+			continue
+		}
+		for i := e.first; i < e.first+e.messages; i++ {
+			one := e
+			one.first, one.messages = i, 1
+			one.frames = e.segment.between(int(i), int(i)+1, m.format)
+			one.key = m.keyOf(e.segment, int(i))
+			if i < e.first+e.messages-1 {
+				one.held = 0
+			}
+			q.push(one)
+		}
+	}
+	if !m.collecting {
+		m.outlet.entries += q.len() - before
+	}
+}
+
 // supersede sheds the message of a key that is queued, since a newer one comes.
 // Called with outlet.mu held.
 func (m *mailbox) supersede(key uint64) {
+	if m.newest == nil {
+		return
+	}
 	if number, ok := m.newest[key]; ok {
 		delete(m.newest, key)
 		m.shed(number-m.queue.base, DropSuperseded)

@@ -92,9 +92,19 @@ func (m *mailbox) deliver(seg *Segment, now time.Time) {
 }
 
 // listens tells whether the mailbox takes in what is routed. What is in the log
-// does not concern it while it is behind. Called with outlet.mu held.
+// does not concern it while it is behind. A segment that was encoded before
+// anybody asked for this channel's formats turns it behind: who resumes may
+// need events that were between the encoder and the router then. Called with
+// outlet.mu held.
 func (m *mailbox) listens(seg *Segment) bool {
-	return m.open && !m.outlet.refuses() && !(m.behind && seg.Logged())
+	switch {
+	case !m.open, m.outlet.refuses(), m.behind && seg.Logged():
+		return false
+	case seg.Last() > m.pushed && m.actor != nil && !seg.has(m.actor.formats()):
+		m.fallBehind()
+		return false
+	}
+	return true
 }
 
 // reserve charges what has not been pushed yet of a segment that the channel

@@ -16,68 +16,55 @@ type sent struct {
 	window int64  // nanoseconds
 	limit  int
 
-	ring  []record // a power of two of them, or none
-	first int      // the oldest is ring[first & mask]; counts on for ever
+	ring  []digest // a power of two of them, or none; noPrint: it does not count any more
+	first int      // the oldest is ring[first & mask]; both count on and on
 	end   int      // the next goes to ring[end & mask]
-	table []int32  // a record's place in the ring plus one; 0: empty. Twice as many as the ring, by print
+	table []int32  // by print, a message's place in the ring plus one; 0: empty
 	clock int64    // when the newest event was inserted
-}
-
-// record is one message that was sent. noPrint: it does not count any more.
-type record struct {
-	print    uint64
-	inserted int64
 }
 
 func newSent(by Format, window time.Duration, limit int) *sent {
 	return &sent{by: by, window: int64(window), limit: limit}
 }
 
-// repeats tells whether the message with index i of a segment repeats one that
-// was sent. What is not in the log repeats nothing.
-func (s *sent) repeats(seg *Segment, i int) bool {
+// of are the digests to look at of a segment's messages, nil if there is nothing
+// to look at: what is not in the log repeats nothing.
+func (s *sent) of(seg *Segment) *encoding {
 	if s == nil || !seg.Logged() {
+		return nil
+	}
+	return seg.encoded(s.by)
+}
+
+// repeats tells whether a message repeats one that was sent.
+func (s *sent) repeats(d digest) bool {
+	at, ok := s.find(d.print)
+	if !ok {
 		return false
 	}
-	print, inserted := seg.digest(s.by, i)
-	at, ok := s.find(print)
-	if print == noPrint || !ok {
-		return false
-	}
-	apart := inserted - s.ring[s.table[at]-1].inserted
+	apart := d.inserted - s.ring[s.table[at]-1].inserted
 	return max(apart, -apart) < s.window
 }
 
 // note remembers a message that is being sent.
-func (s *sent) note(seg *Segment, i int) {
-	if s == nil || !seg.Logged() {
-		return
-	}
-	print, inserted := seg.digest(s.by, i)
-	if print == noPrint {
-		return
-	}
-	s.clock = max(s.clock, inserted)
-	s.drop(print)
+func (s *sent) note(d digest) {
+	s.clock = max(s.clock, d.inserted)
 	s.age()
 	if s.end-s.first == len(s.ring) {
 		s.grow()
 	}
 	place := s.end & (len(s.ring) - 1)
-	s.ring[place] = record{print, inserted}
+	s.ring[place] = d
 	s.end++
-	s.enter(place)
+	at, again := s.find(d.print)
+	if again {
+		s.ring[s.table[at]-1].print = noPrint
+	}
+	s.table[at] = int32(place + 1)
 }
 
 // forget takes back that a message was sent: it has been shed.
-func (s *sent) forget(seg *Segment, i int) {
-	if s == nil || !seg.Logged() {
-		return
-	}
-	if print, _ := seg.digest(s.by, i); print != noPrint {
-		s.drop(print)
-	}
-}
+func (s *sent) forget(d digest) { s.drop(d.print) }
 
 // age forgets what is too much, or too old.
 func (s *sent) age() {
@@ -96,19 +83,20 @@ func (s *sent) age() {
 	}
 }
 
-// leastRing is how many records the smallest ring holds. It is kept.
+// leastRing is how many messages the smallest ring holds. It is kept.
 const leastRing = 8
 
 // grow doubles the ring and the table.
 func (s *sent) grow() {
 	old, mask := s.ring, len(s.ring)-1
-	s.ring = make([]record, max(leastRing, 2*len(old)))
+	s.ring = make([]digest, max(leastRing, 2*len(old)))
 	s.table = make([]int32, 2*len(s.ring))
 	for i := s.first; i < s.end; i++ {
 		place := i - s.first
 		s.ring[place] = old[i&mask]
 		if s.ring[place].print != noPrint {
-			s.enter(place)
+			at, _ := s.find(s.ring[place].print)
+			s.table[at] = int32(place + 1)
 		}
 	}
 	s.first, s.end = 0, s.end-s.first
@@ -129,11 +117,6 @@ func (s *sent) find(print uint64) (at int, ok bool) {
 
 // home is where the search for a print begins.
 func (s *sent) home(print uint64) int { return int(print) & (len(s.table) - 1) }
-
-func (s *sent) enter(place int) {
-	at, _ := s.find(s.ring[place].print)
-	s.table[at] = int32(place + 1)
-}
 
 // drop takes a print out of the table and the ring. In the table, those behind
 // move up, so that a search never meets a gap before what it looks for.

@@ -40,6 +40,18 @@ type naiveRecord struct {
 	shed     bool
 }
 
+// repeats and note do what a mailbox does with a message.
+func repeats(s *sent, seg *Segment, i int) bool {
+	d := s.of(seg).digest(i)
+	return d.print != noPrint && s.repeats(d)
+}
+
+func note(s *sent, seg *Segment, i int) {
+	if d := s.of(seg).digest(i); d.print != noPrint {
+		s.note(d)
+	}
+}
+
 func (n *naive) repeats(key string, inserted time.Time) bool {
 	for i := len(n.list) - 1; i >= max(0, len(n.list)-n.entries); i-- {
 		if r := n.list[i]; r.key == key && !r.shed {
@@ -89,16 +101,16 @@ func TestSentAgainstModel(t *testing.T) {
 			b.Start("t", Formats(keyDigests))
 			_ = b.Add(&m)
 			seg := b.Segment()
-			got, want := s.repeats(seg, 0), model.repeats(key, m.InsertedAt)
+			got, want := repeats(s, seg, 0), model.repeats(key, m.InsertedAt)
 			if got != want {
 				t.Fatalf("offset %d, key %q: repeats is %v, want %v", m.Offset, key, got, want)
 			}
 			switch {
 			case !got:
-				s.note(seg, 0)
+				note(s, seg, 0)
 				model.note(key, m.InsertedAt)
 			case rapid.IntRange(0, 9).Draw(t, "what of it") == 0:
-				s.forget(seg, 0)
+				s.forget(seg.digest(keyDigests, 0))
 				model.forget(key)
 			}
 			if size := 16*len(s.ring) + 4*len(s.table); size > 48*max(limit, leastRing) {
@@ -112,7 +124,7 @@ func TestSentForgetsWhatIsOld(t *testing.T) {
 	t.Parallel()
 	s := newSent(keyDigests, time.Second, 1<<20)
 	for offset := range int64(10_000) { // one a second
-		s.note(keyed(t, Formats(keyDigests), offset+1, fmt.Sprint(offset)), 0)
+		note(s, keyed(t, Formats(keyDigests), offset+1, fmt.Sprint(offset)), 0)
 	}
 	if len(s.ring) > leastRing {
 		t.Errorf("%d records are kept for a window of one", len(s.ring))
@@ -149,11 +161,11 @@ func TestRepeats(t *testing.T) {
 					_ = b.Add(&m)
 					return b.Segment()
 				}
-				s.note(segment(first), 0)
+				note(s, segment(first), 0)
 				second := first
 				second.Offset = 2
 				test.change(&second)
-				if got := s.repeats(segment(second), 0); got != want {
+				if got := repeats(s, segment(second), 0); got != want {
 					t.Errorf("by format %d: repeats is %v", by, got)
 				}
 			})
@@ -164,8 +176,8 @@ func TestRepeats(t *testing.T) {
 func TestNoKeysRepeatNothing(t *testing.T) {
 	t.Parallel()
 	s, seg := newSent(keyDigests, time.Minute, 10), keyed(t, Formats(keyDigests), 1, "", "")
-	s.note(seg, 0)
-	if s.repeats(seg, 1) || len(s.ring) > 0 {
+	note(s, seg, 0)
+	if repeats(s, seg, 1) || len(s.ring) > 0 {
 		t.Error("an event without a key is remembered")
 	}
 }
@@ -179,8 +191,8 @@ func BenchmarkSent(b *testing.B) {
 	seg := keyed(b, Formats(keyDigests), 1, keys...)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if i &= 8191; !s.repeats(seg, i) {
-			s.note(seg, i)
+		if i &= 8191; !repeats(s, seg, i) {
+			note(s, seg, i)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -161,7 +160,7 @@ func (l *loop[T]) emit(a answer[T], stopped bool) {
 		l.accept(a.Emission, asked)
 	}
 	switch {
-	case errors.Is(a.err, io.EOF):
+	case a.err == io.EOF: // not one that is wrapped: a connection that was lost may say that too
 		l.stop(nil)
 	case a.err != nil && p.inputs != nil: // why its inputs ended
 		l.stop(a.err)

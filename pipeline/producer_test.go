@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync/atomic"
@@ -380,5 +381,30 @@ func TestOnePartitionThatIsSlowStopsTheFetching(t *testing.T) {
 		all := append(stuck.all(), quick.all()...)
 		slices.Sort(all)
 		equal(t, "all", all, upTo(source.given()))
+	})
+}
+
+// A connection that was lost may say EOF too. That is an error like any other,
+// and no end of the source.
+func TestOnlyABareEOFEndsAProducer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		topology := NewTopology(Config{})
+		calls := 0
+		got := &collector[int]{}
+		NewProducer(topology, ProducerConfig[int]{
+			Name: "lossy",
+			Demand: func(context.Context, int) ([]int, error) {
+				switch calls++; calls {
+				case 1:
+					return nil, fmt.Errorf("fetch: tls: %w", io.EOF)
+				case 2:
+					return []int{1}, nil
+				}
+				return nil, io.EOF
+			},
+		}).Subscribe(SubscribeOptions[int]{}).Into(Sink("end", got.handle))
+		ran(t, topology)
+		equal(t, "got", got.all(), upTo(1))
 	})
 }
