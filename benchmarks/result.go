@@ -32,9 +32,18 @@ type Result struct {
 	Check
 	// CutBecause is why the first of the sockets that were cut ended.
 	CutBecause string `json:"cut_because,omitempty"`
+
+	// Figures are what else the scenario tells.
+	Figures []Param `json:"figures,omitempty"`
+	// Broken is what was promised beyond the check and did not hold; empty if
+	// all did.
+	Broken string `json:"broken,omitempty"`
 }
 
-// Param is a parameter that a scenario ran with.
+// Sound tells that nothing went wrong.
+func (r *Result) Sound() bool { return r.Check.Sound() && r.Broken == "" }
+
+// Param is a parameter that a scenario ran with, or a figure that it tells.
 type Param struct {
 	Name  string `json:"name"`
 	Value any    `json:"value"`
@@ -62,6 +71,12 @@ func (r *Result) WriteTable(w io.Writer) error {
 	row("checked", "%d lost, %d twice, %d out of order, %d sockets cut", r.Lost, r.Twice, r.Disordered, r.Cut)
 	if r.CutBecause != "" {
 		row("cut because", "%s", r.CutBecause)
+	}
+	for _, f := range r.Figures {
+		row(f.Name, "%v", f.Value)
+	}
+	if r.Broken != "" {
+		row("broken", "%s", r.Broken)
 	}
 	return table.Flush()
 }

@@ -15,7 +15,7 @@ type Scenario interface {
 
 // Scenarios lists all there are, with parameters to start from.
 func Scenarios() []Scenario {
-	return []Scenario{DefaultBacklog(), DefaultSteady()}
+	return []Scenario{DefaultBacklog(), DefaultSteady(), DefaultSlow(), DefaultChaos()}
 }
 
 // Progress is told a few times a second how far a run is: done of total, in

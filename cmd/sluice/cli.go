@@ -23,6 +23,7 @@ type cli struct {
 	Publish   publishCmd   `cmd:"" help:"Append events to the log of a running service."`
 	Watch     watchCmd     `cmd:"" help:"Join a topic as a client and print what arrives."`
 	Broadcast broadcastCmd `cmd:"" help:"Send to whoever is joined now; not logged."`
+	Bench     benchCmd     `cmd:"" help:"Run a scenario of load or chaos, and report."`
 	Migrate   migrateCmd   `cmd:"" help:"Create or upgrade the tables."`
 	Version   versionCmd   `cmd:"" help:"Print version, commit and Go version."`
 }

@@ -1,0 +1,196 @@
+package benchmarks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Chaos has faults strike a service of several nodes, each a process of its
+// own, while rows are written and clients of every kind watch. At the end each
+// client must have every event of its topics once and in order, and no node may
+// have needed more memory than [Budget] allows.
+//
+//	writers ──▶ relay ──▶ Postgres ◀── relay ◀── nodes ◀── clients
+//	   └─ what was committed ─────▶ checked ◀───── what arrived ─┘
+//
+// It shares no code with what it checks: the clients speak the protocol by
+// themselves, the writers know what they have committed.
+type Chaos struct {
+	// Program is the sluice binary that the nodes run.
+	Program string
+	// DatabaseURL is a Postgres, as a URL with a host and a port. The run makes
+	// a schema of its own there.
+	DatabaseURL string
+	// Database takes that Postgres down and up. Nil: it belongs to others, and
+	// only what can be done from outside strikes it.
+	Database Database
+	// Seed makes the plan: which faults strike, when, whom and for how long,
+	// what is written, and what the clients are like.
+	Seed uint64
+	// For is how long faults strike, Faults how many: the run ends with what
+	// comes first. Zero: the other one alone counts.
+	For    time.Duration
+	Faults int
+
+	Nodes   int // processes on one database
+	Topics  int
+	Sockets int // clients; each watches some of the topics
+	Writers int // that insert at the same time
+
+	// Overhead multiplies what a node may need, for a program that was built
+	// to watch itself, such as with the race detector. Zero: 1.
+	Overhead float64
+	// Log is told each fault, and what the nodes log. Nil: nobody asks.
+	Log io.Writer
+}
+
+// Database is a server that a run may take down. It is called by the goroutine
+// that called Run.
+type Database interface {
+	Kill() error // ends it as a crash does
+	Stop() error // ends it as its administrator does
+	Start() error
+}
+
+// DefaultChaos is a minute of it, for 64 clients of two nodes.
+func DefaultChaos() *Chaos {
+	return &Chaos{Seed: 1, For: time.Minute, Nodes: 2, Topics: 8, Sockets: 64, Writers: 6}
+}
+
+// Name implements [Scenario].
+func (*Chaos) Name() string { return "chaos" }
+
+// Measures implements [Scenario].
+func (*Chaos) Measures() string {
+	return "correctness: faults strike nodes, database and clients; nothing lost, twice, out of order or unbounded"
+}
+
+func (c *Chaos) validate() error {
+	switch {
+	case c.Program == "":
+		return errors.New("benchmarks: chaos without a program to run")
+	case c.For <= 0 && c.Faults <= 0:
+		return errors.New("benchmarks: chaos without an end: want a duration or a number of faults")
+	case c.Nodes < 1 || c.Topics < 1 || c.Sockets < 1 || c.Writers < 1:
+		return fmt.Errorf("benchmarks: chaos of %d nodes, %d topics, %d sockets, %d writers: want 1 or more", c.Nodes, c.Topics, c.Sockets, c.Writers)
+	case !strings.HasPrefix(c.DatabaseURL, "postgres://") && !strings.HasPrefix(c.DatabaseURL, "postgresql://"):
+		return errors.New("benchmarks: chaos takes Postgres, as a URL such as postgres://user@localhost:5432/db")
+	}
+	return nil
+}
+
+// params leave out where it ran: a URL may hold a password.
+func (c *Chaos) params() []Param {
+	return []Param{
+		{"seed", c.Seed}, {"for", c.For.String()}, {"faults_at_most", c.Faults}, {"nodes", c.Nodes},
+		{"topics", c.Topics}, {"sockets", c.Sockets}, {"writers", c.Writers}, {"owns_database", c.Database != nil},
+	}
+}
+
+// Replay is the command that runs the same plan again.
+func (c *Chaos) Replay() string {
+	return fmt.Sprintf("sluice bench chaos --seed %d --for %v --faults %d --nodes %d --topics %d --sockets %d --writers %d --database-url …",
+		c.Seed, c.For, c.Faults, c.Nodes, c.Topics, c.Sockets, c.Writers)
+}
+
+// Run implements [Scenario].
+func (c *Chaos) Run(ctx context.Context, progress Progress) (r Result, err error) {
+	if err := c.validate(); err != nil {
+		return r, err
+	}
+	s, err := brew(ctx, c)
+	if err != nil {
+		return r, fmt.Errorf("%w; again: %s", err, c.Replay())
+	}
+	defer func() {
+		err = errors.Join(err, s.end())
+		if err != nil {
+			err = fmt.Errorf("%w; again: %s", err, c.Replay())
+		} else if !r.Sound() {
+			r.Broken = strings.TrimPrefix(r.Broken+"; again: "+c.Replay(), "; ")
+		}
+	}()
+	if err := s.rage(progress); err != nil {
+		return r, err
+	}
+	truth, err := s.settle(progress)
+	if err != nil {
+		return r, err
+	}
+	return s.report(truth), nil
+}
+
+// Settings of the nodes: small, so that what they bound is reached.
+const (
+	chaosMailboxSize  = 256
+	chaosMailboxBytes = 64 << 10
+	chaosRecent       = 1 << 20
+	chaosFetchBytes   = 1 << 20
+	chaosMaxDemand    = 200
+	chaosLanes        = 2
+	// chaosPayload is the largest payload, which most are far from.
+	chaosPayload = 16 << 10
+)
+
+// Budget is what a node may need, from its settings.
+type Budget struct {
+	Connections  int64
+	MailboxBytes int64
+	Recent       int64
+	FetchBytes   int64
+	Lanes        int64
+	MaxDemand    int64
+	Payload      int64 // the largest
+}
+
+// What a budget counts besides.
+const (
+	budgetBase       = 48 << 20 // the program, its runtime, pools and metrics
+	budgetConnection = 32 << 10 // buffers, goroutines, the handlers' state
+	budgetFormats    = 3        // wire formats that a segment is encoded in: v1, v2, long-polls
+	budgetGarbage    = 2        // Go collects when the heap is twice what lives on (GOGC=100)
+)
+
+// Bytes is the bound:
+//
+//	base + garbage × ( connections × (connection + mailbox bytes + payload)
+//	                 + recent + fetch bytes
+//	                 + lanes × max demand × payload × (1 + formats) )
+//
+// A mailbox takes one message of any size when it is empty, hence the payload
+// beside its bytes. What is under way is held as it was read, and as it is
+// encoded.
+func (b Budget) Bytes() int64 {
+	return budgetBase + budgetGarbage*(b.Connections*(budgetConnection+b.MailboxBytes+b.Payload)+
+		b.Recent+b.FetchBytes+b.Lanes*b.MaxDemand*b.Payload*(1+budgetFormats))
+}
+
+// budget is that of each of the run's nodes.
+func (c *Chaos) budget() Budget {
+	return Budget{
+		Connections:  int64(c.maxConnections()),
+		MailboxBytes: chaosMailboxBytes,
+		Recent:       chaosRecent,
+		FetchBytes:   chaosFetchBytes,
+		Lanes:        chaosLanes,
+		MaxDemand:    chaosMaxDemand,
+		Payload:      chaosPayload,
+	}
+}
+
+// bound is the budget in bytes, with the overhead.
+func (c *Chaos) bound() int64 {
+	return int64(float64(c.budget().Bytes()) * max(1, c.Overhead))
+}
+
+// maxConnections is what a node accepts: all clients, and the sessions of
+// long-polls that were left and have not timed out yet.
+func (c *Chaos) maxConnections() int { return 4 * c.Sockets }
+
+// memoryTold says whether the system tells what a process needs.
+const memoryTold = runtime.GOOS == "linux"

@@ -1,0 +1,361 @@
+package benchmarks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// temper is what a client is like.
+type temper string
+
+const (
+	fastTemper     temper = "fast"
+	slowTemper     temper = "slow"     // reads a little at a time, with pauses
+	restlessTemper temper = "restless" // leaves, joins and connects again all the time
+	pollingTemper  temper = "polling"  // has no WebSocket
+	oldTemper      temper = "old"      // speaks version 1
+	lateTemper     temper = "late"     // joins in the middle, from the beginning of the log
+)
+
+var tempers = []temper{fastTemper, slowTemper, restlessTemper, pollingTemper, oldTemper, lateTemper}
+
+const (
+	chaosPatience = 60 * time.Second       // for an answer, or any message
+	chaosBeat     = 15 * time.Second       // between heartbeats
+	slowRead      = 2 * time.Millisecond   // a slow one's pause before a message, at most
+	slowHeld      = 4 << 10                // bytes that the kernel holds for it
+	reconnectMost = 100 * time.Millisecond // before it connects again
+	oneInWhim     = 60                     // messages of a restless one
+)
+
+// carrier is a connection as a client sees it: texts go out and come in.
+type carrier interface {
+	send(text []byte) error
+	next() (text []byte, err error) // valid until the next call
+	// close ends it, without a word; it may be called concurrently.
+	close()
+}
+
+// chaosClient watches topics, over as many connections as it takes, and resumes
+// as PROTOCOL.md tells clients to.
+type chaosClient struct {
+	// Immutable after its making.
+	temper temper
+	nodes  []*process // it connects to any of them
+	random *rand.Rand
+	hurry  <-chan struct{} // closed when nobody may be slow any more
+	over   <-chan struct{} // closed when nobody may connect again
+
+	arrived  atomic.Int64  // different events
+	idleTill atomic.Int64  // it reads nothing until then (Unix nanoseconds)
+	seated   chan struct{} // closed by run once all topics have been joined
+
+	mu sync.Mutex
+	// Guarded by mu.
+	wire carrier // nil while there is none
+
+	// Owned by run; the storm's when it has ended.
+	seats    map[string]*seat
+	unseated int // topics not joined yet, ever
+	refs     int
+	sessions int64
+	refused  int64    // joins
+	broken   []string // promises
+}
+
+// seat is a client's place in a topic.
+type seat struct {
+	topic int
+	receipts
+
+	// What the snippet in PROTOCOL.md keeps.
+	after *int64
+	epoch string
+
+	join   string // ref of the join
+	joined bool   // it was answered, and nothing has ended it since
+}
+
+// maxBroken bounds what a client remembers of broken promises.
+const maxBroken = 3
+
+func (c *chaosClient) breaks(format string, values ...any) {
+	if len(c.broken) < maxBroken {
+		c.broken = append(c.broken, string(c.temper)+" client: "+fmt.Sprintf(format, values...))
+	}
+}
+
+// run connects again and again, until it is over.
+func (c *chaosClient) run(ctx context.Context) {
+	for !over(ctx, c.over) {
+		_ = c.session(ctx) // how it ended does not matter: what arrived does
+		pause(ctx, c.over, time.Duration(c.random.Int64N(int64(reconnectMost))))
+	}
+}
+
+// cut breaks the connection, without a word to the server.
+func (c *chaosClient) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.wire != nil {
+		c.wire.close()
+	}
+}
+
+// idle has the client read nothing for a while.
+func (c *chaosClient) idle(d time.Duration) { c.idleTill.Store(time.Now().Add(d).UnixNano()) }
+
+// linger takes the time that a client of its temper, or an idle one, takes
+// before it reads on.
+func (c *chaosClient) linger(ctx context.Context) {
+	if idle := time.Until(time.Unix(0, c.idleTill.Load())); idle > 0 {
+		pause(ctx, c.hurry, idle)
+	}
+	if c.leisurely() {
+		pause(ctx, c.hurry, time.Duration(c.random.Int64N(int64(slowRead))))
+	}
+}
+
+// leisurely tells whether the client is slow just now.
+func (c *chaosClient) leisurely() bool {
+	return c.temper == slowTemper && !over(context.Background(), c.hurry)
+}
+
+// open connects to one of the nodes.
+func (c *chaosClient) open(ctx context.Context) (w carrier, err error) {
+	node := c.nodes[c.random.IntN(len(c.nodes))]
+	switch c.temper {
+	case pollingTemper:
+		w, err = openPolls(ctx, node.public)
+	default:
+		held := 0
+		if c.leisurely() {
+			held = slowHeld
+		}
+		w, err = openSocket(ctx, node.public, c.version(), held)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wire = w
+	return w, nil
+}
+
+func (c *chaosClient) version() string {
+	if c.temper == oldTemper {
+		return "1.0.0"
+	}
+	return "2.0.0"
+}
+
+// session is one connection, until it ends.
+func (c *chaosClient) session(ctx context.Context) error {
+	w, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	defer context.AfterFunc(ctx, w.close)()
+	c.sessions++
+	for topic, seat := range c.seats {
+		if err := c.join(w, topic, seat); err != nil {
+			return err
+		}
+	}
+	beat := time.Now()
+	leisurely := c.leisurely()
+	for {
+		c.linger(ctx)
+		if leisurely && !c.leisurely() {
+			return errWhim // the connection is as narrow as it was slow
+		}
+		text, err := w.next()
+		if err != nil {
+			return err
+		}
+		m, err := c.decode(text)
+		if err != nil {
+			c.breaks("%v", err)
+			return err
+		}
+		if err := c.handle(w, m); err != nil {
+			return err
+		}
+		if c.temper == restlessTemper && c.random.IntN(oneInWhim) == 0 && !over(ctx, c.hurry) {
+			if err := c.whim(w); err != nil {
+				return err
+			}
+		}
+		if now := time.Now(); now.Sub(beat) > chaosBeat {
+			beat = now
+			if err := c.send(w, "", "phoenix", "heartbeat", "{}"); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+var errWhim = errors.New("benchmarks: a client that felt like it")
+
+// whim ends the connection, or leaves topics; the answer to that joins again.
+func (c *chaosClient) whim(w carrier) error {
+	if c.random.IntN(3) == 0 {
+		return errWhim
+	}
+	for topic, seat := range c.seats {
+		if seat.joined {
+			if err := c.send(w, seat.join, topic, "phx_leave", "{}"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// join asks for what comes after what has arrived: from the beginning for the
+// late, from now on for others that have nothing yet.
+func (c *chaosClient) join(w carrier, topic string, s *seat) error {
+	params, err := json.Marshal(struct {
+		After *int64 `json:"after"`
+		Epoch string `json:"epoch,omitempty"`
+	}{s.after, s.epoch})
+	if err != nil {
+		return err
+	}
+	s.join, s.joined = strconv.Itoa(c.refs+1), false
+	return c.send(w, s.join, topic, "phx_join", string(params))
+}
+
+func (c *chaosClient) send(w carrier, join, topic, event, payload string) error {
+	c.refs++
+	if c.temper == oldTemper {
+		return w.send(fmt.Appendf(nil, `{"topic":%q,"event":%q,"payload":%s,"ref":"%d","join_ref":%q}`, topic, event, payload, c.refs, join))
+	}
+	return w.send(fmt.Appendf(nil, `[%q,"%d",%q,%q,%s]`, join, c.refs, topic, event, payload))
+}
+
+// chaosReply is what a client reads of an answer.
+type chaosReply struct {
+	Status   string
+	Response struct {
+		Offset  *int64
+		Epoch   string
+		Resumed bool
+		Reason  string
+	}
+}
+
+// chaosEvent is what a client reads of an event.
+type chaosEvent struct {
+	Offset *int64
+	Data   struct {
+		W int
+		N *int64
+	}
+}
+
+// handle takes in a message. An error ends the connection.
+func (c *chaosClient) handle(w carrier, m phoenixMessage) error {
+	s := c.seats[m.topic]
+	if s == nil {
+		return nil // the heartbeat's answer
+	}
+	switch m.event {
+	case "phx_reply":
+		if m.ref != s.join {
+			return nil // to a leave: the close that follows it says all
+		}
+		return c.answered(s, m.payload)
+	case "phx_close":
+		if m.joinRef != "" && m.joinRef != s.join || c.temper != restlessTemper {
+			return fmt.Errorf("benchmarks: topic %s was closed", m.topic)
+		}
+		return c.join(w, m.topic, s)
+	case eventName:
+		return c.receive(s, m.payload)
+	}
+	c.breaks("%s on %s: %s", m.event, m.topic, m.payload)
+	return fmt.Errorf("benchmarks: %s on %s", m.event, m.topic)
+}
+
+// answered is what PROTOCOL.md does when a join was answered.
+func (c *chaosClient) answered(s *seat, payload []byte) error {
+	var reply chaosReply
+	if err := json.Unmarshal(payload, &reply); err != nil || reply.Status != "ok" || reply.Response.Offset == nil || reply.Response.Epoch == "" {
+		c.refused++
+		return fmt.Errorf("benchmarks: a join was answered %s", payload)
+	}
+	response := reply.Response
+	switch {
+	case !response.Resumed:
+		if s.after != nil {
+			c.breaks("told that it cannot resume after %d in epoch %q: %s", *s.after, s.epoch, payload)
+		}
+		s.after = response.Offset
+	case s.after == nil:
+		s.after = response.Offset
+	}
+	if s.epoch == "" {
+		if c.unseated--; c.unseated == 0 {
+			close(c.seated)
+		}
+	}
+	s.epoch, s.joined = response.Epoch, true
+	return nil
+}
+
+func (c *chaosClient) receive(s *seat, payload []byte) error {
+	var event chaosEvent
+	if err := json.Unmarshal(payload, &event); err != nil || event.Offset == nil || event.Data.N == nil {
+		c.breaks("an event that is none of ours: %.200s", payload)
+		return nil
+	}
+	if !s.joined {
+		c.breaks("event %d came before the answer to the join", *event.Offset)
+	}
+	s.after = event.Offset
+	if s.note(*event.Offset, event.Data.W, *event.Data.N) {
+		c.arrived.Add(1)
+	}
+	return nil
+}
+
+// phoenixMessage is a message of either version.
+type phoenixMessage struct {
+	joinRef, ref, topic, event string
+	payload                    json.RawMessage
+}
+
+func (c *chaosClient) decode(text []byte) (m phoenixMessage, err error) {
+	var joinRef, ref *string
+	if c.temper == oldTemper {
+		object := struct {
+			Topic   *string
+			Event   *string
+			Payload *json.RawMessage
+			Ref     **string
+		}{&m.topic, &m.event, &m.payload, &ref}
+		err = json.Unmarshal(text, &object)
+	} else {
+		err = json.Unmarshal(text, &[]any{&joinRef, &ref, &m.topic, &m.event, &m.payload})
+	}
+	if err != nil {
+		return m, fmt.Errorf("a message that is none: %.200s: %w", text, err)
+	}
+	if joinRef != nil {
+		m.joinRef = *joinRef
+	}
+	if ref != nil {
+		m.ref = *ref
+	}
+	return m, nil
+}

@@ -1,0 +1,81 @@
+package benchmarks
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// faultKind is what can go wrong.
+type faultKind string
+
+const (
+	nodeKilled        faultKind = "node killed"
+	nodeRestarted     faultKind = "node restarted"
+	nodeHung          faultKind = "node hung"
+	databaseCut       faultKind = "database connections cut"
+	databaseStalled   faultKind = "database connections stalled"
+	databaseRefused   faultKind = "database connections refused"
+	backendTerminated faultKind = "database backend terminated"
+	snapshotHeld      faultKind = "snapshot held"
+	writersCut        faultKind = "writers cut"
+	clientsCut        faultKind = "clients cut"
+	clientsStalled    faultKind = "clients stalled"
+	databaseKilled    faultKind = "database killed"
+	databaseRestarted faultKind = "database restarted"
+)
+
+// Bounds of what the plan draws.
+const (
+	shortest, longest = 50 * time.Millisecond, 1500 * time.Millisecond // that a fault lasts
+	soonest, latest   = 20, 600                                        // events committed between two faults
+	stallLonger       = 3                                              // that clients stall, times as long: their mailboxes have to fill
+)
+
+// outsideFaults need nothing but the database's URL, ownFaults a server that
+// is the run's own.
+var (
+	outsideFaults = []faultKind{
+		nodeKilled, nodeRestarted, nodeHung, databaseCut, databaseStalled, databaseRefused, backendTerminated,
+		snapshotHeld, writersCut, clientsCut, clientsStalled,
+	}
+	ownFaults = []faultKind{databaseKilled, databaseRestarted}
+)
+
+// fault is one of the plan.
+type fault struct {
+	kind  faultKind
+	after int64         // events committed since the fault before
+	lasts time.Duration // for those that last
+	whom  uint64        // a node, a backend or clients: what it means is the fault's business
+}
+
+// plan deals faults without end: each kind once, then each kind once more, in
+// an order that its seed decides.
+type plan struct {
+	random *rand.Rand
+	kinds  []faultKind
+	deck   []faultKind // what is left of this round
+}
+
+func newPlan(seed uint64, ownsDatabase bool) *plan {
+	p := &plan{random: rand.New(rand.NewPCG(seed, 0)), kinds: outsideFaults}
+	if ownsDatabase {
+		p.kinds = append(p.kinds[:len(p.kinds):len(p.kinds)], ownFaults...)
+	}
+	return p
+}
+
+func (p *plan) next() fault {
+	if len(p.deck) == 0 {
+		p.deck = append(p.deck, p.kinds...)
+		p.random.Shuffle(len(p.deck), func(i, j int) { p.deck[i], p.deck[j] = p.deck[j], p.deck[i] })
+	}
+	f := fault{
+		kind:  p.deck[0],
+		after: soonest + p.random.Int64N(latest-soonest),
+		lasts: shortest + time.Duration(p.random.Int64N(int64(longest-shortest))),
+		whom:  p.random.Uint64(),
+	}
+	p.deck = p.deck[1:]
+	return f
+}

@@ -1,0 +1,283 @@
+package benchmarks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// process is `sluice serve` as a process of its own, on the same addresses
+// whenever it is started again. Its methods are for one goroutine at a time,
+// but for watch and peak.
+type process struct {
+	// Immutable after newProcess.
+	program string
+	args    []string
+	public  string // host:port of the sockets
+	admin   string // host:port of the admin listener
+	log     *watchedLog
+
+	command *exec.Cmd     // nil while it is down
+	exited  chan struct{} // closed by start's goroutine when the process has ended
+
+	mu sync.Mutex
+	// Guarded by mu.
+	pid  int   // of the process that runs
+	most int64 // bytes of memory that any of its runs has had
+}
+
+// newProcess prepares a node of that name. Nothing is started.
+func newProcess(program, name string, log io.Writer, args ...string) (*process, error) {
+	p := &process{program: program, log: &watchedLog{name: name, out: log}}
+	for _, address := range []*string{&p.public, &p.admin} {
+		var err error
+		if *address, err = freeAddress(); err != nil {
+			return nil, err
+		}
+	}
+	p.args = append([]string{"serve", "--node", name, "--listen", p.public, "--admin-listen", p.admin, "--log-format", "json"}, args...)
+	return p, nil
+}
+
+// freeAddress finds a port below those that systems give to outgoing
+// connections: a process that is down must find its port free again.
+func freeAddress() (string, error) {
+	const tries = 100
+	for range tries {
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(12000))))
+		if err == nil {
+			return listener.Addr().String(), listener.Close()
+		}
+	}
+	return "", fmt.Errorf("benchmarks: no free port in %d tries", tries)
+}
+
+func (p *process) start() error {
+	command := exec.Command(p.program, p.args...)
+	command.Stdout, command.Stderr = p.log, p.log
+	command.Env = environment()
+	if err := command.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.program, err)
+	}
+	p.command, p.exited = command, make(chan struct{})
+	p.mu.Lock()
+	p.pid = command.Process.Pid
+	p.mu.Unlock()
+	go func() {
+		defer close(p.exited)
+		_ = command.Wait() // its state tells
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.pid = 0
+	}()
+	return nil
+}
+
+// environment is this process's, without settings that were meant for it.
+func environment() (kept []string) {
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "SLUICE_") || strings.HasPrefix(variable, "SLUICE_TEST_") {
+			kept = append(kept, variable)
+		}
+	}
+	return kept
+}
+
+// running tells whether a process that was started has not ended.
+func (p *process) running() bool {
+	if p.command == nil {
+		return false
+	}
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// signal sends a signal; a process that has ended is left alone.
+func (p *process) signal(s os.Signal) error {
+	if err := p.command.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("send %v: %w", s, err)
+	}
+	return nil
+}
+
+// stopTimeout is how long a process may take to end when it is asked to.
+const stopTimeout = 60 * time.Second
+
+// stop asks the process to end, and waits for it: an error if it takes too
+// long or ends badly.
+func (p *process) stop() error {
+	if err := p.signal(terminate); err != nil {
+		return err
+	}
+	late := time.NewTimer(stopTimeout)
+	defer late.Stop()
+	select {
+	case <-p.exited:
+	case <-late.C:
+		return errors.Join(fmt.Errorf("node %s has not ended %v after it was asked to", p.log.name, stopTimeout), p.kill())
+	}
+	state := p.command.ProcessState
+	p.command = nil
+	if !state.Success() {
+		return fmt.Errorf("node %s ended with %v", p.log.name, state)
+	}
+	return nil
+}
+
+// kill ends the process, if there is one.
+func (p *process) kill() error {
+	if p.command == nil {
+		return nil
+	}
+	err := p.signal(os.Kill)
+	<-p.exited
+	p.command = nil
+	return err
+}
+
+// ready waits until the process says that it is.
+func (p *process) ready(ctx context.Context) error {
+	look := time.NewTicker(readyPause)
+	defer look.Stop()
+	for {
+		if _, err := p.get(ctx, "/readyz"); err == nil {
+			return nil
+		}
+		select {
+		case <-look.C:
+		case <-p.exited:
+			return fmt.Errorf("node %s ended before it was ready: %s", p.log.name, p.log.last())
+		case <-ctx.Done():
+			return fmt.Errorf("wait until node %s is ready: %w", p.log.name, ctx.Err())
+		}
+	}
+}
+
+// asking keeps no connection, so that none outlives its process.
+var asking = &http.Client{Timeout: stopTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// get asks the admin listener; an answer other than 200 is an error.
+func (p *process) get(ctx context.Context, path string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+path, nil)
+	if err != nil {
+		return "", err
+	}
+	answer, err := asking.Do(request)
+	if err != nil {
+		return "", err
+	}
+	text, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close() // it has been read
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("get %s of node %s: %d %s", path, p.log.name, answer.StatusCode, text)
+	}
+	return string(text), err
+}
+
+// measure looks how much memory the process has needed. The system keeps the
+// peak, so that nothing between two looks is missed, but for the last one
+// before it is killed. It may be called concurrently.
+func (p *process) measure() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pid != 0 {
+		p.most = max(p.most, peakMemory(p.pid))
+	}
+}
+
+// peak is the most memory that any run of the process has had, 0 where the
+// system does not tell.
+func (p *process) peak() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most
+}
+
+// peakMemory reads a process's VmHWM, the peak of its resident memory.
+func peakMemory(pid int) int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	var kilobytes int64
+	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+		return 0
+	}
+	return kilobytes << 10
+}
+
+// watchedLog passes on what a process logs, each line with its name, and keeps
+// what no service should have to say. It may be used concurrently.
+type watchedLog struct {
+	name string    // immutable
+	out  io.Writer // nil for nobody asks; immutable
+
+	mu sync.Mutex
+	// Guarded by mu.
+	rest   []byte   // a line whose end has not come
+	latest string   // the last line
+	alarms []string // the first of those lines
+}
+
+// alarming is how lines look that are always a bug.
+var alarming = []string{"DATA RACE", "panic", "fatal error:"}
+
+// maxAlarms bounds what is kept of them, maxLogLine what is kept of a line.
+const maxAlarms, maxLogLine = 5, 16 << 10
+
+// Write implements io.Writer.
+func (l *watchedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, whole := bytes.Cut(l.rest, []byte("\n"))
+		if !whole {
+			break
+		}
+		l.line(string(line))
+		l.rest = rest
+	}
+	l.rest = append([]byte(nil), l.rest[:min(len(l.rest), maxLogLine)]...)
+	return len(p), nil
+}
+
+func (l *watchedLog) line(line string) {
+	l.latest = line
+	for _, alarm := range alarming {
+		if strings.Contains(line, alarm) && len(l.alarms) < maxAlarms {
+			l.alarms = append(l.alarms, l.name+": "+line)
+		}
+	}
+	if l.out != nil {
+		fmt.Fprintf(l.out, "%s %s\n", l.name, line)
+	}
+}
+
+func (l *watchedLog) last() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.latest
+}
+
+func (l *watchedLog) alarm() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.alarms
+}

@@ -1,0 +1,172 @@
+package benchmarks
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	"github.com/gobwas/ws"
+)
+
+// chaosFrame bounds a frame that a client reads.
+const chaosFrame = 1 << 20
+
+// socketWire is a WebSocket.
+type socketWire struct {
+	conn net.Conn
+	in   *bufio.Reader
+	text []byte // of the last frame, reused
+}
+
+// openSocket connects. The kernel holds so many bytes for the client, 0 for as
+// many as it likes.
+func openSocket(ctx context.Context, address, version string, held int) (carrier, error) {
+	dialer := ws.Dialer{Timeout: chaosPatience}
+	conn, in, _, err := dialer.Dial(ctx, "ws://"+address+"/socket/websocket?vsn="+version)
+	if err != nil {
+		return nil, err
+	}
+	if in == nil {
+		in = bufio.NewReader(conn)
+	}
+	if held > 0 {
+		if err := conn.(*net.TCPConn).SetReadBuffer(held); err != nil {
+			_ = conn.Close() // of no use
+			return nil, err
+		}
+	}
+	return &socketWire{conn: conn, in: in}, nil
+}
+
+func (s *socketWire) send(text []byte) error {
+	return ws.WriteFrame(s.conn, ws.MaskFrameInPlace(ws.NewTextFrame(text)))
+}
+
+func (s *socketWire) next() ([]byte, error) {
+	for {
+		header, err := ws.ReadHeader(s.in)
+		if err != nil {
+			return nil, err
+		}
+		if header.Length > chaosFrame || !header.Fin {
+			return nil, fmt.Errorf("benchmarks: a frame of %d bytes (final: %v)", header.Length, header.Fin)
+		}
+		if int64(cap(s.text)) < header.Length {
+			s.text = make([]byte, header.Length)
+		}
+		s.text = s.text[:header.Length]
+		if _, err := io.ReadFull(s.in, s.text); err != nil {
+			return nil, err
+		}
+		switch header.OpCode {
+		case ws.OpText:
+			return s.text, nil
+		case ws.OpClose:
+			code, reason := ws.ParseCloseFrameData(s.text)
+			return nil, fmt.Errorf("benchmarks: closed with %d %s", code, reason)
+		}
+	}
+}
+
+// close breaks the connection: what is on its way is lost.
+func (s *socketWire) close() {
+	if tcp, ok := s.conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // it fails on a closed connection only
+	}
+	_ = s.conn.Close() // once more, perhaps
+}
+
+// pollWire is a session of long-polls. Whatever goes wrong with a request ends
+// it, as it does for the stock client.
+type pollWire struct {
+	client *http.Client
+	url    string
+	token  string
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	messages []json.RawMessage // of the last poll, not taken yet
+}
+
+// polled is an answer to a poll.
+type polled struct {
+	Status   int
+	Token    *string
+	Messages []json.RawMessage
+}
+
+func openPolls(ctx context.Context, address string) (carrier, error) {
+	p := &pollWire{
+		client: &http.Client{Transport: &http.Transport{}, Timeout: chaosPatience},
+		url:    "http://" + address + "/socket/longpoll?vsn=2.0.0",
+	}
+	p.ctx, p.cancel = context.WithCancel(ctx)
+	answer, err := p.request(http.MethodGet, nil)
+	if err == nil && (answer.Status != http.StatusGone || answer.Token == nil) {
+		err = fmt.Errorf("benchmarks: a first poll was answered %d", answer.Status)
+	}
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	p.token = *answer.Token
+	return p, nil
+}
+
+func (p *pollWire) request(method string, body []byte) (answer polled, err error) {
+	request, err := http.NewRequestWithContext(p.ctx, method, p.url, bytes.NewReader(body))
+	if err != nil {
+		return answer, err
+	}
+	if p.token != "" {
+		request.Header.Set("X-Phoenix-Longpoll-Token", p.token)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/x-ndjson")
+	}
+	response, err := p.client.Do(request)
+	if err != nil {
+		return answer, err
+	}
+	text, err := io.ReadAll(response.Body)
+	_ = response.Body.Close() // it has been read
+	if err != nil {
+		return answer, err
+	}
+	return answer, json.Unmarshal(text, &answer)
+}
+
+func (p *pollWire) send(text []byte) error {
+	answer, err := p.request(http.MethodPost, text)
+	if err == nil && answer.Status != http.StatusOK {
+		err = fmt.Errorf("benchmarks: a message was answered %d", answer.Status)
+	}
+	return err
+}
+
+func (p *pollWire) next() ([]byte, error) {
+	for len(p.messages) == 0 {
+		answer, err := p.request(http.MethodGet, nil)
+		switch {
+		case err != nil:
+			return nil, err
+		case answer.Status != http.StatusOK && answer.Status != http.StatusNoContent:
+			return nil, fmt.Errorf("benchmarks: a poll was answered %d", answer.Status)
+		}
+		p.messages = answer.Messages
+	}
+	var text string
+	err := json.Unmarshal(p.messages[0], &text)
+	p.messages = p.messages[1:]
+	return []byte(text), err
+}
+
+func (p *pollWire) close() {
+	p.cancel()
+	p.client.CloseIdleConnections()
+}

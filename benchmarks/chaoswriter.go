@@ -1,0 +1,183 @@
+package benchmarks
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// chaosWriter inserts numbered events as an application does, in transactions
+// that take their time, and keeps book of what it knows to be committed. A
+// number is used once: one that was rolled back must never be seen.
+type chaosWriter struct {
+	// Immutable after its making.
+	id        int
+	database  string
+	topics    int
+	random    *rand.Rand
+	committed *atomic.Int64 // events of all writers
+
+	// Owned by run; the storm's when it has ended.
+	next       []int64   // by topic
+	known      []numbers // by topic: committed for certain
+	unknown    [][]int64 // by topic: committed, or not
+	rolledBack int64     // transactions
+	lostSight  int64     // transactions whose end nobody told
+}
+
+func newChaosWriter(id int, seed uint64, database string, topics int, committed *atomic.Int64) *chaosWriter {
+	return &chaosWriter{
+		id: id, database: database, topics: topics, committed: committed,
+		random: rand.New(rand.NewPCG(seed, 1000+uint64(id))),
+		next:   make([]int64, topics), known: make([]numbers, topics), unknown: make([][]int64, topics),
+	}
+}
+
+// What transactions are like.
+const (
+	writePause    = 20 * time.Millisecond // before the next one, at most
+	writeHold     = 5 * time.Millisecond  // between inserts and commit, at most
+	writeLate     = time.Second           // how long a late one is held, at most
+	writeEvents   = 8                     // at most
+	writeBurst    = 500                   // in one that is large, at most: more than a mailbox holds
+	writeRetry    = 50 * time.Millisecond // after a connection was lost
+	oneInRollback = 10
+	oneInLate     = 40
+	oneInBurst    = 60
+	oneInLarge    = 50 // payloads
+)
+
+// run writes until enough is closed. An error of the database is part of the
+// game; so run returns none.
+func (w *chaosWriter) run(ctx context.Context, enough <-chan struct{}) {
+	for !over(ctx, enough) {
+		conn, err := pgx.Connect(ctx, w.database)
+		if err == nil {
+			for err == nil && !over(ctx, enough) {
+				pause(ctx, enough, w.upTo(writePause))
+				err = w.transaction(ctx, conn)
+			}
+			_ = conn.Close(context.WithoutCancel(ctx)) // broken, perhaps
+		}
+		if err != nil {
+			pause(ctx, enough, writeRetry)
+		}
+	}
+}
+
+func (w *chaosWriter) upTo(most time.Duration) time.Duration {
+	return time.Duration(w.random.Int64N(int64(most)))
+}
+
+// transaction writes a few events. What it means to write does not depend on
+// what becomes of it, so that a seed writes the same again.
+func (w *chaosWriter) transaction(ctx context.Context, conn *pgx.Conn) error {
+	rollBack := w.random.IntN(oneInRollback) == 0
+	holds := w.upTo(writeHold)
+	if w.random.IntN(oneInLate) == 0 { // later than many that begin after it
+		holds = w.upTo(writeLate)
+	}
+	most := writeEvents
+	if w.random.IntN(oneInBurst) == 0 {
+		most = writeBurst
+	}
+	topics := make([]int, 1+w.random.IntN(most))
+	written := make([]int64, len(topics))
+	payloads := make([]string, len(topics))
+	for i := range topics {
+		topics[i] = w.random.IntN(w.topics)
+		written[i] = w.next[topics[i]]
+		w.next[topics[i]]++
+		payloads[i] = w.payload(written[i])
+	}
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // of no effect after the commit
+	var inserts pgx.Batch
+	for i, topic := range topics {
+		inserts.Queue(`INSERT INTO sluice_outbox (topic, event, payload) VALUES ($1, $2, $3)`, topicName(topic), eventName, payloads[i])
+	}
+	if err := tx.SendBatch(ctx, &inserts).Close(); err != nil {
+		return err
+	}
+	pause(ctx, nil, holds)
+	if rollBack {
+		w.rolledBack++
+		return tx.Rollback(ctx)
+	}
+	err = tx.Commit(ctx)
+	if err != nil {
+		w.lostSight++
+	}
+	for i, topic := range topics {
+		if err != nil {
+			w.unknown[topic] = append(w.unknown[topic], written[i])
+		} else {
+			w.known[topic].add(written[i])
+		}
+	}
+	if err == nil {
+		w.committed.Add(int64(len(topics)))
+	}
+	return err
+}
+
+// payload is small, mostly.
+func (w *chaosWriter) payload(number int64) string {
+	padding := w.random.IntN(256)
+	if w.random.IntN(oneInLarge) == 0 {
+		padding = w.random.IntN(chaosPayload - 256)
+	}
+	return fmt.Sprintf(`{"w":%d,"n":%d,"pad":"%s"}`, w.id, number, strings.Repeat("x", padding))
+}
+
+// resolve finds out what became of those transactions that nobody told the end
+// of: their events are in the log, or will never be.
+func (w *chaosWriter) resolve(ctx context.Context, conn *pgx.Conn) error {
+	for topic, unknown := range w.unknown {
+		rows, err := conn.Query(ctx, `SELECT (payload->>'n')::bigint FROM sluice_log
+			WHERE topic = $1 AND (payload->>'w')::bigint = $2 AND (payload->>'n')::bigint = ANY ($3)`, topicName(topic), w.id, unknown)
+		if err != nil {
+			return fmt.Errorf("look for %d events in the log: %w", len(unknown), err)
+		}
+		found, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		if err != nil {
+			return fmt.Errorf("look for %d events in the log: %w", len(unknown), err)
+		}
+		for _, number := range found {
+			if w.known[topic].add(number) {
+				w.committed.Add(1)
+			}
+		}
+	}
+	return nil
+}
+
+// pause waits, unless it is over.
+func pause(ctx context.Context, done <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+func over(ctx context.Context, done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return true
+	default:
+		return false
+	}
+}

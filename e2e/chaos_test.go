@@ -1,0 +1,56 @@
+package e2e
+
+import (
+	"testing"
+
+	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/internal/pgtest"
+)
+
+// crashable is a database that a run of chaos may take down.
+type crashable struct {
+	t      *testing.T
+	server *pgtest.Server
+}
+
+func (c crashable) Kill() error  { c.server.Kill(c.t); return nil }
+func (c crashable) Stop() error  { c.server.Stop(c.t); return nil }
+func (c crashable) Start() error { c.server.Start(c.t); return nil }
+
+// raceOverhead is how much more memory a program may need that the race
+// detector watches: five to ten times as much, says its manual.
+const raceOverhead = 10
+
+// Each kind of fault strikes once, in an order that a seed has drawn, while two
+// nodes serve clients of every kind: all get everything once and in order, and
+// no node needs more memory than it may. A longer form: sluice bench chaos.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t)
+	chaos := benchmarks.DefaultChaos()
+	chaos.Program, chaos.DatabaseURL, chaos.Database = sluice, server.URL(), crashable{t, server}
+	chaos.Seed, chaos.For, chaos.Faults = 7, 0, 13
+	chaos.Topics, chaos.Sockets, chaos.Writers = 4, 18, 4
+	chaos.Log = t.Output()
+	if raceEnabled {
+		chaos.Overhead = raceOverhead
+	}
+	r, err := chaos.Run(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WriteTable(t.Output()); err != nil {
+		t.Error(err)
+	}
+	if !r.Sound() {
+		t.Errorf("%+v; %s", r.Check, r.Broken)
+	}
+	for _, figure := range r.Figures {
+		if figure.Name == "faults" && figure.Value != int64(chaos.Faults) {
+			t.Errorf("%v faults struck, want %d", figure.Value, chaos.Faults)
+		}
+	}
+	if r.Events == 0 || r.Deliveries < r.Events {
+		t.Errorf("%d events and %d deliveries: was anybody there?", r.Events, r.Deliveries)
+	}
+}
