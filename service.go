@@ -18,18 +18,17 @@ import (
 // and [Service.Run] it once.
 type Service struct {
 	// Immutable after New.
-	config   Config
-	logger   *slog.Logger
-	metrics  *metrics.Set
-	hub      *channels.Hub
-	pubsub   *channels.PubSub
-	host     *channels.Host
-	replays  *channels.Replayer
-	public   *Mount
-	console  *Mount
-	keys     *keys // nil where there are no tokens
-	overflow channels.Overflow
-	health   *health
+	config  Config
+	logger  *slog.Logger
+	metrics *metrics.Set
+	hub     *channels.Hub
+	pubsub  *channels.PubSub
+	host    *channels.Host
+	replays *channels.Replayer
+	public  *Mount
+	console *Mount
+	keys    *keys // nil where there are no tokens
+	health  *health
 
 	// Written before Run.
 	hook   ConnectFunc // of the public mount
@@ -67,9 +66,6 @@ func New(config Config) (*Service, error) {
 		return nil, err
 	}
 	if s.keys, err = openKeys(&config); err != nil {
-		return nil, err
-	}
-	if s.overflow, err = channels.ParseOverflow(config.Overflow); err != nil {
 		return nil, err
 	}
 	if err := s.makeSockets(); err != nil {

@@ -32,7 +32,7 @@ func (s *Service) getStats(w http.ResponseWriter, _ *http.Request) {
 		Position: position,
 		Fetched:  s.metrics.Counter(metrics.EventsFetched).Value(),
 		Routed:   s.metrics.Counter(metrics.EventsRouted).Value(),
-		Pushed:   s.metrics.Counter(metrics.MessagesPushed).Value(),
+		Pushed:   s.hub.Pushed(),
 		Sockets:  s.countSockets(),
 		Channels: s.hub.Channels(),
 		Topics:   s.hub.Topics(),

@@ -122,11 +122,11 @@ func (s *subscriber) receive() error {
 			s.first = s.now
 		}
 		s.last = s.now
+		s.arrived.Add(1) // before done says that this was the last
 		s.note(seat, number)
 		if s.latency != nil && number*int64(s.load.Topics)+int64(topic) >= s.warmUp {
 			s.latency.Record(s.now.Sub(time.Unix(0, at)))
 		}
-		s.arrived.Add(1)
 	}
 }
 

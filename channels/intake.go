@@ -17,8 +17,8 @@ func (m *mailbox) takeIn(seg *Segment, now time.Time) (all bool, err error) {
 		return m.sift(seg, m.format, now, nil)
 	}
 	m.outlet.held += held
-	m.enter(entry{frames: frames, segment: seg, first: int32(seg.Len() - n), messages: int32(n),
-		held: held, queued: now, oldest: seg.oldest})
+	m.enter(&entry{frames: frames, segment: seg, first: int32(seg.Len() - n), messages: int32(n),
+		held: held, queued: momentOf(now), oldest: seg.oldest})
 	if seg.Logged() {
 		m.pushed = seg.Last()
 		if m.behind {
@@ -162,8 +162,8 @@ func (m *mailbox) place(seg *Segment, i int, frames *encoding, now time.Time) {
 	} else {
 		m.outlet.held += held
 	}
-	m.enter(entry{frames: frames.frames(i, i+1), segment: seg, first: int32(i), messages: 1,
-		held: held, queued: now, oldest: seg.oldest, key: m.keyOf(seg, i)})
+	m.enter(&entry{frames: frames.frames(i, i+1), segment: seg, first: int32(i), messages: 1,
+		held: held, queued: momentOf(now), oldest: seg.oldest, key: m.keyOf(seg, i)})
 }
 
 // shedOldest sheds what has waited longest. It returns false if there is

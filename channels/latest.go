@@ -49,7 +49,7 @@ func (m *mailbox) split() {
 		case e.gap():
 			continue
 		case e.segment == nil:
-			q.push(e)
+			q.push(&e)
 			continue
 		}
 		for i := e.first; i < e.first+e.messages; i++ {
@@ -60,7 +60,7 @@ func (m *mailbox) split() {
 			if i < e.first+e.messages-1 {
 				one.held = 0
 			}
-			q.push(one)
+			q.push(&one)
 		}
 	}
 	if !m.collecting {

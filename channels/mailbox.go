@@ -188,8 +188,8 @@ func (m *mailbox) forwardFrames(seg *Segment, first, messages int, frames []byte
 	key := m.keyOf(seg, first)
 	m.supersede(key)
 	o.held += len(frames)
-	m.enter(entry{frames: frames, messages: int32(messages), held: len(frames),
-		queued: time.Now(), oldest: seg.oldest, key: key})
+	m.enter(&entry{frames: frames, messages: int32(messages), held: len(frames),
+		queued: momentOf(time.Now()), oldest: seg.oldest, key: key})
 	_ = o.unlock(nil)
 }
 
@@ -202,7 +202,7 @@ func (m *mailbox) push(frame []byte) error {
 		return o.unlock(ErrClosed)
 	case m.makeRoom(nil, noPrint, len(frame), true):
 		o.held += len(frame)
-		m.enter(entry{frames: frame, messages: 1, held: len(frame), queued: time.Now(), kind: private})
+		m.enter(&entry{frames: frame, messages: 1, held: len(frame), queued: momentOf(time.Now()), kind: private})
 		return o.unlock(nil)
 	case m.overflow == Disconnect:
 		return o.unlock(o.overflow(m.series, 1))
@@ -241,7 +241,7 @@ func (m *mailbox) end(replaced bool, last ...[]byte) error {
 			dropped += int(e.messages)
 			continue
 		}
-		o.own.push(e)
+		o.own.push(&e)
 	}
 	m.series.drop(DropReplaced, dropped)
 	m.sent = nil
@@ -256,7 +256,7 @@ func (m *mailbox) end(replaced bool, last ...[]byte) error {
 
 // enter queues an entry that has been admitted and charged. Called with
 // outlet.mu held.
-func (m *mailbox) enter(e entry) {
+func (m *mailbox) enter(e *entry) {
 	e.series = m.series
 	if m.queue.sparse() {
 		m.queue.close()
@@ -291,7 +291,7 @@ func (m *mailbox) deepen(messages int) {
 func (m *mailbox) control(frame []byte) error {
 	e, err := m.outlet.replyEntry(m.series, frame)
 	if err == nil {
-		m.enter(e)
+		m.enter(&e)
 	}
 	return err
 }

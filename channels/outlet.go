@@ -212,7 +212,7 @@ func (o *Outlet) advance() {
 func (o *Outlet) reply(s *series, frame []byte) error {
 	e, err := o.replyEntry(s, frame)
 	if err == nil {
-		o.own.push(e)
+		o.own.push(&e)
 		o.entries++
 	}
 	return err
@@ -229,7 +229,7 @@ func (o *Outlet) replyEntry(s *series, frame []byte) (entry, error) {
 	o.replies++
 	o.replyBytes += len(frame)
 	o.held += len(frame)
-	return entry{frames: frame, messages: 1, held: len(frame), queued: time.Now(), series: s, kind: control}, nil
+	return entry{frames: frame, messages: 1, held: len(frame), queued: momentOf(time.Now()), series: s, kind: control}, nil
 }
 
 func (o *Outlet) refuses() bool { return o.closed || o.tooSlow }
@@ -277,8 +277,8 @@ func (b *Batch) add(e entry) {
 	if e.kind != control {
 		b.count(e.series, int(e.messages))
 	}
-	if b.Queued.IsZero() || e.queued.Before(b.Queued) {
-		b.Queued = e.queued
+	if queued := e.queued.time(); b.Queued.IsZero() || queued.Before(b.Queued) {
+		b.Queued = queued
 	}
 	if e.oldest != 0 {
 		b.Inserted = append(b.Inserted, time.Unix(0, e.oldest))

@@ -8,13 +8,23 @@ type entry struct {
 	segment  *Segment // what frames are a part of, nil if they are not
 	first    int32    // index of the first message in segment
 	messages int32
-	held     int       // bytes charged: all that holding frames keeps in memory
-	queued   time.Time // when it was routed
-	oldest   int64     // when its oldest message was inserted, in nanoseconds; 0 if not in the log
-	key      uint64    // print of the message's key, where that counts; see latest.go
-	series   *series   // where it is counted
+	held     int     // bytes charged: all that holding frames keeps in memory
+	queued   moment  // when it was routed
+	oldest   int64   // when its oldest message was inserted, in nanoseconds; 0 if not in the log
+	key      uint64  // print of the message's key, where that counts; see latest.go
+	series   *series // where it is counted
 	kind     kind
 }
+
+// moment is a time as an entry keeps it: since the program began, and without a
+// pointer, so that queues are cheap to move.
+type moment time.Duration
+
+var beginning = time.Now()
+
+func momentOf(t time.Time) moment { return moment(t.Sub(beginning)) }
+
+func (m moment) time() time.Time { return beginning.Add(time.Duration(m)) }
 
 // kind decides how an entry is charged, and whether it outlives its channel.
 type kind uint8
@@ -49,14 +59,14 @@ func (q *queue) last() *entry {
 }
 
 // push returns the entry's number.
-func (q *queue) push(e entry) int {
+func (q *queue) push(e *entry) int {
 	if q.head > 0 && len(q.entries) == cap(q.entries) {
 		n := copy(q.entries, q.entries[q.head:])
 		clear(q.entries[n:])
 		q.base += q.head
 		q.entries, q.head = q.entries[:n], 0
 	}
-	q.entries = append(q.entries, e)
+	q.entries = append(q.entries, *e)
 	return q.base + len(q.entries) - 1
 }
 
