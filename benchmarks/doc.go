@@ -5,10 +5,12 @@
 //	           └─────────── in this process, on a place of its own ──────────┘
 //
 // A [Scenario] is something to measure: [Backlog] how fast waiting events are
-// delivered, [Steady] how long one takes while they come evenly. Each runs a
-// service with the configuration it is given, on Postgres or on the embedded
-// store, and tells what came of it as a [Result], a table or JSON. A [Chart]
-// draws curves through many of them.
+// delivered, [Steady] how long one takes while they come evenly, [Slow] what a
+// client that reads nothing costs the others. They run a service with the
+// configuration they are given, on Postgres or on the embedded store. [Chaos]
+// has faults strike nodes of their own processes, their database and their
+// clients. Each tells what came of it as a [Result], a table or JSON. A
+// [Chart] draws curves through many of them.
 //
 // Whoever measures brings the scenario; the command in tuning measures what
 // each flag of the stages does.

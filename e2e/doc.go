@@ -3,7 +3,9 @@
 // stock phoenix package under Node, a browser, SQL, HTTP and the commands.
 //
 // Nothing of Sluice's own code is called here, so that a test cannot share a
-// mistake with what it tests; it reads the log table and the wire instead.
+// mistake with what it tests; it reads the log table and the wire instead. Chaos
+// and the slow client are scenarios of package benchmarks, whose checker shares
+// no code with the service either.
 // The clients under node are driven by JSON lines: see node/client.mjs. What
 // an application brings, internal/application brings.
 //
