@@ -11,15 +11,18 @@
 //	if err != nil {
 //		return err
 //	}
-//	service.Handle("room:*", func() sluice.Channel { return &room{} })
+//	if err := service.Handle("room:*", func() sluice.Channel { return &room{} }); err != nil {
+//		return err
+//	}
 //	return service.Run(ctx)
 //
 // # Guarantees
 //
 // A row that was committed to the outbox gets an offset in the log, once, and
-// offsets are dense. Every channel that is live gets each event of its topic
-// that is sequenced after its join was answered, once, in the order of
-// offsets, or its socket is closed with a reason. Memory is bounded by
+// offsets are dense. Every channel gets each event of its topic that is
+// sequenced after its join was answered, or after the offset that it was
+// joined with, once and in the order of offsets, unless its overflow rule sheds
+// or disconnects, which is counted. Memory is bounded by
 // [Config]. A client that is slow, or a handler that panics, harms itself
 // alone.
 //

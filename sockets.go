@@ -13,8 +13,8 @@ import (
 
 // Handle has the channels that factory makes serve the topics that match
 // pattern: a topic, or the beginning of topics followed by *. Patterns are
-// tried in the order of the calls; topics that match none are open to whoever
-// may connect, and take no events from clients. Call it before Run.
+// tried in the order of the calls; for topics that match none, Config.Topics
+// says who may do what: see [TopicRule]. Call it before Run.
 func (s *Service) Handle(pattern string, factory Factory) error {
 	return s.public.Handle(pattern, factory)
 }
