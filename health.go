@@ -33,6 +33,11 @@ var (
 
 // health knows whether this node does its work, and if not, why.
 type health struct {
+	suspected chan struct{} // sent to by suspect, received from by watch; holds one
+
+	looking sync.Mutex
+	looked  time.Time // when the last look began; guarded by looking
+
 	mu sync.Mutex
 	// Guarded by mu.
 	trouble error         // nil when all is well
@@ -41,7 +46,9 @@ type health struct {
 	moved   time.Time
 }
 
-func newHealth() *health { return &health{trouble: errStarting} }
+func newHealth() *health {
+	return &health{trouble: errStarting, suspected: make(chan struct{}, 1)}
+}
 
 // reason is why the node is not ready, nil when it is.
 func (h *health) reason() error {
@@ -79,7 +86,16 @@ func (h *health) watch(ctx context.Context, log store.Log, routed func() int64) 
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+		case <-h.suspected:
 		}
+	}
+}
+
+// suspect has the pulse taken now: something has come from another epoch.
+func (h *health) suspect() {
+	select {
+	case h.suspected <- struct{}{}:
+	default: // it is due already
 	}
 }
 
@@ -97,6 +113,29 @@ func (h *health) beat(ctx context.Context, log store.Log, routed func() int64) e
 		h.see(head, routed(), time.Now())
 	}
 	return nil
+}
+
+// look reads the log's extent and epochs. Those who want to know at the same
+// time share one read.
+func (h *health) look(ctx context.Context, log store.Log) (store.History, error) {
+	asked := time.Now()
+	h.looking.Lock()
+	defer h.looking.Unlock()
+	if !h.looked.Before(asked) {
+		return h.extent(), nil
+	}
+	began := time.Now()
+	now, err := log.History(ctx)
+	if err != nil {
+		return store.History{}, err
+	}
+	if known := h.extent(); now.Epoch != known.Epoch {
+		h.suspect()
+		return store.History{}, fmt.Errorf("%w: %s, after %s", ErrNewEpoch, now.Epoch, known.Epoch)
+	}
+	h.open(now)
+	h.looked = began
+	return now, nil
 }
 
 // open notes the log as it was when it was opened.

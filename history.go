@@ -17,11 +17,12 @@ func (h history) Replay(ctx context.Context, topic string, after, upTo int64, li
 	if stream == nil {
 		return nil, 0, channels.ErrNoLog
 	}
-	events, through, err := stream.log.Replay(ctx, topic, after, upTo, store.Limit{Events: limit, Bytes: bytes})
-	if errors.Is(err, store.ErrTrimmed) {
+	events, through, err := stream.log.Replay(ctx, topic, after, upTo,
+		store.Limit{Events: limit, Bytes: bytes, Epoch: h.service.hub.Epoch()})
+	switch {
+	case errors.Is(err, store.ErrTrimmed):
 		return nil, 0, channels.ErrGone
-	}
-	if err != nil {
+	case err != nil:
 		return nil, 0, err
 	}
 	messages := make([]channels.Message, len(events))
@@ -40,17 +41,18 @@ func (h history) Replay(ctx context.Context, topic string, after, upTo int64, li
 
 // Resumable implements [channels.History]. A storm of clients that come back
 // costs no read of the database: the extent and the epochs are known from the
-// last pulse, and only who is ahead of this node makes it look.
+// last pulse, and only who is ahead of this node, or comes from an epoch that
+// it has not heard of, makes it look.
 func (h history) Resumable(ctx context.Context, epoch string, after int64) (bool, error) {
 	known := h.service.health.extent()
 	known.Offset = max(known.Offset, h.service.hub.Head())
-	if after > known.Offset {
+	if after > known.Offset || !known.Knows(epoch) {
 		stream := h.service.stream.Load()
 		if stream == nil {
 			return false, channels.ErrNoLog
 		}
 		var err error
-		if known.Head, err = stream.log.Head(ctx); err != nil {
+		if known, err = h.service.health.look(ctx, stream.log); err != nil {
 			return false, err
 		}
 	}

@@ -21,7 +21,8 @@ const module = "github.com/sluicehq/sluice"
 // root. A new package is given its floor here; what a folder keeps in its
 // internal folder belongs to it.
 var floors = map[string]int{
-	"internal/pgtest": 0, // for tests alone
+	"internal/pgserver": -1, // for tests and scenarios alone
+	"internal/pgtest":   0,  // for tests alone
 
 	"metrics": 0,
 

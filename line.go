@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -54,9 +55,10 @@ func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.
 	s.hub.SetEpoch(epoch)
 	s.hub.Advance(after)
 	size := min(s.config.BatchSize, s.config.MaxDemand)
-	return stages.NewDelivery(log, socket.Encoder{}, s.hub, stages.DeliveryConfig{
+	return stages.NewDelivery(faithful{log, s.health.suspect}, socket.Encoder{}, s.hub, stages.DeliveryConfig{
 		Producer: stages.ProducerConfig{
 			After:      after,
+			Epoch:      epoch,
 			FetchSize:  min(s.config.FetchSize, s.config.MaxDemand),
 			FetchBytes: int(s.config.FetchBytes),
 			Fetched:    s.hub.Advance,
@@ -79,4 +81,20 @@ func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.
 		Metrics:        s.metrics,
 		Logger:         s.logger,
 	})
+}
+
+// faithful is a log whose readers, when they meet another epoch than theirs,
+// have the service look at once. They get nothing of it.
+type faithful struct {
+	store.Log
+	suspect func()
+}
+
+// Fetch implements [stages.Reader].
+func (f faithful) Fetch(ctx context.Context, after int64, limit store.Limit) ([]store.Event, error) {
+	events, err := f.Log.Fetch(ctx, after, limit)
+	if errors.Is(err, store.ErrNewEpoch) {
+		f.suspect()
+	}
+	return events, err
 }

@@ -24,11 +24,10 @@ type Chaos struct {
 	// Program is the sluice binary that the nodes run.
 	Program string
 	// DatabaseURL is a Postgres, as a URL with a host and a port. The run makes
-	// a schema of its own there.
+	// a schema of its own there. It belongs to others, and only what can be done
+	// from outside strikes it. Empty: the run starts PostgreSQL itself, with a
+	// standby, and takes these down too.
 	DatabaseURL string
-	// Database takes that Postgres down and up. Nil: it belongs to others, and
-	// only what can be done from outside strikes it.
-	Database Database
 	// Seed makes the plan: which faults strike, when, whom and for how long,
 	// what is written, and what the clients are like.
 	Seed uint64
@@ -47,14 +46,6 @@ type Chaos struct {
 	Overhead float64
 	// Log is told each fault, and what the nodes log. Nil: nobody asks.
 	Log io.Writer
-}
-
-// Database is a server that a run may take down. It is called by the goroutine
-// that called Run.
-type Database interface {
-	Kill() error // ends it as a crash does
-	Stop() error // ends it as its administrator does
-	Start() error
 }
 
 // DefaultChaos is a minute of it, for 64 clients of two nodes.
@@ -78,7 +69,7 @@ func (c *Chaos) validate() error {
 		return errors.New("benchmarks: chaos without an end: want a duration or a number of faults")
 	case c.Nodes < 1 || c.Topics < 1 || c.Sockets < 1 || c.Writers < 1:
 		return fmt.Errorf("benchmarks: chaos of %d nodes, %d topics, %d sockets, %d writers: want 1 or more", c.Nodes, c.Topics, c.Sockets, c.Writers)
-	case !strings.HasPrefix(c.DatabaseURL, "postgres://") && !strings.HasPrefix(c.DatabaseURL, "postgresql://"):
+	case c.DatabaseURL != "" && !strings.HasPrefix(c.DatabaseURL, "postgres://") && !strings.HasPrefix(c.DatabaseURL, "postgresql://"):
 		return errors.New("benchmarks: chaos takes Postgres, as a URL such as postgres://user@localhost:5432/db")
 	}
 	return nil
@@ -88,14 +79,18 @@ func (c *Chaos) validate() error {
 func (c *Chaos) params() []Param {
 	return []Param{
 		{"seed", c.Seed}, {"for", c.For.String()}, {"faults_at_most", c.Faults}, {"nodes", c.Nodes},
-		{"topics", c.Topics}, {"sockets", c.Sockets}, {"writers", c.Writers}, {"owns_database", c.Database != nil},
+		{"topics", c.Topics}, {"sockets", c.Sockets}, {"writers", c.Writers}, {"owns_database", c.DatabaseURL == ""},
 	}
 }
 
 // Replay is the command that runs the same plan again.
 func (c *Chaos) Replay() string {
-	return fmt.Sprintf("sluice bench chaos --seed %d --for %v --faults %d --nodes %d --topics %d --sockets %d --writers %d --database-url …",
+	again := fmt.Sprintf("sluice bench chaos --seed %d --for %v --faults %d --nodes %d --topics %d --sockets %d --writers %d",
 		c.Seed, c.For, c.Faults, c.Nodes, c.Topics, c.Sockets, c.Writers)
+	if c.DatabaseURL != "" {
+		again += " --database-url …"
+	}
+	return again
 }
 
 // Run implements [Scenario].

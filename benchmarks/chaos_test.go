@@ -221,7 +221,6 @@ func TestChaosRefuses(t *testing.T) {
 		"no program":         func(c *Chaos) { c.Program = "" },
 		"no end":             func(c *Chaos) { c.For = 0 },
 		"no nodes":           func(c *Chaos) { c.Nodes = 0 },
-		"no database":        func(c *Chaos) { c.DatabaseURL = "" },
 		"a keyword string":   func(c *Chaos) { c.DatabaseURL = "host=localhost" },
 		"nobody that writes": func(c *Chaos) { c.Writers = 0 },
 	} {

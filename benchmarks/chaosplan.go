@@ -22,6 +22,7 @@ const (
 	clientsStalled    faultKind = "clients stalled"
 	databaseKilled    faultKind = "database killed"
 	databaseRestarted faultKind = "database restarted"
+	databaseFailsOver faultKind = "database fails over to its standby"
 )
 
 // Bounds of what the plan draws.
@@ -38,7 +39,7 @@ var (
 		nodeKilled, nodeRestarted, nodeHung, databaseCut, databaseStalled, databaseRefused, backendTerminated,
 		snapshotHeld, writersCut, clientsCut, clientsStalled,
 	}
-	ownFaults = []faultKind{databaseKilled, databaseRestarted}
+	ownFaults = []faultKind{databaseKilled, databaseRestarted, databaseFailsOver}
 )
 
 // fault is one of the plan.

@@ -11,7 +11,6 @@ import (
 // through it.
 type relay struct {
 	// Immutable after newRelay.
-	target   string
 	listener net.Listener
 	serving  sync.WaitGroup // its goroutines; joined by close
 
@@ -20,6 +19,7 @@ type relay struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
+	target   string
 	refusing bool
 	conns    map[*net.TCPConn]bool
 }
@@ -64,6 +64,14 @@ func (r *relay) admit() {
 	r.refusing = false
 }
 
+// redirect has new connections lead elsewhere, and breaks those there are.
+func (r *relay) redirect(target string) {
+	r.mu.Lock()
+	r.target = target
+	r.mu.Unlock()
+	r.cut()
+}
+
 // cut breaks all connections; what was on its way is lost.
 func (r *relay) cut() {
 	r.mu.Lock()
@@ -85,16 +93,17 @@ func (r *relay) close() error {
 // carry takes one connection's bytes both ways until either side ends.
 func (r *relay) carry(near *net.TCPConn) {
 	defer r.leave(near)
-	if !r.enter(near) {
+	target, ok := r.enter(near)
+	if !ok {
 		return
 	}
-	conn, err := net.Dial("tcp", r.target)
+	conn, err := net.Dial("tcp", target)
 	if err != nil {
 		return
 	}
 	far := conn.(*net.TCPConn)
 	defer r.leave(far)
-	if !r.enter(far) {
+	if now, ok := r.enter(far); !ok || now != target {
 		return
 	}
 	var back sync.WaitGroup
@@ -103,14 +112,15 @@ func (r *relay) carry(near *net.TCPConn) {
 	back.Wait()
 }
 
-// enter has a connection be cut with the others, unless it comes too late.
-func (r *relay) enter(conn *net.TCPConn) bool {
+// enter has a connection be cut with the others, unless it comes too late, and
+// tells where connections lead.
+func (r *relay) enter(conn *net.TCPConn) (target string, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.refusing {
 		r.conns[conn] = true
 	}
-	return !r.refusing
+	return r.target, !r.refusing
 }
 
 func (r *relay) leave(conn *net.TCPConn) {

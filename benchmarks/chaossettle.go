@@ -175,8 +175,19 @@ func (s *storm) report(committed truth) Result {
 	for _, node := range s.nodes {
 		s.broken = append(s.broken, node.log.alarm()...)
 	}
-	r.Broken = strings.Join(s.broken, "; ")
+	r.Broken = briefly(s.broken)
 	return r
+}
+
+// fewBroken are enough to begin looking: what breaks often breaks the same way.
+const fewBroken = 5
+
+// briefly is the first of many words, and how many more there are.
+func briefly(words []string) string {
+	if more := len(words) - fewBroken; more > 0 {
+		words = append(words[:fewBroken:fewBroken], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(words, "; ")
 }
 
 // weigh compares the nodes' memory with their budget.

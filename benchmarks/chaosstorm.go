@@ -14,21 +14,22 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/internal/pgserver"
 )
 
 // storm is a run of [Chaos].
 type storm struct {
 	// Immutable after brew.
 	*Chaos
-	place    place
-	database string   // URL of the schema, past the relays
-	doors    []*relay // between each node and the database
-	desk     *relay   // between the writers and the database
-	nodes    []*process
-	writers  []*chaosWriter
-	clients  []*chaosClient
-	plan     *plan
-	log      *tellTale
+	server  *pgserver.Server // the run's own database, nil if it belongs to others
+	place   place
+	doors   []*relay // between each node and the database
+	desk    *relay   // between the writers and the database
+	nodes   []*process
+	writers []*chaosWriter
+	clients []*chaosClient
+	plan    *plan
+	log     *tellTale
 
 	committed atomic.Int64 // events
 
@@ -42,10 +43,11 @@ type storm struct {
 	measuring sync.WaitGroup
 
 	// Owned by Run's goroutine.
-	began   time.Time
-	struck  map[faultKind]int64
-	counted map[string]int64 // by the nodes, by metric
-	broken  []string         // promises of nodes
+	database string // URL of the schema, past the relays
+	began    time.Time
+	struck   map[faultKind]int64
+	counted  map[string]int64 // by the nodes, by metric
+	broken   []string         // promises of nodes
 }
 
 // measureEvery is how often the nodes' memory is looked at.
@@ -58,15 +60,13 @@ const lookEvery = 20 * time.Millisecond
 // writers that begin.
 func brew(ctx context.Context, c *Chaos) (s *storm, err error) {
 	s = &storm{
-		Chaos: c, plan: newPlan(c.Seed, c.Database != nil), log: &tellTale{out: c.Log}, struck: map[faultKind]int64{}, counted: map[string]int64{},
+		Chaos: c, plan: newPlan(c.Seed, c.DatabaseURL == ""), log: &tellTale{out: c.Log}, struck: map[faultKind]int64{}, counted: map[string]int64{},
 		enough: make(chan struct{}), hurry: make(chan struct{}), over: make(chan struct{}),
 	}
-	config := sluice.Config{DatabaseURL: c.DatabaseURL}
-	if s.place, err = newSchema(ctx, &config); err != nil {
-		return nil, err
-	}
-	s.database = config.DatabaseURL
 	s.ctx, s.fail = context.WithCancelCause(ctx)
+	if s.database, err = s.settleIn(ctx); err != nil {
+		return nil, errors.Join(err, s.end())
+	}
 	whole := false
 	defer func() {
 		if !whole { // or the goroutine ends within, as a test's may
@@ -83,6 +83,26 @@ func brew(ctx context.Context, c *Chaos) (s *storm, err error) {
 	return s, nil
 }
 
+// settleIn returns the URL of a schema for the run, in a database of its own
+// perhaps.
+func (s *storm) settleIn(ctx context.Context) (database string, err error) {
+	config := sluice.Config{DatabaseURL: s.DatabaseURL}
+	if s.DatabaseURL == "" {
+		if s.server, err = pgserver.New(); err != nil {
+			return "", err
+		}
+		if err := s.server.Mirror(); err != nil {
+			return "", err
+		}
+		config.DatabaseURL = s.server.URL()
+	}
+	place, err := newSchema(ctx, &config)
+	if err == nil && s.server == nil { // else it goes with its server
+		s.place = place
+	}
+	return config.DatabaseURL, err
+}
+
 // raise starts relays and nodes, and makes the writers.
 func (s *storm) raise() error {
 	address, err := hostPort(s.database)
@@ -95,7 +115,7 @@ func (s *storm) raise() error {
 			return err
 		}
 		s.doors = append(s.doors, door)
-		through, err := by(s.database, door.address(), nodesName)
+		through, err := named(s.database, door.address(), nodesName)
 		if err != nil {
 			return err
 		}
@@ -121,7 +141,7 @@ func (s *storm) raise() error {
 	if s.desk, err = newRelay(address); err != nil {
 		return err
 	}
-	through, err := by(s.database, s.desk.address(), writersName)
+	through, err := named(s.database, s.desk.address(), writersName)
 	if err != nil {
 		return err
 	}
@@ -209,7 +229,13 @@ func (s *storm) end() (err error) {
 	s.writing.Wait()
 	s.reading.Wait()
 	s.measuring.Wait()
-	return errors.Join(err, s.place.remove())
+	if s.place.remove != nil {
+		err = errors.Join(err, s.place.remove())
+	}
+	if s.server != nil {
+		err = errors.Join(err, s.server.Remove())
+	}
+	return err
 }
 
 // Names that connections have in pg_stat_activity.
@@ -227,13 +253,26 @@ func hostPort(database string) (string, error) {
 	return fmt.Sprintf("%s:%d", config.Host, config.Port), nil
 }
 
-// by is a database's URL by way of a relay, with a name for its connections.
-func by(database, relay, name string) (string, error) {
+// by is a database's URL by way of another address.
+func by(database, address string) (string, error) {
 	u, err := url.Parse(database)
 	if err != nil {
 		return "", errors.New("benchmarks: the database's URL cannot be parsed")
 	}
-	u.Host = relay
+	u.Host = address
+	return u.String(), nil
+}
+
+// named is a database's URL by way of a relay, with a name for its connections.
+func named(database, relay, name string) (string, error) {
+	through, err := by(database, relay)
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(through)
+	if err != nil {
+		return "", err
+	}
 	query := u.Query()
 	query.Set("application_name", name)
 	u.RawQuery = query.Encode()

@@ -148,15 +148,46 @@ func (s *storm) strike(f fault) error {
 	case clientsStalled:
 		s.someClients(f.whom, func(c *chaosClient) { c.idle(stallLonger * f.lasts) })
 	case databaseKilled, databaseRestarted:
-		take := s.Database.Kill
+		take := s.server.Kill
 		if f.kind == databaseRestarted {
-			take = s.Database.Stop
+			take = s.server.Stop
 		}
 		err := take()
 		last()
-		return errors.Join(err, s.Database.Start())
+		return errors.Join(err, s.server.Start())
+	case databaseFailsOver:
+		return s.failOver(last)
 	default:
 		panic("benchmarks: a fault of no kind: " + string(f.kind))
+	}
+	return nil
+}
+
+// failOver loses the server of the database, and has its standby take over,
+// which everybody is led to after a while.
+func (s *storm) failOver(last func()) error {
+	err := s.server.Promote()
+	last()
+	if err == nil {
+		err = s.follow()
+	}
+	if err == nil {
+		err = s.server.Mirror()
+	}
+	return err
+}
+
+// follow leads everybody to where the database is now.
+func (s *storm) follow() (err error) {
+	address, err := hostPort(s.server.URL())
+	if err == nil {
+		s.database, err = by(s.database, address)
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range append(s.doors[:len(s.doors):len(s.doors)], s.desk) {
+		r.redirect(address)
 	}
 	return nil
 }

@@ -4,18 +4,7 @@ import (
 	"testing"
 
 	"github.com/sluicehq/sluice/benchmarks"
-	"github.com/sluicehq/sluice/internal/pgtest"
 )
-
-// crashable is a database that a run of chaos may take down.
-type crashable struct {
-	t      *testing.T
-	server *pgtest.Server
-}
-
-func (c crashable) Kill() error  { c.server.Kill(c.t); return nil }
-func (c crashable) Stop() error  { c.server.Stop(c.t); return nil }
-func (c crashable) Start() error { c.server.Start(c.t); return nil }
 
 // raceOverhead is how much more memory a program may need that the race
 // detector watches: five to ten times as much, says its manual.
@@ -26,10 +15,9 @@ const raceOverhead = 10
 // no node needs more memory than it may. A longer form: sluice bench chaos.
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	server := pgtest.NewServer(t)
 	chaos := benchmarks.DefaultChaos()
-	chaos.Program, chaos.DatabaseURL, chaos.Database = sluice, server.URL(), crashable{t, server}
-	chaos.Seed, chaos.For, chaos.Faults = 7, 0, 13
+	chaos.Program = sluice
+	chaos.Seed, chaos.For, chaos.Faults = 7, 0, 14
 	chaos.Topics, chaos.Sockets, chaos.Writers = 4, 18, 4
 	chaos.Log = t.Output()
 	if raceEnabled {

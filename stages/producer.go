@@ -21,8 +21,10 @@ type Reader interface {
 
 // ProducerConfig says how a [Producer] reads.
 type ProducerConfig struct {
-	// After is the offset to begin behind.
+	// After is the offset to begin behind, Epoch the epoch that it is of. Empty:
+	// whichever the log is in.
 	After int64
+	Epoch string
 	// FetchSize is how many events one read brings at most: more of them cost
 	// fewer round trips, fewer bound what is in memory. At least 1.
 	FetchSize int
@@ -86,6 +88,7 @@ func (p *Producer) read(ctx context.Context, demand int) ([]store.Event, error) 
 	events, err := p.reader.Fetch(ctx, after, store.Limit{
 		Events: min(demand, p.config.FetchSize),
 		Bytes:  p.config.FetchBytes,
+		Epoch:  p.config.Epoch,
 	})
 	if errors.Is(err, store.ErrTrimmed) {
 		if err := p.skipTrimmed(ctx, after); err != nil {

@@ -8,6 +8,10 @@ import (
 // ErrTrimmed is returned for a position whose successor is no longer kept.
 var ErrTrimmed = errors.New("store: events after this offset have been trimmed")
 
+// ErrNewEpoch is returned for a read of an epoch that is no longer the log's: the
+// offsets that follow may be those of other events.
+var ErrNewEpoch = errors.New("store: the log has begun a new epoch")
+
 // ErrClosed is returned by a log after its Close.
 var ErrClosed = errors.New("store: closed")
 

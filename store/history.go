@@ -17,6 +17,12 @@ type History struct {
 	Epochs []Epoch // oldest first; the last one's ID is Head.Epoch
 }
 
+// Knows tells whether an epoch is one of the log's. No epoch counts as the
+// present one.
+func (h *History) Knows(epoch string) bool {
+	return epoch == "" || slices.ContainsFunc(h.Epochs, func(e Epoch) bool { return e.ID == epoch })
+}
+
 // Resume says from where on a reader whose position is at may read this log:
 // after is the greatest position that both of them have been through. It is
 // whole if that is the reader's own, and the log keeps all that follows.

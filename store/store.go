@@ -33,6 +33,10 @@ type Draft struct {
 type Limit struct {
 	Events int // at most this many events; at least 1
 	Bytes  int // stop once the payloads read exceed this; 0 means no bound. The first event is returned whatever its size.
+
+	// Epoch is the only one to read events of: in another they may have the
+	// offsets of events that the reader knows. Empty: whichever there is.
+	Epoch string
 }
 
 // Head says how far the log reaches.
@@ -67,7 +71,8 @@ type Log interface {
 	// Fetch returns events after the given offset, in order, without a gap:
 	// the first has offset after+1. It may return fewer than the limit and
 	// than there are; none means that there is nothing to read yet. It
-	// returns ErrTrimmed if the event after+1 is no longer kept.
+	// returns ErrTrimmed if the event after+1 is no longer kept, ErrNewEpoch
+	// if the log is in another epoch than the limit says.
 	Fetch(ctx context.Context, after int64, limit Limit) ([]Event, error)
 
 	// Replay returns one topic's events with after < offset <= upTo, in order.
@@ -75,8 +80,9 @@ type Log interface {
 	// unless the limit has cut the answer short or the log ends before upTo.
 	// So a caller pages with through as the next after, until it has reached
 	// upTo, or an answer makes no progress: the log ends there. Replay returns
-	// ErrTrimmed if after+1, of whatever topic, is no longer kept. A topic
-	// that no event can have has none.
+	// ErrTrimmed if after+1, of whatever topic, is no longer kept, ErrNewEpoch
+	// if the log is in another epoch than the limit says. A topic that no event
+	// can have has none.
 	Replay(ctx context.Context, topic string, after, upTo int64, limit Limit) (events []Event, through int64, err error)
 
 	// Wait returns nil once an event after the given offset may be there to

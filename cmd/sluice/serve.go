@@ -57,8 +57,11 @@ func (s *serveCmd) Run(ctx context.Context, p process, open *settings) error {
 		if err != nil {
 			return err
 		}
-		if err = service.Run(ctx); !errors.Is(err, sluice.ErrNewEpoch) || ctx.Err() != nil {
+		switch err = service.Run(ctx); {
+		case !errors.Is(err, sluice.ErrNewEpoch):
 			return err
+		case ctx.Err() != nil: // it is to end anyway, and has
+			return nil
 		}
 		logger.Warn("starting anew", "error", err)
 	}

@@ -1,6 +1,4 @@
-// Package pgtest gives tests a real PostgreSQL server: the one of the
-// operating system, started on a free loopback port with an empty data
-// directory.
+// Package pgtest gives tests a real PostgreSQL server, by [pgserver].
 //
 //	func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 //
@@ -9,7 +7,8 @@
 //		…
 //	}
 //
-// [NewServer] starts one that a test may stop, kill and start again.
+// [NewServer] starts one that a test may stop, kill and start again, or have
+// fail over to a standby.
 //
 // Where PostgreSQL is not installed the test fails and says how to install it.
 //
@@ -17,12 +16,10 @@
 //
 // A test that has its schema meets no other test: names, advisory locks and
 // notifications of Sluice derive from tables in it. The server never runs as
-// root: for root it runs as the user postgres, else nobody. It writes nothing
-// durably, and so says nothing about speed on a disk.
+// root and writes nothing durably.
 //
 // # Shutdown
 //
 // Main stops the shared server when the tests have run, and removes its
-// directory. A server whose test process dies is stopped by the kernel; the
-// directory is removed by the next test process that starts a server.
+// directory; NewServer's ends with its test.
 package pgtest

@@ -10,12 +10,14 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicehq/sluice/internal/pgserver"
 )
 
 // shared is the server of this test process, started when it is first needed.
 var shared struct {
 	once   sync.Once
-	server *Server
+	server *pgserver.Server
 	err    error
 }
 
@@ -27,7 +29,7 @@ var schemas atomic.Int64
 func Main(m *testing.M, checks ...func() error) int {
 	status := m.Run()
 	if shared.server != nil {
-		if err := shared.server.remove(); err != nil {
+		if err := shared.server.Remove(); err != nil {
 			fmt.Fprintln(os.Stderr, "pgtest:", err)
 			status = max(status, 1)
 		}
@@ -45,19 +47,24 @@ func Main(m *testing.M, checks ...func() error) int {
 // schema. The test binary's TestMain must call [Main].
 func Schema(t testing.TB) (url string) {
 	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = start() })
+	shared.once.Do(func() { shared.server, shared.err = pgserver.New() })
 	if shared.err != nil {
 		t.Fatalf("pgtest: %v", shared.err)
 	}
-	return shared.server.Schema(t)
+	return schema(t, shared.server.URL())
 }
 
 // Schema creates an empty schema on s and returns a URL with it as its
 // search_path, which both pgx and psql read.
 func (s *Server) Schema(t testing.TB) (url string) {
 	t.Helper()
+	return schema(t, s.URL())
+}
+
+func schema(t testing.TB, server string) (url string) {
+	t.Helper()
 	name := fmt.Sprintf("test_%d_%s", schemas.Add(1), identifier(t.Name()))
-	conn, err := pgx.Connect(context.Background(), s.URL())
+	conn, err := pgx.Connect(context.Background(), server)
 	if err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}
@@ -65,7 +72,7 @@ func (s *Server) Schema(t testing.TB) (url string) {
 	if _, err := conn.Exec(context.Background(), "CREATE SCHEMA "+name); err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}
-	return s.URL() + "&options=-csearch_path%3D" + name
+	return server + "&options=-csearch_path%3D" + name
 }
 
 // identifier makes a name that needs no quotes, and leaves room in the 63

@@ -54,3 +54,31 @@ func TestServerKeepsWhatIsCommitted(t *testing.T) {
 	server.Start(t)
 	do("DROP TABLE kept")
 }
+
+func TestAPromotedStandbyHasAllThatWasCommitted(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t)
+	do := func(sql string) {
+		t.Helper()
+		conn, err := pgx.Connect(t.Context(), server.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do("CREATE TABLE before (id int)")
+	for range 2 { // what was promoted can have a standby too
+		server.Mirror(t)
+		do("CREATE TABLE mirrored (id int)")
+		old := server.URL()
+		server.Promote(t)
+		if server.URL() == old {
+			t.Error("the standby is at the same address")
+		}
+		do("DROP TABLE mirrored")
+	}
+	do("DROP TABLE before")
+}

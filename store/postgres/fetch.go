@@ -14,9 +14,13 @@ import (
 )
 
 // fetchSQL has an upper bound so that the planner leaves out the partitions
-// beyond it.
+// beyond it. What an epoch begins with is committed together with the epoch: no
+// snapshot has its events and not its name, whichever server it is of.
 const fetchSQL = `SELECT "offset", topic, event, payload, key, inserted_at FROM sluice_log
-	WHERE "offset" > $1 AND "offset" <= $2 ORDER BY "offset"`
+	WHERE "offset" > $1 AND "offset" <= $2 AND ` + inEpochSQL + ` ORDER BY "offset"`
+
+// inEpochSQL is decided once, not for each row.
+const inEpochSQL = `($3 = '' OR $3 = (SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1))`
 
 // eventColumns asks for an event's columns as Postgres sends them in binary:
 // big-endian integers, and text as it is.
@@ -32,7 +36,7 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 	size := l.fetchSize(limit)
 	upTo := after + min(int64(size), math.MaxInt64-after)
 
-	rows, err := l.pool.Query(ctx, fetchSQL, eventColumns, after, upTo)
+	rows, err := l.pool.Query(ctx, fetchSQL, eventColumns, after, upTo, limit.Epoch)
 	if err != nil {
 		return nil, l.fetchFailure(after, err)
 	}
@@ -43,7 +47,7 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 	l.adjustPace(size, len(events), cut)
 	switch {
 	case len(events) == 0:
-		return nil, l.explainNothing(ctx, after, known)
+		return nil, l.explainNothing(ctx, after, known, limit.Epoch)
 	case events[0].Offset != after+1:
 		return nil, l.explainGap(ctx, after, events[0].Offset)
 	}
@@ -82,12 +86,15 @@ func readEvents(rows pgx.Rows, limit store.Limit, expected int) (events []store.
 	return events, cut, rows.Err()
 }
 
-// explainNothing tells an end of the log from a part that was trimmed.
-func (l *Log) explainNothing(ctx context.Context, after, known int64) error {
+// explainNothing tells an end of the log from a part that was trimmed, and both
+// from another log.
+func (l *Log) explainNothing(ctx context.Context, after, known int64, epoch string) error {
 	head, err := l.Head(ctx)
 	switch {
 	case err != nil:
 		return err
+	case epoch != "" && head.Epoch != epoch:
+		return fmt.Errorf("fetch after %d in %s, now %s: %w", after, epoch, head.Epoch, store.ErrNewEpoch)
 	case after < head.Trimmed:
 		return fmt.Errorf("fetch after %d, trimmed up to %d: %w", after, head.Trimmed, store.ErrTrimmed)
 	case head.Offset <= after:

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -10,7 +11,8 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-const replaySQL = `SELECT "offset", topic, event, payload, key, inserted_at FROM sluice_replay($1, $2, $3, $4)`
+const replaySQL = `SELECT "offset", topic, event, payload, key, inserted_at FROM sluice_replay($1, $2, $4, $5)
+	WHERE ` + inEpochSQL
 
 // Replay implements [store.Log].
 func (l *Log) Replay(ctx context.Context, topic string, after, upTo int64, limit store.Limit) (events []store.Event, through int64, err error) {
@@ -20,6 +22,8 @@ func (l *Log) Replay(ctx context.Context, topic string, after, upTo int64, limit
 	size := l.fetchSize(limit)
 	events, whole, cut, err := l.readTopic(ctx, topic, after, upTo, limit, size)
 	switch {
+	case errors.Is(err, store.ErrNewEpoch):
+		return nil, 0, fmt.Errorf("replay %q after %d in %s: %w", topic, after, limit.Epoch, err)
 	case err != nil:
 		return nil, 0, l.failure(fmt.Sprintf("replay %q after %d", topic, after), err, reads)
 	case whole < 0:
@@ -35,13 +39,16 @@ func (l *Log) Replay(ctx context.Context, topic string, after, upTo int64, limit
 // readTopic calls sluice_replay, whose first row says how far the topic is
 // whole.
 func (l *Log) readTopic(ctx context.Context, topic string, after, upTo int64, limit store.Limit, size int) (events []store.Event, whole int64, cut bool, err error) {
-	rows, err := l.pool.Query(ctx, replaySQL, eventColumns, storable(topic), after, upTo, size)
+	rows, err := l.pool.Query(ctx, replaySQL, eventColumns, storable(topic), after, limit.Epoch, upTo, size)
 	if err != nil {
 		return nil, 0, false, err
 	}
 	defer rows.Close()
-	if rows.Next() {
+	switch {
+	case rows.Next():
 		whole = int64(binary.BigEndian.Uint64(rows.RawValues()[0]))
+	case rows.Err() == nil:
+		return nil, 0, false, store.ErrNewEpoch
 	}
 	events, cut, err = readEvents(rows, limit, expected(0, size))
 	return events, whole, cut, err

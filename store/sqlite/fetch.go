@@ -23,7 +23,7 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 		return nil, l.failure(fmt.Sprintf("fetch after %d", after), err)
 	}
 	if len(events) == 0 || events[0].Offset != after+1 {
-		return nil, l.explain(ctx, after, known, events)
+		return nil, l.explain(ctx, after, known, events, limit.Epoch)
 	}
 	for i := range events {
 		if want := after + 1 + int64(i); events[i].Offset != want {
@@ -54,12 +54,15 @@ func (l *Log) borrow(ctx context.Context, use func(*reader) error) (err error) {
 	return use(r)
 }
 
-// explain tells the end of the log from a part that was trimmed.
-func (l *Log) explain(ctx context.Context, after, known int64, events []store.Event) error {
+// explain tells the end of the log from a part that was trimmed, and both from
+// another log.
+func (l *Log) explain(ctx context.Context, after, known int64, events []store.Event, epoch string) error {
 	head, err := l.Head(ctx)
 	switch {
 	case err != nil:
 		return err
+	case epoch != "" && head.Epoch != epoch:
+		return fmt.Errorf("fetch after %d in %s, now %s: %w", after, epoch, head.Epoch, store.ErrNewEpoch)
 	case after < head.Trimmed:
 		return fmt.Errorf("fetch after %d, trimmed up to %d: %w", after, head.Trimmed, store.ErrTrimmed)
 	case len(events) > 0:

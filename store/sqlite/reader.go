@@ -15,16 +15,19 @@ import (
 )
 
 const fetchSQL = `SELECT "offset", topic, event, payload, key, inserted_at FROM sluice_log
-	WHERE "offset" > ?1 ORDER BY "offset" LIMIT ?2`
+	WHERE "offset" > ?1 AND ` + inEpochSQL + ` ORDER BY "offset" LIMIT ?2`
+
+// inEpochSQL is decided once, not for each row.
+const inEpochSQL = `(?3 = '' OR ?3 = (SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1))`
 
 // replaySQL has a first row that only has an offset: how far the topic is
-// whole, or -1 where some of it is no longer kept.
+// whole, or -1 where some of it is no longer kept. In another epoch it has none.
 const replaySQL = `SELECT CASE WHEN ?2 < trimmed THEN -1
-		ELSE min(?3, max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0))) END,
-		NULL, NULL, NULL, NULL, NULL FROM sluice_meta
+		ELSE min(?4, max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0))) END,
+		NULL, NULL, NULL, NULL, NULL FROM sluice_meta WHERE ` + inEpochSQL + `
 	UNION ALL SELECT * FROM (SELECT "offset", topic, event, payload, key, inserted_at
 		FROM sluice_log INDEXED BY sluice_log_topic
-		WHERE topic = ?1 AND "offset" > ?2 AND "offset" <= ?3 ORDER BY "offset" LIMIT ?4)`
+		WHERE topic = ?1 AND "offset" > ?2 AND "offset" <= ?4 AND ` + inEpochSQL + ` ORDER BY "offset" LIMIT ?5)`
 
 // reader reads events on a connection of its own, through SQLite's own
 // interface below the driver. The driver makes ten allocations of an event;
@@ -88,6 +91,11 @@ func (r *reader) prepare(query string) (statement uintptr, err error) {
 // fetch returns events after the offset, of which known are expected to be
 // there.
 func (r *reader) fetch(after int64, limit store.Limit, known int64) ([]store.Event, error) {
+	epoch, err := r.bindText(r.fetched, 3, limit.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	defer libc.Xfree(r.tls, epoch)
 	defer sqlite3.Xsqlite3_reset(r.tls, r.fetched) // ends the read transaction
 	sqlite3.Xsqlite3_bind_int64(r.tls, r.fetched, 1, after)
 	sqlite3.Xsqlite3_bind_int64(r.tls, r.fetched, 2, int64(limit.Events))
@@ -98,22 +106,39 @@ func (r *reader) fetch(after int64, limit store.Limit, known int64) ([]store.Eve
 // replay returns the topic's events in (after, upTo], and the offset in
 // replaySQL's first row.
 func (r *reader) replay(topic string, after, upTo int64, limit store.Limit) (events []store.Event, whole int64, cut bool, err error) {
-	text, err := libc.CString(topic)
+	name, err := r.bindText(r.replayed, 1, topic)
 	if err != nil {
 		return nil, 0, false, err
 	}
-	defer libc.Xfree(r.tls, text)
+	defer libc.Xfree(r.tls, name)
+	epoch, err := r.bindText(r.replayed, 3, limit.Epoch)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	defer libc.Xfree(r.tls, epoch)
 	defer sqlite3.Xsqlite3_reset(r.tls, r.replayed)
-	sqlite3.Xsqlite3_bind_text(r.tls, r.replayed, 1, text, int32(len(topic)), 0) // 0: the text is there until the reset
 	sqlite3.Xsqlite3_bind_int64(r.tls, r.replayed, 2, after)
-	sqlite3.Xsqlite3_bind_int64(r.tls, r.replayed, 3, upTo)
-	sqlite3.Xsqlite3_bind_int64(r.tls, r.replayed, 4, int64(limit.Events))
-	if status := sqlite3.Xsqlite3_step(r.tls, r.replayed); status != sqlite3.SQLITE_ROW {
+	sqlite3.Xsqlite3_bind_int64(r.tls, r.replayed, 4, upTo)
+	sqlite3.Xsqlite3_bind_int64(r.tls, r.replayed, 5, int64(limit.Events))
+	switch status := sqlite3.Xsqlite3_step(r.tls, r.replayed); status {
+	case sqlite3.SQLITE_ROW:
+	case sqlite3.SQLITE_DONE:
+		return nil, 0, false, store.ErrNewEpoch
+	default:
 		return nil, 0, false, r.failure(status)
 	}
 	whole = sqlite3.Xsqlite3_column_int64(r.tls, r.replayed, 0)
 	events, cut, err = r.read(r.replayed, limit, 0)
 	return events, whole, cut, err
+}
+
+// bindText binds a copy of text, which the caller frees once the statement has
+// been reset.
+func (r *reader) bindText(statement uintptr, index int32, text string) (copied uintptr, err error) {
+	if copied, err = libc.CString(text); err == nil {
+		sqlite3.Xsqlite3_bind_text(r.tls, statement, index, copied, int32(len(text)), 0) // 0: SQLITE_STATIC
+	}
+	return copied, err
 }
 
 // read takes the rows that are left of a statement. They are cut short where

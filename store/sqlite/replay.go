@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/sluicehq/sluice/store"
@@ -20,6 +21,8 @@ func (l *Log) Replay(ctx context.Context, topic string, after, upTo int64, limit
 		return err
 	})
 	switch {
+	case errors.Is(err, store.ErrNewEpoch):
+		return nil, 0, fmt.Errorf("replay %q after %d in %s: %w", topic, after, limit.Epoch, err)
 	case err != nil:
 		return nil, 0, l.failure(fmt.Sprintf("replay %q after %d", topic, after), err)
 	case whole < 0:

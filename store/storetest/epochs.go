@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -65,4 +66,41 @@ func testEpochsAreAChain(t *testing.T, h Harness) {
 	if got := history(t, log); len(got.Epochs) != 2 || got.Epochs[1].First != 11 {
 		t.Errorf("the epochs are %v, want the one that reaches back to 10, and a new one", got.Epochs)
 	}
+}
+
+// testReadersKeepToTheirEpoch begins an epoch while somebody reads the one
+// before: what the new one has given out is not read for the old one's.
+func testReadersKeepToTheirEpoch(t *testing.T, h Harness) {
+	log := openAndRun(t, h)
+	mustAppend(t, log, numbered("t", 1, 5)...)
+	fetch(t, log, 0, 5)
+	old := store.Limit{Events: 100, Epoch: fetchHead(t, log).Epoch}
+	read := func(after int64, limit store.Limit) (fetched, replayed int, errs [2]error) {
+		events, err := log.Fetch(t.Context(), after, limit)
+		again, _, errReplay := log.Replay(t.Context(), "t", after, after+100, limit)
+		return len(events), len(again), [2]error{err, errReplay}
+	}
+	want := func(after int64, limit store.Limit, events int) {
+		t.Helper()
+		if fetched, replayed, errs := read(after, limit); fetched != events || replayed != events || errs != [2]error{} {
+			t.Errorf("after %d: fetched %d and replayed %d events, want %d: %v", after, fetched, replayed, events, errs)
+		}
+	}
+	wantNone := func(after int64) {
+		t.Helper()
+		fetched, replayed, errs := read(after, old)
+		if fetched+replayed > 0 || !errors.Is(errs[0], store.ErrNewEpoch) || !errors.Is(errs[1], store.ErrNewEpoch) {
+			t.Errorf("after %d: fetched %d and replayed %d events of another epoch: %v", after, fetched, replayed, errs)
+		}
+	}
+	want(2, old, 3)
+	want(5, old, 0)
+	mustExec(t, h, h.BeginEpoch)
+	wantNone(2)
+	wantNone(5)
+	mustAppend(t, log, numbered("t", 6, 5)...)
+	fetch(t, log, 5, 5)
+	wantNone(5)
+	want(5, store.Limit{Events: 100}, 5)
+	want(5, store.Limit{Events: 100, Epoch: fetchHead(t, log).Epoch}, 5)
 }

@@ -75,6 +75,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"RetentionTrims", testRetentionTrims},
 		{"RetentionCountsFromSequencing", testRetentionCountsFromSequencing},
 		{"EpochsAreAChain", testEpochsAreAChain},
+		{"ReadersKeepToTheirEpoch", testReadersKeepToTheirEpoch},
 		{"ValidEventsAreTaken", testValidEventsAreTaken},
 		{"InvalidEventsAreRefused", testInvalidEventsAreRefused},
 		{"CallersShareCommits", testCallersShareCommits},

@@ -1,0 +1,23 @@
+//go:build !unix
+
+package pgserver
+
+import "errors"
+
+var errUnsupported = errors.New("pgserver: starting PostgreSQL takes a Unix; pass the URL of a server instead")
+
+// Server cannot be had on this system.
+type Server struct{}
+
+// New returns an error.
+func New() (*Server, error) { return nil, errUnsupported }
+
+// Of a server that New does not return, these are never called.
+
+func (*Server) URL() string    { return "" }
+func (*Server) Stop() error    { return errUnsupported }
+func (*Server) Kill() error    { return errUnsupported }
+func (*Server) Start() error   { return errUnsupported }
+func (*Server) Remove() error  { return errUnsupported }
+func (*Server) Mirror() error  { return errUnsupported }
+func (*Server) Promote() error { return errUnsupported }

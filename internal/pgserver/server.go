@@ -1,0 +1,138 @@
+//go:build unix
+
+package pgserver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Server is a PostgreSQL server, with a standby perhaps. Its methods are for
+// one goroutine at a time.
+type Server struct {
+	programs string // folder of initdb and postgres
+	root     string // our temporary folder: each instance has one of its own in it
+	owner    *syscall.Credential
+
+	primary   *instance
+	standby   *instance // nil without one
+	instances int       // made so far: they give the folders their names
+}
+
+// New starts a server on which nothing exists.
+func New() (*Server, error) {
+	removeAbandoned()
+	programs, err := findPrograms()
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", rootPrefix, os.Getpid()))
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{programs: programs, root: root, owner: unprivileged()}
+	if s.owner != nil {
+		err = os.Chown(s.root, int(s.owner.Uid), int(s.owner.Gid))
+	}
+	if err == nil {
+		s.primary = s.newInstance()
+		err = s.run("initdb", "--pgdata="+s.primary.data(), "--username=postgres", "--auth=trust",
+			"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
+	}
+	if err == nil {
+		err = s.primary.launch()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Remove())
+	}
+	return s, nil
+}
+
+// URL connects to the server as its superuser, in a form that parameters can be
+// appended to with &. It changes with a promotion.
+func (s *Server) URL() string { return s.primary.url() }
+
+// Stop shuts the server down as an administrator does: connections are cut,
+// what has been committed is kept.
+func (s *Server) Stop() error { return s.primary.end(syscall.SIGINT) }
+
+// Kill ends the server as a crash does. It recovers at the next Start.
+func (s *Server) Kill() error {
+	return s.primary.end(syscall.SIGQUIT) // as SIGKILL for the data, but takes the server's children along
+}
+
+// Start starts a server that is down, on the port that it had.
+func (s *Server) Start() error { return s.primary.start() }
+
+// Remove stops what runs, and removes all files.
+func (s *Server) Remove() error {
+	for _, i := range []*instance{s.standby, s.primary} {
+		if i != nil && i.process != nil {
+			i.process.stop(syscall.SIGINT)
+		}
+	}
+	return os.RemoveAll(s.root)
+}
+
+func (s *Server) newInstance() *instance {
+	s.instances++
+	return &instance{server: s, folder: filepath.Join(s.root, strconv.Itoa(s.instances))}
+}
+
+func (s *Server) command(program string, args ...string) *exec.Cmd {
+	command := exec.Command(filepath.Join(s.programs, program), args...)
+	command.Dir = s.root
+	command.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
+	return command
+}
+
+// run runs one of PostgreSQL's programs to its end.
+func (s *Server) run(program string, args ...string) error {
+	if output, err := s.command(program, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", program, err, output)
+	}
+	return nil
+}
+
+// findPrograms returns the folder of the newest PostgreSQL: Debian's, which is
+// not in the PATH, or the one that is.
+func findPrograms() (string, error) {
+	newest, folder := 0, ""
+	folders, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
+	for _, candidate := range folders {
+		version, err := strconv.Atoi(filepath.Base(filepath.Dir(candidate)))
+		if _, missing := os.Stat(filepath.Join(candidate, "initdb")); err == nil && missing == nil && version > newest {
+			newest, folder = version, candidate
+		}
+	}
+	if folder != "" {
+		return folder, nil
+	}
+	if program, err := exec.LookPath("initdb"); err == nil {
+		if program, err = filepath.EvalSymlinks(program); err == nil {
+			return filepath.Dir(program), nil
+		}
+	}
+	return "", errors.New("no PostgreSQL found; install it: sudo apt-get install -y postgresql")
+}
+
+const rootPrefix = "sluice-postgres-"
+
+// removeAbandoned removes the folders of processes that were killed. The name
+// of a folder holds the process's id.
+func removeAbandoned() {
+	roots, _ := filepath.Glob(filepath.Join(os.TempDir(), rootPrefix+"*"))
+	for _, root := range roots {
+		id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(root), rootPrefix), "-")
+		if pid, err := strconv.Atoi(id); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			os.RemoveAll(root)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package sluice
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/store"
+)
+
+// chronicle is a log of which only the history is asked.
+type chronicle struct {
+	store.Log
+	history store.History
+	gate    chan struct{} // each look waits for one; nil: none does
+
+	mu    sync.Mutex
+	looks int
+}
+
+func (c *chronicle) Head(context.Context) (store.Head, error) { return c.history.Head, nil }
+
+func (c *chronicle) History(context.Context) (store.History, error) {
+	c.mu.Lock()
+	c.looks++
+	c.mu.Unlock()
+	if c.gate != nil {
+		<-c.gate
+	}
+	return c.history, nil
+}
+
+func (c *chronicle) Fetch(context.Context, int64, store.Limit) ([]store.Event, error) {
+	return nil, store.ErrNewEpoch
+}
+
+func epochs(head int64, ids ...string) store.History {
+	h := store.History{Head: store.Head{Epoch: ids[len(ids)-1], Offset: head}}
+	for i, id := range ids {
+		h.Epochs = append(h.Epochs, store.Epoch{ID: id, First: int64(1 + 10*i)})
+	}
+	return h
+}
+
+// Whoever reads of another epoch has the pulse taken at once.
+func TestAnotherEpochIsNoticedAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHealth()
+		log := &chronicle{history: epochs(5, "a")}
+		h.open(log.history)
+		ended := make(chan error, 1) // one send, by watch's goroutine
+		go func() { ended <- h.watch(t.Context(), log, func() int64 { return 5 }) }()
+		synctest.Wait()
+		log.history = epochs(12, "a", "b")
+		if _, err := (faithful{log, h.suspect}).Fetch(t.Context(), 5, store.Limit{}); !errors.Is(err, store.ErrNewEpoch) {
+			t.Errorf("fetched, with %v", err)
+		}
+		began := time.Now()
+		if err := <-ended; !errors.Is(err, ErrNewEpoch) || time.Since(began) != 0 {
+			t.Errorf("watch ended with %v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// A client may know of an epoch before this node does. It is not told that it
+// cannot resume, which would be false.
+func TestResumingFromAnEpochUnheardOf(t *testing.T) {
+	t.Parallel()
+	log := &chronicle{history: epochs(15, "a", "b")}
+	s := &Service{hub: channels.NewHub(nil), health: newHealth()}
+	s.health.open(log.history)
+	s.stream.Store(&stream{log: log})
+	for _, test := range []struct {
+		epoch string
+		after int64
+		whole bool
+		looks int // so far
+	}{
+		{"", 15, true, 0},
+		{"b", 15, true, 0},
+		{"a", 10, true, 0},
+		{"a", 11, false, 0},
+		{"b", 16, false, 1}, // it may be ahead of this node
+		{"of another log", 3, false, 2},
+	} {
+		whole, err := history{s}.Resumable(t.Context(), test.epoch, test.after)
+		if err != nil || whole != test.whole || log.looks != test.looks {
+			t.Errorf("%+v: whole %v after %d looks, %v", test, whole, log.looks, err)
+		}
+	}
+	log.history = epochs(25, "a", "b", "c")
+	if whole, err := (history{s}).Resumable(t.Context(), "c", 22); whole || !errors.Is(err, ErrNewEpoch) {
+		t.Errorf("whole %v, %v", whole, err)
+	}
+	select {
+	case <-s.health.suspected:
+	default:
+		t.Error("the pulse is not due")
+	}
+}
+
+func TestManyWhoLookShareARead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHealth()
+		log := &chronicle{history: epochs(15, "a", "b"), gate: make(chan struct{})}
+		h.open(log.history)
+		for range 100 {
+			go func() {
+				if got, err := h.look(t.Context(), log); err != nil || got.Offset != 15 {
+					t.Errorf("looked, and saw %+v, %v", got, err)
+				}
+			}()
+		}
+		close(log.gate)
+		synctest.Wait()
+		if log.looks > 2 { // one that began before the last of them asked, and one after
+			t.Errorf("%d reads", log.looks)
+		}
+	})
+}
