@@ -1,12 +1,8 @@
 package sluice
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 
@@ -69,10 +65,13 @@ func (s *Service) readDrafts(w http.ResponseWriter, r *http.Request) ([]store.Dr
 		kind = "application/json"
 	}
 	var drafts []store.Draft
-	if kind == "application/x-ndjson" {
-		drafts, err = parseLines(body)
-	} else {
-		drafts, err = parseOne(body)
+	text, err := readBody(body, r.ContentLength)
+	switch {
+	case err != nil:
+	case kind == "application/x-ndjson":
+		drafts, err = parseLines(text)
+	default:
+		drafts, err = parseOne(text)
 	}
 	tooLarge := new(http.MaxBytesError)
 	switch {
@@ -84,74 +83,4 @@ func (s *Service) readDrafts(w http.ResponseWriter, r *http.Request) ([]store.Dr
 			`an event is {"topic":"…","event":"…","payload":{…}}, with "key" if it has one; nothing was written`)
 	}
 	return drafts, err == nil
-}
-
-// parseLines reads JSON lines; empty ones are passed over.
-func parseLines(body io.Reader) ([]store.Draft, error) {
-	var drafts []store.Draft
-	lines := bufio.NewReader(body)
-	for number := 1; ; number++ {
-		line, err := lines.ReadBytes('\n')
-		if err != nil && err != io.EOF {
-			return nil, err
-		}
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			draft, invalid := parseDraft(line)
-			if invalid != nil {
-				return nil, fmt.Errorf("line %d: %w", number, invalid)
-			}
-			drafts = append(drafts, draft)
-		}
-		if err == io.EOF {
-			return drafts, nil
-		}
-	}
-}
-
-func parseOne(body io.Reader) ([]store.Draft, error) {
-	text, err := io.ReadAll(body)
-	if err != nil {
-		return nil, err
-	}
-	draft, err := parseDraft(text)
-	if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
-		return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(text[:syntax.Offset], []byte("\n")), err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return []store.Draft{draft}, nil
-}
-
-// parseDraft reads one event as the API writes it.
-func parseDraft(text []byte) (store.Draft, error) {
-	var event struct {
-		Topic   string          `json:"topic"`
-		Event   string          `json:"event"`
-		Payload json.RawMessage `json:"payload"`
-		Key     *string         `json:"key"`
-	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&event); err != nil {
-		return store.Draft{}, err
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return store.Draft{}, errors.New("there is more after the event; send many as application/x-ndjson, one a line")
-	}
-	if event.Payload == nil {
-		event.Payload = json.RawMessage("{}")
-	}
-	draft := store.Draft{Topic: event.Topic, Name: event.Event, Payload: event.Payload}
-	if event.Key != nil {
-		draft.Key = []byte(*event.Key)
-	}
-	if err := draft.Validate(); err != nil {
-		invalid := new(store.InvalidError)
-		if errors.As(err, &invalid) {
-			return store.Draft{}, fmt.Errorf("%s %s", invalid.Field, invalid.Reason)
-		}
-		return store.Draft{}, err
-	}
-	return draft, nil
 }
