@@ -12,6 +12,9 @@ type AcknowledgerConfig[T any] struct {
 	// Ended is told once of every event that a line ended with, from whichever line that
 	// is: it must bear being called by several at once, and not block for long.
 	Ended func(Ack[T])
+	// Counted is told what Ended is, in numbers. Who needs no more gives this one alone: the
+	// events that end in one step came in several slices, and gathering them costs a copy.
+	Counted func(done, failed int)
 	// Position of an event in its source. It must grow in the order of emission.
 	Position func(*T) int64
 	// Commit is given the position safe to commit, when it has grown: every Every, and last when all is
@@ -154,10 +157,18 @@ func (a *Acknowledger[T]) call(ctx context.Context, position int64) (err error) 
 
 // note adds the end of events to what t will tell.
 func (a *Acknowledger[T]) note(t *tally, source string, events []T, err error) {
-	if a.config.Ended == nil || len(events) == 0 {
+	if a.config.Ended == nil && a.config.Counted == nil || len(events) == 0 {
 		return
 	}
 	note := a.noteOf(t)
+	if err != nil {
+		note.failed += len(events)
+	} else {
+		note.done += len(events)
+	}
+	if a.config.Ended == nil {
+		return
+	}
 	note.Source = source
 	switch {
 	case err != nil:
@@ -174,10 +185,18 @@ func (a *Acknowledger[T]) note(t *tally, source string, events []T, err error) {
 // ack is an Ack being put together.
 type ack[T any] struct {
 	Ack[T]
-	to *Acknowledger[T]
+	done, failed int
+	to           *Acknowledger[T]
 }
 
-func (a *ack[T]) tell() { a.to.config.Ended(a.Ack) }
+func (a *ack[T]) tell() {
+	if f := a.to.config.Counted; f != nil {
+		f(a.done, a.failed)
+	}
+	if f := a.to.config.Ended; f != nil {
+		f(a.Ack)
+	}
+}
 
 func (a *Acknowledger[T]) noteOf(t *tally) *ack[T] {
 	for _, other := range t.acks {

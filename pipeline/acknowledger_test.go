@@ -122,3 +122,28 @@ func TestAcksAreGroupedBySource(t *testing.T) {
 		}
 	})
 }
+
+func TestEndsAreCountedForWhoNeedsNoMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		topology := NewTopology(Config{})
+		var done, failed, told int
+		ack := NewAcknowledger(topology, AcknowledgerConfig[int]{Counted: func(d, f int) {
+			done, failed, told = done+d, failed+f, told+1
+		}})
+		NewProducer(topology, ProducerConfig[int]{Name: "a", Demand: timed(true, time.Second, time.Second, time.Second), Acknowledger: ack}).
+			Subscribe(SubscribeOptions[int]{}).
+			Via(Map("even", func(n *int) (int, error) {
+				if *n%2 == 1 {
+					return 0, errors.New("odd")
+				}
+				return *n, nil
+			})).
+			Via(Batcher[int]{Size: 6, Timeout: time.Minute}).
+			Into(Sink("end", func(context.Context, []int) error { return nil }))
+		ran(t, topology)
+		if done != 1 || failed != 2 || told != 3 {
+			t.Errorf("%d done and %d failed in %d steps", done, failed, told)
+		}
+	})
+}

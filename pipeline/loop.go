@@ -24,6 +24,7 @@ type loop[T any] struct {
 	requests chan int
 	answers  chan answer[T]
 	busy     bool // the handler has a request
+	told     int  // how much it knows to be wanted
 	attempts int  // of the handler, that failed in a row
 	pausing  bool // pause runs: the handler is left alone
 	pause    *time.Timer
@@ -124,17 +125,24 @@ func (l *loop[T]) read(m letter[T]) {
 // request puts the demand that the buffer cannot meet to the handler. While it is
 // busy demand adds up: it is a level, and asked for the next time.
 func (l *loop[T]) request() {
-	if l.producer.source == nil || l.busy || l.pausing || l.holding || l.stopping {
+	if l.producer.source == nil || l.pausing || l.holding || l.stopping {
 		return
 	}
 	n := l.dispatcher.Want() - l.buffer.len
+	if l.busy {
+		if l.producer.config.Ahead != nil && n > l.told {
+			l.told = n
+			l.producer.config.Ahead(n)
+		}
+		return
+	}
 	if l.draining && len(l.seated) == 0 {
 		n = 1 // what is above has to end somewhere
 	}
 	if n <= 0 {
 		return
 	}
-	l.busy = true
+	l.busy, l.told = true, n
 	if l.recorder != nil {
 		l.report.AwaitDemand += time.Since(l.idle)
 	}

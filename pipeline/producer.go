@@ -16,6 +16,11 @@ type ProducerConfig[T any] struct {
 	// the rest), return an error (likewise, after a backoff; the events returned with it
 	// count), and end the producer with io.EOF. Nil: events come by Push alone.
 	Demand func(ctx context.Context, demand int) ([]T, error)
+	// Ahead is told, while Demand is at work, that more is wanted than it was called with:
+	// how much by now, in all. A handler that takes long to bring events can begin to bring
+	// more of them meanwhile. It runs on the producer's goroutine: it must not block. Nil: the
+	// next Demand tells.
+	Ahead func(demand int)
 	// Dispatcher says who gets which event; it belongs to this producer from now on.
 	// Nil is NewDemand.
 	Dispatcher Dispatcher[T]

@@ -408,3 +408,38 @@ func TestOnlyABareEOFEndsAProducer(t *testing.T) {
 		equal(t, "got", got.all(), upTo(1))
 	})
 }
+
+// TestWhatIsWantedMeanwhileIsTold has a handler that waits until it knows of all
+// demand there is: that of both lines, of which one comes late.
+func TestWhatIsWantedMeanwhileIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		topology := NewTopology(Config{})
+		var asked, told []int
+		enough := make(chan struct{})
+		got := &collector[int]{}
+		p := NewProducer(topology, ProducerConfig[int]{
+			Name: "slow",
+			Demand: func(_ context.Context, n int) ([]int, error) {
+				asked = append(asked, n)
+				<-enough
+				return upTo(n), io.EOF
+			},
+			Ahead: func(n int) { told = append(told, n) },
+		})
+		p.Subscribe(SubscribeOptions[int]{MaxDemand: 10}).Into(Sink("first", got.handle))
+		end := started(t, topology)
+		synctest.Wait()
+		equal(t, "told at first", told, nil)
+		p.Subscribe(SubscribeOptions[int]{MaxDemand: 5}).Into(Sink("second", got.handle))
+		synctest.Wait()
+		equal(t, "told", told, []int{15})
+		close(enough)
+		synctest.Wait()
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "asked", asked, []int{10})
+		equal(t, "told in all", told, []int{15})
+	})
+}

@@ -39,6 +39,7 @@ type ledger struct {
 	emitted  int
 	done     map[int]int // acknowledged
 	failed   map[int]int
+	counted  [2]int      // acknowledged as done and as failed, in numbers
 	handled  map[int]int // by a sink, or dropped by a filter
 	shuffled bool        // order is lost above the lines
 	mixed    bool        // pushed events come in between
@@ -66,6 +67,12 @@ func (p plan) run(t *testing.T) []string {
 	})
 	ack := NewAcknowledger(topology, AcknowledgerConfig[int]{
 		Position: func(n *int) int64 { return int64(*n) },
+		Counted: func(done, failed int) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.counted[0] += done
+			l.counted[1] += failed
+		},
 		Ended: func(a Ack[int]) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -297,6 +304,14 @@ func (l *ledger) check(p plan, ack *Acknowledger[int]) {
 		if ends != owed {
 			l.problem("event %d was dealt %d times and ended %d times", n, l.dealt[n], ends)
 		}
+	}
+	for i, ends := range []map[int]int{l.done, l.failed} {
+		for _, n := range ends {
+			l.counted[i] -= n
+		}
+	}
+	if l.counted != [2]int{} {
+		l.problem("counts of what was done and what failed are off by %v", l.counted)
 	}
 	if at, _ := ack.Safe(); p.Pushes == 0 && at != int64(l.emitted) {
 		l.problem("safe to commit %d of %d", at, l.emitted)

@@ -40,7 +40,7 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 	if err != nil {
 		return nil, l.fetchFailure(after, err)
 	}
-	events, cut, err := readEvents(rows, limit, expected(known-after, size))
+	events, cut, err := l.readEvents(rows, limit, expected(known-after, size))
 	if err != nil {
 		return nil, l.fetchFailure(after, err)
 	}
@@ -61,9 +61,9 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 
 // readEvents copies the rows into one arena and closes them. They are cut
 // short where they exceed the limit in bytes.
-func readEvents(rows pgx.Rows, limit store.Limit, expected int) (events []store.Event, cut bool, err error) {
+func (l *Log) readEvents(rows pgx.Rows, limit store.Limit, expected int) (events []store.Event, cut bool, err error) {
 	defer rows.Close()
-	var memory arena.Arena
+	memory := l.sizes.Arena(expected)
 	var bytes int
 	events = make([]store.Event, 0, expected)
 	for rows.Next() {
@@ -83,6 +83,7 @@ func readEvents(rows pgx.Rows, limit store.Limit, expected int) (events []store.
 			break
 		}
 	}
+	l.sizes.Learn(len(events), &memory)
 	return events, cut, rows.Err()
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/internal/arena"
 	"github.com/sluicehq/sluice/store/internal/group"
 	"github.com/sluicehq/sluice/store/internal/wake"
 )
@@ -66,6 +67,7 @@ type Log struct {
 	failures  *metrics.Counter // of sequencing and trimming
 
 	head    wake.Head
+	sizes   arena.Forecast
 	pace    atomic.Int64 // events that a Fetch bounded in bytes asks for; see fetchSize
 	running atomic.Bool
 	closed  atomic.Bool

@@ -50,7 +50,7 @@ func (l *Log) readTopic(ctx context.Context, topic string, after, upTo int64, li
 	case rows.Err() == nil:
 		return nil, 0, false, store.ErrNewEpoch
 	}
-	events, cut, err = readEvents(rows, limit, expected(0, size))
+	events, cut, err = l.readEvents(rows, limit, expected(0, size))
 	return events, whole, cut, err
 }
 

@@ -77,7 +77,7 @@ type session struct {
 	leads       bool          // this session sequences; the others only listen
 	leading     chan struct{} // closed by lead once leads is set; the session's trimmer waits for it
 	woken       bool          // somebody committed to the outbox since the last round
-	batch       int           // rows to move in the next round; smaller after a failure
+	batch       int           // rows to move in the next round; smaller after a failure, larger in a backlog
 	floor       floor         // where rounds begin
 	extendAfter time.Time     // no attempt to make a partition before this
 }
@@ -85,7 +85,7 @@ type session struct {
 // runSession connects, listens and sequences until ctx ends or the connection
 // is lost. It calls connected once all is in order.
 func (l *Log) runSession(ctx context.Context, connected func()) error {
-	s := &session{log: l, batch: maxBatch, leading: make(chan struct{})}
+	s := &session{log: l, batch: usualBatch, leading: make(chan struct{})}
 	config := l.pool.Config().ConnConfig
 	config.OnNotification = s.notified
 	conn, err := pgx.ConnectConfig(ctx, config)

@@ -9,9 +9,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// maxBatch bounds a round: it is what the log's readers wait for at most, and
-// what is done again if the session is lost.
-const maxBatch = 1000
+// Rows of a round, which the log's readers wait for, and which is done again if
+// the session is lost. A backlog is moved in larger ones, since each waits for
+// the disk once; but they do not grow beyond what is done in a moment.
+const (
+	usualBatch = 1000
+	maxBatch   = 4 * usualBatch
+	longRound  = 50 * time.Millisecond
+)
 
 // extendPause keeps a partition that cannot be made from stopping the line
 // each round: half a partition of room is left when the first attempt is due.
@@ -38,7 +43,8 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	if err := s.watchWriters(ctx); err != nil {
 		return nothing, err
 	}
-	start := s.floor.start(time.Now())
+	began := time.Now()
+	start := s.floor.start(began)
 	var moved int
 	var last, head *int64
 	var drained, extend *bool
@@ -62,12 +68,15 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	if *extend && time.Now().After(s.extendAfter) {
 		s.extend(ctx)
 	}
-	s.batch = min(2*s.batch, maxBatch)
 	switch {
 	case moved == 0:
 		return nothing, nil
 	case *drained:
+		s.batch = usualBatch
 		return some, nil
+	}
+	if s.batch < usualBatch || time.Since(began) < longRound {
+		s.batch = min(2*s.batch, maxBatch)
 	}
 	return full, nil
 }

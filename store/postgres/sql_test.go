@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -110,6 +111,63 @@ func TestInstallationsDoNotMeet(t *testing.T) {
 	for i, want := range []int64{5, 3} {
 		if head, err := logs[i].Head(t.Context()); err != nil || head.Offset != want {
 			t.Errorf("log %d ends at %d, %v; want %d", i, head.Offset, err, want)
+		}
+	}
+}
+
+// TestTransactionsWake writes in all the ways in which the note that a
+// transaction wakes the sequencer could outlive what wakes it, or not live long
+// enough.
+func TestTransactionsWake(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	mustOpen(t, postgres.Config{DatabaseURL: url})
+	listener, app := connect(t, url), connect(t, url)
+	var outbox uint32
+	if err := app.QueryRow(t.Context(), `SELECT 'sluice_outbox'::regclass::oid`).Scan(&outbox); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, listener, fmt.Sprintf(`LISTEN sluice_outbox_%d`, outbox))
+	mustExec(t, listener, `LISTEN silence`)
+	mustExec(t, app, `CREATE FUNCTION publish() RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET work_mem = '1MB' AS
+		$$ BEGIN INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e'); END $$`)
+
+	const insert = `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, 3)`
+	for _, test := range []struct {
+		name       string
+		statements []string
+		wakes      bool
+	}{
+		{"at once", []string{insert}, true},
+		{"once more", []string{insert}, true},
+		{"in a transaction", []string{"BEGIN", insert, insert, "COMMIT"}, true},
+		{"rolled back", []string{"BEGIN", insert, "ROLLBACK"}, false},
+		{"after that", []string{"BEGIN", insert, "COMMIT"}, true},
+		{"all of it rolled back", []string{"BEGIN", "SAVEPOINT a", insert, "ROLLBACK TO a", "COMMIT"}, false},
+		{"the first rolled back", []string{"BEGIN", "SAVEPOINT a", insert, "ROLLBACK TO a", insert, "COMMIT"}, true},
+		{"the second rolled back", []string{"BEGIN", insert, "SAVEPOINT a", insert, "ROLLBACK TO a", "COMMIT"}, true},
+		{"in a part that stays", []string{"BEGIN", "SAVEPOINT a", insert, "RELEASE a", insert, "COMMIT"}, true},
+		{"in a function with settings of its own", []string{"BEGIN", "SELECT publish()", "COMMIT"}, true},
+		{"before and after such a function", []string{"BEGIN", "SELECT publish()", "SELECT publish()", insert, "COMMIT"}, true},
+		{"with triggers that do not wait", []string{"BEGIN", "SET CONSTRAINTS ALL IMMEDIATE", insert, insert, "COMMIT"}, true},
+	} {
+		for _, statement := range test.statements {
+			mustExec(t, app, statement)
+		}
+		mustExec(t, app, `NOTIFY silence`)
+		woken := false
+		for {
+			n, err := listener.WaitForNotification(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n.Channel == "silence" {
+				break
+			}
+			woken = true
+		}
+		if woken != test.wakes {
+			t.Errorf("%s: woken is %v", test.name, woken)
 		}
 	}
 }

@@ -40,6 +40,7 @@ type reader struct {
 	db       uintptr // sqlite3*
 	fetched  uintptr // sqlite3_stmt* of fetchSQL
 	replayed uintptr // sqlite3_stmt* of replaySQL
+	sizes    arena.Forecast
 }
 
 func openReader(path string) (*reader, error) {
@@ -144,9 +145,10 @@ func (r *reader) bindText(statement uintptr, index int32, text string) (copied u
 // read takes the rows that are left of a statement. They are cut short where
 // they exceed the limit in bytes.
 func (r *reader) read(statement uintptr, limit store.Limit, known int64) (events []store.Event, cut bool, err error) {
-	var keep arena.Arena
 	bytes := 0
 	events = make([]store.Event, 0, min(max(known, 16), int64(limit.Events)))
+	keep := r.sizes.Arena(cap(events))
+	defer func() { r.sizes.Learn(len(events), &keep) }()
 	for {
 		switch status := sqlite3.Xsqlite3_step(r.tls, statement); status {
 		case sqlite3.SQLITE_DONE:

@@ -32,3 +32,28 @@ func TestKeptBytesStay(t *testing.T) {
 		}
 	}
 }
+
+// TestForecastMakesRoomForABatch counts allocations, which nothing else may make
+// meanwhile: it is not parallel.
+func TestForecastMakesRoomForABatch(t *testing.T) {
+	var f arena.Forecast
+	part := make([]byte, 143)
+	batch := func(events int) int {
+		a := f.Arena(events)
+		for range events {
+			a.Keep(part)
+		}
+		f.Learn(events, &a)
+		return events
+	}
+	batch(500)
+	for _, events := range []int{1, 100, 500} {
+		if n := testing.AllocsPerRun(10, func() { batch(events) }); n != 1 {
+			t.Errorf("%d events like those before took %v allocations", events, n)
+		}
+	}
+	f.Learn(0, &arena.Arena{}) // says nothing
+	if n := testing.AllocsPerRun(10, func() { batch(500) }); n != 1 {
+		t.Errorf("a batch after an empty one took %v allocations", n)
+	}
+}
