@@ -33,15 +33,15 @@ func newMetrics(t fataler) *metrics.Set {
 func checkAccounts(t fataler, l *line, boxes ...*mailbox) {
 	t.Helper()
 	held, entries := l.inHand, l.own.len()
-	for _, e := range l.own.entries[l.own.head:] {
-		held += e.held
+	for i := range l.own.n {
+		held += l.own.at(i).held
 	}
 	for i, m := range boxes {
 		q := &m.queue
 		messages, gaps := 0, 0
 		charged := make(map[*Segment]int)
-		for j := len(q.entries) - 1; j >= q.head; j-- {
-			e := &q.entries[j]
+		for j := q.n - 1; j >= 0; j-- {
+			e := q.at(j)
 			if e.gap() {
 				gaps++
 				continue
@@ -63,7 +63,7 @@ func checkAccounts(t fataler, l *line, boxes ...*mailbox) {
 		if gaps != q.gaps || messages != m.messages {
 			t.Fatalf("mailbox %d has %d messages and %d gaps, and says %d and %d", i, messages, gaps, m.messages, q.gaps)
 		}
-		if q.gaps > 2*q.len()+2*idleCapacity {
+		if q.gaps > 2*q.len()+2*idleSlots {
 			t.Fatalf("mailbox %d consists of gaps: %d, and %d entries", i, q.gaps, q.len())
 		}
 		if len(m.newest) > q.len() {
@@ -136,8 +136,9 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 				deliver(t, keyed(sure{}, Formats(0, keyDigests, payloadDigests), offset, keys...))
 				offset += int64(len(keys))
 			},
-			"broadcast": func(t *rapid.T) {
-				deliver(t, segment(sure{}, "t", Formats(0, keyDigests, payloadDigests)))
+			"broadcasts": func(t *rapid.T) {
+				together := make([]int64, rapid.IntRange(1, 15).Draw(t, "broadcasts"))
+				deliver(t, segment(sure{}, "t", Formats(0, keyDigests, payloadDigests), together...))
 			},
 			"push": func(t *rapid.T) {
 				i, m := box(t)

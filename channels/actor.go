@@ -15,42 +15,42 @@ const InboxSize = 64
 // order, one at a time, in a goroutine that exists only while there is
 // something to handle. All methods may be called concurrently.
 type Actor struct {
-	// Immutable after Host.Join.
-	host   *Host
-	to     Address // Ref is empty
-	socket func() *Socket
-	base   context.Context
-	group  *sync.WaitGroup
-	ended  func(*Actor)
-	ctx    Context
-	loop   func() // run, made once so that starting it allocates nothing
+	// What a delivery needs comes first, so that it costs few cache lines.
+
+	// Fixed before the hub knows of it.
+	subscription Subscription
+	intercepts   map[string]bool // nil: none
 
 	// Guarded by the outlet.
 	mailbox mailbox
 
+	// Immutable after Host.Join.
+	host    *Host
+	joinRef Ref
+	socket  func() *Socket
+	base    context.Context
+	group   *sync.WaitGroup
+	ended   func(*Actor)
+	ctx     Context
+
 	mu sync.Mutex
 
 	// Guarded by mu.
-	inbox        []task     // bounded by kind, and one leave
-	waiting      [kinds]int // tasks in the inbox, by kind
-	leaving      bool       // the client has left: what it sends is ignored
-	running      bool       // the goroutine exists
-	over         bool       // End was called
-	reason       error      // why
-	subscription *Subscription
-	timers       map[*Timer]struct{} // nil until there is one
-	asyncs       int                 // functions that Async runs
-	done         context.Context     // nil until somebody asks for it
-	cancel       context.CancelFunc
+	inbox      []task       // bounded by kind, and one leave
+	waiting    [kinds]int32 // tasks in the inbox, by kind
+	leaving    bool         // the client has left: what it sends is ignored
+	running    bool         // the goroutine exists
+	over       bool         // End was called
+	subscribed bool
+	reason     error   // why it is over
+	extras     *extras // nil until there is one
 
-	// Owned by run. What is intercepted is fixed before Deliver is called.
-	channel    Channel // nil until the join is handled
-	intercepts map[string]bool
-	delivery   Delivery // fixed, too, once Join has returned
+	// Owned by run.
+	channel    Channel  // nil until the join is handled
 	joining    *joining // nil once the join has been answered
 	joined     bool     // Join has accepted
-	answering  Ref      // of the request that is being handled
 	terminated bool
+	answering  Ref // of the request that is being handled
 }
 
 // Inbound is a message from a client to its channel.
@@ -64,7 +64,15 @@ type Inbound struct {
 const leave = "phx_leave"
 
 // JoinRef is the join's identity, as the client gave it.
-func (a *Actor) JoinRef() Ref { return a.to.JoinRef }
+func (a *Actor) JoinRef() Ref { return a.joinRef }
+
+// Topic is what the client joined. All who have joined it share the string.
+func (a *Actor) Topic() string { return a.subscription.topic }
+
+// address is where the answer to a request goes.
+func (a *Actor) address(ref Ref) Address {
+	return Address{Topic: a.Topic(), JoinRef: a.joinRef, Ref: ref}
+}
 
 // task is one thing for an actor to do.
 type task struct {
@@ -117,7 +125,7 @@ func (a *Actor) post(t task) error {
 // not waited for; Terminate is called after it.
 func (a *Actor) End(reason error) {
 	if reason == ErrReplaced {
-		a.end(reason, a.encodePush(a.to.JoinRef, "phx_close", emptyObject))
+		a.end(reason, a.encodePush(a.joinRef, "phx_close", emptyObject))
 		return
 	}
 	a.end(reason)
@@ -128,7 +136,7 @@ func (a *Actor) start() {
 	if !a.running {
 		a.running = true
 		a.group.Add(1)
-		go a.loop()
+		go a.run()
 	}
 }
 
@@ -186,7 +194,7 @@ func (a *Actor) handle(in Inbound) {
 	if in.Event == leave {
 		a.end(ErrLeft,
 			a.encodeReply(in.Ref, StatusOK, emptyObject),
-			a.encodePush(a.to.JoinRef, "phx_close", emptyObject))
+			a.encodePush(a.joinRef, "phx_close", emptyObject))
 		return
 	}
 	handler, ok := a.channel.(InHandler)
@@ -212,7 +220,7 @@ func (a *Actor) conclude(err error, result Result, event string) {
 	case result.stop && result.reason != nil:
 		a.fail(result.reason, event)
 	case result.stop:
-		a.end(nil, a.encodePush(a.to.JoinRef, "phx_close", emptyObject))
+		a.end(nil, a.encodePush(a.joinRef, "phx_close", emptyObject))
 	}
 }
 
@@ -220,7 +228,7 @@ func (a *Actor) conclude(err error, result Result, event string) {
 func (a *Actor) fail(err error, event string) {
 	a.log(err, event)
 	p, _ := payloadOf(Reason("channel_crash"))
-	a.end(err, a.encodePush(a.to.JoinRef, "phx_error", p))
+	a.end(err, a.encodePush(a.joinRef, "phx_error", p))
 }
 
 // end ends the channel: outwardly now, with last as the last frames that the
@@ -239,18 +247,15 @@ func (a *Actor) end(reason error, last ...[]byte) {
 		}
 		a.mailbox.release(t.room)
 	}
-	for t := range a.timers {
-		t.timer.Stop()
+	a.inbox = nil
+	if x := a.extras; x != nil {
+		x.end()
 	}
-	a.inbox, a.timers = nil, nil
-	if a.cancel != nil {
-		a.cancel()
-	}
-	subscription := a.subscription
+	subscribed := a.subscribed
 	a.start()
 	a.mu.Unlock()
-	if subscription != nil {
-		subscription.Cancel()
+	if subscribed {
+		a.subscription.Cancel()
 	}
 	// Errors mean that the connection is gone, and with it whoever wanted to
 	// know.
@@ -279,16 +284,4 @@ func (a *Actor) guard(call func()) (err error) {
 	}()
 	call()
 	return nil
-}
-
-func (a *Actor) context() context.Context {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.done == nil {
-		a.done, a.cancel = context.WithCancel(a.base)
-		if a.over {
-			a.cancel()
-		}
-	}
-	return a.done
 }

@@ -7,7 +7,7 @@ func (a *Actor) push(event string, p Payload) error {
 	if Reserved(event) {
 		return ErrReserved
 	}
-	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.format, a.to, event, p)
+	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.format, a.address(""), event, p)
 	if err != nil {
 		return err
 	}
@@ -26,8 +26,7 @@ func (a *Actor) reply(ref Ref, status Status, response any) {
 }
 
 func (a *Actor) encodeReply(ref Ref, status Status, p Payload) []byte {
-	to := a.to
-	to.Ref = ref
+	to := a.address(ref)
 	frame, err := a.host.encoder.AppendReply(nil, a.mailbox.format, to, status, p)
 	if err != nil {
 		a.log(err, "phx_reply")
@@ -38,8 +37,7 @@ func (a *Actor) encodeReply(ref Ref, status Status, p Payload) []byte {
 
 // encodePush encodes a message about the channel itself, which carries a ref.
 func (a *Actor) encodePush(ref Ref, event string, p Payload) []byte {
-	to := a.to
-	to.Ref = ref
+	to := a.address(ref)
 	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.format, to, event, p)
 	if err != nil {
 		a.log(err, event)
@@ -52,8 +50,8 @@ func (a *Actor) log(err error, event string) {
 	var p *PanicError
 	if errors.As(err, &p) {
 		a.host.logger.Error("channel panicked",
-			"topic", a.to.Topic, "event", event, "error", p.Value, "stack", string(p.Stack))
+			"topic", a.Topic(), "event", event, "error", p.Value, "stack", string(p.Stack))
 		return
 	}
-	a.host.logger.Error("channel failed", "topic", a.to.Topic, "event", event, "error", err)
+	a.host.logger.Error("channel failed", "topic", a.Topic(), "event", event, "error", err)
 }

@@ -10,7 +10,7 @@ import "time"
 // fallBehind turns the mailbox behind, instead of overflowing. Called with
 // outlet.mu held.
 func (m *mailbox) fallBehind() {
-	m.behind, m.since = true, time.Now()
+	m.behind, m.since = true, momentOf(time.Now())
 	if m.roomy() {
 		m.outlet.hub.replay(m.actor)
 		return

@@ -24,7 +24,7 @@ type Context struct {
 }
 
 // Topic is the topic that the client joined.
-func (c *Context) Topic() string { return c.actor.to.Topic }
+func (c *Context) Topic() string { return c.actor.Topic() }
 
 // Socket is the connection that the channel belongs to, as it is now.
 func (c *Context) Socket() *Socket { return c.actor.socket() }

@@ -74,7 +74,20 @@ func (d Delivery) WithDefaults() Delivery {
 // Deliver says how what goes to this client is kept, thinned out and counted,
 // where that is to be different from what the endpoint says. It counts if it
 // is called by Join.
-func (c *Context) Deliver(d Delivery) { c.actor.delivery = d.or(c.actor.delivery) }
+func (c *Context) Deliver(d Delivery) {
+	if j := c.actor.joining; j != nil {
+		j.delivery = d.or(j.delivery)
+	}
+}
+
+// formats are those that it needs of a topic's segments, beside the wire's.
+func (d Delivery) formats() FormatSet {
+	formats := d.Dedupe.digests()
+	if d.Overflow == Latest {
+		formats |= Formats(keyDigests)
+	}
+	return formats
+}
 
 // Dedupe says which events of the log a channel takes for repeats, and
 // withholds. No channel gets an offset twice, whatever it says.

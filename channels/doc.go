@@ -49,8 +49,16 @@
 // mailboxes together a bounded number of bytes ([OutletConfig]), an actor's
 // inbox [InboxSize] messages of each kind, and what a channel remembers of what
 // it sent takes at most 48 bytes for each of DedupeEntries; with [DedupeOffset]
-// it remembers an offset. Fan-out holds no lock of the hub while it delivers,
-// allocates nothing per delivery and never waits for a client.
+// it remembers an offset.
+//
+// Cost: fan-out holds no lock of the hub while it delivers, allocates nothing
+// and never waits for a client. A delivery fills in one entry where it stands in
+// the mailbox's queue, whatever the number of its messages; the slots of queues
+// that have grown are lent out among them. A full mailbox costs no more than one
+// that is not, unless its rule is Latest or it dedupes, which look at every
+// message. What it costs to remember a segment, and to forget another for it,
+// does not depend on how many there are. An idle channel is one actor and one
+// slot; what few channels have is made when it is asked for.
 //
 // Isolation: a handler that panics ends its own channel only.
 //

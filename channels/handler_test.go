@@ -46,8 +46,8 @@ func TestInfo(t *testing.T) {
 		}
 		every.Stop()
 		time.Sleep(5 * time.Second)
-		if got := s.sent(); got != "" || len(a.timers) != 0 {
-			t.Fatal(got, a.timers)
+		if got := s.sent(); got != "" || len(a.extras.timers) != 0 {
+			t.Fatal(got, a.extras.timers)
 		}
 		a.End(ErrDisconnected)
 	})

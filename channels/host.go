@@ -85,25 +85,24 @@ func (h *Host) overflow(wanted Overflow, resumes bool) Overflow {
 // Join starts an actor for a join. The client is answered through the outlet.
 func (h *Host) Join(r JoinRequest) *Actor {
 	a := &Actor{
-		host:     h,
-		to:       Address{Topic: r.To.Topic, JoinRef: r.To.JoinRef},
-		socket:   r.Socket,
-		base:     r.Context,
-		group:    r.Group,
-		ended:    r.Ended,
-		delivery: r.Delivery.WithDefaults(),
-		mailbox:  mailbox{outlet: r.Outlet, format: r.Format, series: h.hub.series.own},
+		subscription: Subscription{hub: h.hub, topic: h.hub.name(r.To.Topic)},
+		mailbox:      mailbox{outlet: r.Outlet, format: r.Format, series: h.hub.series.own},
+		host:         h,
+		joinRef:      r.To.JoinRef,
+		socket:       r.Socket,
+		base:         r.Context,
+		group:        r.Group,
+		ended:        r.Ended,
 		joining: &joining{
-			ref:     r.To.Ref,
-			factory: r.Factory,
-			params:  r.Params,
-			resume:  r.Resume,
-			arrived: time.Now(),
+			ref:      r.To.Ref,
+			factory:  r.Factory,
+			params:   r.Params,
+			resume:   r.Resume,
+			delivery: r.Delivery.WithDefaults(),
+			arrived:  time.Now(),
 		},
 	}
-	a.mailbox.actor = a
-	a.ctx.actor = a
-	a.loop = a.run
+	a.subscription.subscriber, a.mailbox.actor, a.ctx.actor = a, a, a
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.start()

@@ -46,20 +46,21 @@ type shard struct {
 // cost O(N), not a copy of the list each. Who leaves is marked, and swept into
 // a new list once more than half are gone.
 type topic struct {
+	shard   *shard
 	name    string
 	subs    []*Subscription
+	pasts   pasts
+	formats FormatSet
 	live    int
 	uses    [MaxFormats]int32 // live subscriptions by format
-	formats FormatSet
-	pasts   pasts
 }
 
 // Subscription is a subscriber's entry in the hub.
 type Subscription struct {
 	hub        *Hub
-	topic      string // the hub's own copy
-	formats    FormatSet
+	topic      string
 	subscriber Subscriber
+	formats    FormatSet
 	cancelled  atomic.Bool
 }
 
@@ -79,7 +80,7 @@ func NewHub(set *metrics.Set) *Hub {
 }
 
 // Advance tells the hub that this node has fetched the log up to offset. The
-// producer calls it before the encoder asks for [Hub.Formats] of these events:
+// producer calls it before the encoder asks for [Hub.Watched] of these events:
 // then a format that a segment lacks belongs to subscribers whose join was
 // answered with a head at or above the segment's offsets.
 func (h *Hub) Advance(offset int64) {
@@ -110,16 +111,23 @@ func (h *Hub) Channels() int64 { return h.channels.Load() }
 // Pushed is how many messages have been written to sockets, whatever their tags.
 func (h *Hub) Pushed() int64 { return h.series.pushed() }
 
-// Formats is the set of wire formats that a topic's subscribers need, empty
-// when nobody watches.
-func (h *Hub) Formats(topic string) FormatSet {
+// Watched returns the set of wire formats that a topic's subscribers need, empty
+// when nobody watches, and the topic's name in a copy that all share and may
+// keep.
+func (h *Hub) Watched(topic string) (name string, formats FormatSet) {
 	s := h.shard(topic)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if t := s.topics[topic]; t != nil {
-		return t.formats
+		return t.name, t.formats
 	}
-	return 0
+	return "", 0
+}
+
+// Formats is the set of wire formats that a topic's subscribers need.
+func (h *Hub) Formats(topic string) FormatSet {
+	_, formats := h.Watched(topic)
+	return formats
 }
 
 // Route hands a segment to all subscribers of its topic and returns how many
@@ -150,34 +158,35 @@ func (h *Hub) route(seg *Segment, except Subscriber) int {
 // list.
 func (h *Hub) passing(seg *Segment) []*Subscription {
 	s := h.shard(seg.topic)
-	remember := seg.Logged() && h.replayer.Load() != nil
-	if remember {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-	} else {
+	if !seg.Logged() || h.replayer.Load() == nil {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
+		if t := s.topics[seg.topic]; t != nil {
+			return t.subs
+		}
+		return nil
 	}
+	defer h.recent.forget() // with the shard's lock released
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	t := s.topics[seg.topic]
 	if t == nil {
 		return nil
 	}
-	if remember {
-		t.pasts.add(seg, &h.recent)
-	}
+	t.pasts.add(seg)
+	h.recent.add(t, seg.size())
 	return t.subs
 }
 
 // recentAfter returns remembered segments of a topic: see [pasts.after].
 func (h *Hub) recentAfter(topic string, offset int64, formats FormatSet) (segments []*Segment, whole bool) {
 	s := h.shard(topic)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	t := s.topics[topic]
 	if t == nil {
 		return nil, false
 	}
-	t.pasts.trim()
 	return t.pasts.after(offset, formats, replayStep)
 }
 
@@ -201,21 +210,34 @@ func (h *Hub) replay(a *Actor) {
 
 // Subscribe adds a subscriber that needs the given formats to a topic.
 func (h *Hub) Subscribe(name string, formats FormatSet, to Subscriber) *Subscription {
-	s := h.shard(name)
+	sub := &Subscription{hub: h, topic: h.name(name), subscriber: to, formats: formats}
+	h.enter(sub)
+	return sub
+}
+
+// name is a topic's name, in the copy that all who watch it share.
+func (h *Hub) name(topic string) string {
+	if name, formats := h.Watched(topic); formats != 0 {
+		return name
+	}
+	return strings.Clone(topic) // without the message that it came with
+}
+
+// enter makes a subscription count.
+func (h *Hub) enter(sub *Subscription) {
+	s := h.shard(sub.topic)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.topics[name]
+	t := s.topics[sub.topic]
 	if t == nil {
 		head := h.Head() // what was fetched before now may pass without being remembered
-		t = &topic{name: strings.Clone(name), pasts: pasts{since: head, last: head}}
+		t = &topic{shard: s, name: sub.topic, pasts: pasts{since: head, last: head}}
 		s.topics[t.name] = t
 		h.topics.Add(1)
 	}
-	sub := &Subscription{hub: h, topic: t.name, formats: formats, subscriber: to}
 	t.subs = append(t.subs, sub)
-	t.count(formats, 1)
+	t.count(sub.formats, 1)
 	h.channels.Add(1)
-	return sub
 }
 
 // Cancel removes the subscription. A segment that is being routed meanwhile may

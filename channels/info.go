@@ -34,18 +34,19 @@ type Timer struct {
 func (a *Actor) newTimer(d, interval time.Duration, message any) (*Timer, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	x := a.more()
 	switch {
 	case a.over:
 		return nil, ErrClosed
-	case len(a.timers) >= InboxSize:
+	case len(x.timers) >= InboxSize:
 		return nil, ErrOverloaded
 	}
 	t := &Timer{actor: a, message: message, interval: interval}
 	t.timer = time.AfterFunc(d, t.fire)
-	if a.timers == nil {
-		a.timers = make(map[*Timer]struct{})
+	if x.timers == nil {
+		x.timers = make(map[*Timer]struct{})
 	}
-	a.timers[t] = struct{}{}
+	x.timers[t] = struct{}{}
 	return t, nil
 }
 
@@ -54,7 +55,7 @@ func (t *Timer) Stop() {
 	t.actor.mu.Lock()
 	defer t.actor.mu.Unlock()
 	t.timer.Stop()
-	delete(t.actor.timers, t)
+	delete(t.actor.extras.timers, t)
 }
 
 // fire queues the message. It waits for nothing, and starts the actor if need
@@ -63,7 +64,7 @@ func (t *Timer) fire() {
 	a := t.actor
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, live := a.timers[t]; !live {
+	if _, live := a.extras.timers[t]; !live {
 		return
 	}
 	if t.interval > 0 {
@@ -82,7 +83,7 @@ func (t *Timer) fire() {
 func (t *Timer) taken() {
 	t.pending = false
 	if t.interval == 0 {
-		delete(t.actor.timers, t)
+		delete(t.actor.extras.timers, t)
 	}
 }
 

@@ -2,28 +2,65 @@ package channels
 
 import "time"
 
-// takeIn queues what has not been pushed yet of a segment. It returns false if
-// there is some left that the mailbox has to be given again. Called with
-// outlet.mu held.
+// takeIn queues what has not been pushed yet of a segment: as one entry,
+// whatever the number of its messages. It returns false if there is some left
+// that the mailbox has to be given again. Called with outlet.mu held.
 func (m *mailbox) takeIn(seg *Segment, now time.Time) (all bool, err error) {
 	if m.sent != nil || m.newest != nil || m.overflow == Latest && m.interval > 0 {
 		return m.sift(seg, m.format, now, nil)
 	}
-	frames, n, held := seg.After(m.pushed, m.format)
-	switch {
-	case len(frames) == 0:
+	frames := seg.encoded(m.format)
+	first, end := seg.from(m.pushed), seg.Len()
+	if frames == nil || first == end || frames.start(first) == frames.start(end) {
 		return true, nil
-	case !m.fits(n, held, n == 1):
+	}
+	held, alone, next := len(frames.data), end-first == 1, first
+	if m.overflow == DropOldest {
+		next += m.makeWay(seg, end-first, held)
+	}
+	n := min(end-next, m.room(seg, held, alone))
+	if next+n < end && m.overflow == Latest {
 		return m.sift(seg, m.format, now, nil)
 	}
-	m.outlet.held += held
-	m.enter(&entry{frames: frames, segment: seg, first: int32(seg.Len() - n), messages: int32(n),
-		held: held, queued: momentOf(now), oldest: seg.oldest})
+	m.series.drop(DropOverflow, next-first)
+	if n > 0 {
+		m.place(seg, next, n, frames, now)
+		next += n
+	}
 	if seg.Logged() {
-		m.pushed = seg.Last()
 		if m.behind {
 			m.series.replayed.Add(int64(n))
 		}
+		if next > first {
+			m.pushed = seg.offsets[next-1]
+		}
+	}
+	if next == end {
+		return true, nil
+	}
+	if shed, err := m.decline(seg, end-next); !shed {
+		return false, err
+	}
+	m.series.drop(DropOverflow, end-next)
+	if seg.Logged() {
+		m.pushed = seg.Last()
+	}
+	return true, nil
+}
+
+// decline decides about the last messages of a segment, the first of which does
+// not fit: whether it is to be shed, or else what happens to the mailbox. Called
+// with outlet.mu held.
+func (m *mailbox) decline(seg *Segment, messages int) (shed bool, err error) {
+	switch {
+	case m.behind && seg.Logged():
+		m.outlet.waiting = append(m.outlet.waiting, m) // not served at once: it would ask again and again
+		return false, nil
+	case m.overflow == CatchUp && seg.Logged():
+		m.fallBehind()
+		return false, nil
+	case m.overflow == Disconnect:
+		return false, m.outlet.overflow(m.series, messages)
 	}
 	return true, nil
 }
@@ -61,17 +98,12 @@ func (m *mailbox) sift(seg *Segment, f Format, now time.Time, r *reservation) (a
 			}
 			taken++
 			if r == nil {
-				m.place(seg, i, frames, now)
+				m.place(seg, i, 1, frames, now)
 			}
-		case m.behind && seg.Logged():
-			m.outlet.waiting = append(m.outlet.waiting, m) // not served at once: it would ask again and again
-			return false, nil
-		case m.overflow == CatchUp && seg.Logged():
-			m.fallBehind()
-			return false, nil
-		case m.overflow == Disconnect:
-			return false, m.outlet.overflow(m.series, end-i)
 		default:
+			if shed, err := m.decline(seg, end-i); !shed {
+				return false, err
+			}
 			shed++
 		}
 		if seg.Logged() {
@@ -103,14 +135,8 @@ func (m *mailbox) admit(seg *Segment, i, held int, alone bool, r *reservation) b
 // outlet.mu held.
 func (m *mailbox) makeRoom(seg *Segment, key uint64, held int, alone bool) bool {
 	m.supersede(key)
-	fits := func() bool {
-		if m.holds(seg) {
-			return m.fits(1, 0, alone)
-		}
-		return m.fits(1, held, alone)
-	}
 	switch {
-	case fits():
+	case m.room(seg, held, alone) > 0:
 		return true
 	case m.overflow == Latest && m.newest == nil:
 		m.squeeze()
@@ -118,8 +144,8 @@ func (m *mailbox) makeRoom(seg *Segment, key uint64, held int, alone bool) bool 
 	case m.overflow != Latest && m.overflow != DropOldest:
 		return false
 	}
-	for !fits() {
-		if !m.shedOldest() {
+	for m.room(seg, held, alone) == 0 {
+		if !m.shedOldest(1) {
 			m.newest = nil // the queue is empty
 			return false
 		}
@@ -127,14 +153,19 @@ func (m *mailbox) makeRoom(seg *Segment, key uint64, held int, alone bool) bool 
 	return true
 }
 
-// fits tells whether there is room. A connection that holds nothing takes a
-// segment of any size, and an empty mailbox one message. Called with outlet.mu
-// held.
-func (m *mailbox) fits(messages, held int, alone bool) bool {
+// room is how many more messages fit, of a segment that is charged with held. A
+// connection that holds nothing takes a segment of any size, and an empty
+// mailbox one message. Called with outlet.mu held.
+func (m *mailbox) room(seg *Segment, held int, alone bool) int {
 	o := m.outlet
 	queued := m.messages + m.reserved
-	return queued == 0 && alone ||
-		queued+messages <= m.size && (held == 0 || o.held == 0 || o.held+held <= o.config.Bytes)
+	switch {
+	case queued == 0 && alone:
+		return 1
+	case o.held == 0 || o.held+held <= o.config.Bytes || held == 0 || m.holds(seg):
+		return max(0, m.size-queued)
+	}
+	return 0
 }
 
 // holds tells whether what was queued last is of a segment, so that more of it
@@ -144,37 +175,52 @@ func (m *mailbox) holds(seg *Segment) bool {
 	return last != nil && seg != nil && last.segment == seg
 }
 
-// place queues a message that has been admitted. Messages in a row become one
+// makeWay sheds what has waited longest, for the last messages of a segment. It
+// returns how many of these there can be no room for. Called with outlet.mu
+// held.
+func (m *mailbox) makeWay(seg *Segment, messages, held int) (skipped int) {
+	kept := max(0, min(messages, m.size-m.reserved))
+	for m.room(seg, held, messages == 1) < kept && m.shedOldest(kept) {
+	}
+	return messages - kept
+}
+
+// place queues messages that have been admitted. Messages in a row become one
 // entry, unless they leave one by one (see latest.go). The last entry of a
 // segment is charged for all of it: while there is one, the segment is in
 // memory. Called with outlet.mu held.
-func (m *mailbox) place(seg *Segment, i int, frames *encoding, now time.Time) {
-	held := len(frames.data)
+func (m *mailbox) place(seg *Segment, first, messages int, frames *encoding, now time.Time) {
+	held, key := len(frames.data), uint64(noPrint)
+	if messages == 1 { // several are told apart once they are split
+		key = m.keyOf(seg, first)
+	}
 	if m.holds(seg) {
 		last := m.queue.last()
-		if m.newest == nil && int(last.first+last.messages) == i {
-			last.messages++
-			last.frames = frames.frames(int(last.first), i+1)
-			m.deepen(1)
+		if m.newest == nil && int(last.first+last.messages) == first {
+			last.messages += int32(messages)
+			last.frames = frames.frames(int(last.first), first+messages)
+			m.deepen(messages)
 			return
 		}
 		held, last.held = last.held, 0
 	} else {
 		m.outlet.held += held
 	}
-	m.enter(&entry{frames: frames.frames(i, i+1), segment: seg, first: int32(i), messages: 1,
-		held: held, queued: momentOf(now), oldest: seg.oldest, key: m.keyOf(seg, i)})
+	e := m.enter(shared, messages, key)
+	e.frames, e.segment, e.first = frames.frames(first, first+messages), seg, int32(first)
+	e.held, e.queued, e.oldest = held, momentOf(now), seg.oldest
 }
 
-// shedOldest sheds what has waited longest. It returns false if there is
-// nothing to shed. Called with outlet.mu held.
-func (m *mailbox) shedOldest() bool {
+// shedOldest sheds what has waited longest, for so many messages, but no more
+// of one entry than these need. It returns false if there is nothing to shed.
+// Called with outlet.mu held.
+func (m *mailbox) shedOldest(messages int) bool {
 	i, ok := m.queue.oldest()
 	if !ok {
 		return false
 	}
-	e := &m.queue.entries[i]
-	surplus := int32(m.messages + m.reserved + 1 - m.size)
+	e := m.queue.at(i)
+	surplus := int32(m.messages + m.reserved + messages - m.size)
 	if e.segment == nil || surplus <= 0 || surplus >= e.messages {
 		delete(m.newest, e.key)
 		m.shed(i, DropOverflow)
@@ -194,26 +240,28 @@ func (m *mailbox) shedOldest() bool {
 // then on. Called with outlet.mu held.
 func (m *mailbox) shed(i int, reason DropReason) {
 	o, q := m.outlet, &m.queue
-	e := q.entries[i]
+	e := q.at(i)
+	messages, held := int(e.messages), e.held
 	if e.segment != nil {
-		for j := i - 1; j >= max(q.head, i-e.segment.Len()); j-- {
-			if before := &q.entries[j]; before.segment == e.segment {
-				before.held += e.held
-				e.held = 0
+		for j := i - 1; j >= max(0, i-e.segment.Len()); j-- {
+			before := q.at(j)
+			if before.segment == e.segment {
+				before.held += held
+				held = 0
 			}
-			if !q.entries[j].gap() {
+			if !before.gap() {
 				break
 			}
 		}
 		m.forget(e.segment, e.first, e.messages)
 	}
 	q.remove(i)
-	m.messages -= int(e.messages)
-	o.held -= e.held
+	m.messages -= messages
+	o.held -= held
 	if !m.collecting {
 		o.entries--
 	}
-	m.series.drop(reason, int(e.messages))
+	m.series.drop(reason, messages)
 }
 
 // forget takes back that messages of a segment were sent. Called with outlet.mu

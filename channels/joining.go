@@ -7,11 +7,12 @@ import (
 
 // joining is what an actor knows only until it has answered the join.
 type joining struct {
-	ref     Ref
-	factory Factory
-	params  Payload
-	resume  *Resume
-	arrived time.Time
+	ref      Ref
+	factory  Factory
+	params   Payload
+	resume   *Resume
+	delivery Delivery
+	arrived  time.Time
 }
 
 // join asks the Channel, and answers the client. The order leaves no gap: the
@@ -32,8 +33,13 @@ func (a *Actor) join(j *joining) {
 	if crash != nil {
 		err = crash
 	}
-	a.delivery.Overflow = a.host.overflow(a.delivery.Overflow, j.resume != nil)
-	a.mailbox.follow(a.delivery, a.host.hub.series.of(a.delivery.Tags))
+	d := j.delivery
+	d.Overflow = a.host.overflow(d.Overflow, j.resume != nil)
+	formats := d.formats() | Formats(a.mailbox.format)
+	if a.intercepts != nil {
+		formats |= Formats(Raw)
+	}
+	a.mailbox.follow(d, formats, a.host.hub.series.of(d.Tags))
 	a.joined = err == nil
 	var response Payload
 	if err == nil {
@@ -58,9 +64,7 @@ func (a *Actor) join(j *joining) {
 		if j.resume != nil {
 			answer = j.resume.answer(response, head, hub.Epoch(), resumed)
 		}
-		to := a.to
-		to.Ref = j.ref
-		return a.host.encoder.AppendReply(nil, a.mailbox.format, to, StatusOK, answer)
+		return a.host.encoder.AppendReply(nil, a.mailbox.format, a.address(j.ref), StatusOK, answer)
 	})
 	switch {
 	case err == nil:
@@ -92,21 +96,11 @@ func (a *Actor) subscribe() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.over {
-		a.subscription = a.host.hub.Subscribe(a.to.Topic, a.formats(), a)
+		a.subscription.formats = a.mailbox.formats
+		a.host.hub.enter(&a.subscription)
+		a.subscribed = true
 	}
 	return !a.over
-}
-
-// formats are those that the channel needs of its topic's segments.
-func (a *Actor) formats() FormatSet {
-	formats := Formats(a.mailbox.format) | a.delivery.Dedupe.digests()
-	if a.delivery.Overflow == Latest {
-		formats |= Formats(keyDigests)
-	}
-	if a.intercepts != nil {
-		formats |= Formats(Raw)
-	}
-	return formats
 }
 
 // turnDown answers a join with an error, and ends the channel.

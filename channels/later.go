@@ -31,14 +31,14 @@ func (c *Context) Async(f func(context.Context)) error {
 	switch {
 	case a.over:
 		return ErrClosed
-	case a.asyncs >= InboxSize:
+	case a.more().asyncs >= InboxSize:
 		return ErrOverloaded
 	}
-	a.asyncs++
+	a.extras.asyncs++
 	a.group.Go(func() {
 		err := a.guard(func() { f(ctx) })
 		a.mu.Lock()
-		a.asyncs--
+		a.extras.asyncs--
 		a.mu.Unlock()
 		if err != nil {
 			a.fail(err, "async")

@@ -24,8 +24,8 @@ func (m *mailbox) squeeze() {
 	m.newest = make(map[uint64]int)
 	m.split()
 	q := &m.queue
-	for i := len(q.entries) - 1; i >= q.head; i-- {
-		key := q.entries[i].key
+	for i := q.n - 1; i >= 0; i-- {
+		key := q.at(i).key
 		if key == noPrint {
 			continue
 		}
@@ -40,32 +40,34 @@ func (m *mailbox) squeeze() {
 // split makes every message an entry of its own. The last of a segment is
 // charged for it. Called with outlet.mu held.
 func (m *mailbox) split() {
+	joined := m.queue
 	q := &m.queue
-	joined := q.entries[q.head:]
-	before := q.len()
-	*q = queue{base: q.base}
-	for _, e := range joined {
+	*q = queue{base: joined.base}
+	for i := range joined.n {
+		e := joined.at(i)
 		switch {
 		case e.gap():
 			continue
 		case e.segment == nil:
-			q.push(&e)
+			*q.push() = *e
 			continue
 		}
 		for i := e.first; i < e.first+e.messages; i++ {
-			one := e
+			one := q.push()
+			*one = *e
 			one.first, one.messages = i, 1
 			one.frames = e.segment.between(int(i), int(i)+1, m.format)
 			one.key = m.keyOf(e.segment, int(i))
 			if i < e.first+e.messages-1 {
 				one.held = 0
 			}
-			q.push(&one)
 		}
 	}
 	if !m.collecting {
-		m.outlet.entries += q.len() - before
+		m.outlet.entries += q.len() - joined.len()
 	}
+	clear(joined.slots)
+	leaveSlots(joined.slots)
 }
 
 // supersede sheds the message of a key that is queued, since a newer one comes.

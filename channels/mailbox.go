@@ -1,9 +1,6 @@
 package channels
 
-import (
-	"bytes"
-	"time"
-)
+import "time"
 
 // mailbox is where a channel's outgoing messages wait for the connection's
 // writer. It is bounded in messages by itself, and in bytes together with the
@@ -12,37 +9,39 @@ import (
 type mailbox struct {
 	// Immutable after its channel has started.
 	outlet *Outlet
-	format Format
 	actor  *Actor // whose mailbox it is
+	format Format
 
 	// Guarded by outlet.mu, and fixed once the join has been answered.
-	size     int           // messages that may be waiting
 	overflow Overflow      // what happens when something does not fit
-	interval time.Duration // for how long messages are collected; 0: not at all
+	formats  FormatSet     // that a segment must have been encoded in
+	size     int           // messages that may be waiting
 	series   *series       // where its messages are counted
+	interval time.Duration // for how long messages are collected; 0: not at all
 
 	// Guarded by outlet.mu.
+	open       bool // between the answer to the join and the end
+	ended      bool // nothing is queued any more
+	behind     bool // see behind.go
+	collecting bool // see interval.go
+	inLine     bool // for the writer's turns; perhaps with nothing in it, once ended
 	queue      queue
 	messages   int            // messages queued, replies not counted
 	reserved   int            // messages that the channel is looking at
 	pushed     int64          // the highest offset dealt with: nothing at or below it is queued (again)
 	sent       *sent          // what repeats are told by, nil for DedupeOffset
 	newest     map[uint64]int // see latest.go; nil unless it counts
-	open       bool           // between the answer to the join and the end
-	ended      bool           // nothing is queued any more
-	behind     bool           // see behind.go
-	since      time.Time      // when it fell behind
-	collecting bool           // see interval.go
-	timer      *time.Timer    // ends collecting; nil until there is something to collect
-	inLine     bool           // for the writer's turns; perhaps with nothing in it, once ended
 	next       *mailbox       // behind it in the line
+	since      moment         // when it fell behind
+	timer      *time.Timer    // ends collecting; nil until there is something to collect
 }
 
 // follow makes the mailbox one of the given kind. It must not be open yet.
-func (m *mailbox) follow(d Delivery, s *series) {
+func (m *mailbox) follow(d Delivery, formats FormatSet, s *series) {
 	m.outlet.mu.Lock()
 	defer m.outlet.mu.Unlock()
-	m.size, m.overflow, m.interval, m.series = d.MailboxSize, d.Overflow, max(d.FlushInterval, 0), s
+	m.size, m.overflow, m.interval = d.MailboxSize, d.Overflow, max(d.FlushInterval, 0)
+	m.formats, m.series = formats, s
 	switch d.Dedupe {
 	case DedupeKey:
 		m.sent = newSent(keyDigests, d.DedupeWindow, d.DedupeEntries)
@@ -100,97 +99,11 @@ func (m *mailbox) listens(seg *Segment) bool {
 	switch {
 	case !m.open, m.outlet.refuses(), m.behind && seg.Logged():
 		return false
-	case seg.Last() > m.pushed && m.actor != nil && !seg.has(m.actor.formats()):
+	case !seg.has(m.formats) && seg.Last() > m.pushed:
 		m.fallBehind()
 		return false
 	}
 	return true
-}
-
-// reserve charges what has not been pushed yet of a segment that the channel
-// wants to see before it is queued, as if it were queued already. It returns
-// the charge, and false if there is nothing to see.
-func (m *mailbox) reserve(seg *Segment) (r reservation, ok bool) {
-	o := m.outlet
-	o.mu.Lock()
-	if !m.listens(seg) {
-		_ = o.unlock(nil)
-		return r, false
-	}
-	if _, err := m.sift(seg, Raw, time.Time{}, &r); err != nil {
-		m.reserved -= r.messages
-		o.held -= r.held
-		m.series.drop(DropTooSlow, r.messages)
-		return reservation{}, o.unlock(err) == nil
-	}
-	return r, o.unlock(nil) == nil && r.messages > 0
-}
-
-// reservation is room in a mailbox for messages of a segment that are not in it
-// yet.
-type reservation struct {
-	spans    []span
-	messages int
-	held     int // bytes
-}
-
-// span is messages in a row, from index first up to but not including end.
-type span struct{ first, end int }
-
-// add adds one more message.
-func (r *reservation) add(i int) {
-	if n := len(r.spans); n > 0 && r.spans[n-1].end == i {
-		r.spans[n-1].end++
-	} else {
-		r.spans = append(r.spans, span{i, i + 1})
-	}
-	r.messages++
-}
-
-// release gives a reservation back.
-func (m *mailbox) release(r reservation) {
-	if r.messages == 0 {
-		return
-	}
-	m.outlet.mu.Lock()
-	m.reserved -= r.messages
-	m.outlet.held -= r.held
-	m.outlet.serveWaiting()
-	_ = m.outlet.unlock(nil)
-}
-
-// forward queues messages of a segment that the channel has seen and left as
-// they are. They are copied, so that no more is held than is charged.
-func (m *mailbox) forward(seg *Segment, s span) {
-	for i := s.first; i < s.end; {
-		end := s.end
-		if m.overflow == Latest {
-			end = i + 1 // each by itself, since it has a key
-		}
-		m.forwardFrames(seg, i, end-i, bytes.Clone(seg.between(i, end, m.format)))
-		i = end
-	}
-}
-
-// forwardFrames queues what has become of messages that the channel has seen,
-// from index first on.
-func (m *mailbox) forwardFrames(seg *Segment, first, messages int, frames []byte) {
-	if len(frames) == 0 {
-		return
-	}
-	o := m.outlet
-	o.mu.Lock()
-	if !m.open || o.refuses() {
-		_ = o.unlock(nil)
-		return
-	}
-	// It had a reservation: whether it is larger now is the channel's doing.
-	key := m.keyOf(seg, first)
-	m.supersede(key)
-	o.held += len(frames)
-	m.enter(&entry{frames: frames, messages: int32(messages), held: len(frames),
-		queued: momentOf(time.Now()), oldest: seg.oldest, key: key})
-	_ = o.unlock(nil)
 }
 
 // push queues a message from the channel to its client.
@@ -202,7 +115,7 @@ func (m *mailbox) push(frame []byte) error {
 		return o.unlock(ErrClosed)
 	case m.makeRoom(nil, noPrint, len(frame), true):
 		o.held += len(frame)
-		m.enter(&entry{frames: frame, messages: 1, held: len(frame), queued: momentOf(time.Now()), kind: private})
+		m.enter(private, 1, noPrint).fill(private, m.series, frame)
 		return o.unlock(nil)
 	case m.overflow == Disconnect:
 		return o.unlock(o.overflow(m.series, 1))
@@ -233,15 +146,15 @@ func (m *mailbox) end(replaced bool, last ...[]byte) error {
 	m.flush()
 	m.open, m.ended = false, true
 	dropped := 0
-	for m.queue.len() > 0 {
-		e := m.pop()
-		if replaced && e.kind == shared {
+	for m.queue.n > 0 {
+		if e := m.queue.at(0); replaced && e.kind == shared {
 			o.held -= e.held
 			o.entries--
 			dropped += int(e.messages)
-			continue
+		} else {
+			*o.own.push() = *e
 		}
-		o.own.push(&e)
+		m.drop()
 	}
 	m.series.drop(DropReplaced, dropped)
 	m.sent = nil
@@ -254,31 +167,32 @@ func (m *mailbox) end(replaced bool, last ...[]byte) error {
 	return o.unlock(err)
 }
 
-// enter queues an entry that has been admitted and charged. Called with
+// enter queues messages, as one entry, which have been admitted and charged.
+// The entry's other fields are for the caller to fill in, at once. Called with
 // outlet.mu held.
-func (m *mailbox) enter(e *entry) {
-	e.series = m.series
+func (m *mailbox) enter(k kind, messages int, key uint64) *entry {
 	if m.queue.sparse() {
 		m.queue.close()
 		m.squeeze()
 	}
 	if m.interval > 0 {
-		m.collect(e.kind)
+		m.collect(k)
 	}
-	if e.kind != control {
-		m.deepen(int(e.messages))
+	if k != control {
+		m.deepen(messages)
 	}
-	number := m.queue.push(e)
-	if m.newest != nil && e.key != noPrint {
-		m.newest[e.key] = number
+	e := m.queue.push()
+	e.kind, e.messages, e.key, e.series = k, int32(messages), key, m.series
+	if m.newest != nil && key != noPrint {
+		m.newest[key] = m.queue.base + m.queue.n - 1
 	}
-	if m.collecting {
-		return
+	if !m.collecting {
+		m.outlet.entries++
+		if !m.inLine {
+			m.outlet.line(m)
+		}
 	}
-	m.outlet.entries++
-	if !m.inLine {
-		m.outlet.line(m)
-	}
+	return e
 }
 
 // deepen notes that messages have been queued. Called with outlet.mu held.
@@ -289,24 +203,23 @@ func (m *mailbox) deepen(messages int) {
 
 // control queues a reply. Called with outlet.mu held.
 func (m *mailbox) control(frame []byte) error {
-	e, err := m.outlet.replyEntry(m.series, frame)
+	err := m.outlet.admit(m.series, frame)
 	if err == nil {
-		m.enter(&e)
+		m.enter(control, 1, noPrint).fill(control, m.series, frame)
 	}
 	return err
 }
 
-// pop removes the first entry, whose turn it is. Called with outlet.mu held.
-func (m *mailbox) pop() entry {
-	e := m.queue.pop()
+// drop removes the first entry, whose turn it is. Called with outlet.mu held.
+func (m *mailbox) drop() {
+	e := m.queue.at(0)
 	if e.kind != control {
 		m.messages -= int(e.messages)
 	}
 	if m.newest != nil {
 		delete(m.newest, e.key)
-		if m.queue.len() == 0 {
-			m.newest = nil
-		}
 	}
-	return e
+	if m.queue.drop(); m.queue.n == 0 {
+		m.newest = nil
+	}
 }

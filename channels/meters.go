@@ -40,9 +40,9 @@ func newMeters(set *metrics.Set) meters {
 
 // caughtUp counts a channel that was behind since the given time and no longer
 // is.
-func (m *meters) caughtUp(since time.Time) {
+func (m *meters) caughtUp(since moment) {
 	m.catchups.Add(1)
-	m.behind.Observe(time.Since(since))
+	m.behind.Observe(time.Since(since.time()))
 }
 
 // depth notes how many messages a mailbox holds.

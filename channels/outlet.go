@@ -3,7 +3,6 @@ package channels
 import (
 	"errors"
 	"sync"
-	"time"
 )
 
 // ErrClosed is returned for a message to a channel or connection that has
@@ -80,29 +79,6 @@ type Outlet struct {
 	farewell []byte // the last frame, not taken yet
 }
 
-// Batch is what a writer takes at a time. Take reuses its memory.
-type Batch struct {
-	Frames   [][]byte
-	Queued   time.Time   // when the oldest of it was queued
-	Inserted []time.Time // for each piece of the log, when its oldest event was inserted
-	Last     bool        // nothing will follow
-
-	counts []count
-}
-
-// count is how many of a batch's messages count in a series.
-type count struct {
-	series   *series
-	messages int
-}
-
-// Written counts the batch's messages as pushed.
-func (b *Batch) Written() {
-	for _, c := range b.counts {
-		c.series.pushed.Add(int64(c.messages))
-	}
-}
-
 // NewOutlet returns an outlet with nothing in it, for channels of hub.
 func NewOutlet(hub *Hub, config OutletConfig) *Outlet {
 	return &Outlet{hub: hub, config: config}
@@ -138,20 +114,20 @@ func (o *Outlet) Close(farewell []byte, discard DropReason) {
 // nothing, and Wake is called when there is again. What the last Take returned
 // is taken for written, and charged no longer.
 func (o *Outlet) Take(b *Batch, limit, pieces int) bool {
-	clear(b.Frames)
-	*b = Batch{Frames: b.Frames[:0], Inserted: b.Inserted[:0], counts: b.counts[:0]}
+	b.empty()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.held -= o.inHand
 	o.inHand = 0
 	for size := 0; size < limit && len(b.Frames) < pieces; {
-		e, ok := o.next()
-		if !ok {
+		e := o.next()
+		if e == nil {
 			break
 		}
 		size += len(e.frames)
 		o.inHand += e.held
 		b.add(e)
+		o.drop()
 	}
 	if o.closed && o.entries == 0 {
 		b.Last = true
@@ -160,35 +136,54 @@ func (o *Outlet) Take(b *Batch, limit, pieces int) bool {
 			o.farewell = nil
 		}
 	}
+	if b.queued != 0 {
+		b.Queued = b.queued.time()
+	}
 	o.serveWaiting()
 	o.taking = len(b.Frames) > 0
 	return o.taking
 }
 
-// next removes the entry whose turn it is. An ended mailbox may still be in the
-// line, with nothing in it.
-func (o *Outlet) next() (e entry, ok bool) {
-	for o.own.len() == 0 && o.first != nil && o.first.queue.len() == 0 {
+// next is the entry whose turn it is, nil if there is none. An ended mailbox
+// may still be in the line, with nothing in it.
+func (o *Outlet) next() *entry {
+	if o.own.n > 0 {
+		return o.own.at(0)
+	}
+	for o.first != nil && o.first.queue.n == 0 {
 		o.advance()
 	}
-	switch m := o.first; {
-	case o.own.len() > 0:
-		e = o.own.pop()
-	case m != nil:
-		e = m.pop()
-		o.advance()
-		if m.queue.len() > 0 {
-			o.line(m)
-		}
-	default:
-		return entry{}, false
+	if o.first == nil {
+		return nil
 	}
+	return o.first.queue.at(0)
+}
+
+// drop removes the entry that next returned.
+func (o *Outlet) drop() {
 	o.entries--
+	if o.own.n > 0 {
+		o.uncount(o.own.at(0))
+		o.own.drop()
+		return
+	}
+	m := o.first
+	o.uncount(m.queue.at(0))
+	m.drop()
+	if m.queue.n == 0 {
+		o.advance()
+	} else if o.first != o.last { // its turn is over
+		o.advance()
+		o.line(m)
+	}
+}
+
+// uncount notes that an entry is going to leave.
+func (o *Outlet) uncount(e *entry) {
 	if e.kind == control {
 		o.replies--
 		o.replyBytes -= e.held
 	}
-	return e, true
 }
 
 // line puts a mailbox at the end of the line for the writer's turns.
@@ -210,26 +205,26 @@ func (o *Outlet) advance() {
 // reply queues a reply that belongs to no open mailbox, unless too many are
 // waiting already.
 func (o *Outlet) reply(s *series, frame []byte) error {
-	e, err := o.replyEntry(s, frame)
+	err := o.admit(s, frame)
 	if err == nil {
-		o.own.push(&e)
+		o.own.push().fill(control, s, frame)
 		o.entries++
 	}
 	return err
 }
 
-// replyEntry charges a reply, and returns the entry to queue.
-func (o *Outlet) replyEntry(s *series, frame []byte) (entry, error) {
+// admit charges a reply that is going to be queued.
+func (o *Outlet) admit(s *series, frame []byte) error {
 	switch {
 	case o.refuses():
-		return entry{}, ErrClosed
+		return ErrClosed
 	case o.replies >= o.config.Replies, o.replies > 0 && o.replyBytes+len(frame) > o.config.Bytes:
-		return entry{}, o.overflow(s, 1)
+		return o.overflow(s, 1)
 	}
 	o.replies++
 	o.replyBytes += len(frame)
 	o.held += len(frame)
-	return entry{frames: frame, messages: 1, held: len(frame), queued: momentOf(time.Now()), series: s, kind: control}, nil
+	return nil
 }
 
 func (o *Outlet) refuses() bool { return o.closed || o.tooSlow }
@@ -245,13 +240,10 @@ func (o *Outlet) overflow(s *series, n int) error {
 
 // discard drops all that is queued.
 func (o *Outlet) discard(reason DropReason) {
-	for {
-		e, ok := o.next()
-		if !ok {
-			return
-		}
+	for e := o.next(); e != nil; e = o.next() {
 		e.series.drop(reason, int(e.messages))
 		o.held -= e.held
+		o.drop()
 	}
 }
 
@@ -269,28 +261,4 @@ func (o *Outlet) unlock(err error) error {
 		o.config.Overflow()
 	}
 	return err
-}
-
-// add puts an entry into the batch.
-func (b *Batch) add(e entry) {
-	b.Frames = append(b.Frames, e.frames)
-	if e.kind != control {
-		b.count(e.series, int(e.messages))
-	}
-	if queued := e.queued.time(); b.Queued.IsZero() || queued.Before(b.Queued) {
-		b.Queued = queued
-	}
-	if e.oldest != 0 {
-		b.Inserted = append(b.Inserted, time.Unix(0, e.oldest))
-	}
-}
-
-func (b *Batch) count(s *series, messages int) {
-	for i := range b.counts {
-		if b.counts[i].series == s {
-			b.counts[i].messages += messages
-			return
-		}
-	}
-	b.counts = append(b.counts, count{s, messages})
 }

@@ -97,8 +97,8 @@ func TestOutletAccounts(t *testing.T) {
 					if m.messages > size {
 						t.Fatalf("mailbox %d holds %d messages", i, m.messages)
 					}
-					for _, e := range m.queue.entries[m.queue.head:] {
-						held += e.held
+					for j := range m.queue.n {
+						held += m.queue.at(j).held
 						entries++
 					}
 					if m.queue.len() != len(expected[i]) {

@@ -26,13 +26,13 @@ func (p *PubSub) Broadcast(m *Message, except Subscriber) error {
 	case Reserved(m.Event):
 		return ErrReserved
 	}
-	formats := p.hub.Formats(m.Topic)
+	topic, formats := p.hub.Watched(m.Topic)
 	if formats == 0 {
 		return nil
 	}
 	b := p.builders.Get().(*Builder)
 	defer p.builders.Put(b)
-	b.Start(m.Topic, formats)
+	b.Start(topic, formats)
 	if err := b.Add(m); err != nil {
 		return err
 	}

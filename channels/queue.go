@@ -3,6 +3,8 @@ package channels
 import "time"
 
 // entry is one piece of a queue: frames of one or more messages, back to back.
+// It is filled in where it stands in the queue, and read there: it takes two
+// cache lines, and to copy it costs as much as all the rest of a delivery.
 type entry struct {
 	frames   []byte
 	segment  *Segment // what frames are a part of, nil if they are not
@@ -14,6 +16,11 @@ type entry struct {
 	key      uint64  // print of the message's key, where that counts; see latest.go
 	series   *series // where it is counted
 	kind     kind
+}
+
+// fill makes it one message of its own.
+func (e *entry) fill(k kind, s *series, frame []byte) {
+	e.kind, e.series, e.frames, e.messages, e.held, e.queued = k, s, frame, 1, len(frame), momentOf(time.Now())
 }
 
 // moment is a time as an entry keeps it: since the program began, and without a
@@ -35,67 +42,78 @@ const (
 	control             // replies, and the beginning and end of channels: never shed
 )
 
-// idleCapacity is the capacity that an empty queue keeps. Most channels of an
-// idle connection never need more.
-const idleCapacity = 4
-
 // queue is a FIFO of entries, some of which leave out of turn. Who owns it sees
-// to its bounds. The first and the last of entries[head:] are never gaps.
+// to its bounds. The first and the last of its entries are never gaps. An entry
+// has a number by which it is found again, and an index: how many are before
+// it.
 type queue struct {
-	entries []entry
-	head    int // entries before head have been taken
-	gaps    int // entries from head on that have left out of turn: they are zero
-	base    int // the number of entries[0], by which entries are found again
+	slots []entry // a power of two of them, or none; see slots.go
+	first int     // the first entry is slots[first]
+	n     int     // entries, gaps included
+	gaps  int     // entries that have left out of turn: they are zero
+	base  int     // the number of the first entry
 }
 
-func (q *queue) len() int { return len(q.entries) - q.head - q.gaps }
+func (q *queue) len() int { return q.n - q.gaps }
+
+// at is the entry with index i, until the next push.
+func (q *queue) at(i int) *entry { return &q.slots[(q.first+i)&(len(q.slots)-1)] }
 
 // last is the entry queued last, nil if there is none.
 func (q *queue) last() *entry {
-	if len(q.entries) == q.head {
+	if q.n == 0 {
 		return nil
 	}
-	return &q.entries[len(q.entries)-1]
+	return q.at(q.n - 1)
 }
 
-// push returns the entry's number.
-func (q *queue) push(e *entry) int {
-	if q.head > 0 && len(q.entries) == cap(q.entries) {
-		n := copy(q.entries, q.entries[q.head:])
-		clear(q.entries[n:])
-		q.base += q.head
-		q.entries, q.head = q.entries[:n], 0
+// push makes room for an entry at the end. It is zero, and to be filled in
+// before anything else is done with the queue.
+func (q *queue) push() *entry {
+	if q.n == len(q.slots) {
+		q.grow()
 	}
-	q.entries = append(q.entries, *e)
-	return q.base + len(q.entries) - 1
+	q.n++
+	return q.at(q.n - 1)
 }
 
-func (q *queue) pop() entry { return q.remove(q.head) }
+func (q *queue) grow() {
+	slots := takeSlots(q.n + 1)
+	for i := range q.n {
+		slots[i] = *q.at(i)
+	}
+	clear(q.slots)
+	leaveSlots(q.slots)
+	q.slots, q.first = slots, 0
+}
+
+// drop removes the first entry.
+func (q *queue) drop() { q.remove(0) }
 
 // remove takes out the entry with index i.
-func (q *queue) remove(i int) entry {
-	e := q.entries[i]
-	q.entries[i] = entry{}
+func (q *queue) remove(i int) {
+	*q.at(i) = entry{}
 	q.gaps++
 	if q.len() == 0 {
 		q.reset()
-		return e
+		return
 	}
-	for q.entries[q.head].gap() {
-		q.head++
+	for q.at(0).gap() {
+		q.first = (q.first + 1) & (len(q.slots) - 1)
+		q.n--
+		q.base++
 		q.gaps--
 	}
 	for q.last().gap() {
-		q.entries = q.entries[:len(q.entries)-1]
+		q.n--
 		q.gaps--
 	}
-	return e
 }
 
 // oldest is the index of the oldest entry that may be shed.
 func (q *queue) oldest() (i int, ok bool) {
-	for i := q.head; i < len(q.entries); i++ {
-		if e := &q.entries[i]; e.kind != control && !e.gap() {
+	for i := range q.n {
+		if e := q.at(i); e.kind != control && !e.gap() {
 			return i, true
 		}
 	}
@@ -103,26 +121,29 @@ func (q *queue) oldest() (i int, ok bool) {
 }
 
 // sparse tells whether most of the queue is gaps.
-func (q *queue) sparse() bool { return q.gaps > q.len()+idleCapacity }
+func (q *queue) sparse() bool { return q.gaps > q.len()+idleSlots }
 
 // close closes the gaps, which gives the entries new numbers.
 func (q *queue) close() {
 	n := 0
-	for i := q.head; i < len(q.entries); i++ {
-		if !q.entries[i].gap() {
-			q.entries[n] = q.entries[i]
+	for i := range q.n {
+		if e := q.at(i); !e.gap() {
+			if i > n {
+				*q.at(n), *e = *e, entry{}
+			}
 			n++
 		}
 	}
-	clear(q.entries[n:])
-	q.entries, q.head, q.gaps = q.entries[:n], 0, 0
+	q.n, q.gaps = n, 0
 }
 
+// reset empties a queue in which only gaps are left.
 func (q *queue) reset() {
-	if cap(q.entries) > idleCapacity {
-		q.entries = nil
+	if len(q.slots) > idleSlots {
+		leaveSlots(q.slots)
+		q.slots = nil
 	}
-	q.entries, q.head, q.gaps = q.entries[:0], 0, 0
+	q.first, q.n, q.gaps = 0, 0, 0
 }
 
 func (e *entry) gap() bool { return e.messages == 0 }

@@ -1,80 +1,89 @@
 package channels
 
 import (
+	"sort"
 	"sync"
 	"sync/atomic"
 )
 
-// recent remembers what was routed last, of all topics together, within a
-// number of bytes. Each topic keeps its own part in order; when the whole is
-// full, the oldest is forgotten, wherever it belongs.
+// recent is the order in which what was routed is forgotten, of all topics
+// together: the oldest first, wherever it belongs, as soon as the whole takes
+// more than a number of bytes. What is remembered stands with its topic
+// ([pasts]).
+//
+// Lock order: a shard's, then this one. Forgetting begins with this one, and
+// takes a shard's only after it: so it comes after routing, with no lock held,
+// and for a moment more is remembered than the limit, a segment for each lane.
 type recent struct {
-	limit int // set before anything is routed
+	limit int64        // set before anything is routed
+	held  atomic.Int64 // bytes; changed with mu held
 
-	mu   sync.Mutex
-	held int     // bytes; guarded by mu
-	fifo []*past // oldest first; guarded by mu
-	head int     // entries of fifo before head have been forgotten; guarded by mu
+	mu    sync.Mutex
+	order ring[remembered] // guarded by mu
 }
 
-// past is a segment that was routed, as long as it is remembered.
-type past struct {
-	segment atomic.Pointer[Segment] // nil once forgotten
-	size    int
-	last    int64 // the segment's last offset
+// remembered is one segment's place in the order: the oldest of its topic, once
+// its turn has come.
+type remembered struct {
+	topic *topic
+	size  int64
 }
 
-// remember adds a segment, and forgets others for it. A segment that has no
-// room at all is forgotten at once.
-func (r *recent) remember(seg *Segment) *past {
-	p := &past{size: seg.size(), last: seg.Last()}
-	p.segment.Store(seg)
+// add puts a segment of a topic at the end. Called with the topic's lock held.
+func (r *recent) add(t *topic, size int) {
+	r.mu.Lock()
+	r.order.push(remembered{t, int64(size)})
+	r.held.Add(int64(size))
+	r.mu.Unlock()
+}
+
+// forget forgets what is too much.
+func (r *recent) forget() {
+	for r.held.Load() > r.limit {
+		if t := r.oldest(); t != nil {
+			t.shard.mu.Lock()
+			t.pasts.forget()
+			t.shard.mu.Unlock()
+		}
+	}
+}
+
+// oldest takes the oldest out of the order, and returns its topic; nil if
+// somebody else has done so.
+func (r *recent) oldest() *topic {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fifo = append(r.fifo, p)
-	r.held += p.size
-	for r.held > r.limit && r.head < len(r.fifo) {
-		oldest := r.fifo[r.head]
-		r.fifo[r.head] = nil
-		r.head++
-		r.held -= oldest.size
-		oldest.segment.Store(nil)
+	if r.held.Load() <= r.limit {
+		return nil
 	}
-	if r.head > len(r.fifo)/2 {
-		n := copy(r.fifo, r.fifo[r.head:])
-		clear(r.fifo[n:])
-		r.fifo, r.head = r.fifo[:n], 0
-	}
-	return p
+	oldest := r.order.pop()
+	r.held.Add(-oldest.size)
+	return oldest.topic
 }
 
-// pasts is one topic's part of what is remembered. The shard's lock guards it.
+// pasts are the segments of one topic that are remembered. The shard's lock
+// guards it.
 type pasts struct {
-	list  []*past
-	since int64 // every segment routed with offsets above this one is in list, or was forgotten
-	last  int64 // the last offset routed
+	list  ring[past] // in the order of their offsets
+	since int64      // every segment routed with offsets above this one is in list
+	last  int64      // the last offset routed
+}
+
+// past is a segment that was routed. Its last offset stands beside it, so that
+// a search does not have to go and look.
+type past struct {
+	segment *Segment
+	last    int64
 }
 
 // add notes that a segment is being routed.
-func (p *pasts) add(seg *Segment, r *recent) {
-	p.trim()
-	p.list = append(p.list, r.remember(seg))
+func (p *pasts) add(seg *Segment) {
+	p.list.push(past{seg, seg.Last()})
 	p.last = max(p.last, seg.Last())
 }
 
-// trim drops what was forgotten, which is always the oldest.
-func (p *pasts) trim() {
-	n := 0
-	for n < len(p.list) && p.list[n].segment.Load() == nil {
-		p.since = p.list[n].last
-		n++
-	}
-	if n > 0 {
-		rest := copy(p.list, p.list[n:])
-		clear(p.list[rest:])
-		p.list = p.list[:rest]
-	}
-}
+// forget forgets the oldest.
+func (p *pasts) forget() { p.since = p.list.pop().last }
 
 // after returns, at most limit of them, the segments with offsets above the
 // given one that have the given formats. whole is false if some are not
@@ -83,29 +92,30 @@ func (p *pasts) after(offset int64, formats FormatSet, limit int) (segments []*S
 	if offset < p.since {
 		return nil, false
 	}
-	for _, one := range p.list {
-		if one.last <= offset {
-			continue
-		}
-		seg := one.segment.Load()
-		if seg == nil || !seg.has(formats) {
+	n := p.list.len()
+	first := sort.Search(n, func(i int) bool { return p.list.at(i).last > offset })
+	for i := first; i < min(n, first+limit); i++ {
+		seg := p.list.at(i).segment
+		if !seg.has(formats) {
 			return segments, len(segments) > 0
 		}
-		if segments = append(segments, seg); len(segments) == limit {
-			break
-		}
+		segments = append(segments, seg)
 	}
 	return segments, true
 }
 
 // size is how much memory the segment holds.
 func (s *Segment) size() int {
-	n := 8 * len(s.offsets)
+	n := segmentSize + 8*len(s.offsets)
 	for i := range s.encodings {
 		n += len(s.encodings[i].data) + 4*len(s.encodings[i].ends)
 	}
 	return n
 }
+
+// segmentSize is what a segment of nothing takes, with its place among what is
+// remembered: about what counts once segments are small.
+const segmentSize = 256
 
 // has tells whether the segment was encoded in all of these formats.
 func (s *Segment) has(formats FormatSet) bool {

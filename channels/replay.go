@@ -47,7 +47,7 @@ type Replayer struct {
 // before anything is routed.
 func NewReplayer(hub *Hub, history History, encoder Encoder, bytes int) *Replayer {
 	r := &Replayer{hub: hub, history: history, encoder: encoder, pages: &pages{limit: bytes / 4}}
-	hub.recent.limit = bytes - r.pages.limit
+	hub.recent.limit = int64(bytes - r.pages.limit)
 	r.ready.L = &r.mu
 	hub.replayer.Store(r)
 	return r
@@ -102,7 +102,7 @@ func (r *Replayer) next() *Actor {
 // serve reads for a channel until it is live, or its mailbox is full: then it
 // is added again once there is room.
 func (r *Replayer) serve(ctx context.Context, a *Actor, builder *Builder) {
-	topic, formats := a.to.Topic, a.formats()
+	topic, formats := a.Topic(), a.subscription.formats
 	for ctx.Err() == nil {
 		after, behind := a.mailbox.lag()
 		if !behind {

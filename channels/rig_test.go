@@ -31,8 +31,8 @@ func (plain) AppendReply(dst []byte, f Format, to Address, status Status, p Payl
 	return fmt.Appendf(dst, "reply %s %s %s;", to.Ref, status, p.Data), nil
 }
 
-// segment makes a segment of events with the given offsets, or a broadcast
-// without any.
+// segment makes a segment of events with the given offsets, or of as many
+// broadcasts if these are 0. Without any it is one broadcast.
 func segment(t testing.TB, topic string, formats FormatSet, offsets ...int64) *Segment {
 	t.Helper()
 	b := NewBuilder(plain{})
@@ -84,7 +84,7 @@ func (l *line) drain() string {
 // nothing else is said.
 func (l *line) mailbox(d Delivery) *mailbox {
 	m := &mailbox{outlet: l.Outlet}
-	m.follow(d.or(Delivery{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), l.hub.series.own)
+	m.follow(d.or(Delivery{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), 0, l.hub.series.own)
 	return m
 }
 

@@ -13,11 +13,12 @@ import (
 // topic's subscribers use. It is immutable and shared by all of them.
 type Segment struct {
 	topic     string
-	offsets   []int64 // ascending; empty for a broadcast, which is not in the log
+	offsets   []int64 // ascending; empty for broadcasts, which are not in the log
 	encodings []encoding
-	events    []string // the messages' events, if one of the formats is Raw
-	binary    bool     // the message, a broadcast, is binary; known if one of the formats is Raw
-	oldest    int64    // when the first of them was inserted, in nanoseconds; 0 if they are not in the log
+	events    []string    // the messages' events, if one of the formats is Raw
+	binary    bool        // the messages, which are broadcasts, are binary; known if one of the formats is Raw
+	oldest    int64       // when the first of them was inserted, in nanoseconds; 0 if they are not in the log
+	one       [1]encoding // the memory of encodings, if there is only one, which is usual
 }
 
 // encoding is a segment in one format: frames back to back.
@@ -31,7 +32,7 @@ type encoding struct {
 func (s *Segment) Topic() string { return s.topic }
 
 // Len is the number of messages in the segment.
-func (s *Segment) Len() int { return max(len(s.offsets), 1) }
+func (s *Segment) Len() int { return len(s.encodings[0].ends) }
 
 // Logged tells whether the segment's messages are in the log.
 func (s *Segment) Logged() bool { return len(s.offsets) > 0 }
@@ -144,7 +145,8 @@ type Builder struct {
 func NewBuilder(e Encoder) *Builder { return &Builder{encoder: e} }
 
 // Start begins a segment of a topic in the given formats. What was added since
-// the last Start is forgotten.
+// the last Start is forgotten. The segment keeps the topic's string: give it one
+// that keeps nothing else in memory, such as the hub's.
 func (b *Builder) Start(topic string, formats FormatSet) {
 	b.topic, b.offsets, b.events, b.oldest, b.used = topic, b.offsets[:0], b.events[:0], 0, 0
 	for f := range formats.All() {
@@ -158,8 +160,8 @@ func (b *Builder) Start(topic string, formats FormatSet) {
 }
 
 // Add encodes m, whose offset is above that of the message added before, or 0
-// for the only message of a broadcast. It keeps no reference to m. With an
-// error the segment is as it was before.
+// if the segment is of broadcasts, of which all or none are binary. It keeps no
+// reference to m. With an error the segment is as it was before.
 func (b *Builder) Add(m *Message) error {
 	for i := range b.used {
 		s := &b.scratch[i]
@@ -194,12 +196,15 @@ func (b *Builder) Segment() *Segment {
 		return nil
 	}
 	seg := &Segment{
-		topic:     strings.Clone(b.topic),
-		offsets:   slices.Clone(b.offsets),
-		encodings: make([]encoding, b.used),
-		events:    slices.Clone(b.events),
-		binary:    b.binary,
-		oldest:    b.oldest,
+		topic:   b.topic,
+		offsets: slices.Clone(b.offsets),
+		events:  slices.Clone(b.events),
+		binary:  b.binary,
+		oldest:  b.oldest,
+	}
+	seg.encodings = seg.one[:]
+	if b.used > 1 {
+		seg.encodings = make([]encoding, b.used)
 	}
 	for i := range seg.encodings {
 		s := &b.scratch[i]

@@ -48,6 +48,7 @@ const fetchStage = "fetch"
 // Delivery is the line from the log to the subscribers' mailboxes.
 type Delivery struct {
 	topology *pipeline.Topology
+	producer *Producer
 	acks     *pipeline.Acknowledger[store.Event]
 	start    int64
 }
@@ -74,7 +75,7 @@ func NewDelivery(log Reader, frames channels.Encoder, hub Hub, config DeliveryCo
 	})
 	routed := config.Metrics.Counter(metrics.EventsRouted)
 	acks := pipeline.NewAcknowledger(topology, pipeline.AcknowledgerConfig[store.Event]{
-		Ended:    func(ack pipeline.Ack[store.Event]) { routed.Add(int64(len(ack.Done))) },
+		Counted:  func(done, _ int) { routed.Add(int64(done)) },
 		Position: func(e *store.Event) int64 { return e.Offset },
 		Commit:   config.Commit,
 		Every:    config.CommitInterval,
@@ -83,6 +84,7 @@ func NewDelivery(log Reader, frames channels.Encoder, hub Hub, config DeliveryCo
 	events := pipeline.NewProducer(topology, pipeline.ProducerConfig[store.Event]{
 		Name:         fetchStage,
 		Demand:       producer.Fetch,
+		Ahead:        producer.Ahead,
 		Dispatcher:   pipeline.PartitionBy(config.Lanes, byTopic(config.Lanes)).WithQueue(config.MaxDemand),
 		Acknowledger: acks,
 	})
@@ -101,11 +103,14 @@ func NewDelivery(log Reader, frames channels.Encoder, hub Hub, config DeliveryCo
 			Via(pipeline.Transform("encode", encoder.Encode)).
 			Into(pipeline.Sink("route", routeTo(hub)))
 	}
-	return &Delivery{topology: topology, acks: acks, start: config.Producer.After}
+	return &Delivery{topology: topology, producer: producer, acks: acks, start: config.Producer.After}
 }
 
 // Run moves events until ctx ends, then drains.
-func (d *Delivery) Run(ctx context.Context) error { return d.topology.Run(ctx) }
+func (d *Delivery) Run(ctx context.Context) error {
+	defer d.producer.Wait()
+	return d.topology.Run(ctx)
+}
 
 // Position is the offset up to which every event has been routed.
 func (d *Delivery) Position() int64 {

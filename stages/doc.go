@@ -21,10 +21,11 @@
 //
 // Bounds: no more than a lane's max demand of events is under way in it, and
 // the log is read only as lanes ask. A slow lane holds up reading; it piles
-// up nothing.
+// up nothing. While one page of a backlog is awaited, the next one is read too,
+// if that much has been asked for.
 //
 // # Shutdown
 //
 // [Delivery.Run] ends with its context: it stops asking, routes what has been
-// fetched, commits the position and returns.
+// fetched, commits the position, and returns when no read is under way.
 package stages

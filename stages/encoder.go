@@ -9,10 +9,10 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// Watchers tells which wire formats a topic's subscribers use: none when
-// nobody watches.
+// Watchers tells which wire formats a topic's subscribers use, none when nobody
+// watches, and the topic's name in a string that may be kept.
 type Watchers interface {
-	Formats(topic string) channels.FormatSet
+	Watched(topic string) (name string, formats channels.FormatSet)
 }
 
 // EncoderConfig bounds what an [Encoder] makes.
@@ -70,9 +70,8 @@ func (e *Encoder) Encode(_ context.Context, events []store.Event) ([]*channels.S
 	e.groupByTopic(events)
 	var segments []*channels.Segment
 	for _, g := range e.groups {
-		topic := events[g.first].Topic
-		if formats := e.watchers.Formats(topic); formats != 0 {
-			segments = e.encodeTopic(segments, events, g, formats)
+		if topic, formats := e.watchers.Watched(events[g.first].Topic); formats != 0 {
+			segments = e.encodeTopic(segments, events, g, topic, formats)
 		}
 	}
 	clear(e.group) // it and the message would keep the batch's memory
@@ -98,8 +97,8 @@ func (e *Encoder) groupByTopic(events []store.Event) {
 }
 
 // encodeTopic makes one topic's segments.
-func (e *Encoder) encodeTopic(segments []*channels.Segment, events []store.Event, g group, formats channels.FormatSet) []*channels.Segment {
-	topic, count, size := events[g.first].Topic, 0, 0
+func (e *Encoder) encodeTopic(segments []*channels.Segment, events []store.Event, g group, topic string, formats channels.FormatSet) []*channels.Segment {
+	count, size := 0, 0
 	e.builder.Start(topic, formats)
 	for i := g.first; i != none; i = e.next[i] {
 		if count >= e.config.SegmentSize || size >= e.config.SegmentBytes {

@@ -39,7 +39,7 @@ type ProducerConfig struct {
 }
 
 // Producer reads the log from a position on, as many events as it is asked
-// for. One goroutine at a time may call Fetch.
+// for. One goroutine at a time may call Fetch; Ahead may be called by another.
 type Producer struct {
 	// Immutable after NewProducer.
 	reader  Reader
@@ -47,7 +47,12 @@ type Producer struct {
 	fetched *metrics.Counter
 	took    *metrics.Timing
 
-	position atomic.Int64 // written by the caller of Fetch
+	ahead ahead
+
+	// Owned by the caller of Fetch.
+	rest     []store.Event // of a page that was read ahead, when less was wanted
+	drained  bool          // there was no more when it was last read: the next read waits
+	position atomic.Int64  // read by others
 }
 
 // NewProducer makes a producer; it reads nothing yet.
@@ -61,6 +66,10 @@ func NewProducer(reader Reader, config ProducerConfig) *Producer {
 		fetched: config.Metrics.Counter(metrics.EventsFetched),
 		took:    config.Metrics.Timing(metrics.StageTime, metrics.Stage("fetch")),
 	}
+	p.ahead.size = config.FetchSize
+	p.ahead.read = func(ctx context.Context, after int64) ([]store.Event, error) {
+		return p.read(ctx, after, config.FetchSize)
+	}
 	p.position.Store(config.After)
 	return p
 }
@@ -68,47 +77,91 @@ func NewProducer(reader Reader, config ProducerConfig) *Producer {
 // Position is the offset of the last event that was fetched.
 func (p *Producer) Position() int64 { return p.position.Load() }
 
+// Ahead tells, while Fetch is at work, that demand events are wanted by now:
+// what Fetch was asked for included. If that makes another page, it is read
+// meanwhile, and the next Fetch finds it.
+func (p *Producer) Ahead(demand int) { p.ahead.wanted(demand) }
+
 // Fetch returns the next events, at least one and at most demand, and waits
-// until there is one. With an error the position stays where it was.
+// until there is one. With an error the position stays where it was. What was
+// begun by a call and not returned ends with its context: see Wait.
 func (p *Producer) Fetch(ctx context.Context, demand int) ([]store.Event, error) {
+	for len(p.rest) == 0 {
+		if p.drained {
+			if err := p.reader.Wait(ctx, p.Position()); err != nil {
+				return nil, fmt.Errorf("wait for events after %d: %w", p.Position(), err)
+			}
+		}
+		events, err := p.fetch(ctx, demand)
+		if err != nil {
+			return nil, err
+		}
+		p.rest, p.drained = events, p.isShort(events, demand)
+	}
+	n := min(demand, len(p.rest))
+	events := p.rest[:n:n]
+	if p.rest = p.rest[n:]; len(p.rest) == 0 {
+		p.rest = nil
+	}
+	last := events[n-1].Offset
+	p.position.Store(last)
+	if p.config.Fetched != nil {
+		p.config.Fetched(last)
+	}
+	p.fetched.Add(int64(n))
+	return events, nil
+}
+
+// isShort tells whether a read has come to the log's end, as far as its answer
+// shows: a store that has much to send may send less of it than it was asked for.
+func (p *Producer) isShort(events []store.Event, demand int) bool {
+	if len(events) >= min(demand, p.config.FetchSize) {
+		return false
+	}
+	bytes := 0
+	for i := range events {
+		bytes += len(events[i].Payload)
+	}
+	return p.config.FetchBytes == 0 || bytes < p.config.FetchBytes/4
+}
+
+// Wait returns when no read is under way any more. Call it after the last Fetch,
+// when that one's context has ended.
+func (p *Producer) Wait() { p.ahead.reads.Wait() }
+
+// fetch brings the page behind the position: the one that was read ahead, or
+// else one that is read now.
+func (p *Producer) fetch(ctx context.Context, demand int) (events []store.Event, err error) {
+	page := p.ahead.begin(ctx, p.Position(), demand)
+	defer func() { p.ahead.end(len(events)) }()
+	if events := page.take(); len(events) > 0 {
+		return events, nil
+	}
 	for {
-		events, err := p.read(ctx, demand)
-		if err != nil || len(events) > 0 {
+		events, err = p.read(ctx, p.Position(), min(demand, p.config.FetchSize))
+		if !errors.Is(err, store.ErrTrimmed) {
 			return events, err
 		}
-		if err := p.reader.Wait(ctx, p.Position()); err != nil {
-			return nil, fmt.Errorf("wait for events after %d: %w", p.Position(), err)
+		if err := p.skipTrimmed(ctx, p.Position()); err != nil {
+			return nil, err
 		}
 	}
 }
 
 // read makes one read of the log.
-func (p *Producer) read(ctx context.Context, demand int) ([]store.Event, error) {
-	start, after := time.Now(), p.Position()
+func (p *Producer) read(ctx context.Context, after int64, size int) ([]store.Event, error) {
+	start := time.Now()
 	events, err := p.reader.Fetch(ctx, after, store.Limit{
-		Events: min(demand, p.config.FetchSize),
+		Events: size,
 		Bytes:  p.config.FetchBytes,
 		Epoch:  p.config.Epoch,
 	})
-	if errors.Is(err, store.ErrTrimmed) {
-		if err := p.skipTrimmed(ctx, after); err != nil {
-			return nil, err
-		}
-		return p.read(ctx, demand)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("fetch after %d: %w", after, err)
 	}
-	if len(events) == 0 {
-		return nil, nil
+	if len(events) > 0 {
+		p.took.Observe(time.Since(start))
 	}
-	last := events[len(events)-1].Offset
-	p.position.Store(last)
-	if p.config.Fetched != nil {
-		p.config.Fetched(last)
-	}
-	p.fetched.Add(int64(len(events)))
-	p.took.Observe(time.Since(start))
 	return events, nil
 }
 

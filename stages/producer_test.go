@@ -72,7 +72,7 @@ func TestProducerReadsNoMoreThanAsked(t *testing.T) {
 		want   []int64
 	}{
 		{3, []int64{3, 4, 5}},
-		{100, []int64{6, 7, 8, 9, 10, 11, 12, 13}}, // FetchSize
+		{15, []int64{6, 7, 8, 9, 10, 11, 12, 13}}, // FetchSize
 		{1, []int64{14}},
 		{8, []int64{15, 16, 17, 18, 19, 20}}, // what is there
 	} {

@@ -1,0 +1,54 @@
+package channels
+
+import (
+	"runtime"
+	"testing"
+)
+
+// TestADeliveryAllocatesNothing routes to many, and has them take, again and
+// again: with plain channels, and with full ones of each rule.
+func TestADeliveryAllocatesNothing(t *testing.T) { // not parallel: it counts allocations
+	for name, test := range map[string]struct {
+		delivery Delivery
+		messages int
+		stays    bool // nobody takes
+	}{
+		"one message":  {Delivery{}, 1, false},
+		"many":         {Delivery{}, 500, false},
+		"keys":         {Delivery{Dedupe: DedupeKey, DedupeWindow: 1}, 10, false},
+		"catch-up":     {Delivery{Overflow: CatchUp}, 500, true},
+		"drop-oldest":  {Delivery{Overflow: DropOldest}, 500, true},
+		"drop-newest":  {Delivery{Overflow: DropNewest}, 500, true},
+		"latest, full": {Delivery{Overflow: Latest, MailboxSize: 10}, 10, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const watchers = 100
+			a := newAudience(t, 1, watchers, test.messages, test.delivery)
+			c := a.topics[0]
+			step := func() {
+				a.say(c)
+				if !test.stays {
+					a.take(c)
+				}
+			}
+			for range 50 {
+				step()
+			}
+			if got := testing.AllocsPerRun(100, step); got > 1 { // what is remembered grows now and then
+				t.Errorf("%v allocations for %d deliveries", got, watchers)
+			}
+		})
+	}
+}
+
+// TestAnIdleChannelIsSmall has many join one topic, and measures what they
+// take, with their outlets.
+func TestAnIdleChannelIsSmall(t *testing.T) { // not parallel: it measures the heap
+	const watchers, most = 2000, 1200
+	before := heap()
+	a := newAudience(t, 1, watchers, 1, Delivery{})
+	if each := int64(heap()-before) / watchers; each > most {
+		t.Errorf("a channel takes %d bytes, want at most %d", each, most)
+	}
+	runtime.KeepAlive(a)
+}

@@ -1,0 +1,90 @@
+package channels
+
+import (
+	"sync"
+	"testing"
+	"time"
+)
+
+// meddler is a Subscriber that does, while it is delivered to, all that can be
+// done with a topic: each of it would wait for ever if the one who routes held
+// a lock of the hub.
+type meddler struct {
+	hub   *Hub
+	other *Subscription
+	calls int
+}
+
+func (m *meddler) Deliver(seg *Segment, _ time.Time) {
+	if m.calls++; m.calls > 1 {
+		return
+	}
+	joins := m.hub.Subscribe(seg.topic, Formats(0), new(ear))
+	joins.Cancel()
+	m.other.Cancel()
+	next := *seg
+	if seg.Logged() {
+		next.offsets = []int64{seg.Last() + 1}
+	}
+	m.hub.Route(&next)
+	m.hub.recentAfter(seg.topic, 0, Formats(0))
+	m.hub.flip(seg.topic, 0, newLine(m.hub, 1, 1).mailbox(Delivery{}))
+	m.hub.List(1)
+}
+
+// TestNoLockIsHeldAcrossAFanOut meddles with a topic while it is being routed.
+func TestNoLockIsHeldAcrossAFanOut(t *testing.T) {
+	t.Parallel()
+	for name, offsets := range map[string][]int64{"an event": {1}, "a broadcast": nil} {
+		for what, recent := range map[string]int{"nothing is remembered": 0, "all is": 1 << 20} {
+			t.Run(name+", "+what, func(t *testing.T) {
+				t.Parallel()
+				hub := NewHub(newMetrics(t))
+				NewReplayer(hub, nil, plain{}, recent)
+				m := &meddler{hub: hub}
+				hub.Subscribe("t", Formats(0), m)
+				m.other = hub.Subscribe("t", Formats(0), new(ear))
+				hub.Route(segment(t, "t", Formats(0), offsets...))
+				if m.calls != 2 {
+					t.Errorf("delivered to %d times, want 2", m.calls)
+				}
+			})
+		}
+	}
+}
+
+// stuck is a Subscriber that does not come back.
+type stuck struct {
+	reached chan struct{} // closed by Deliver
+	release chan struct{} // closed by the test
+}
+
+func (s *stuck) Deliver(*Segment, time.Time) {
+	close(s.reached)
+	<-s.release
+}
+
+// TestAFanOutHoldsUpNoOther routes all other topics while one is stuck, whatever
+// their shards, with so little memory that each forgets another's segment.
+func TestAFanOutHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	hub := NewHub(nil)
+	NewReplayer(hub, nil, plain{}, 2000)
+	s := &stuck{make(chan struct{}), make(chan struct{})}
+	hub.Subscribe("stuck", Formats(0), s)
+	var routing sync.WaitGroup
+	routing.Go(func() { hub.Route(segment(t, "stuck", Formats(0), 1)) })
+	<-s.reached
+	var e ear
+	const topics = 4 * hubShards
+	for i := range topics {
+		topic := string(rune('a' + i))
+		hub.Subscribe(topic, Formats(0), &e)
+		hub.Route(segment(t, topic, Formats(0), int64(2+i)))
+	}
+	if heard := e.heard.Load(); heard != topics {
+		t.Errorf("%d heard of %d", heard, topics)
+	}
+	close(s.release)
+	routing.Wait()
+}

@@ -1,0 +1,129 @@
+package channels
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestRingAgainstModel plays random pushes and pops against a ring and a slice.
+func TestRingAgainstModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var r ring[*int]
+		var model []*int
+		push := rapid.IntRange(1, 9).Draw(t, "pushes of ten")
+		for range rapid.IntRange(1, 500).Draw(t, "steps") {
+			if rapid.IntRange(0, 9).Draw(t, "step") < push {
+				v := new(int)
+				r.push(v)
+				model = append(model, v)
+			} else if len(model) > 0 {
+				if r.pop() != model[0] {
+					t.Fatal("popped another one than the oldest")
+				}
+				model = model[1:]
+			}
+			if r.len() != len(model) {
+				t.Fatalf("%d elements, want %d", r.len(), len(model))
+			}
+			for i := range model {
+				if *r.at(i) != model[i] {
+					t.Fatalf("another one at %d of %d", i, len(model))
+				}
+			}
+			kept := 0
+			for _, v := range r.slots {
+				if v != nil {
+					kept++
+				}
+			}
+			if kept != len(model) || len(r.slots) > 4*max(len(model), leastCapacity) {
+				t.Fatalf("%d slots, %d in use, for %d elements", len(r.slots), kept, len(model))
+			}
+		}
+	})
+}
+
+// TestRecentAgainstModel routes random segments of some topics, and compares
+// what is remembered with a list of all that was routed: it is the last of it
+// that fits, whole from where a topic says it is.
+func TestRecentAgainstModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.IntRange(0, 5000).Draw(t, "bytes")
+		hub := NewHub(nil)
+		NewReplayer(hub, nil, plain{}, limit)
+		topics := []string{"a", "b", "c"}
+		for _, topic := range topics {
+			hub.Subscribe(topic, Formats(0), new(ear))
+		}
+		var routed []*Segment
+		for offset := range int64(rapid.IntRange(1, 60).Draw(t, "segments")) {
+			topic := rapid.SampledFrom(topics).Draw(t, "topic")
+			formats := rapid.SampledFrom([]FormatSet{Formats(0), Formats(0, 1)}).Draw(t, "formats")
+			seg := segment(sure{}, topic, formats, 10*offset+1, 10*offset+2)
+			hub.Route(seg)
+			routed = append(routed, seg)
+			fits, size := len(routed), int64(0)
+			for fits > 0 && size+int64(routed[fits-1].size()) <= hub.recent.limit {
+				fits--
+				size += int64(routed[fits].size())
+			}
+			topic = rapid.SampledFrom(topics).Draw(t, "topic asked for")
+			after := rapid.Int64Range(0, 10*offset+9).Draw(t, "after")
+			wants := rapid.SampledFrom([]FormatSet{Formats(0), Formats(0, 1)}).Draw(t, "wants")
+			var want []*Segment
+			whole, lacks := true, false
+			for i, seg := range routed {
+				switch {
+				case seg.topic != topic || seg.Last() <= after:
+				case i < fits:
+					whole = false
+				case !lacks && seg.has(wants) && len(want) < replayStep:
+					want = append(want, seg)
+				default:
+					lacks = lacks || !seg.has(wants)
+				}
+			}
+			if whole = whole && (len(want) > 0 || !lacks); !whole {
+				want = nil
+			}
+			got, ok := hub.recentAfter(topic, after, wants)
+			if ok != whole || !slices.Equal(got, want) {
+				t.Fatalf("%d segments of %s after %d, whole: %v; want %d, %v", len(got), topic, after, ok, len(want), whole)
+			}
+		}
+	})
+}
+
+// BenchmarkRecent routes small segments of one topic, as many as there is room
+// for at a time, and what a channel asks for that is almost up to date.
+func BenchmarkRecent(b *testing.B) {
+	for _, room := range []int{1 << 10, 1 << 20, 64 << 20} {
+		hub := NewHub(nil)
+		NewReplayer(hub, nil, terse{}, room)
+		hub.Subscribe("t", Formats(0), new(ear))
+		seg := spoken(b, "t", 1, Delivery{})
+		say := func() {
+			seg.offsets[0]++
+			hub.Route(seg)
+		}
+		for range room / segmentSize {
+			say()
+		}
+		b.Run(fmt.Sprintf("route/bytes=%d", room), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				say()
+			}
+		})
+		b.Run(fmt.Sprintf("after/bytes=%d", room), func(b *testing.B) {
+			for b.Loop() {
+				hub.recentAfter("t", seg.Last()-2, Formats(0))
+			}
+		})
+	}
+}

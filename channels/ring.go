@@ -1,0 +1,47 @@
+package channels
+
+// ring is a FIFO whose elements can also be looked at where they are. Its memory
+// is at most four times what is in it, but for leastCapacity.
+type ring[T any] struct {
+	slots []T // a power of two of them, or none
+	first int // the oldest is slots[first]
+	n     int
+}
+
+// leastCapacity is how many slots a ring has that has ever held anything.
+const leastCapacity = 4
+
+func (r *ring[T]) len() int { return r.n }
+
+// at is the element that would leave after i others.
+func (r *ring[T]) at(i int) *T { return &r.slots[(r.first+i)&(len(r.slots)-1)] }
+
+func (r *ring[T]) push(v T) {
+	if r.n == len(r.slots) {
+		r.resize(max(2*r.n, leastCapacity))
+	}
+	r.n++
+	*r.at(r.n - 1) = v
+}
+
+// pop removes the oldest. There must be one.
+func (r *ring[T]) pop() T {
+	var zero T
+	oldest := r.at(0)
+	v := *oldest
+	*oldest = zero
+	r.first = (r.first + 1) & (len(r.slots) - 1)
+	r.n--
+	if r.n < len(r.slots)/4 && len(r.slots) > leastCapacity {
+		r.resize(len(r.slots) / 2)
+	}
+	return v
+}
+
+func (r *ring[T]) resize(capacity int) {
+	slots := make([]T, capacity)
+	end := min(r.first+r.n, len(r.slots))
+	n := copy(slots, r.slots[r.first:end])
+	copy(slots[n:], r.slots[:r.n-n])
+	r.slots, r.first = slots, 0
+}
