@@ -75,6 +75,10 @@ type Config struct {
 	// Lanes is how many lanes topics are partitioned over; order holds within
 	// a topic. Zero: one per core.
 	Lanes int
+	// Writers is how many goroutines write to the sockets. Zero: one per core.
+	// Where connections have writers of their own, as under TLS, it does not
+	// count.
+	Writers int
 	// RateLimit bounds the events that are delivered per second. Zero: none.
 	RateLimit int
 
@@ -236,6 +240,7 @@ func (c *Config) Validate() error {
 		{"BatchSize", int64(c.BatchSize), 1, 100_000, "1 to 100000 events"},
 		{"BatchTimeout", int64(c.BatchTimeout), 0, int64(time.Minute), "0 (never wait) to 1m"},
 		{"Lanes", int64(c.Lanes), 0, 1024, "1 to 1024 (0: one per core)"},
+		{"Writers", int64(c.Writers), 0, 1024, "1 to 1024 (0: one per core)"},
 		{"RateLimit", int64(c.RateLimit), 0, 1 << 30, "events per second, 0 for no limit"},
 		{"MailboxSize", int64(c.MailboxSize), 1, maxMailboxSize, mailboxSizes},
 		{"MailboxBytes", int64(c.MailboxBytes), 4 << 10, 1 << 30, "4KiB to 1GiB"},

@@ -6,7 +6,7 @@ import (
 	"mime"
 	"net/http"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
 )
 
@@ -36,23 +36,22 @@ func (s *Service) postEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// postBroadcast sends the events of the body to whoever is joined now.
+// postBroadcast sends the events of the body to whoever is joined now. Those of
+// one topic travel together, as they do from the log.
 func (s *Service) postBroadcast(w http.ResponseWriter, r *http.Request) {
 	drafts, ok := s.readDrafts(w, r)
 	if !ok {
 		return
 	}
-	for i := range drafts {
-		if err := s.pubsub.Broadcast(&channels.Message{
-			Topic:   drafts[i].Topic,
-			Event:   drafts[i].Name,
-			Key:     drafts[i].Key,
-			Payload: drafts[i].Payload,
-		}, nil); err != nil {
-			s.logger.Error("broadcast failed", "error", err)
-			refuse(w, http.StatusInternalServerError, err.Error(), "the events before this one were sent")
-			return
-		}
+	events := make([]store.Event, len(drafts))
+	for i, draft := range drafts {
+		events[i] = store.Event{Topic: draft.Topic, Name: draft.Name, Key: draft.Key, Payload: draft.Payload}
+	}
+	encoder := s.encoders.Get().(*stages.Encoder)
+	defer s.encoders.Put(encoder)
+	segments, _ := encoder.Encode(r.Context(), events) // what cannot be encoded is logged, counted and left out
+	for _, segment := range segments {
+		s.hub.Route(segment)
 	}
 	answer(w, http.StatusAccepted, map[string]int{"count": len(drafts)})
 }

@@ -50,6 +50,16 @@ func (s *Service) position(ctx context.Context, log store.Log) (after int64, epo
 	return min(max(after, history.Trimmed), history.Offset), history.Epoch, nil
 }
 
+// segments bounds what a mailbox is given at a time, so that it takes it whole.
+func (s *Service) segments() stages.EncoderConfig {
+	return stages.EncoderConfig{
+		SegmentSize:  min(s.config.BatchSize, s.config.MaxDemand, s.config.MailboxSize),
+		SegmentBytes: segmentBytes,
+		Metrics:      s.metrics,
+		Logger:       s.logger,
+	}
+}
+
 // newDelivery lays out the line from the log to the hub.
 func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.Delivery {
 	s.hub.SetEpoch(epoch)
@@ -63,10 +73,7 @@ func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.
 			FetchBytes: int(s.config.FetchBytes),
 			Fetched:    s.hub.Advance,
 		},
-		Encoder: stages.EncoderConfig{
-			SegmentSize:  min(size, s.config.MailboxSize),
-			SegmentBytes: segmentBytes,
-		},
+		Encoder:      s.segments(),
 		Lanes:        s.config.lanes(),
 		MaxDemand:    s.config.MaxDemand,
 		MinDemand:    s.config.minDemand(),

@@ -97,6 +97,7 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 	}
 	config.Host, config.Routes, config.Node = s.host, m.routes, s.config.Node
 	config.Delivery, config.MailboxBytes = s.config.delivery(), int(s.config.MailboxBytes)
+	config.Writers = s.config.Writers
 	config.MaxChannels, config.MaxMessageBytes = s.config.MaxChannels, int(s.config.MaxMessageBytes)
 	config.InboundRate, config.MaxConnectionAge = s.config.InboundRate, s.config.MaxConnectionAge
 	config.HeartbeatTimeout, config.DrainTimeout = s.config.HeartbeatTimeout, s.config.DrainTimeout

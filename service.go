@@ -5,10 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
 )
@@ -18,17 +20,18 @@ import (
 // and [Service.Run] it once.
 type Service struct {
 	// Immutable after New.
-	config  Config
-	logger  *slog.Logger
-	metrics *metrics.Set
-	hub     *channels.Hub
-	pubsub  *channels.PubSub
-	host    *channels.Host
-	replays *channels.Replayer
-	public  *Mount
-	console *Mount
-	keys    *keys // nil where there are no tokens
-	health  *health
+	config   Config
+	logger   *slog.Logger
+	metrics  *metrics.Set
+	hub      *channels.Hub
+	pubsub   *channels.PubSub
+	host     *channels.Host
+	replays  *channels.Replayer
+	encoders sync.Pool // of *stages.Encoder, for broadcasts
+	public   *Mount
+	console  *Mount
+	keys     *keys // nil where there are no tokens
+	health   *health
 
 	// Written before Run.
 	hook   ConnectFunc // of the public mount
@@ -68,6 +71,7 @@ func New(config Config) (*Service, error) {
 	if s.keys, err = openKeys(&config); err != nil {
 		return nil, err
 	}
+	s.encoders.New = func() any { return stages.NewEncoder(socket.Encoder{}, s.hub, s.segments()) }
 	if err := s.makeSockets(); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -136,22 +137,52 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte("\x82\xfe\x00\x80\x00\x00\x00\x00"))
 	f.Add([]byte("\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var r frameReader
-		r.init(bytes.NewReader(data), 100)
-		for {
-			op, message, err := r.next(func(_ ws.OpCode, ping []byte) {
-				if len(ping) > ws.MaxControlFramePayloadSize {
-					t.Fatalf("ping of %d bytes", len(ping))
-				}
-			})
-			if err != nil {
-				return
-			}
-			if len(message) > 100 || (op != ws.OpText && op != ws.OpBinary) || (op == ws.OpText && !utf8.Valid(message)) {
-				t.Fatalf("op %d, %q", op, message)
+		whole, err := messagesIn(t, data, len(data))
+		// However it is cut up, it says the same.
+		for _, piece := range []int{1, 2, 3, 7} {
+			got, gotErr := messagesIn(t, data, piece)
+			if !slices.Equal(got, whole) || fmt.Sprint(gotErr) != fmt.Sprint(err) {
+				t.Fatalf("in pieces of %d: %q, %v; at once: %q, %v", piece, got, gotErr, whole, err)
 			}
 		}
 	})
+}
+
+// messagesIn are the messages and control frames in data, which comes in pieces.
+func messagesIn(t *testing.T, data []byte, piece int) (all []string, err error) {
+	t.Helper()
+	const maxBytes = 100
+	var r frameReader
+	for piece := range slices.Chunk(bytes.Clone(data), max(piece, 1)) {
+		for in := piece; ; {
+			op, payload, rest, err := r.next(in, maxBytes)
+			if err != nil {
+				return all, err
+			}
+			switch op {
+			case opNone:
+			case ws.OpText, ws.OpBinary:
+				if len(payload) > maxBytes || op == ws.OpText && !utf8.Valid(payload) {
+					t.Fatalf("op %d, %q", op, payload)
+				}
+			case ws.OpPing, ws.OpPong:
+				if len(payload) > ws.MaxControlFramePayloadSize {
+					t.Fatalf("control frame of %d bytes", len(payload))
+				}
+			default:
+				t.Fatalf("op %d", op)
+			}
+			if op == opNone {
+				break
+			}
+			all = append(all, fmt.Sprintf("%d %s", op, payload))
+			in = rest
+		}
+	}
+	if p := r.partial; p != nil && len(p.frame)+len(p.data) > len(data) {
+		t.Fatalf("%d bytes kept of %d", len(p.frame)+len(p.data), len(data))
+	}
+	return all, nil
 }
 
 // decoded reads back a frame in any format.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
 	"time"
 
@@ -82,6 +83,11 @@ type Config struct {
 	// 256 KiB before it is taken for lost. The default is 15s.
 	WriteTimeout time.Duration
 
+	// Writers is how many goroutines write to the connections that have none of
+	// their own, and how many read from them. The default is as many as Go runs
+	// at a time (GOMAXPROCS).
+	Writers int
+
 	// MaxConnectionAge is when a connection is closed at about, give or take a
 	// tenth, for its client to connect again, perhaps to another node. The
 	// default is never.
@@ -129,6 +135,7 @@ func (c Config) withDefaults() (Config, error) {
 		"MaxChannels":      int64(c.MaxChannels),
 		"MaxMessageBytes":  int64(c.MaxMessageBytes),
 		"InboundRate":      int64(c.InboundRate),
+		"Writers":          int64(c.Writers),
 		"HandshakeTimeout": int64(c.HandshakeTimeout),
 		"HeartbeatTimeout": int64(c.HeartbeatTimeout),
 		"WriteTimeout":     int64(c.WriteTimeout),
@@ -140,6 +147,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	c.Path = "/" + strings.Trim(cmp.Or(c.Path, "/socket"), "/")
+	c.Writers = cmp.Or(c.Writers, runtime.GOMAXPROCS(0))
 	c.Delivery = c.Delivery.WithDefaults()
 	c.MailboxBytes = cmp.Or(c.MailboxBytes, 1<<20)
 	c.MaxChannels = cmp.Or(c.MaxChannels, 100)

@@ -2,7 +2,6 @@ package socket
 
 import (
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -12,23 +11,43 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// conn is a WebSocket connection. A reader goroutine lives as long as it; a
-// writer goroutine while there is something to write.
+// conn is a WebSocket connection: what all of them have in common, whatever
+// carries them.
 type conn struct {
 	// Immutable after newConn.
 	endpoint *Endpoint
-	net      net.Conn
-	session  *session
+	wire     wire
+	session  session
 	outlet   *channels.Outlet
-	writer   func() // write, made once so that starting it allocates nothing
 
-	frames frameReader // owned by run
-
-	writing sync.WaitGroup // the writer goroutine
-	woken   time.Time      // when the writer was started; written by Wake, read by the writer
+	frames frameReader // owned by whoever calls receive
 
 	mu    sync.Mutex
 	cause closeReason // why the connection is being closed, "" while it is not; guarded by mu
+}
+
+// wire carries a connection's bytes. There are two: goroutineWire, for every
+// net.Conn, and on Linux epollWire for TCP, which costs no goroutine while
+// nothing happens.
+type wire interface {
+	// start begins to read. It is called once, unless abandon is.
+	start()
+
+	// abandon lets go of a connection that has not been started.
+	abandon()
+
+	// wake has the outlet emptied. The outlet calls it, with its lock held.
+	wake()
+
+	// heard is called when a message or control frame has come.
+	heard()
+
+	// hurry allows closeTimeout, and no more, for what is being written.
+	hurry()
+
+	// sever ends reading and writing. The connection is removed from its
+	// endpoint when both have ended, and the handlers of its channels have.
+	sever()
 }
 
 // farewell is a planned end of a connection.
@@ -58,73 +77,52 @@ const statusServiceRestart ws.StatusCode = 1012
 // farewell.
 const closeTimeout = 5 * time.Second
 
-// newConn returns a connection that run brings to life. What comes in is read
-// from r.
-func newConn(e *Endpoint, netConn net.Conn, r io.Reader, socket *channels.Socket, format channels.Format) *conn {
-	c := &conn{endpoint: e, net: netConn}
-	c.writer = c.write
+// newConn returns a connection that its wire's start brings to life. Of what the
+// client sends, early has come already.
+func newConn(e *Endpoint, netConn net.Conn, early []byte, socket *channels.Socket, format channels.Format) *conn {
+	c := e.polling.adopt(e, netConn, early)
+	if c == nil {
+		c = newGoroutineWire(netConn, early)
+	}
+	c.endpoint = e
 	c.outlet = channels.NewOutlet(e.config.Host.Hub(), channels.OutletConfig{
 		Replies:  e.config.Delivery.MailboxSize,
 		Bytes:    e.config.MailboxBytes,
-		Wake:     c.wake,
+		Wake:     c.wire.wake,
 		Overflow: func() { c.shut(tooSlow, "") },
 	})
-	c.session = newSession(e.context, &e.config, format, socket, c.outlet)
-	c.frames.init(r, e.config.MaxMessageBytes)
+	c.session.init(e.context, &e.config, format, socket, c.outlet)
 	return c
 }
 
-// run reads until the connection ends, and then cleans up. The endpoint has
-// reserved the goroutine.
-func (c *conn) run() {
-	last := c.read()
-	discard := channels.DropReason("") // what was queued before still goes out
-	if last.reason == closedSilent {
-		discard = channels.DropClosed
-	}
-	if last.reason != closedLost && c.shut(last, discard) {
-		c.writing.Wait()
-		if last.reason != closedByClient {
-			c.linger()
-		}
-	}
-	c.cut(closedLost, channels.DropClosed)
-	c.writing.Wait()
-	c.session.close()
-	c.endpoint.remove(c, c.cause)
-}
-
-// read hands what comes in to the session, until the connection ends. It
-// returns how.
-func (c *conn) read() farewell {
+// receive handles what has come from the client. If some of it has to wait, it
+// is returned, with what comes first. An error is how the connection ends. It
+// never blocks. What is in the memory of in is overwritten.
+func (c *conn) receive(in []byte) (rest []byte, first after, err error) {
 	for {
-		c.expect(c.endpoint.config.HeartbeatTimeout)
-		op, data, err := c.frames.next(c.control)
-		if err != nil {
-			return farewellFor(err)
+		op, payload, rest, err := c.frames.next(in, c.endpoint.config.MaxMessageBytes)
+		if err != nil || op == opNone {
+			return nil, after{}, err
 		}
+		c.wire.heard()
+		in = rest
 		switch {
-		case c.closing():
+		case op == ws.OpPing:
+			// An error means that the connection is being closed.
+			_ = c.outlet.Reply(append(appendHeader(nil, opPong, len(payload)), payload...))
 			continue
-		case op == ws.OpText:
-			err = c.session.text(data)
-		default:
-			err = c.session.binary(data)
+		case op == ws.OpPong, c.closing():
+			continue
 		}
+		first, err := c.session.take(payload, op == ws.OpBinary)
 		if err != nil {
 			c.endpoint.config.Logger.Debug("client sent a malformed message",
 				"remote_addr", c.session.current().RemoteAddr, "error", err)
-			return malformed
+			return nil, after{}, errMalformedMessage
 		}
-	}
-}
-
-// control answers a ping. A client that sends control frames is alive.
-func (c *conn) control(op ws.OpCode, payload []byte) {
-	c.expect(c.endpoint.config.HeartbeatTimeout)
-	if op == ws.OpPing {
-		// An error means that the connection is being closed.
-		_ = c.outlet.Reply(append(appendHeader(nil, opPong, len(payload)), payload...))
+		if first.do != nil || first.wait > 0 {
+			return rest, first, nil
+		}
 	}
 }
 
@@ -139,17 +137,6 @@ func farewellFor(err error) farewell {
 		return silent
 	}
 	return farewell{reason: closedLost}
-}
-
-// expect gives the client time for its next message, unless the connection is
-// being closed.
-func (c *conn) expect(within time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cause == "" {
-		// It fails only if the connection is closed: then reading fails too.
-		_ = c.net.SetReadDeadline(time.Now().Add(within))
-	}
 }
 
 func (c *conn) closing() bool {
@@ -171,7 +158,7 @@ func (c *conn) begin(reason closeReason) bool {
 }
 
 // about implements link.
-func (c *conn) about() (*session, string) { return c.session, "websocket" }
+func (c *conn) about() (*session, string) { return &c.session, "websocket" }
 
 // shut implements link: after what is queued comes a close frame, and then the
 // client has closeTimeout to end its side.
@@ -180,7 +167,7 @@ func (c *conn) shut(f farewell, discard channels.DropReason) bool {
 		return false
 	}
 	if discard != "" || f.reason == closedTooSlow {
-		_ = c.net.SetWriteDeadline(time.Now().Add(closeTimeout)) // for what is being written
+		c.wire.hurry()
 	}
 	var body []byte
 	if f.code != ws.StatusNoStatusRcvd {
@@ -190,20 +177,16 @@ func (c *conn) shut(f farewell, discard channels.DropReason) bool {
 	return true
 }
 
-// cut implements link: the reader and the writer end.
+// cut implements link.
 func (c *conn) cut(reason closeReason, discard channels.DropReason) {
 	c.begin(reason)
 	c.outlet.Close(nil, discard)
-	c.net.Close()
+	c.wire.sever()
 }
 
-// linger lets the client read the close frame: closing while it is still
-// sending would reset the connection, and with it what the client has not read
-// yet.
-func (c *conn) linger() {
-	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
-	}
-	_ = c.net.SetReadDeadline(time.Now().Add(closeTimeout))
-	_, _ = io.Copy(io.Discard, c.net)
+// finish is the last thing that happens to a connection, when its wire has been
+// severed. It waits for the handlers of its channels.
+func (c *conn) finish() {
+	c.session.close()
+	c.endpoint.remove(c, c.cause)
 }

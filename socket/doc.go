@@ -15,6 +15,15 @@
 // encoded for their transport, so that what is shared by a thousand
 // connections goes to the kernel as it is.
 //
+// What carries a WebSocket (wire) is, on Linux and without TLS, an epollWire: a
+// socket that a few goroutines serve together with all others. Each epoll reads
+// from its share of the connections, into one buffer, and looks after their
+// deadlines; the writers share a queue of the connections that have something to
+// send. A connection that waits to be written to collects what is routed to it
+// meanwhile, so that one system call carries it all: the busier, the cheaper.
+// Everywhere else it is a goroutineWire, on any net.Conn. Both bring the bytes,
+// in whatever pieces, to conn.receive, and all above that is the same.
+//
 // # Guarantees
 //
 // Order: messages of one connection are handled in the order in which they
@@ -26,9 +35,12 @@
 // Bounds: a message has at most Config.MaxMessageBytes, a connection
 // Config.MaxChannels channels and what its outlet allows. A connection from
 // which nothing comes for Config.HeartbeatTimeout is closed, and so is one that
-// does not accept what is written within Config.WriteTimeout. A WebSocket costs
-// one goroutine that reads, and another one while there is something to write;
-// a long-poll session costs none between its requests.
+// does not accept what is written within Config.WriteTimeout; the clocks for
+// this are looked at now and then, so that it takes up to a sixteenth longer. An
+// epollWire costs no goroutine and no buffer: Config.Writers goroutines write,
+// and as many read. A goroutineWire costs one goroutine that reads, and another
+// one while there is something to write; a long-poll session costs none between
+// its requests.
 //
 // Bad input ends that connection and no other.
 //
@@ -36,7 +48,7 @@
 //
 // When the context of [Endpoint.Run] ends, new connections are refused, the
 // open ones are closed in paced batches once what was queued for them is
-// written, and Run returns when all goroutines of all connections have ended:
-// the reader's and the writer's, and those of handlers. After
+// written, and Run returns when all goroutines have ended: those that read and
+// write, and those of handlers. After
 // Config.DrainTimeout connections are cut.
 package socket

@@ -23,6 +23,7 @@ const (
 func (e *Endpoint) Run(ctx context.Context) error {
 	<-ctx.Done()
 	defer e.cancel()
+	defer e.polling.stop()
 	e.mu.Lock()
 	e.draining = true
 	e.mu.Unlock()

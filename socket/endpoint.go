@@ -32,14 +32,15 @@ type Endpoint struct {
 	context context.Context // of handlers: cancelled when connections are cut
 	cancel  context.CancelFunc
 
-	group sync.WaitGroup // one for each connection
+	group   sync.WaitGroup // one for each connection
+	polling polling        // serves the connections that have no goroutine of their own
 
 	mu sync.Mutex
 
 	// Guarded by mu.
-	links    map[link]time.Time // when they began
-	polls    map[string]*poll   // those of the links that are long-polls, by token
-	reserved int                // connections, those in their handshake included
+	links    map[link]struct{}
+	polls    map[string]*poll // those of the links that are long-polls, by token
+	reserved int              // connections, those in their handshake included
 	draining bool
 }
 
@@ -69,7 +70,7 @@ func New(config Config) (*Endpoint, error) {
 		config: config,
 		meters: newMeters(config.Metrics),
 		tokens: newTokens(config.Node),
-		links:  make(map[link]time.Time),
+		links:  make(map[link]struct{}),
 		polls:  make(map[string]*poll),
 	}
 	for _, pattern := range config.Origins {
@@ -121,14 +122,12 @@ type SocketInfo struct {
 
 // List describes all open connections, the oldest first.
 func (e *Endpoint) List() []SocketInfo {
-	e.mu.Lock()
-	opened := maps.Clone(e.links)
-	e.mu.Unlock()
-	list := make([]SocketInfo, 0, len(opened))
-	for l, at := range opened {
+	links := e.snapshot()
+	list := make([]SocketInfo, 0, len(links))
+	for _, l := range links {
 		s, transport := l.about()
 		socket := s.current()
-		list = append(list, SocketInfo{socket.ID, socket.RemoteAddr, transport, s.channels(), at})
+		list = append(list, SocketInfo{socket.ID, socket.RemoteAddr, transport, s.channels(), time.Unix(0, s.opened)})
 	}
 	slices.SortFunc(list, func(a, b SocketInfo) int { return a.Opened.Compare(b.Opened) })
 	return list
@@ -239,7 +238,7 @@ func (e *Endpoint) register(l link) bool {
 	if e.draining {
 		return false
 	}
-	e.links[l] = time.Now()
+	e.links[l] = struct{}{}
 	if p, ok := l.(*poll); ok {
 		e.polls[p.token] = p
 	}
@@ -252,14 +251,14 @@ func (e *Endpoint) register(l link) bool {
 
 // remove ends what register and reserve began.
 func (e *Endpoint) remove(l link, reason closeReason) {
+	e.meters.sockets.Add(-1)
+	e.meters.closed[reason].Add(1)
 	e.mu.Lock()
 	delete(e.links, l)
 	if p, ok := l.(*poll); ok {
 		delete(e.polls, p.token)
 	}
 	e.mu.Unlock()
-	e.meters.sockets.Add(-1)
-	e.meters.closed[reason].Add(1)
 	e.release()
 }
 

@@ -16,92 +16,96 @@ const (
 	beaten = `[null,"1","phoenix","phx_reply",{"status":"ok","response":{}}]`
 )
 
-// TestFrames sends what stock clients never send: RFC 6455 rules what comes
-// back.
+// frameCases are what stock clients never send: RFC 6455 rules what comes back.
+// A message may have frameLimit bytes.
+var frameCases = []struct {
+	name   string
+	send   func(c *client)
+	want   []string
+	reason closeReason // empty: the connection stays open
+}{
+	{"5.4 fragments", func(c *client) {
+		c.frame(ws.OpText, false, beat[:5])
+		c.frame(ws.OpContinuation, false, "")
+		c.frame(ws.OpContinuation, false, beat[5:9])
+		c.frame(ws.OpContinuation, true, beat[9:])
+	}, []string{beaten}, ""},
+	{"5.4 control frames between fragments", func(c *client) {
+		c.frame(ws.OpText, false, beat[:5])
+		c.frame(ws.OpPing, true, "mid")
+		c.frame(ws.OpPong, true, "unasked")
+		c.frame(ws.OpContinuation, true, beat[5:])
+	}, []string{"pong mid", beaten}, ""},
+	{"5.4 a new message between fragments", func(c *client) {
+		c.frame(ws.OpText, false, beat[:5])
+		c.frame(ws.OpText, true, beat)
+	}, []string{"close 1002"}, closedProtocol},
+	{"5.4 a continuation of nothing", func(c *client) { c.frame(ws.OpContinuation, true, beat) },
+		[]string{"close 1002"}, closedProtocol},
+	{"5.5.2 ping", func(c *client) { c.frame(ws.OpPing, true, "") }, []string{"pong "}, ""},
+	{"5.5.2 ping with all that it may carry", func(c *client) { c.frame(ws.OpPing, true, strings.Repeat("p", 125)) },
+		[]string{"pong " + strings.Repeat("p", 125)}, ""},
+	{"5.5 a control frame too long", func(c *client) { c.frame(ws.OpPing, true, strings.Repeat("p", 126)) },
+		[]string{"close 1002"}, closedProtocol},
+	{"5.5 a control frame in fragments", func(c *client) { c.frame(ws.OpPing, false, "p") },
+		[]string{"close 1002"}, closedProtocol},
+	{"5.1 no mask", func(c *client) { c.raw("\x81\x02[]") }, []string{"close 1002"}, closedProtocol},
+	{"5.3 a mask of zeros", func(c *client) { c.raw("\x81" + string([]byte{0x80 | byte(len(beat))}) + "\x00\x00\x00\x00" + beat) },
+		[]string{beaten}, ""},
+	{"5.2 reserved bits", func(c *client) { c.raw("\xc1\x80\x00\x00\x00\x00") }, []string{"close 1002"}, closedProtocol},
+	{"5.2 reserved data opcode", func(c *client) { c.raw("\x83\x80\x00\x00\x00\x00") }, []string{"close 1002"}, closedProtocol},
+	{"5.2 reserved control opcode", func(c *client) { c.raw("\x8b\x80\x00\x00\x00\x00") }, []string{"close 1002"}, closedProtocol},
+	{"5.2 a negative length", func(c *client) { c.raw("\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00") },
+		[]string{"close 1002"}, closedProtocol},
+	{"5.5.1 close", func(c *client) { c.frame(ws.OpClose, true, "") }, []string{"close", "end"}, closedByClient},
+	{"5.5.1 close with a code", func(c *client) { c.frame(ws.OpClose, true, "\x03\xe8bye") },
+		[]string{"close 1000", "end"}, closedByClient},
+	{"5.5.1 close with a code of the application's", func(c *client) { c.frame(ws.OpClose, true, "\x0f\xa0") },
+		[]string{"close 4000", "end"}, closedByClient},
+	{"7.4.1 close with half a code", func(c *client) { c.frame(ws.OpClose, true, "\x03") }, []string{"close 1002"}, closedProtocol},
+	{"7.4.1 close with a code that must not be sent", func(c *client) { c.frame(ws.OpClose, true, "\x03\xed") },
+		[]string{"close 1002"}, closedProtocol},
+	{"7.4.2 close with a code that is none", func(c *client) { c.frame(ws.OpClose, true, "\x00\x01") },
+		[]string{"close 1002"}, closedProtocol},
+	{"8.1 close with a reason that is no text", func(c *client) { c.frame(ws.OpClose, true, "\x03\xe8\xff") },
+		[]string{"close 1002"}, closedProtocol},
+	{"8.1 invalid UTF-8", func(c *client) { c.text("[\"\xff\"]") }, []string{"close 1007"}, closedUTF8},
+	{"8.1 a character split over fragments", func(c *client) {
+		const s = `[null,"ü","phoenix","heartbeat",{}]`
+		at := strings.Index(s, "ü") + 1
+		c.frame(ws.OpText, false, s[:at])
+		c.frame(ws.OpContinuation, true, s[at:])
+	}, []string{`[null,"ü","phoenix","phx_reply",{"status":"ok","response":{}}]`}, ""},
+	{"the largest message", func(c *client) {
+		c.text(`[null,"1","phoenix","heartbeat","` + strings.Repeat("x", 1000-len(beat)) + `"]`)
+	}, []string{beaten}, ""},
+	{"a message too large", func(c *client) {
+		c.raw("\x81\xfe\x03\xe9\x00\x00\x00\x00") // 1001 bytes announced
+	}, []string{"close 1009"}, closedTooLarge},
+	{"fragments that add up to too much", func(c *client) {
+		c.frame(ws.OpText, false, strings.Repeat(" ", 600))
+		c.raw("\x80\xfe\x01\x91\x00\x00\x00\x00") // 401 bytes announced
+	}, []string{"close 1009"}, closedTooLarge},
+	{"malformed: no JSON", func(c *client) { c.text(`[1,`) }, []string{"close 1011"}, closedMalformed},
+	{"malformed: empty", func(c *client) { c.text(``) }, []string{"close 1011"}, closedMalformed},
+	{"malformed: too few elements", func(c *client) { c.text(`[null,"1","phoenix","heartbeat"]`) },
+		[]string{"close 1011"}, closedMalformed},
+	{"malformed: an object", func(c *client) { c.text(`{"topic":"phoenix"}`) }, []string{"close 1011"}, closedMalformed},
+	{"malformed: a ref that is none", func(c *client) { c.text(`[null,{},"phoenix","heartbeat",{}]`) },
+		[]string{"close 1011"}, closedMalformed},
+	{"malformed: binary", func(c *client) { c.frame(ws.OpBinary, true, "\x00\xff\x00\x00\x00") },
+		[]string{"close 1011"}, closedMalformed},
+}
+
+const frameLimit = 1000
+
 func TestFrames(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		name   string
-		send   func(c *client)
-		want   []string
-		reason closeReason // empty: the connection stays open
-	}{
-		{"5.4 fragments", func(c *client) {
-			c.frame(ws.OpText, false, beat[:5])
-			c.frame(ws.OpContinuation, false, "")
-			c.frame(ws.OpContinuation, false, beat[5:9])
-			c.frame(ws.OpContinuation, true, beat[9:])
-		}, []string{beaten}, ""},
-		{"5.4 control frames between fragments", func(c *client) {
-			c.frame(ws.OpText, false, beat[:5])
-			c.frame(ws.OpPing, true, "mid")
-			c.frame(ws.OpPong, true, "unasked")
-			c.frame(ws.OpContinuation, true, beat[5:])
-		}, []string{"pong mid", beaten}, ""},
-		{"5.4 a new message between fragments", func(c *client) {
-			c.frame(ws.OpText, false, beat[:5])
-			c.frame(ws.OpText, true, beat)
-		}, []string{"close 1002"}, closedProtocol},
-		{"5.4 a continuation of nothing", func(c *client) { c.frame(ws.OpContinuation, true, beat) },
-			[]string{"close 1002"}, closedProtocol},
-		{"5.5.2 ping", func(c *client) { c.frame(ws.OpPing, true, "") }, []string{"pong "}, ""},
-		{"5.5.2 ping with all that it may carry", func(c *client) { c.frame(ws.OpPing, true, strings.Repeat("p", 125)) },
-			[]string{"pong " + strings.Repeat("p", 125)}, ""},
-		{"5.5 a control frame too long", func(c *client) { c.frame(ws.OpPing, true, strings.Repeat("p", 126)) },
-			[]string{"close 1002"}, closedProtocol},
-		{"5.5 a control frame in fragments", func(c *client) { c.frame(ws.OpPing, false, "p") },
-			[]string{"close 1002"}, closedProtocol},
-		{"5.1 no mask", func(c *client) { c.raw("\x81\x02[]") }, []string{"close 1002"}, closedProtocol},
-		{"5.3 a mask of zeros", func(c *client) { c.raw("\x81" + string([]byte{0x80 | byte(len(beat))}) + "\x00\x00\x00\x00" + beat) },
-			[]string{beaten}, ""},
-		{"5.2 reserved bits", func(c *client) { c.raw("\xc1\x80\x00\x00\x00\x00") }, []string{"close 1002"}, closedProtocol},
-		{"5.2 reserved data opcode", func(c *client) { c.raw("\x83\x80\x00\x00\x00\x00") }, []string{"close 1002"}, closedProtocol},
-		{"5.2 reserved control opcode", func(c *client) { c.raw("\x8b\x80\x00\x00\x00\x00") }, []string{"close 1002"}, closedProtocol},
-		{"5.2 a negative length", func(c *client) { c.raw("\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00") },
-			[]string{"close 1002"}, closedProtocol},
-		{"5.5.1 close", func(c *client) { c.frame(ws.OpClose, true, "") }, []string{"close", "end"}, closedByClient},
-		{"5.5.1 close with a code", func(c *client) { c.frame(ws.OpClose, true, "\x03\xe8bye") },
-			[]string{"close 1000", "end"}, closedByClient},
-		{"5.5.1 close with a code of the application's", func(c *client) { c.frame(ws.OpClose, true, "\x0f\xa0") },
-			[]string{"close 4000", "end"}, closedByClient},
-		{"7.4.1 close with half a code", func(c *client) { c.frame(ws.OpClose, true, "\x03") }, []string{"close 1002"}, closedProtocol},
-		{"7.4.1 close with a code that must not be sent", func(c *client) { c.frame(ws.OpClose, true, "\x03\xed") },
-			[]string{"close 1002"}, closedProtocol},
-		{"7.4.2 close with a code that is none", func(c *client) { c.frame(ws.OpClose, true, "\x00\x01") },
-			[]string{"close 1002"}, closedProtocol},
-		{"8.1 close with a reason that is no text", func(c *client) { c.frame(ws.OpClose, true, "\x03\xe8\xff") },
-			[]string{"close 1002"}, closedProtocol},
-		{"8.1 invalid UTF-8", func(c *client) { c.text("[\"\xff\"]") }, []string{"close 1007"}, closedUTF8},
-		{"8.1 a character split over fragments", func(c *client) {
-			const s = `[null,"ü","phoenix","heartbeat",{}]`
-			at := strings.Index(s, "ü") + 1
-			c.frame(ws.OpText, false, s[:at])
-			c.frame(ws.OpContinuation, true, s[at:])
-		}, []string{`[null,"ü","phoenix","phx_reply",{"status":"ok","response":{}}]`}, ""},
-		{"the largest message", func(c *client) {
-			c.text(`[null,"1","phoenix","heartbeat","` + strings.Repeat("x", 1000-len(beat)) + `"]`)
-		}, []string{beaten}, ""},
-		{"a message too large", func(c *client) {
-			c.raw("\x81\xfe\x03\xe9\x00\x00\x00\x00") // 1001 bytes announced
-		}, []string{"close 1009"}, closedTooLarge},
-		{"fragments that add up to too much", func(c *client) {
-			c.frame(ws.OpText, false, strings.Repeat(" ", 600))
-			c.raw("\x80\xfe\x01\x91\x00\x00\x00\x00") // 401 bytes announced
-		}, []string{"close 1009"}, closedTooLarge},
-		{"malformed: no JSON", func(c *client) { c.text(`[1,`) }, []string{"close 1011"}, closedMalformed},
-		{"malformed: empty", func(c *client) { c.text(``) }, []string{"close 1011"}, closedMalformed},
-		{"malformed: too few elements", func(c *client) { c.text(`[null,"1","phoenix","heartbeat"]`) },
-			[]string{"close 1011"}, closedMalformed},
-		{"malformed: an object", func(c *client) { c.text(`{"topic":"phoenix"}`) }, []string{"close 1011"}, closedMalformed},
-		{"malformed: a ref that is none", func(c *client) { c.text(`[null,{},"phoenix","heartbeat",{}]`) },
-			[]string{"close 1011"}, closedMalformed},
-		{"malformed: binary", func(c *client) { c.frame(ws.OpBinary, true, "\x00\xff\x00\x00\x00") },
-			[]string{"close 1011"}, closedMalformed},
-	} {
+	for _, c := range frameCases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, func(c *Config) { c.MaxMessageBytes = 1000 })
+				r := newRig(t, func(c *Config) { c.MaxMessageBytes = frameLimit })
 				cl := r.connect(version2)
 				go c.send(cl)
 				cl.want(c.want...)

@@ -11,23 +11,28 @@ import (
 
 // lease ends a connection when its access does, or when it has become too old.
 type lease struct {
+	link link // immutable
+
 	mu sync.Mutex
 
 	// Guarded by mu.
-	link    link
 	expiry  *time.Timer // nil if the access does not end
 	age     *time.Timer // nil if age does not matter
 	stopped bool
 }
 
-// begin starts the lease of a connection, once it can be shut.
+// begin begins the session, with a lease if there is an end to it, once its
+// connection can be shut.
 func (s *session) begin(l link) {
-	s.lease.mu.Lock()
-	defer s.lease.mu.Unlock()
-	s.lease.link = l
-	s.lease.until(s.current().Expires)
-	if age := s.config.MaxConnectionAge; age > 0 {
-		s.lease.age = time.AfterFunc(spread(age), func() { l.shut(aged, "") })
+	s.opened = time.Now().UnixNano()
+	expires, age := s.current().Expires, s.config.MaxConnectionAge
+	if expires.IsZero() && age == 0 && s.config.Renew == nil {
+		return
+	}
+	s.lease = &lease{link: l}
+	s.lease.until(expires)
+	if age > 0 {
+		s.lease.live(spread(age))
 	}
 }
 
@@ -38,24 +43,42 @@ func spread(age time.Duration) time.Duration {
 	return age - tenth + rand.N(2*tenth+1)
 }
 
-// until sets when the access ends. Called with mu held.
+// until sets when the access ends.
 func (l *lease) until(expires time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reset(expires)
+}
+
+// live sets when the connection has become too old.
+func (l *lease) live(age time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.stopped {
+		l.age = time.AfterFunc(age, func() { l.link.shut(aged, "") })
+	}
+}
+
+// reset is until, with mu held.
+func (l *lease) reset(expires time.Time) {
 	if l.expiry != nil {
 		l.expiry.Stop()
 		l.expiry = nil
 	}
 	if !expires.IsZero() && !l.stopped {
-		ends := l.link
-		l.expiry = time.AfterFunc(time.Until(expires), func() { ends.shut(expired, "") })
+		l.expiry = time.AfterFunc(time.Until(expires), func() { l.link.shut(expired, "") })
 	}
 }
 
-// stop stops the timers.
+// stop stops the timers. A nil lease has none.
 func (l *lease) stop() {
+	if l == nil {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stopped = true
-	l.until(time.Time{})
+	l.reset(time.Time{})
 	if l.age != nil {
 		l.age.Stop()
 	}
@@ -82,8 +105,6 @@ func (s *session) renew(m message, actor *channels.Actor) {
 	own := *renewed
 	own.RemoteAddr = old.RemoteAddr
 	s.socket.Store(&own)
-	s.lease.mu.Lock()
 	s.lease.until(own.Expires)
-	s.lease.mu.Unlock()
 	s.reply(to, channels.StatusOK, emptyObject)
 }

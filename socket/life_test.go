@@ -293,6 +293,7 @@ func TestConfig(t *testing.T) {
 		"MailboxSize":     func(c *Config) { c.Delivery.MailboxSize = -1 },
 		"MaxMessageBytes": func(c *Config) { c.MaxMessageBytes = -1 },
 		"DrainTimeout":    func(c *Config) { c.DrainTimeout = -1 },
+		"Writers":         func(c *Config) { c.Writers = -1 },
 		"origin":          func(c *Config) { c.Origins = []string{"example.org"} },
 	} {
 		config := valid

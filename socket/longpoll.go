@@ -204,7 +204,7 @@ func (p *poll) post(body io.Reader, contentType string) error {
 		case time.Since(start) > pollTimeout:
 			return errDispatch
 		}
-		if err := p.receive(bytes.Clone(bytes.TrimSpace(in.Bytes()))); err != nil {
+		if err := p.receive(bytes.TrimSpace(in.Bytes())); err != nil {
 			return err
 		}
 	}
@@ -214,8 +214,8 @@ func (p *poll) post(body io.Reader, contentType string) error {
 	return in.Err()
 }
 
-// receive hands on one message, which is the session's then: text, or else
-// binary in base64. An empty one is nothing.
+// receive hands on one message: text, or else binary in base64. An empty one is
+// nothing. It waits if the client sends too much.
 func (p *poll) receive(data []byte) error {
 	limit := p.endpoint.config.MaxMessageBytes
 	switch {
@@ -228,13 +228,22 @@ func (p *poll) receive(data []byte) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errMalformed, err)
 		}
-		return p.session.binary(data)
+		return p.hand(data, true)
 	case len(data) > limit:
 		return errTooLarge
 	case !utf8.Valid(data):
 		return errInvalidText
 	}
-	return p.session.text(data)
+	return p.hand(data, false)
+}
+
+func (p *poll) hand(data []byte, binary bool) error {
+	time.Sleep(p.session.pace.wait(time.Now()))
+	after, err := p.session.take(data, binary)
+	if after.do != nil {
+		after.do()
+	}
+	return err
 }
 
 // answer answers a poll. The frames, in the format of long-polls, become its

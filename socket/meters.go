@@ -47,7 +47,7 @@ type meters struct {
 	closed      map[closeReason]*metrics.Counter
 	refused     map[refuseReason]*metrics.Counter
 	mailboxTime *metrics.Timing // from queueing to being taken by the writer
-	writeWait   *metrics.Timing // from waking the writer to its first take
+	writeWait   *metrics.Timing // from waking the writer to its first take; a sample where writers are shared
 	writeTime   *metrics.Timing // one write
 	delivery    *metrics.Timing
 }

@@ -2,25 +2,27 @@ package socket
 
 import "time"
 
-// pace keeps whoever asks to a number of messages a second, after as many at
-// once. The zero pace lets everything through.
+// pace keeps a client to a number of messages a second, after as many at once.
+// A nil pace lets everything through.
 type pace struct {
 	perSecond int
 	due       time.Time // when the next message would be due if they came at an even pace
 }
 
-// keep waits until the next message is allowed: less than a second.
-func (p *pace) keep() {
-	if p.perSecond > 0 {
-		time.Sleep(p.next(time.Now()))
+// wait is how long the next message has to wait: less than a second.
+func (p *pace) wait(now time.Time) time.Duration {
+	if p == nil || p.due.Before(now) {
+		return 0
 	}
+	return max(0, p.due.Sub(now)+p.apart()-time.Second)
 }
 
-// next is how long to wait for the message that arrives now.
-func (p *pace) next(now time.Time) time.Duration {
+// note counts a message.
+func (p *pace) note(now time.Time) {
 	if p.due.Before(now) {
 		p.due = now
 	}
-	p.due = p.due.Add(time.Second / time.Duration(p.perSecond))
-	return p.due.Sub(now) - time.Second
+	p.due = p.due.Add(p.apart())
 }
+
+func (p *pace) apart() time.Duration { return time.Second / time.Duration(p.perSecond) }

@@ -20,7 +20,7 @@ const (
 type poll struct {
 	// Immutable after newPoll.
 	endpoint *Endpoint
-	session  *session
+	session  session
 	outlet   *channels.Outlet
 	token    string
 	ready    chan struct{} // Wake sends, the GET receives; one is enough to say that there is something
@@ -46,7 +46,7 @@ func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll
 		Wake:     p.wake,
 		Overflow: func() { p.cut(closedTooSlow, channels.DropTooSlow) },
 	})
-	p.session = newSession(e.context, &e.config, format|polled, socket, p.outlet)
+	p.session.init(e.context, &e.config, format|polled, socket, p.outlet)
 	p.grace = time.AfterFunc(pollGrace, func() { p.cut(closedNoPoll, channels.DropClosed) })
 	return p
 }
@@ -60,7 +60,7 @@ func (p *poll) wake() {
 }
 
 // about implements link.
-func (p *poll) about() (*session, string) { return p.session, "longpoll" }
+func (p *poll) about() (*session, string) { return &p.session, "longpoll" }
 
 // shut implements link. There is no farewell but the end: the GET takes what is
 // left, and the next one finds no session.

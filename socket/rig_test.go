@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,7 +21,13 @@ import (
 	"github.com/sluicehq/sluice/metrics"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(crowdEnv); addr != "" {
+		beCrowd(addr)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // rig is an endpoint with the room below, and a log that consists of its
 // offsets.
@@ -123,9 +130,9 @@ func (r *rig) attach(format channels.Format, socket *channels.Socket, here, ther
 	if refused := r.endpoint.reserve(); refused != nil {
 		r.t.Fatal(refused)
 	}
-	c := newConn(r.endpoint, there, there, socket, format)
+	c := newConn(r.endpoint, there, nil, socket, format)
 	r.endpoint.register(c)
-	go c.run()
+	c.wire.start()
 	r.t.Cleanup(func() { here.Close() })
 	return &client{t: r.t, Conn: here, conn: c}
 }

@@ -1,20 +1,21 @@
 package socket
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sluicehq/sluice/channels"
 )
 
 // session carries many channels over one connection: it finds the channel that
 // a message is for, begins and ends channels, and answers what belongs to none.
-// It knows nothing of the transport. text and binary are called by one
-// goroutine at a time.
+// It knows nothing of the transport. take is called by one goroutine at a time.
 type session struct {
-	// Immutable after newSession.
+	// Immutable after init.
 	config  *Config
 	format  channels.Format                 // of a plain join
 	socket  atomic.Pointer[channels.Socket] // replaced when the client renews its access
@@ -23,61 +24,75 @@ type session struct {
 	context context.Context // ends when the endpoint stops hard
 	group   sync.WaitGroup  // goroutines of the session's actors
 
-	pace pace // owned by whoever calls text or binary
+	pace *pace // owned by whoever calls take; nil for no limit
 
 	mu     sync.Mutex
-	actors map[string]*channels.Actor // by topic; guarded by mu
+	joined roster // guarded by mu
 
-	lease lease
+	// Immutable after begin.
+	opened int64  // when, in Unix nanoseconds
+	lease  *lease // nil if it does not end by itself
 }
 
 // maxTopicBytes bounds the topics that are served, as the log does. None is
 // empty.
 const maxTopicBytes = 255
 
-func newSession(ctx context.Context, c *Config, f channels.Format, s *channels.Socket, o *channels.Outlet) *session {
-	made := &session{
-		config:  c,
-		format:  f,
-		outlet:  o,
-		context: ctx,
-		pace:    pace{perSecond: c.InboundRate},
-		actors:  make(map[string]*channels.Actor),
+// init makes a new session. It is part of its connection: there may be very many.
+func (s *session) init(ctx context.Context, c *Config, f channels.Format, socket *channels.Socket, o *channels.Outlet) {
+	s.config, s.format, s.outlet, s.context = c, f, o, ctx
+	s.socket.Store(socket)
+	s.current = s.socket.Load
+	if c.InboundRate > 0 {
+		s.pace = &pace{perSecond: c.InboundRate}
 	}
-	made.socket.Store(s)
-	made.current = made.socket.Load
-	return made
 }
 
-// text handles a text message, which the session keeps. It waits if the client
-// sends too much.
-func (s *session) text(data []byte) error {
-	s.pace.keep()
-	m, err := decodeText(s.format, data)
+// after is what has to be done, and how long to wait then, before the next
+// message is handed to the session. The zero value is nothing.
+type after struct {
+	do   func() // may block
+	wait time.Duration
+}
+
+// perform waits for all of it.
+func (a after) perform() {
+	if a.do != nil {
+		a.do()
+	}
+	if a.wait > 0 {
+		time.Sleep(a.wait)
+	}
+}
+
+// take handles a message, which it does not keep.
+func (s *session) take(data []byte, binary bool) (after, error) {
+	decode := decodeText
+	if binary {
+		decode = decodeBinary
+	}
+	m, err := decode(s.format, data)
 	if err != nil {
-		return err
+		return after{}, err
 	}
-	s.receive(m)
-	return nil
+	do := s.receive(m)
+	if s.pace == nil {
+		return after{do: do}, nil
+	}
+	now := time.Now()
+	s.pace.note(now)
+	return after{do, s.pace.wait(now)}, nil
 }
 
-// binary handles a binary message, which the session keeps. It waits if the
-// client sends too much.
-func (s *session) binary(data []byte) error {
-	s.pace.keep()
-	m, err := decodeBinary(s.format, data)
-	if err != nil {
-		return err
-	}
-	s.receive(m)
-	return nil
-}
-
-func (s *session) receive(m message) {
-	actor := s.actor(m.topic)
-	switch {
-	case m.topic == "phoenix" && m.event == "heartbeat":
+// receive handles a message. What of it may block is left to the caller.
+func (s *session) receive(m message) (do func()) {
+	if m.topic == "phoenix" && m.event == "heartbeat" {
 		s.reply(channels.Address{Topic: m.topic, Ref: m.ref}, channels.StatusOK, emptyObject)
+		return nil
+	}
+	actor := s.actor(m.topic)
+	m.payload.Data = bytes.Clone(m.payload.Data)
+	switch {
 	case m.event == "phx_join":
 		s.join(m, actor)
 	case actor == nil && m.event == "phx_leave":
@@ -89,10 +104,11 @@ func (s *session) receive(m message) {
 	case channels.Reserved(m.event) && m.event != "phx_leave":
 		s.refuse(m.address(), "unmatched event")
 	case m.event == "access_token" && s.config.Renew != nil:
-		s.renew(m, actor)
+		return func() { s.renew(m, actor) }
 	default:
 		actor.Receive(channels.Inbound{Event: m.event, Ref: m.ref, Payload: m.payload})
 	}
+	return nil
 }
 
 // join begins a channel, in place of the old one on the topic, if there is one.
@@ -114,14 +130,15 @@ func (s *session) join(m message, old *channels.Actor) {
 	if resume != nil {
 		format |= enveloped
 	}
-	// Under the lock, so that the actor is in the map before it can end.
+	// Under the lock, so that the actor is on the roster before it can end.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.actors) >= s.config.MaxChannels {
+	if s.joined.len() >= s.config.MaxChannels {
 		s.refuse(m.address(), "too many channels joined")
 		return
 	}
-	s.actors[m.topic] = s.config.Host.Join(channels.JoinRequest{
+	topic := m.topic
+	s.joined.add(topic, s.config.Host.Join(channels.JoinRequest{
 		To:       m.address(),
 		Params:   m.payload,
 		Format:   format,
@@ -132,22 +149,22 @@ func (s *session) join(m message, old *channels.Actor) {
 		Outlet:   s.outlet,
 		Context:  s.context,
 		Group:    &s.group,
-		Ended:    func(a *channels.Actor) { s.forget(m.topic, a) },
-	})
+		Ended:    func(a *channels.Actor) { s.forget(topic, a) },
+	}))
 }
 
 func (s *session) actor(topic string) *channels.Actor {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.actors[topic]
+	return s.joined.find(topic)
 }
 
-// forget takes an actor that has ended out of the map.
+// forget takes an actor that has ended off the roster.
 func (s *session) forget(topic string, a *channels.Actor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.actors[topic] == a {
-		delete(s.actors, topic)
+	if s.joined.find(topic) == a {
+		s.joined.remove(topic)
 	}
 }
 
@@ -155,7 +172,7 @@ func (s *session) forget(topic string, a *channels.Actor) {
 func (s *session) channels() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.actors)
+	return s.joined.len()
 }
 
 // close ends all channels and waits until their handlers have returned. Nothing
@@ -163,10 +180,7 @@ func (s *session) channels() int {
 func (s *session) close() {
 	s.lease.stop()
 	s.mu.Lock()
-	actors := make([]*channels.Actor, 0, len(s.actors))
-	for _, a := range s.actors {
-		actors = append(actors, a)
-	}
+	actors := s.joined.all()
 	s.mu.Unlock()
 	for _, a := range actors {
 		a.End(channels.ErrDisconnected)

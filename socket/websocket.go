@@ -2,7 +2,6 @@ package socket
 
 import (
 	"bytes"
-	"io"
 	"net/http"
 	"strings"
 
@@ -46,18 +45,15 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 	}
 	// A client may send before the handshake is answered; the reader of the
 	// http.Server has it then, and goes back to its pool with this request.
-	var in io.Reader = netConn
-	if early, _ := rw.Reader.Peek(rw.Reader.Buffered()); len(early) > 0 {
-		in = io.MultiReader(bytes.NewReader(bytes.Clone(early)), netConn)
-	}
-	c := newConn(e, netConn, in, socket, format)
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	c := newConn(e, netConn, bytes.Clone(early), socket, format)
 	if !e.register(c) {
-		netConn.Close()
+		c.wire.abandon()
 		e.meters.refused[refusedDrain].Add(1)
 		e.release()
 		return
 	}
-	go c.run()
+	c.wire.start()
 }
 
 // checkUpgrade tells what is wrong with a request as the beginning of a

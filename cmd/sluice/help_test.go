@@ -19,7 +19,7 @@ import (
 var promised = map[string][]string{
 	"Where":     {"listen", "admin-listen", "tls-cert", "tls-key", "socket-path", "node"},
 	"Store":     {"database-url", "data-dir", "retention", "migrate", "start"},
-	"Stages":    {"max-demand", "min-demand", "fetch-size", "fetch-bytes", "poll-interval", "batch-size", "batch-timeout", "lanes", "rate-limit"},
+	"Stages":    {"max-demand", "min-demand", "fetch-size", "fetch-bytes", "poll-interval", "batch-size", "batch-timeout", "lanes", "writers", "rate-limit"},
 	"Mailboxes": {"mailbox-size", "mailbox-bytes", "overflow", "recent"},
 	"Dedupe":    {"dedupe", "dedupe-window", "dedupe-entries"},
 	"Access":    {"jwt-secret-file", "jwt-keys-file", "anonymous", "origins", "admin-token-file", "max-connections", "max-channels", "max-message-bytes", "inbound-rate", "max-body-bytes"},

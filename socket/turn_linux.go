@@ -1,0 +1,69 @@
+package socket
+
+import (
+	"syscall"
+
+	"github.com/sluicehq/sluice/channels"
+)
+
+// A writer's turn, as the connection sees it: it may be ended, or become writable
+// again, at the same time.
+
+// beginWriting keeps the descriptor open until endWriting. It returns false if
+// the connection has ended.
+func (w *epollWire) beginWriting() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
+	w.writing, w.writable = true, false
+	return true
+}
+
+// endWriting tells whether there is to be another turn.
+func (w *epollWire) endWriting(o outcome, u *unsent) (again bool) {
+	w.mu.Lock()
+	w.writing = false
+	if w.closed {
+		_ = syscall.Close(w.fd)
+		w.mu.Unlock()
+		w.unsent = nil
+		return false
+	}
+	attend := false
+	switch {
+	case o == written && u.batch.Last:
+		w.told, attend = true, true
+		w.deadline = ticks() + int64(closeTimeout)
+	case o == written:
+		w.deadline = 0
+		again = true
+	case o == failed:
+	case o == full && w.deadline == 0, w.deadline > 0 && u.since >= writeBytes:
+		attend = w.deadline == 0
+		w.deadline = ticks() + int64(w.endpoint.config.WriteTimeout)
+		u.since = 0
+	}
+	w.blocked = o == full && !w.writable
+	again = again || o == begun || o == full && w.writable
+	w.mu.Unlock()
+	switch {
+	case o == failed:
+		w.cut(closedLost, channels.DropClosed)
+	case attend:
+		w.epoll.post(w)
+	}
+	return again
+}
+
+// unblock gives the connection another turn, if it waits to be writable.
+func (w *epollWire) unblock() {
+	w.mu.Lock()
+	blocked := w.blocked
+	w.blocked, w.writable = false, true
+	w.mu.Unlock()
+	if blocked {
+		w.epoll.writers.push(w)
+	}
+}
