@@ -5,7 +5,9 @@ GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NODE        := e2e/node/node_modules/.package-lock.json
 
-.PHONY: run build test needs programs lint bench screenshot clean
+PEERS       := benchmarks/peers
+
+.PHONY: run build test needs programs lint bench peers screenshot clean
 
 run: build
 	@exec bin/sluice serve
@@ -15,6 +17,7 @@ build:
 
 test: needs lint
 	$(GO) test -race -timeout 20m ./...
+	cd $(PEERS) && $(GO) test -race -timeout 20m ./...
 
 # PostgreSQL, Chromium and the npm packages that the end-to-end tests drive.
 needs: programs $(NODE)
@@ -30,10 +33,15 @@ lint:
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	cd $(PEERS) && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 
 # What an event costs from INSERT to a client, without the race detector.
 bench: needs
 	$(GO) test -run '^$$' -bench . -benchtime 10s ./e2e
+
+# The comparison with other servers, which have a module of their own.
+peers: programs
+	cd $(PEERS) && $(GO) run . --json ../../docs/peers/peers.json --plots ../../docs/peers --markdown ../../docs/peers.md
 
 # The console's picture in the README, as the browser test sees it.
 screenshot: needs

@@ -38,6 +38,8 @@ var floors = map[string]int{
 
 	"": 3,
 
+	"benchmarks/swarm": 3,
+
 	"benchmarks":          4,
 	"benchmarks/pipeline": 4,
 	"benchmarks/tuning":   4,

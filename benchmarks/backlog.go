@@ -5,36 +5,42 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // Backlog delivers events that appear all at once, as fast as it goes: what
-// the line carries when it is never short of work.
+// the line carries when it is never short of work. On Postgres they appear in
+// one commit, and the measurement begins there; on the embedded store they are
+// appended in a few requests, in which the measurement begins.
 type Backlog struct {
-	Service sluice.Config // but for its listeners, mailboxes and place
-	Load
+	Stand
 	Events int64
 	// Sequenced events appear in the log; others in the outbox, from where the
 	// sequencer moves them meanwhile. The embedded store knows no difference.
 	Sequenced bool
 }
 
-// DefaultBacklog is a hundred thousand events for a hundred sockets, each
-// with a topic of its own.
+// DefaultBacklog is 200,000 events for 100 sockets, each with a topic of its own.
 func DefaultBacklog() *Backlog {
 	return &Backlog{
-		Service: sluice.DefaultConfig(),
-		Load:    Load{Topics: 100, Sockets: 100, Payload: 128},
-		Events:  100_000,
+		Stand: Stand{
+			Called: "backlog", About: "throughput: rows that lie in the outbox, delivered to sockets",
+			By: Insert, Load: Load{Topics: 100, Sockets: 100, Payload: 128},
+		},
+		Events: 200_000,
 	}
 }
 
-// Name implements [Scenario].
-func (*Backlog) Name() string { return "backlog" }
+// DefaultLog is the same, of events that the sequencer has moved to the log.
+func DefaultLog() *Backlog {
+	b := DefaultBacklog()
+	b.Called, b.About, b.Sequenced = "log", "throughput: events that lie in the log, delivered to sockets", true
+	return b
+}
 
-// Measures implements [Scenario].
-func (*Backlog) Measures() string {
-	return "throughput: events that wait in the database, delivered to sockets"
+// Settings implements [Standing].
+func (b *Backlog) Settings() map[string]any {
+	return b.with(map[string]any{"events": &b.Events})
 }
 
 // Run implements [Scenario].
@@ -42,18 +48,66 @@ func (b *Backlog) Run(ctx context.Context, progress Progress) (Result, error) {
 	if b.Events < 1 {
 		return Result{}, fmt.Errorf("benchmarks: a backlog of %d events: want 1 or more", b.Events)
 	}
-	a := &audience{load: b.Load, events: b.Events}
-	r, err := measure(ctx, b.Service, a, progress, func(ctx context.Context, n *node) error {
-		progress.tell("rows", 0, b.Events)
-		inserter, err := n.newInserter(ctx)
-		if err != nil {
-			return err
-		}
-		err = inserter.backlog(ctx, b.Load, b.Events, b.Sequenced)
-		progress.tell("rows", b.Events, b.Events)
-		return errors.Join(err, inserter.close())
-	})
-	r.Scenario = b.Name()
-	r.Params = append(b.params(), Param{"sequenced", b.Sequenced})
+	s, err := openSession(ctx, b.Server, swarm.Config{Load: b.Load}, progress)
+	if err != nil {
+		return Result{}, err
+	}
+	m, err := b.measure(ctx, s)
+	r, err := s.finish(b.Called, b.Events, m, err)
+	r.Params = b.params(Param{"sequenced", b.Sequenced})
 	return r, err
+}
+
+// measure inserts the backlog, and waits until it has arrived.
+func (b *Backlog) measure(ctx context.Context, s *session) (m *meter, err error) {
+	lap := s.swarm.Announce(b.Events)
+	if s.endpoint.Database == "" {
+		m = s.measure()
+		err = b.append(ctx, s)
+	} else {
+		m, err = b.insert(ctx, s)
+	}
+	if m == nil {
+		return nil, err
+	}
+	if err == nil {
+		_, err = s.await(ctx, lap, b.Deliveries(b.Events))
+	}
+	m.stop()
+	return m, err
+}
+
+// insert puts all rows there, and begins to measure when they appear.
+func (b *Backlog) insert(ctx context.Context, s *session) (m *meter, err error) {
+	rows, err := newInserter(ctx, s.endpoint.Database, b.Load, s.prefix)
+	if err != nil {
+		return nil, err
+	}
+	s.progress.tell("rows", 0, b.Events)
+	err = rows.backlog(ctx, b.Events, b.Sequenced, func() {
+		s.progress.tell("rows", b.Events, b.Events)
+		m = s.measure()
+	})
+	return m, errors.Join(err, rows.Close())
+}
+
+// appended is how many events go into one request.
+const appended = 10_000
+
+// append puts events there through the API.
+func (b *Backlog) append(ctx context.Context, s *session) (err error) {
+	poster, err := s.endpoint.publisher(ctx, Append, b.Load, s.prefix)
+	if err != nil {
+		return err
+	}
+	var events []swarm.Event
+	for i := int64(0); i < b.Events && err == nil; {
+		events = events[:0]
+		for ; i < b.Events && len(events) < appended; i++ {
+			events = append(events, b.Event(i, 0))
+		}
+		err = poster.Publish(ctx, events)
+		s.progress.tell("rows", i, b.Events)
+	}
+	return errors.Join(err, poster.Close())
 }

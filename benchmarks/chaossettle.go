@@ -144,7 +144,7 @@ func (s *storm) report(committed truth) Result {
 				s.tell("a %s client of %s: %+v; its last offset is %d, its place %d, joined %v by %s in %d connections",
 					c.temper, topic, check, seat.last, *cmp.Or(seat.after, new(int64)), seat.joined, seat.join, c.sessions)
 			}
-			r.Check = r.plus(check)
+			r.Check = r.Plus(check)
 			strange += unknown
 		}
 		r.Deliveries += c.arrived.Load()

@@ -26,8 +26,9 @@ type Chart []Panel
 type Panel struct {
 	Title    string
 	X, Y     string   // what the axes show, with units
-	Settings []string // on the x axis
+	Settings []string // on the x axis; empty ones are not labelled
 	Default  int      // the setting to mark as the default; -1 for none
+	Linear   bool     // whatever the range of values, the axis begins at 0
 	Curves   []Curve
 }
 
@@ -57,6 +58,9 @@ const (
 // logFrom is the ratio of the largest value to the smallest from which on
 // values are shown on a logarithmic axis.
 const logFrom = 30
+
+// manyPoints is from how many points on a curve is a line only.
+const manyPoints = 15
 
 // Colours that people of all eyes can tell apart (Okabe and Ito).
 var curveColors = []color.Color{
@@ -112,7 +116,7 @@ func (p Panel) plot() (*plot.Plot, error) {
 		drawn.Add(defaultMark(p.Default))
 	}
 	drawn.Add(grid)
-	logarithmic := smallest > 0 && largest/smallest >= logFrom
+	logarithmic := !p.Linear && smallest > 0 && largest/smallest >= logFrom
 	for i, curve := range p.Curves {
 		if logarithmic {
 			curve = curve.logarithmic()
@@ -172,12 +176,14 @@ func (p Panel) dress(drawn *plot.Plot) {
 		axis.LineStyle.Color, axis.Tick.LineStyle.Color = inkColor, inkColor
 		axis.Padding = 0
 	}
-	ticks := make(plot.ConstantTicks, len(p.Settings))
+	var ticks plot.ConstantTicks
 	for i, setting := range p.Settings {
 		if i == p.Default {
 			setting += "\ndefault"
 		}
-		ticks[i] = plot.Tick{Value: float64(i), Label: setting}
+		if setting != "" {
+			ticks = append(ticks, plot.Tick{Value: float64(i), Label: setting})
+		}
 	}
 	drawn.X.Tick.Marker = ticks
 }
@@ -196,7 +202,11 @@ func (p Panel) add(drawn *plot.Plot, curve Curve, colour color.Color) error {
 	line.Color, line.Width = colour, vg.Points(1.6)
 	dots.Color, dots.Shape, dots.Radius = colour, draw.CircleGlyph{}, vg.Points(2.6)
 	bars.Color, bars.Width, bars.CapWidth = colour, vg.Points(0.8), vg.Points(4)
-	drawn.Add(line, bars, dots)
+	if len(points) > manyPoints {
+		drawn.Add(line)
+	} else {
+		drawn.Add(line, bars, dots)
+	}
 	if len(p.Curves) > 1 {
 		drawn.Legend.Add(curve.Name, line, dots)
 	}

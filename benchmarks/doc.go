@@ -1,37 +1,43 @@
-// Package benchmarks measures Sluice from its users' side: rows go in where
-// applications write them, and are counted where clients receive them.
+// Package benchmarks measures Sluice, and what can be compared with it, from the
+// users' side: events go in where applications write them, and are counted where
+// clients receive them.
 //
-//	rows ──▶ outbox or log ──▶ sluice.Service ──▶ sockets ──▶ ledgers, latencies
-//	           └─────────── in this process, on a place of its own ──────────┘
+//	Publisher ──▶ Server ──▶ swarm of clients ──▶ ledgers, latencies, laps
+//	 rows, or       │ a process of its own, this one,           │
+//	 HTTP           │ or one that others run                    ▼
+//	                └────── CPU time, memory ──────▶ meter ──▶ Result
 //
-// A [Scenario] is something to measure: [Backlog] how fast waiting events are
-// delivered, [Steady] how long one takes while they come evenly, [Slow] what a
-// client that reads nothing costs the others. They run a service with the
-// configuration they are given, on Postgres or on the embedded store. [Chaos]
-// has faults strike nodes of their own processes, their database and their
-// clients. Each tells what came of it as a [Result], a table or JSON. A
-// [Chart] draws curves through many of them.
+// A [Scenario] is something to measure. Most are [Standing]: any [Server] can be
+// measured by them, since the clients of package swarm are told apart from what
+// they speak. [Bulk] is throughput, for one topic or many, in batches or one event
+// at a time; [Backlog] how fast events that lie in the database are delivered;
+// [Steady] and [LongPoll] how long one takes while they come evenly; [Idle] what a
+// socket costs in memory; [Storm] what connecting costs; [Slow] what a client that
+// reads nothing costs the others. [Chaos] has faults strike nodes of their own
+// processes, their database and their clients, with clients of its own, to share
+// no code with what it checks.
 //
-// Whoever measures brings the scenario; the command in tuning measures what
-// each flag of the stages does.
+// Each tells what came of it as a [Result]: a table, JSON, or pictures ([Draw],
+// [DrawSweep], of [Chart]). What counts is the rate per second of the server's CPU
+// time: machines drift, and share their cores with others. [NewFloor] is the least
+// server there can be, to be measured in the same sitting.
+//
+// Whoever measures brings the scenario: `sluice bench`, the command in tuning that
+// measures what each flag of the stages does, and the one in peers.
 //
 // # Guarantees
 //
 // Every run checks delivery: each subscription keeps a ledger of the numbers
 // that its events carry, and the result says how many were lost, came twice
-// or out of order, and how many sockets were cut. The ledger costs memory for
-// what went wrong only.
+// or out of order, and how many sockets were cut.
 //
 // A run leaves nothing behind: it makes its tables in a schema of its own, or
-// its store in a folder of its own, and removes them. It listens on loopback.
-//
-// Clients and service share the process, and so the machine: absolute figures
-// are lower than those of a service that has the machine to itself. Compare
-// what was measured in one sitting.
+// its store in a folder of its own, and removes them. It listens on loopback. A
+// target that others run keeps what was appended to its log.
 //
 // # Shutdown
 //
 // Run ends with its context, or by itself, with everything that it started. A
-// service that has nothing more to deliver is drained before the ledgers are
-// read, so that an event that comes twice at the very end is counted.
+// server that was started is drained before the ledgers are read, so that an
+// event that comes twice at the very end is counted.
 package benchmarks

@@ -15,7 +15,10 @@ type Scenario interface {
 
 // Scenarios lists all there are, with parameters to start from.
 func Scenarios() []Scenario {
-	return []Scenario{DefaultBacklog(), DefaultSteady(), DefaultSlow(), DefaultChaos()}
+	return []Scenario{
+		DefaultFanout(), DefaultSingle(), DefaultTopics(), DefaultBacklog(), DefaultLog(), DefaultRow(), DefaultSteady(),
+		DefaultIdle(), DefaultStorm(), DefaultSlow(), DefaultLongPoll(), DefaultChaos(),
+	}
 }
 
 // Progress is told a few times a second how far a run is: done of total, in
@@ -27,4 +30,14 @@ func (p Progress) tell(phase string, done, total int64) {
 	if p != nil {
 		p(phase, done, total)
 	}
+}
+
+// Standing is a scenario that any server can be measured by.
+type Standing interface {
+	Scenario
+	// Standing is where it is run.
+	Standing() *Stand
+	// Settings are its parameters, by the names of the flags that set them:
+	// pointers to its fields.
+	Settings() map[string]any
 }

@@ -2,62 +2,210 @@ package benchmarks
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
-// Few events of each scenario go all the way, on the embedded store.
+// inProcess is the server of tests: the embedded store, or the Postgres that
+// DATABASE_URL names.
+func inProcess() Server {
+	config := sluice.DefaultConfig()
+	config.DatabaseURL = os.Getenv("DATABASE_URL")
+	return &InProcess{Config: config}
+}
+
+// small makes a scenario take next to no time.
+func small(s Scenario) {
+	standing, ok := s.(Standing)
+	if !ok {
+		return
+	}
+	stand := standing.Standing()
+	stand.Server = inProcess()
+	if stand.By == Insert && os.Getenv("DATABASE_URL") == "" {
+		stand.By = Append
+	}
+	stand.Sockets, stand.Topics = min(stand.Sockets, 12), min(stand.Topics, 5)
+	switch s := s.(type) {
+	case *Bulk:
+		s.Events, s.For, s.WarmUp, s.Batch = 500, time.Hour, 50, min(s.Batch, 100)
+	case *Backlog:
+		s.Events = 1000
+	case *Steady:
+		s.Rate, s.For, s.WarmUp = 1000, 100*time.Millisecond, 50*time.Millisecond
+	case *LongPoll:
+		s.Rate, s.For, s.WarmUp = 500, 100*time.Millisecond, 50*time.Millisecond
+	case *Idle:
+		s.For = time.Millisecond
+	case *Storm:
+		s.Rounds = 2
+	case *Slow:
+		s.Rounds, s.Events = 2, 100
+	}
+}
+
+// A little of each scenario goes all the way.
 func TestScenariosRun(t *testing.T) {
 	t.Parallel()
-	wider, deeper := *DefaultBacklog(), *DefaultBacklog()
-	wider.Topics, wider.Sockets, wider.Events = 3, 7, 1000
-	deeper.Topics, deeper.Sockets, deeper.Events = 7, 3, 1000
-	sparse := *DefaultBacklog()
-	sparse.Topics, sparse.Sockets, sparse.Events = 10, 10, 3
-	steady := *DefaultSteady()
-	steady.Topics, steady.Sockets, steady.Rate = 5, 10, 1000
-	steady.Duration, steady.WarmUp = 100*time.Millisecond, 50*time.Millisecond
-
-	for name, test := range map[string]struct {
-		scenario           Scenario
-		events, deliveries int64
-		samples            int64
-	}{
-		"several sockets a topic": {&wider, 1000, 334*3 + 333*2*2, 0},
-		"several topics a socket": {&deeper, 1000, 1000, 0},
-		"nothing for some":        {&sparse, 3, 3, 0},
-		"steady":                  {&steady, 100, 200, 100},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, s := range Scenarios() {
+		if _, ok := s.(Standing); !ok {
+			continue // it takes nodes
+		}
+		t.Run(s.Name(), func(t *testing.T) {
 			t.Parallel()
+			small(s)
 			var phases []string
-			result, err := test.scenario.Run(t.Context(), func(phase string, done, total int64) {
+			r, err := s.Run(t.Context(), func(phase string, done, total int64) {
 				if done > total {
 					t.Errorf("%d of %d %s", done, total, phase)
 				}
-				if done == total {
-					phases = append(phases, phase)
-				}
+				phases = append(phases, phase)
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !result.Sound() || result.Events != test.events || result.Deliveries != test.deliveries {
-				t.Errorf("%+v", result)
+			if !r.Sound() || r.Scenario != s.Name() || r.Events == 0 || r.Deliveries < r.Events || len(r.Params) == 0 || len(phases) == 0 {
+				t.Errorf("%+v, told of %q", r, phases)
 			}
-			if got := strings.Join(phases, " "); got != "sockets rows deliveries" {
-				t.Errorf("progress of %s", got)
+			switch s.(type) {
+			case *Steady, *LongPoll:
+				if r.Latency == nil || r.Latency.Samples == 0 {
+					t.Error("no latency")
+				}
+			case *Storm:
+				if r.Joins.Samples != 24 {
+					t.Errorf("joined %d times", r.Joins.Samples)
+				}
+			case *Slow:
+				if r.Ratio == nil || r.Ratio.N != 2 {
+					t.Errorf("ratio %+v", r.Ratio)
+				}
+			case *Bulk:
+				if r.DeliveriesPerSecond <= 0 || len(r.Series) == 0 || !r.Shared {
+					t.Errorf("%+v", r)
+				}
 			}
-			if test.samples > 0 && (result.Latency == nil || result.Latency.Samples != test.samples) {
-				t.Errorf("latency %+v, want %d samples", result.Latency, test.samples)
+			if r.Headline() == "" {
+				t.Error("no headline")
 			}
 		})
 	}
+}
+
+// Several sockets watch a topic, or a socket watches several.
+func TestLoadsOfAllShapes(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		load       Load
+		events     int64
+		deliveries int64
+	}{
+		"several sockets a topic": {Load{Topics: 3, Sockets: 7}, 1000, 334*3 + 333*2*2},
+		"several topics a socket": {Load{Topics: 7, Sockets: 3}, 1000, 1000},
+		"nothing for some":        {Load{Topics: 10, Sockets: 10}, 3, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := DefaultBacklog()
+			b.Server, b.Load, b.Events = inProcess(), test.load, test.events
+			r, err := b.Run(t.Context(), nil)
+			if err != nil || !r.Sound() || r.Deliveries != test.deliveries {
+				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	}
+}
+
+// What a server swallows is told as lost, and ends the waiting.
+func TestLossIsTold(t *testing.T) {
+	t.Parallel()
+	b := DefaultFanout()
+	small(b)
+	b.Server = &swallower{b.Server}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := b.Run(ctx, func(phase string, done, total int64) {
+		if phase == "deliveries" {
+			cancel() // it would wait for its patience to end
+		}
+	})
+	if err == nil {
+		t.Error("it did not wait for what never came")
+	}
+}
+
+// swallower is a server whose admin listener takes everything and does nothing.
+type swallower struct{ Server }
+
+func (s *swallower) Start(ctx context.Context) (*Endpoint, error) {
+	e, err := s.Server.Start(ctx)
+	if err == nil {
+		deaf, stop := deafListener()
+		served := e.stop
+		e.Admin, e.stop = deaf, func() error {
+			stop()
+			return served()
+		}
+	}
+	return e, err
+}
+
+func TestScenariosRefuse(t *testing.T) {
+	t.Parallel()
+	broken := sluice.DefaultConfig()
+	broken.MaxDemand = 0
+	for name, spoil := range map[string]func() Scenario{
+		"no server":       func() Scenario { s := DefaultIdle(); s.Server = nil; return s },
+		"no events":       func() Scenario { s := DefaultBacklog(); s.Events = 0; return s },
+		"no topics":       func() Scenario { s := DefaultBacklog(); s.Topics = 0; return s },
+		"a huge payload":  func() Scenario { s := DefaultStorm(); s.Payload = swarm.MaxPayload + 1; return s },
+		"a broken config": func() Scenario { s := DefaultFanout(); s.Server = &InProcess{Config: broken}; return s },
+		"no batch":        func() Scenario { s := DefaultFanout(); s.Batch = 0; return s },
+		"no rate":         func() Scenario { s := DefaultSteady(); s.Rate = 0; return s },
+		"nobody polls":    func() Scenario { s := DefaultLongPoll(); s.Sockets = 0; return s },
+		"no storm":        func() Scenario { s := DefaultStorm(); s.Rounds = 0; return s },
+		"no others":       func() Scenario { s := DefaultSlow(); s.Sockets = 1; return s },
+		"no Postgres":     func() Scenario { s := DefaultRow(); s.Server = &InProcess{Config: sluice.DefaultConfig()}; return s },
+		"unwoken":         func() Scenario { s := DefaultSteady(); s.Unwoken = true; return s },
+		"no admin":        func() Scenario { s := DefaultFanout(); s.Server = &publicOnly{inProcess()}; return s },
+		"nobody there": func() Scenario {
+			s := DefaultFanout()
+			s.Server = &Target{Endpoint{Sockets: "ws://127.0.0.1:1"}}
+			return s
+		},
+		"no program": func() Scenario { s := DefaultFanout(); s.Server = &Sluice{Program: "/nowhere/at/all"}; return s },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			scenario := spoil()
+			stand := scenario.(Standing).Standing()
+			stand.Sockets = min(stand.Sockets, 3)
+			if _, isInProcess := stand.Server.(*InProcess); stand.Server == nil && !isInProcess && name != "no server" {
+				stand.Server = &InProcess{Config: sluice.DefaultConfig()}
+			}
+			if r, err := scenario.Run(t.Context(), nil); err == nil {
+				t.Errorf("it ran: %+v", r)
+			}
+		})
+	}
+}
+
+// publicOnly is a server whose admin listener is not known.
+type publicOnly struct{ Server }
+
+func (s *publicOnly) Start(ctx context.Context) (*Endpoint, error) {
+	e, err := s.Server.Start(ctx)
+	if err == nil {
+		e.Admin = ""
+	}
+	return e, err
 }
 
 func TestScheduleKeepsTheRate(t *testing.T) {
@@ -80,30 +228,6 @@ func TestScheduleKeepsTheRate(t *testing.T) {
 	}
 }
 
-func TestScenariosRefuse(t *testing.T) {
-	t.Parallel()
-	load := Load{Topics: 1, Sockets: 1}
-	config := sluice.DefaultConfig()
-	broken := config
-	broken.MaxDemand = 0
-	for name, scenario := range map[string]Scenario{
-		"no events":       &Backlog{Service: config, Load: load},
-		"no topics":       &Backlog{Service: config, Load: Load{Sockets: 1}, Events: 1},
-		"a huge payload":  &Backlog{Service: config, Load: Load{Topics: 1, Sockets: 1, Payload: 1 << 20}, Events: 1},
-		"a broken config": &Backlog{Service: broken, Load: load, Events: 1},
-		"no rate":         &Steady{Service: config, Load: load, Duration: time.Second},
-		"only warming up": &Steady{Service: config, Load: load, Rate: 100, Duration: time.Second, WarmUp: time.Second},
-		"unwoken":         &Steady{Service: config, Load: load, Rate: 100, Duration: time.Second, Unwoken: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if _, err := scenario.Run(t.Context(), nil); err == nil {
-				t.Error("it ran")
-			}
-		})
-	}
-}
-
 func TestScenariosAreListed(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
@@ -118,9 +242,10 @@ func TestScenariosAreListed(t *testing.T) {
 func TestResultTellsWhatWentWrong(t *testing.T) {
 	t.Parallel()
 	r := Result{
-		Scenario: "steady",
-		Params:   []Param{{"topics", 3}},
-		Events:   10, Deliveries: 9, Seconds: 0.5, EventsPerSecond: 20, DeliveriesPerSecond: 18,
+		Scenario: "steady", Server: "sluice",
+		Params: []Param{{"topics", 3}},
+		Events: 10, Deliveries: 9, Seconds: 0.5, EventsPerSecond: 20, DeliveriesPerSecond: 18,
+		CPUSeconds: 0.1, DeliveriesPerCPUSecond: 90, ClientCPUSeconds: 0.3,
 		Latency: &Percentiles{Samples: 9, P50: 1, P90: 2, P99: 3, Max: 4.5},
 		Check:   Check{Lost: 1, Twice: 2, Disordered: 3, Cut: 4}, CutBecause: "closed with 1008 too slow",
 	}
@@ -128,7 +253,7 @@ func TestResultTellsWhatWentWrong(t *testing.T) {
 	if err := r.WriteTable(&table); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"topics", "9 in 0.5 s", "20 events/s", "max 4.50 ms", "1 lost, 2 twice, 3 out of order, 4 sockets cut", "1008 too slow"} {
+	for _, want := range []string{"topics", "9 in 0.5 s", "20 events/s", "0.1 s of the server, 0.3 s of the clients", "90 deliveries", "max 4.50 ms", "1 lost, 2 twice, 3 out of order, 4 sockets cut", "1008 too slow"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("the table does not say %q:\n%s", want, &table)
 		}

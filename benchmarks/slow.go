@@ -2,272 +2,179 @@ package benchmarks
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"time"
 
-	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // Slow compares what many clients of a topic get while one more reads nothing
-// with what they get while there is no such one: in turns, in one run. The node
-// is a process of its own, with the mailboxes that it has by default.
+// with what they get while that one reads as they do: in turns, in many short
+// rounds. All clients join in the same way, the slow one among them, for which
+// the system holds next to nothing: what it does not read is the server's to
+// deal with. Between rounds it reads what it has missed, and must have
+// everything too, once and in order.
 type Slow struct {
-	// Program is the sluice binary that the node runs.
-	Program string
-	// DatabaseURL is a Postgres. Empty: the embedded store.
-	DatabaseURL string
-	// Sockets are the clients that read.
-	Sockets int
-	// For is how long one client reads nothing, over all rounds together.
-	For time.Duration
+	Stand
 	// Rounds is how many times each of both is measured.
 	Rounds int
-	// Events are inserted at once, to measure throughput, in each round, and
-	// then Rate a second, to measure latency, until the round's time is over.
-	Events  int64
-	Rate    float64
-	Payload int // bytes, about
-	// Log is told what the node logs. Nil: nobody asks.
-	Log io.Writer
+	// Events are published in each round, in batches of which so few are on their
+	// way at a time that no client but the slow one has too many waiting for it.
+	Events int64
 }
 
-// DefaultSlow is a minute of one client among 1,000.
+// Batches of a round, and how many of them may be on their way.
+const slowBatch, slowWindow = 250, 3
+
+// DefaultSlow is one client among 200. A round's events are more than the system
+// and its mailbox hold for it, so that it ends each of its rounds far behind.
 func DefaultSlow() *Slow {
-	return &Slow{Sockets: 1000, For: time.Minute, Rounds: 4, Events: 3000, Rate: 40, Payload: 1024}
+	return &Slow{
+		Stand: Stand{
+			Called: "slow", About: "isolation: what a client that reads nothing costs the others of its topic",
+			By: Append, Load: Load{Topics: 1, Sockets: 201, Payload: 1024},
+		},
+		Rounds: 16,
+		Events: 3000,
+	}
 }
 
-// Name implements [Scenario].
-func (*Slow) Name() string { return "slow" }
-
-// Measures implements [Scenario].
-func (*Slow) Measures() string {
-	return "isolation: what a client that reads nothing costs the others of its topic"
+// Settings implements [Standing].
+func (s *Slow) Settings() map[string]any {
+	return s.with(map[string]any{"events": &s.Events, "rounds": &s.Rounds})
 }
 
-// half is what was measured with the slow client, or without it.
-type half struct {
-	throughput []float64 // deliveries/s, by round
-	latency    *Latencies
+// slowRound is what one round came to.
+type slowRound struct {
+	perSecond    float64 // deliveries to the others
+	perCPUSecond float64 // of the server; 0 where that is unknown
 }
 
-// Run implements [Scenario]. The result's rate and latency are those beside
-// the slow client; the figures compare.
+// Run implements [Scenario]. The result's rates are over all rounds; the figures
+// compare.
 func (s *Slow) Run(ctx context.Context, progress Progress) (r Result, err error) {
-	if s.Program == "" || s.Rounds < 1 || s.For <= 0 || s.Rate <= 0 || s.Events < 1 {
-		return r, errors.New("benchmarks: slow takes a program, rounds, a time, a rate and events")
+	if s.Rounds < 1 || s.Events < 1 || s.Sockets < 2 || s.Topics != 1 {
+		return r, fmt.Errorf("benchmarks: slow with %d rounds of %d events, %d sockets and %d topics: want 1 or more, 2 or more sockets, and one topic", s.Rounds, s.Events, s.Sockets, s.Topics)
 	}
-	load := Load{Topics: 1, Sockets: s.Sockets, Payload: s.Payload}
-	if err := load.validate(); err != nil {
-		return r, err
-	}
-	n, process, err := s.serve(ctx)
+	e, err := startServer(ctx, s.Server, s.Load)
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, process.kill(), n.place.remove()) }()
-	defer client.CloseIdleConnections()
-
-	r = Result{Scenario: s.Name(), Params: append(load.params(),
-		Param{"rounds", s.Rounds}, Param{"for", s.For.String()}, Param{"burst", s.Events}, Param{"rate", s.Rate})}
-	alone, beside := half{latency: NewLatencies()}, half{latency: NewLatencies()}
-	began := time.Now()
-	for range s.Rounds {
-		if err := s.round(ctx, n, load, &alone, &r, progress); err != nil {
-			return r, err
-		}
-		idle, err := s.idle(ctx, n)
-		if err != nil {
-			return r, err
-		}
-		events := r.Events
-		err = s.round(ctx, n, load, &beside, &r, progress)
-		if err == nil {
-			err = idle.awake(&r, r.Events-events)
-		}
-		idle.wire.close()
-		if err != nil {
-			return r, err
-		}
+	ss := &session{endpoint: e, name: s.Server.Name(), load: s.Load, prefix: newPrefix()}
+	config := swarm.Config{Load: s.Load, Apart: 1}
+	if phoenix, ok := e.Dialect.(swarm.Phoenix); ok {
+		phoenix.After = true // nothing is shed
+		config.Dialect = phoenix
 	}
-	r.Seconds = time.Since(began).Seconds()
-	r.DeliveriesPerSecond = median(beside.throughput)
-	r.EventsPerSecond = r.DeliveriesPerSecond / float64(s.Sockets)
-	r.Latency = beside.latency.Percentiles()
-	compare(&r, &alone, &beside)
-	return r, process.stop()
-}
-
-// serve runs the node.
-func (s *Slow) serve(ctx context.Context) (n *node, p *process, err error) {
-	config := sluice.Config{DatabaseURL: s.DatabaseURL}
-	place, err := newPlace(ctx, &config)
-	if err != nil {
-		return nil, nil, err
+	if err := ss.join(ctx, config); err != nil {
+		return r, errors.Join(err, e.Stop())
 	}
-	p, err = newProcess(s.Program, "slow", s.Log, "--heartbeat-timeout", "1h") // clients have no heart
+	alone, beside, m, events, err := s.measure(ctx, ss, progress)
+	r, err = ss.finish(s.Called, events, m, err)
+	r.Params = s.params(Param{"rounds", s.Rounds}, Param{"events_a_round", s.Events})
 	if err == nil {
-		p.args = append(p.args, "--database-url", config.DatabaseURL, "--data-dir", config.DataDir)
-		err = p.start()
+		compare(&r, alone, beside, e.ourselves())
 	}
-	if err == nil {
-		err = p.ready(ctx)
-	}
+	return r, err
+}
+
+// measure runs the rounds: first one that does not count, and then both kinds in
+// turns, the order of each pair the reverse of the one before.
+func (s *Slow) measure(ctx context.Context, ss *session, progress Progress) (alone, beside []slowRound, m *meter, events int64, err error) {
+	publisher, err := ss.endpoint.publisher(ctx, s.By, s.Load, ss.prefix)
 	if err != nil {
-		if p != nil {
-			err = errors.Join(err, p.kill())
+		return nil, nil, nil, 0, err
+	}
+	defer publisher.Close()
+	f := &feeder{session: ss, to: publisher, batch: slowBatch, window: slowWindow}
+	if _, err := s.round(ctx, ss, f, false); err != nil {
+		return nil, nil, nil, 0, err
+	}
+	m = ss.measure()
+	defer m.stop()
+	for pair := range s.Rounds {
+		for turn := range 2 {
+			slow := turn != pair%2
+			b, err := s.round(ctx, ss, f, slow)
+			if err != nil {
+				return nil, nil, m, 0, err
+			}
+			if slow {
+				beside = append(beside, b)
+			} else {
+				alone = append(alone, b)
+			}
 		}
-		return nil, nil, errors.Join(err, place.remove())
+		progress.tell("pairs of rounds", int64(pair+1), int64(s.Rounds))
 	}
-	return &node{config: config, public: "ws://" + p.public + "/socket", admin: "http://" + p.admin, place: place}, p, nil
+	return alone, beside, m, f.published - s.Events, nil
 }
 
-// round measures throughput and then latency once.
-func (s *Slow) round(ctx context.Context, n *node, load Load, h *half, r *Result, progress Progress) error {
-	began := time.Now()
-	burst := &audience{load: load, events: s.Events}
-	result, err := s.watch(ctx, n, burst, progress, func() error {
-		inserter, err := n.newInserter(ctx)
-		if err != nil {
-			return err
+// round publishes one round's events, and returns when the slow client has it too.
+func (s *Slow) round(ctx context.Context, ss *session, f *feeder, slow bool) (b slowRound, err error) {
+	last := s.Sockets - 1
+	if slow {
+		if err := ss.swarm.Pause(last); err != nil {
+			return b, err
 		}
-		return errors.Join(inserter.backlog(ctx, load, s.Events, false), inserter.close())
-	})
-	if err != nil {
-		return err
 	}
-	h.throughput = append(h.throughput, result.DeliveriesPerSecond)
-	r.add(&result)
-
-	left := max(time.Second, s.For/time.Duration(s.Rounds)-time.Since(began))
-	steady := &Steady{Load: load, Rate: s.Rate}
-	events := max(1, int64(s.Rate*left.Seconds()))
-	result, err = s.watch(ctx, n, &audience{load: load, events: events, latency: h.latency}, progress, func() error {
-		return steady.insert(ctx, n, steady.schedule(events), progress)
-	})
-	if err != nil {
-		return err
+	before, began := UsageOf(ss.endpoint.PID).CPU, time.Now()
+	if err := f.run(ctx, s.Events, time.Time{}); err != nil {
+		return b, err
 	}
-	r.add(&result)
-	return nil
-}
-
-// watch has an audience see what insert inserts.
-func (s *Slow) watch(ctx context.Context, n *node, a *audience, progress Progress, insert func() error) (r Result, err error) {
-	if err := a.gather(ctx, n.public); err != nil {
-		return r, err
+	deliveries := float64(s.Events * int64(last))
+	b.perSecond = deliveries / time.Since(began).Seconds()
+	if used := (UsageOf(ss.endpoint.PID).CPU - before).Seconds(); used > 0 {
+		b.perCPUSecond = deliveries / used
 	}
-	err = insert()
-	inserted := time.Now()
-	if err == nil {
-		err = a.await(ctx, progress)
-	}
-	a.leave()
-	if err != nil {
-		return r, err
-	}
-	return a.report(inserted), nil
-}
-
-// add counts another part of a run.
-func (r *Result) add(part *Result) {
-	r.Events += part.Events
-	r.Deliveries += part.Deliveries
-	r.Check = r.plus(part.Check)
-	if r.CutBecause == "" {
-		r.CutBecause = part.CutBecause
-	}
-}
-
-// idler is the client that reads nothing, until it is awake.
-type idler struct {
-	wire *socketWire
-}
-
-// idleHeld is how many bytes the kernel holds for the slow client: so few that
-// it is behind for most of a round, and so many that it catches up quickly.
-const idleHeld = 256 << 10
-
-// idle joins the topic, and reads no further than the answer.
-func (s *Slow) idle(ctx context.Context, n *node) (*idler, error) {
-	w, err := openSocket(ctx, n.public[len("ws://"):len(n.public)-len("/socket")], "2.0.0", idleHeld)
-	if err != nil {
-		return nil, fmt.Errorf("connect the slow client: %w", err)
-	}
-	i := &idler{wire: w.(*socketWire)}
-	err = i.wire.send(fmt.Appendf(nil, `["1","1",%q,"phx_join",{"after":null}]`, topicName(0)))
-	if err == nil {
-		_, err = i.wire.next()
-	}
-	if err != nil {
-		i.wire.close()
-		return nil, fmt.Errorf("join the slow client: %w", err)
-	}
-	return i, nil
-}
-
-// awake reads all that the client has missed: it must have everything too,
-// once and in order, although not from what was queued for it.
-func (i *idler) awake(r *Result, events int64) error {
-	reader := chaosClient{temper: fastTemper}
-	last := int64(0)
-	for got := int64(0); got < events; got++ {
-		if err := i.wire.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			return err
+	if slow {
+		if err := ss.swarm.Resume(last); err != nil {
+			return b, err
 		}
-		text, err := i.wire.next()
-		if err != nil { // cut, or silent
-			r.Lost += events - got
-			r.Cut++
-			r.CutBecause = "the slow client: " + err.Error()
+	}
+	return b, s.catchUp(ctx, ss, last, f.published)
+}
+
+// catchUp waits until a client has all events, or gets no more of them, which
+// the check at the end finds out.
+func (s *Slow) catchUp(ctx context.Context, ss *session, client int, events int64) error {
+	look := time.NewTicker(readyPause)
+	defer look.Stop()
+	seen, moved := int64(-1), time.Now()
+	for {
+		arrived := ss.swarm.Arrivals(client)
+		if arrived >= events {
 			return nil
 		}
-		m, err := reader.decode(text)
-		if err != nil {
-			return err
+		if arrived > seen {
+			seen, moved = arrived, time.Now()
 		}
-		var event chaosEvent
-		if err := json.Unmarshal(m.payload, &event); err != nil || event.Offset == nil {
-			return fmt.Errorf("benchmarks: the slow client got %s %s", m.event, m.payload)
+		if time.Since(moved) > patience {
+			return nil
 		}
-		offset := *event.Offset
-		switch {
-		case offset == last:
-			r.Twice++
-		case offset < last:
-			r.Disordered++
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-look.C:
 		}
-		last = max(last, offset)
-	}
-	r.Deliveries += events
-	return nil
-}
-
-// compare tells both halves' figures, and the ratio of the second to the first.
-func compare(r *Result, alone, beside *half) {
-	without, with := median(alone.throughput), median(beside.throughput)
-	a, b := alone.latency.Percentiles(), beside.latency.Percentiles()
-	tell := func(name, format string, values ...any) {
-		r.Figures = append(r.Figures, Param{name, fmt.Sprintf(format, values...)})
-	}
-	tell("throughput without it", "%.0f deliveries/s (median of %.0f)", without, alone.throughput)
-	tell("throughput beside it", "%.0f deliveries/s (median of %.0f)", with, beside.throughput)
-	tell("ratio of throughputs", "%.3f", with/without)
-	if a != nil && b != nil {
-		tell("latency without it", "p50 %.2f ms, p99 %.2f ms", a.P50, a.P99)
-		tell("latency beside it", "p50 %.2f ms, p99 %.2f ms", b.P50, b.P99)
-		tell("ratio of p99", "%.3f", float64(b.P99/a.P99))
 	}
 }
 
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[middle]
+// compare tells the ratios of pairs: what the machine did to both drops out.
+func compare(r *Result, alone, beside []slowRound, shared bool) {
+	var bySecond, byCPU []float64
+	for i := range alone {
+		bySecond = append(bySecond, beside[i].perSecond/alone[i].perSecond)
+		if alone[i].perCPUSecond > 0 && beside[i].perCPUSecond > 0 && !shared {
+			byCPU = append(byCPU, beside[i].perCPUSecond/alone[i].perCPUSecond)
+		}
 	}
-	return (sorted[middle-1] + sorted[middle]) / 2
+	if len(byCPU) == len(alone) {
+		r.Ratio = spreadOf(byCPU)
+		r.tell("beside it, of without it", "%v deliveries per CPU second", r.Ratio)
+	} else {
+		r.Ratio = spreadOf(bySecond)
+	}
+	r.tell("beside it, of without it", "%v deliveries per second", spreadOf(bySecond))
 }

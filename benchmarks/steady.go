@@ -6,25 +6,23 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
-// Steady inserts events evenly, each in a transaction of its own, and takes
-// the time from the beginning of an insert until a client has the event.
+// Steady publishes events evenly, one at a time, and takes the time from the
+// beginning of publishing until a client has the event.
 type Steady struct {
-	Service sluice.Config // but for its listeners, mailboxes and place
-	Load
-	// Rate is how many events are inserted per second, as far as the store
+	Stand
+	// Rate is how many events are published per second, as far as the server
 	// keeps up: the result's own rate tells.
 	Rate float64
-	// Duration is how long events are inserted, and WarmUp how long at its
-	// beginning their latencies are not recorded.
-	Duration, WarmUp time.Duration
+	// For is how long events are published, and WarmUp how long at its beginning
+	// nothing is measured: a fifth of it at most.
+	For, WarmUp time.Duration
 	// Uneven leaves random gaps of the same mean, as independent writers do.
 	Uneven bool
 	// Unwoken has the commits wake nobody, as behind a transaction pooler: the
@@ -32,53 +30,84 @@ type Steady struct {
 	Unwoken bool
 }
 
-// DefaultSteady is 500 events a second for a hundred sockets, each with a
-// topic of its own.
+// DefaultSteady is 20 events a second for 1,000 sockets.
 func DefaultSteady() *Steady {
 	return &Steady{
-		Service:  sluice.DefaultConfig(),
-		Load:     Load{Topics: 100, Sockets: 100, Payload: 128},
-		Rate:     500,
-		Duration: 10 * time.Second,
-		WarmUp:   time.Second,
+		Stand: Stand{Called: "steady", About: "latency: events at an even rate, one topic to all its sockets", By: Broadcast, Load: Load{Topics: 1, Sockets: 1000, Payload: 128}},
+		Rate:  20, For: 8 * time.Second, WarmUp: time.Second,
 	}
 }
 
-// Name implements [Scenario].
-func (*Steady) Name() string { return "steady" }
+// DefaultRow is 200 rows a second for one socket.
+func DefaultRow() *Steady {
+	return &Steady{
+		Stand: Stand{Called: "row", About: "latency: rows inserted one by one, from the insert until a socket has them", By: Insert, Load: Load{Topics: 1, Sockets: 1, Payload: 128}},
+		Rate:  200, For: 8 * time.Second, WarmUp: time.Second,
+	}
+}
 
-// Measures implements [Scenario].
-func (*Steady) Measures() string {
-	return "latency: rows inserted one by one at an even rate, until a client has them"
+// Settings implements [Standing].
+func (s *Steady) Settings() map[string]any {
+	return s.with(map[string]any{"rate": &s.Rate, "for": &s.For})
 }
 
 // Run implements [Scenario].
 func (s *Steady) Run(ctx context.Context, progress Progress) (Result, error) {
-	events := int64(math.Round(s.Rate * s.Duration.Seconds()))
-	switch {
-	case s.Rate <= 0 || events < 1 || s.WarmUp >= s.Duration:
-		return Result{}, fmt.Errorf("benchmarks: %v events/s for %v with %v to warm up: want one event at least after that", s.Rate, s.Duration, s.WarmUp)
-	case s.Unwoken && s.Service.DatabaseURL == "":
-		return Result{}, errors.New("benchmarks: Unwoken takes Postgres")
+	if err := s.validate(); err != nil {
+		return Result{}, err
 	}
-	a := &audience{
-		load:    s.Load,
-		events:  events,
-		latency: NewLatencies(),
-		warmUp:  int64(s.Rate * s.WarmUp.Seconds()),
+	session, err := openSession(ctx, s.Server, swarm.Config{Load: s.Load}, progress)
+	if err != nil {
+		return Result{}, err
 	}
-	r, err := measure(ctx, s.Service, a, progress, func(ctx context.Context, n *node) error {
-		if s.Unwoken {
-			const disable = `ALTER TABLE sluice_outbox DISABLE TRIGGER sluice_outbox_inserted`
-			if err := execute(ctx, n.config.DatabaseURL, disable); err != nil {
-				return fmt.Errorf("have commits wake nobody: %w", err)
-			}
-		}
-		return s.insert(ctx, n, s.schedule(events), progress)
-	})
-	r.Scenario = s.Name()
-	r.Params = append(s.params(), Param{"rate", s.Rate}, Param{"uneven", s.Uneven}, Param{"unwoken", s.Unwoken})
+	m, events, err := s.publish(ctx, session)
+	r, err := session.finish(s.Called, events, m, err)
+	r.Params = s.params(Param{"rate", s.Rate})
+	if s.Uneven || s.Unwoken {
+		r.Params = append(r.Params, Param{"uneven", s.Uneven}, Param{"unwoken", s.Unwoken})
+	}
 	return r, err
+}
+
+func (s *Steady) validate() error {
+	if all, warmUp := s.events(); s.Rate <= 0 || s.WarmUp < 0 || all-warmUp < 1 {
+		return fmt.Errorf("benchmarks: %v events/s for %v: want one event at least", s.Rate, s.For)
+	}
+	return nil
+}
+
+// events is how many there are, and how many of them come to warm up.
+func (s *Steady) events() (all, warmUp int64) {
+	in := func(d time.Duration) int64 { return int64(math.Round(s.Rate * d.Seconds())) }
+	const part = 5
+	return in(s.For), in(min(s.WarmUp, s.For/part))
+}
+
+// publish publishes all events, and waits until they have arrived.
+func (s *Steady) publish(ctx context.Context, session *session) (m *meter, _ int64, err error) {
+	if s.Unwoken {
+		const disable = `ALTER TABLE sluice_outbox DISABLE TRIGGER sluice_outbox_inserted`
+		if session.endpoint.Database == "" {
+			return nil, 0, errors.New("benchmarks: Unwoken takes Postgres")
+		}
+		if err := execute(ctx, session.endpoint.Database, disable); err != nil {
+			return nil, 0, fmt.Errorf("have commits wake nobody: %w", err)
+		}
+	}
+	events, warmUp := s.events()
+	warm, measured := session.swarm.Announce(warmUp), session.swarm.Announce(events-warmUp)
+	group, grouped := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.pace(grouped, session, s.schedule(events), warmUp) })
+	group.Go(func() error {
+		if _, err := session.await(grouped, warm, s.Deliveries(events)); err != nil {
+			return err
+		}
+		m = session.measure()
+		_, err := session.await(grouped, measured, s.Deliveries(events))
+		m.stop()
+		return err
+	})
+	return m, events - warmUp, group.Wait()
 }
 
 // schedule says when each event is due, from the beginning.
@@ -98,71 +127,53 @@ func (s *Steady) schedule(events int64) []time.Duration {
 	return due
 }
 
-// insert inserts all events over a few connections. A topic's events go over
-// one of them, so that they are committed in their order.
-func (s *Steady) insert(ctx context.Context, n *node, schedule []time.Duration, progress Progress) error {
+// maxPublishers bounds the connections that publish at the same time.
+const maxPublishers = 8
+
+// pace publishes all events over a few connections. A topic's events go over
+// one of them, so that they are published in their order.
+func (s *Steady) pace(ctx context.Context, session *session, schedule []time.Duration, warmUp int64) error {
 	group, ctx := errgroup.WithContext(ctx)
-	var inserted atomic.Int64
-	connections := min(maxInserters, s.Topics)
+	connections := min(maxPublishers, s.Topics)
 	begin := time.Now()
 	for c := range connections {
 		group.Go(func() error {
-			inserter, err := n.newInserter(ctx)
+			publisher, err := session.endpoint.publisher(ctx, s.By, s.Load, session.prefix)
 			if err != nil {
 				return err
 			}
-			err = s.pace(ctx, inserter, begin, schedule, c, connections, &inserted)
-			return errors.Join(err, inserter.close())
+			var mine []int64
+			for i := range schedule {
+				if i%s.Topics%connections == c {
+					mine = append(mine, int64(i))
+				}
+			}
+			return errors.Join(s.paceOne(ctx, publisher, begin, schedule, mine, warmUp), publisher.Close())
 		})
 	}
-	inserting := make(chan struct{}) // closed below, when all have ended
-	telling := make(chan struct{})   // closed by the goroutine that tells
-	go func() {
-		defer close(telling)
-		s.tell(&inserted, int64(len(schedule)), progress, inserting)
-	}()
-	err := group.Wait()
-	close(inserting)
-	<-telling
-	return err
+	return group.Wait()
 }
 
-// pace inserts the events of one connection's topics, each when it is due.
-func (s *Steady) pace(ctx context.Context, to inserter, begin time.Time, schedule []time.Duration, connection, connections int, inserted *atomic.Int64) error {
+// paceOne publishes some of the events, each when it is due.
+func (s *Steady) paceOne(ctx context.Context, to swarm.Publisher, begin time.Time, schedule []time.Duration, mine []int64, warmUp int64) error {
 	due := time.NewTimer(0)
 	defer due.Stop()
-	var payload []byte
-	for i, at := range schedule {
-		topic := i % s.Topics
-		if topic%connections != connection {
-			continue
-		}
-		due.Reset(time.Until(begin.Add(at)))
+	var one [1]swarm.Event
+	for _, i := range mine {
+		due.Reset(time.Until(begin.Add(schedule[i])))
 		select {
 		case <-due.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		payload = s.appendPayload(payload[:0], int64(i/s.Topics), time.Now())
-		if err := to.one(ctx, topicName(topic), payload); err != nil {
+		var at int64
+		if i >= warmUp {
+			at = time.Now().UnixNano()
+		}
+		one[0] = s.Event(i, at)
+		if err := to.Publish(ctx, one[:]); err != nil {
 			return err
 		}
-		inserted.Add(1)
 	}
 	return nil
-}
-
-// tell reports progress until the inserting ends.
-func (s *Steady) tell(inserted *atomic.Int64, events int64, progress Progress, inserting <-chan struct{}) {
-	look := time.NewTicker(glance)
-	defer look.Stop()
-	for {
-		select {
-		case <-look.C:
-			progress.tell("rows", inserted.Load(), events)
-		case <-inserting:
-			progress.tell("rows", inserted.Load(), events)
-			return
-		}
-	}
 }

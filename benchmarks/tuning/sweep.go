@@ -89,20 +89,31 @@ func (o *options) scenario(s step) benchmarks.Scenario {
 	config := sluice.DefaultConfig()
 	config.DatabaseURL = o.DatabaseURL
 	s.setting.apply(&config)
-	load := benchmarks.Load{Topics: o.Topics, Sockets: o.Topics, Payload: o.Payload}
+	// Its mailboxes hold all that is due: this is about the way there.
+	config.MailboxSize, config.MailboxBytes = int(o.Events), 1<<30
+	way := benchmarks.Append
+	if o.DatabaseURL != "" {
+		way = benchmarks.Insert
+	}
+	stand := benchmarks.Stand{
+		Called: string(s.measure),
+		Server: &benchmarks.InProcess{Config: config},
+		By:     way,
+		Load:   benchmarks.Load{Topics: o.Topics, Sockets: o.Topics, Payload: o.Payload},
+	}
 	if s.measure == throughput {
 		events := o.Events
 		if s.setting.events > 0 {
 			events = min(events, s.setting.events)
 		}
-		return &benchmarks.Backlog{Service: config, Load: load, Events: events, Sequenced: true}
+		return &benchmarks.Backlog{Stand: stand, Events: events, Sequenced: true}
 	}
-	steady := &benchmarks.Steady{Service: config, Load: load, Rate: o.Rate, Duration: o.Duration, WarmUp: o.Duration / 5}
+	steady := &benchmarks.Steady{Stand: stand, Rate: o.Rate, For: o.Duration, WarmUp: o.Duration / 5}
 	if s.measure == unwoken {
 		// Who polls looks again soon after there was something: only what
 		// comes rarely, and at no regular distance, meets the interval.
 		steady.Unwoken, steady.Uneven = true, true
-		steady.Rate, steady.Duration = rareRate, rareTimes*o.Duration
+		steady.Rate, steady.For = rareRate, rareTimes*o.Duration
 	}
 	return steady
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,78 +11,122 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/internal/pgserver"
 )
 
-// benchCmd runs a scenario of package benchmarks. What is not given is the
+// benchCmd runs scenarios of package benchmarks. What is not given is the
 // scenario's own.
 type benchCmd struct {
-	Scenario string `arg:"" help:"What to run; list names them all."`
+	Scenario string `arg:"" help:"What to run; list names them all, all runs the table."`
 
-	DatabaseURL string         `group:"Scenario" placeholder:"URL" also:"DATABASE_URL" help:"Postgres to run on, in a schema that is removed afterwards; none: the embedded store, where the scenario can."`
-	For         *time.Duration `group:"Scenario" placeholder:"DURATION" help:"How long to run."`
-	Seed        *int64         `group:"Scenario" help:"Makes the plan of what happens; the same one, the same plan."`
-	Faults      *int64         `group:"Scenario" help:"Faults to strike at most."`
-	Nodes       *int64         `group:"Scenario" help:"Processes to run on one database."`
-	Writers     *int64         `group:"Scenario" help:"Connections that insert at the same time."`
-	Topics      *int64         `group:"Scenario" help:"Topics to write to."`
-	Sockets     *int64         `group:"Scenario" help:"Clients to connect."`
-	Events      *int64         `group:"Scenario" help:"Events to insert, altogether or for each round."`
-	Rate        *int64         `group:"Scenario" help:"Events to insert per second."`
-	Payload     *int64         `group:"Scenario" help:"Bytes of a payload, about."`
+	Target         string `group:"Server" placeholder:"URL" help:"Server to measure, such as ws://localhost:4000; none: one that is started for the run."`
+	AdminURL       string `name:"admin-url" group:"Server" placeholder:"URL" help:"The target's admin listener."`
+	AdminTokenFile string `group:"Server" placeholder:"FILE" help:"File with the bearer token of the target's admin listener."`
+	Token          string `group:"Server" help:"Token that the clients connect to the target with."`
+	TargetPID      *int64 `name:"target-pid" group:"Server" help:"The target's process, if it runs here: its CPU time and memory are measured."`
+	InProcess      bool   `group:"Server" help:"Run the server in this process; then its CPU time cannot be told from the clients'."`
+	DatabaseURL    string `group:"Server" placeholder:"URL" also:"DATABASE_URL" help:"Postgres to run on, in a schema that is removed afterwards; none: the embedded store. With a target: the one that it reads."`
+	Postgres       bool   `group:"Server" help:"Start a PostgreSQL for the run, from the programs of the operating system, and remove it afterwards."`
+	With           string `group:"Server" placeholder:"FLAGS" help:"More flags of serve for the server that is started, in one argument, such as --with='--lanes 4'."`
+	Pin            *bool  `group:"Server" help:"Run the server that is started on one core, and the clients on the others: so by default where there are several cores."`
 
-	JSON string `name:"json" group:"Report" placeholder:"FILE" help:"File to write the result to, as JSON."`
-	Log  string `group:"Report" placeholder:"FILE" help:"File for what the nodes log, and each fault, of scenarios that run nodes as processes."`
+	By      string         `group:"Scenario" placeholder:"WAY" help:"How events are published: broadcast, events (appended to the log) or sql (rows, inserted into Postgres)."`
+	For     *time.Duration `group:"Scenario" placeholder:"DURATION" help:"How long to run."`
+	Topics  *int64         `group:"Scenario" help:"Topics to publish to."`
+	Sockets *int64         `group:"Scenario" help:"Clients to connect."`
+	Payload *int64         `group:"Scenario" help:"Bytes of a payload."`
+	Events  *int64         `group:"Scenario" help:"Events to publish, altogether or for each round."`
+	Batch   *int64         `group:"Scenario" help:"Events published at a time."`
+	Window  *int64         `group:"Scenario" help:"Batches on their way at a time."`
+	Rate    *int64         `group:"Scenario" help:"Events to publish per second."`
+	Rounds  *int64         `group:"Scenario" help:"How often to measure."`
+	Seed    *int64         `group:"Scenario" help:"Makes the plan of what happens; the same one, the same plan."`
+	Faults  *int64         `group:"Scenario" help:"Faults to strike at most."`
+	Nodes   *int64         `group:"Scenario" help:"Processes to run on one database."`
+	Writers *int64         `group:"Scenario" help:"Connections that insert at the same time."`
+
+	Sweep  string `group:"Report" placeholder:"SETTING=N,N,…" help:"Run once for each value of a setting, such as sockets=100,1000,5000, and show how cost grows."`
+	Repeat *int64 `group:"Report" help:"Run everything so many times, in turns, and tell the median runs."`
+	Floor  bool   `group:"Report" help:"Run the same on the least server there can be, right before, and tell the ratio to it."`
+	JSON   string `name:"json" group:"Report" placeholder:"FILE" help:"File to write the results to, as JSON."`
+	Plots  string `group:"Report" placeholder:"DIR" help:"Folder for pictures of the results, as SVG; it is created."`
+	Log    string `group:"Report" placeholder:"FILE" help:"File for what servers log that are started, and each fault."`
 }
 
 // Help says more than the one line of the summary.
 func (b *benchCmd) Help() string {
-	return `Rows go in where applications write them, and are counted where clients receive them. Every run checks that nothing is lost, comes twice or out of order; if something is, the exit status is 1. Clients and service share the machine: compare what was measured in one sitting.
+	return `Events go in where applications write them, and are counted where clients receive them. Every run checks that nothing is lost, comes twice or out of order, and that no socket is cut; if something is wrong, the exit status is 1.
 
-chaos strikes nodes, database connections and clients by a plan that its seed draws, and says how to run the same plan again. It takes Postgres.`
+The server is started as a process of its own, on a core of its own where there are several, on a place that is removed afterwards. What counts is what it delivers per second of its own CPU time: that depends least on what else the machine has to do. Still, compare what was measured in one sitting only.
+
+chaos strikes nodes, database connections and clients by a plan that its seed draws, and says how to run the same plan again. Without --database-url it starts PostgreSQL with a standby by itself, and strikes these too. backlog, log and row are about rows in Postgres: give them a --database-url, or --postgres.`
 }
 
 // Examples implements exemplary.
 func (b *benchCmd) Examples() string {
-	return `sluice bench list
-sluice bench steady --rate 2000 --for 30s --json steady.json
-sluice bench chaos --for 10m --seed 7 --database-url postgres://user@localhost/db
-sluice bench slow --sockets 1000`
+	return `sluice bench fanout --floor --sweep sockets=100,1000,5000 --plots pictures
+sluice bench all --postgres --json all.json
+sluice bench storm --target ws://localhost:4000 --admin-url http://localhost:4001
+sluice bench chaos --for 10m --seed 7`
 }
 
 // Run is called by kong.
 func (b *benchCmd) Run(ctx context.Context, p process) (err error) {
-	if b.Scenario == "list" {
+	switch b.Scenario {
+	case "list":
 		return listScenarios(p.stdout)
+	case floorScenario:
+		return benchmarks.ServeFloor(ctx, b.Target, b.AdminURL)
 	}
-	scenario, err := b.find()
+	log, err := b.openLog()
 	if err != nil {
 		return err
 	}
-	log := io.Discard
-	if b.Log != "" {
-		file, err := os.Create(b.Log)
-		if err != nil {
-			return &refusal{"--log", b.Log, "a file that can be written"}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	if b.Postgres {
+		server, failed := b.ownPostgres()
+		if failed != nil {
+			return failed
 		}
-		defer func() { err = errors.Join(err, file.Close()) }()
-		log = file
+		defer func() { err = errors.Join(err, server.Remove()) }()
 	}
-	if err := b.configure(scenario, log); err != nil {
+	plan, err := b.plan(log)
+	if err != nil {
 		return err
 	}
 	showing := &benchProgress{out: p.stderr, terminal: isTerminal(p.stderr)}
-	result, err := scenario.Run(ctx, showing.show)
-	showing.end()
+	results, err := plan.run(ctx, showing)
+	if err != nil && ctx.Err() != nil {
+		return errInterrupted
+	}
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(result.WriteTable(p.stdout), b.write(&result)); err != nil {
+	typical := plan.typical(results)
+	if err := errors.Join(plan.report(p.stdout, typical), b.write(results), b.draw(p.stderr, plan, typical)); err != nil {
 		return err
 	}
-	if !result.Sound() {
-		return fmt.Errorf("%s: not all was as it must be", b.Scenario)
+	for i := range results {
+		if !results[i].Sound() {
+			return fmt.Errorf("%s: not all was as it must be: %+v", results[i].Scenario, results[i].Check)
+		}
 	}
 	return nil
+}
+
+// durable has a server of our own behave as one that keeps real data.
+var durable = []string{"fsync=on", "full_page_writes=on", "shared_buffers=256MB", "max_wal_size=4GB"}
+
+// ownPostgres starts the database to run on.
+func (b *benchCmd) ownPostgres() (*pgserver.Server, error) {
+	if b.DatabaseURL != "" || b.Target != "" || b.Scenario == "chaos" {
+		return nil, &refusal{"--postgres", "true", "nothing beside --database-url or --target, nor for chaos, which starts one by itself"}
+	}
+	server, err := pgserver.New(durable...)
+	if err == nil {
+		b.DatabaseURL = server.URL()
+	}
+	return server, err
 }
 
 func listScenarios(w io.Writer) error {
@@ -91,12 +134,13 @@ func listScenarios(w io.Writer) error {
 	for _, s := range benchmarks.Scenarios() {
 		fmt.Fprintf(table, "%s\t%s\n", s.Name(), s.Measures())
 	}
+	fmt.Fprintf(table, "%s\t%s\n", allScenarios, "the table: each of them once, but for chaos")
 	return table.Flush()
 }
 
-// find returns the scenario that is asked for.
+// find returns the scenario of that name.
 func (b *benchCmd) find() (benchmarks.Scenario, error) {
-	names := []string{"list"}
+	names := []string{"list", allScenarios}
 	for _, s := range benchmarks.Scenarios() {
 		if s.Name() == b.Scenario {
 			return s, nil
@@ -106,111 +150,18 @@ func (b *benchCmd) find() (benchmarks.Scenario, error) {
 	return nil, &refusal{"<scenario>", b.Scenario, strings.Join(names, ", ")}
 }
 
-// settings are a scenario's fields by flag: what each flag sets.
-type benchSettings map[string]any
+// nopCloser is a log that nobody asks for.
+type nopCloser struct{ io.Writer }
 
-// configure sets what was given, and refuses what the scenario has no use for.
-func (b *benchCmd) configure(scenario benchmarks.Scenario, log io.Writer) error {
-	var sets benchSettings
-	var sockets *int
-	switch s := scenario.(type) {
-	case *benchmarks.Backlog:
-		s.Service.DatabaseURL, sockets = b.DatabaseURL, &s.Sockets
-		sets = benchSettings{"topics": &s.Topics, "events": &s.Events, "payload": &s.Payload}
-	case *benchmarks.Steady:
-		s.Service.DatabaseURL, sockets = b.DatabaseURL, &s.Sockets
-		sets = benchSettings{"topics": &s.Topics, "rate": &s.Rate, "payload": &s.Payload, "for": &s.Duration}
-	case *benchmarks.Chaos:
-		s.DatabaseURL, s.Log, sockets = b.DatabaseURL, log, &s.Sockets
-		sets = benchSettings{"topics": &s.Topics, "seed": &s.Seed, "for": &s.For, "faults": &s.Faults, "nodes": &s.Nodes, "writers": &s.Writers}
-		if err := executable(&s.Program); err != nil {
-			return err
-		}
-	case *benchmarks.Slow:
-		s.DatabaseURL, s.Log, sockets = b.DatabaseURL, log, &s.Sockets
-		sets = benchSettings{"events": &s.Events, "rate": &s.Rate, "payload": &s.Payload, "for": &s.For}
-		if err := executable(&s.Program); err != nil {
-			return err
-		}
-	}
-	sets["sockets"] = sockets
-	if err := b.set(sets); err != nil {
-		return err
-	}
-	return enoughFiles(*sockets)
-}
+func (nopCloser) Close() error { return nil }
 
-// executable is this program, for scenarios that run it.
-func executable(program *string) (err error) {
-	if *program, err = os.Executable(); err != nil {
-		return fmt.Errorf("find this program: %w", err)
+func (b *benchCmd) openLog() (io.WriteCloser, error) {
+	if b.Log == "" {
+		return nopCloser{io.Discard}, nil
 	}
-	return nil
-}
-
-// set sets each field whose flag was given.
-func (b *benchCmd) set(sets benchSettings) error {
-	if b.For != nil {
-		field, ok := sets["for"].(*time.Duration)
-		if !ok {
-			return b.useless("for", b.For.String())
-		}
-		*field = *b.For
-	}
-	for _, flag := range []struct {
-		name  string
-		given *int64
-	}{
-		{"seed", b.Seed}, {"faults", b.Faults}, {"nodes", b.Nodes}, {"writers", b.Writers}, {"topics", b.Topics},
-		{"sockets", b.Sockets}, {"events", b.Events}, {"rate", b.Rate}, {"payload", b.Payload},
-	} {
-		if flag.given == nil {
-			continue
-		}
-		if *flag.given < 0 {
-			return &refusal{"--" + flag.name, fmt.Sprint(*flag.given), "a number from 0"}
-		}
-		switch field := sets[flag.name].(type) {
-		case *int:
-			*field = int(*flag.given)
-		case *int64:
-			*field = *flag.given
-		case *uint64:
-			*field = uint64(*flag.given)
-		case *float64:
-			*field = float64(*flag.given)
-		default:
-			return b.useless(flag.name, fmt.Sprint(*flag.given))
-		}
-	}
-	return nil
-}
-
-func (b *benchCmd) useless(flag, given string) error {
-	return &refusal{"--" + flag, given, "nothing: the scenario " + b.Scenario + " has no use for it"}
-}
-
-// filesBeside are what a run opens beside its sockets.
-const filesBeside = 256
-
-// enoughFiles raises the limit of open files as far as it goes, and refuses
-// more sockets than that is enough for: each has two ends, here perhaps.
-func enoughFiles(sockets int) error {
-	limit := raiseFileLimit()
-	if most := (limit - filesBeside) / 2; limit > 0 && int64(sockets) > most {
-		return &refusal{"--sockets", fmt.Sprint(sockets), fmt.Sprintf("up to %d, since this process may open %d files; more with: ulimit -n", max(0, most), limit)}
-	}
-	return nil
-}
-
-// write writes the result to its file, if there is one.
-func (b *benchCmd) write(result *benchmarks.Result) error {
-	if b.JSON == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(result, "", "  ")
+	file, err := os.Create(b.Log)
 	if err != nil {
-		return fmt.Errorf("encode the result: %w", err)
+		return nil, &refusal{"--log", b.Log, "a file that can be written"}
 	}
-	return os.WriteFile(b.JSON, append(text, '\n'), 0o644)
+	return file, nil
 }

@@ -2,12 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/benchmarks"
 )
 
@@ -28,7 +30,7 @@ func TestBenchList(t *testing.T) {
 func TestBench(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "result.json")
-	got := call{args: []string{"bench", "backlog", "--events", "100", "--sockets", "4", "--topics", "2", "--payload", "64", "--json", file}}.run(t)
+	got := call{args: []string{"bench", "backlog", "--in-process", "--events", "100", "--sockets", "4", "--topics", "2", "--payload", "64", "--json", file}}.run(t)
 	if got.exit != exitOK || !strings.Contains(got.stdout, "0 lost, 0 twice, 0 out of order") || !strings.Contains(got.stderr, "deliveries: ") {
 		t.Errorf("%+v", got)
 	}
@@ -39,6 +41,70 @@ func TestBench(t *testing.T) {
 	var result benchmarks.Result
 	if err := json.Unmarshal(text, &result); err != nil || result.Scenario != "backlog" || result.Events != 100 || result.Deliveries != 200 {
 		t.Errorf("%s: %v", text, err)
+	}
+}
+
+// A server is started for each run, on the floor and above it, at each value.
+func TestBenchStartsServers(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	file, log := filepath.Join(folder, "results.json"), filepath.Join(folder, "log")
+	command := program(t, nil, "bench", "fanout", "--events", "300", "--topics", "2", "--batch", "50", "--for", "1h",
+		"--floor", "--sweep", "sockets=2,4", "--json", file, "--plots", filepath.Join(folder, "plots"), "--log", log, "--with=--lanes 1", "--pin=false", "--repeat", "2")
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var results []benchmarks.Result
+	if err := json.Unmarshal(text, &results); err != nil || len(results) != 8 {
+		t.Fatalf("%d results, %v:\n%s", len(results), err, out)
+	}
+	for i, r := range results {
+		server, deliveries := []string{"floor", "sluice"}[i%2], []int64{300, 600}[i/2%2]
+		if r.Server != server || r.Deliveries != deliveries || !r.Sound() {
+			t.Errorf("%+v", r)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(folder, "plots", "fanout-sockets.svg")); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), "sluice {") {
+		t.Errorf("the log says %s, %v", text, err)
+	}
+}
+
+// All scenarios run one after the other, each with the flags that it has a use for.
+func TestBenchAll(t *testing.T) {
+	t.Parallel()
+	got := call{args: []string{"bench", "all", "--in-process", "--sockets", "4", "--topics", "1", "--events", "60", "--batch", "20",
+		"--rounds", "1", "--rate", "500", "--for", "100ms"}}.run(t)
+	if got.exit != exitOK || strings.Count(got.stdout, "\n") != len(benchmarks.Scenarios()) { // without chaos, with a head
+		t.Errorf("%+v", got)
+	}
+	if !strings.Contains(got.stderr, "1/11 fanout, sockets: 0 of 4\n") {
+		t.Errorf("progress: %s", got.stderr)
+	}
+}
+
+// A target that others run is measured where it is.
+func TestBenchTarget(t *testing.T) {
+	t.Parallel()
+	server := &benchmarks.InProcess{Config: sluice.DefaultConfig()}
+	e, err := server.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := call{args: []string{"bench", "steady", "--target", e.Sockets + "/socket", "--admin-url", e.Admin, "--target-pid", fmt.Sprint(os.Getpid()),
+		"--by", "events", "--sockets", "3", "--rate", "1000", "--for", "100ms"}}.run(t)
+	if got.exit != exitOK || !strings.Contains(got.stdout, "0 lost, 0 twice, 0 out of order") || !strings.Contains(got.stdout, e.Sockets) {
+		t.Errorf("%+v", got)
+	}
+	if err := e.Stop(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -65,9 +131,19 @@ func TestBenchRefuses(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"havoc"}, `<scenario> is "havoc": allowed is list, backlog`},
+		{[]string{"havoc"}, `<scenario> is "havoc": allowed is list, all, fanout`},
 		{[]string{"backlog", "--seed", "7"}, `--seed is "7": allowed is nothing: the scenario backlog has no use for it`},
 		{[]string{"backlog", "--for", "10s"}, `--for is "10s": allowed is nothing`},
+		{[]string{"steady", "--by", "pigeon"}, `--by is "pigeon": allowed is [broadcast events sql]`},
+		{[]string{"steady", "--by", "sql"}, `--by is "sql": allowed is sql together with --database-url`},
+		{[]string{"steady", "--target", "localhost:4000"}, `--target is "localhost:4000": allowed is a URL such as`},
+		{[]string{"steady", "--target", "ws://localhost:4000", "--in-process"}, `--in-process is "true": allowed is nothing beside --target`},
+		{[]string{"row", "--floor"}, `--floor is "true": allowed is nothing: the scenario row has no floor`},
+		{[]string{"steady", "--repeat", "0"}, `--repeat is "0": allowed is a number from 1`},
+		{[]string{"fanout", "--sweep", "sockets"}, `--sweep is "sockets": allowed is a setting and its values`},
+		{[]string{"fanout", "--sweep", "sockets=1,none"}, `--sweep is "sockets=1,none": allowed is a setting and its values`},
+		{[]string{"fanout", "--sweep", "rounds=1,2"}, `--sweep is "rounds=1,2": allowed is a setting that the scenario fanout has a use for`},
+		{[]string{"all", "--sweep", "sockets=1,2"}, `--sweep is "sockets=1,2": allowed is nothing with all`},
 		{[]string{"steady", "--rate", "-1"}, `--rate is "-1": allowed is a number from 0`},
 		{[]string{"steady", "--for", "soon"}, `--for is "soon": allowed is a duration`},
 		{[]string{"steady", "--sockets", "1000000000"}, `--sockets is "1000000000": allowed is up to `},
@@ -88,13 +164,13 @@ func TestBenchProgress(t *testing.T) {
 		terminal bool
 		want     string
 	}{
-		{&terminal, true, "\r\033[Krows: 1 of 2,000 \r\033[Kdeliveries: 0 of 2,000 \r\033[K"},
-		{&file, false, "rows: 1 of 2,000\ndeliveries: 0 of 2,000\n"},
+		{&terminal, true, "\r\033[K[                    ] rows: 1 of 2,000 \r\033[K[====================] deliveries: 2,000 of 2,000 \r\033[K"},
+		{&file, false, "rows: 1 of 2,000\ndeliveries: 2,000 of 2,000\n"},
 	} {
 		p := &benchProgress{out: test.out, terminal: test.terminal}
 		p.show("rows", 1, 2000)
 		p.show("rows", 2, 2000) // too soon
-		p.show("deliveries", 0, 2000)
+		p.show("deliveries", 2000, 2000)
 		p.end()
 		if got := test.out.String(); got != test.want {
 			t.Errorf("terminal %v: %q, want %q", test.terminal, got, test.want)

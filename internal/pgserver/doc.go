@@ -13,7 +13,8 @@
 // # Guarantees
 //
 // The server never runs as root: for root it runs as the user postgres, else
-// nobody. It writes nothing durably, and so says nothing about speed on a disk.
+// nobody. Unless its settings say otherwise it writes nothing durably, and so says
+// nothing about speed on a disk.
 // What was committed while a standby is attached is there after its promotion.
 // Where PostgreSQL is not installed New says how to install it.
 //

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -55,7 +56,7 @@ func (i *instance) launch() (err error) {
 
 func (i *instance) start() error {
 	args := []string{"-D", i.data(), "-p", strconv.Itoa(i.port)}
-	for _, setting := range settings {
+	for _, setting := range slices.Concat(settings, i.server.settings) {
 		args = append(args, "-c", setting)
 	}
 	logFile := filepath.Join(i.folder, "log")

@@ -10,7 +10,7 @@ var errUnsupported = errors.New("pgserver: starting PostgreSQL takes a Unix; pas
 type Server struct{}
 
 // New returns an error.
-func New() (*Server, error) { return nil, errUnsupported }
+func New(...string) (*Server, error) { return nil, errUnsupported }
 
 // Of a server that New does not return, these are never called.
 

@@ -19,14 +19,16 @@ type Server struct {
 	programs string // folder of initdb and postgres
 	root     string // our temporary folder: each instance has one of its own in it
 	owner    *syscall.Credential
+	settings []string // besides ours
 
 	primary   *instance
 	standby   *instance // nil without one
 	instances int       // made so far: they give the folders their names
 }
 
-// New starts a server on which nothing exists.
-func New() (*Server, error) {
+// New starts a server on which nothing exists. Settings, such as "fsync=on",
+// take precedence over its own.
+func New(settings ...string) (*Server, error) {
 	removeAbandoned()
 	programs, err := findPrograms()
 	if err != nil {
@@ -36,7 +38,7 @@ func New() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{programs: programs, root: root, owner: unprivileged()}
+	s := &Server{programs: programs, root: root, owner: unprivileged(), settings: settings}
 	if s.owner != nil {
 		err = os.Chown(s.root, int(s.owner.Uid), int(s.owner.Gid))
 	}

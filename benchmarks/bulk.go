@@ -1,0 +1,141 @@
+package benchmarks
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
+)
+
+// Bulk publishes batches, each as soon as few enough are on their way: what the
+// server carries when it is never short of work, and clients never have to wait
+// for room. With a batch of one event, and one on its way, it is a closed loop.
+type Bulk struct {
+	Stand
+	// Events are published at most, and no more once For is over.
+	Events int64
+	For    time.Duration
+	// Batch is how many events are published at a time, and Window how many
+	// batches may be on their way: published, but not yet with all clients; fewer
+	// where they would not fit into a channel's mailbox.
+	Batch, Window int
+	// WarmUp is how many events come before the measurement.
+	WarmUp int64
+}
+
+// DefaultFanout is one topic for 1,000 sockets.
+func DefaultFanout() *Bulk {
+	return &Bulk{
+		Stand:  Stand{Called: "fanout", About: "throughput: one topic's events in bulk to all its sockets", By: Broadcast, Load: Load{Topics: 1, Sockets: 1000, Payload: 128}},
+		Events: 1 << 40, For: 5 * time.Second, Batch: 200, Window: 3, WarmUp: 600,
+	}
+}
+
+// DefaultSingle is the same, one event at a time.
+func DefaultSingle() *Bulk {
+	b := DefaultFanout()
+	b.Called, b.About = "single", "throughput: one topic's events one at a time, each when all sockets have the one before"
+	b.Batch, b.Window, b.WarmUp = 1, 1, 20
+	return b
+}
+
+// DefaultTopics is 1,000 topics for a socket each.
+func DefaultTopics() *Bulk {
+	return &Bulk{
+		Stand:  Stand{Called: "topics", About: "throughput: events in bulk over very many topics, each with a socket of its own", By: Broadcast, Load: Load{Topics: 1000, Sockets: 1000, Payload: 128}},
+		Events: 1 << 40, For: 5 * time.Second, Batch: 2000, Window: 3, WarmUp: 6000,
+	}
+}
+
+// Settings implements [Standing].
+func (b *Bulk) Settings() map[string]any {
+	return b.with(map[string]any{"events": &b.Events, "for": &b.For, "batch": &b.Batch, "window": &b.Window})
+}
+
+// Run implements [Scenario].
+func (b *Bulk) Run(ctx context.Context, progress Progress) (Result, error) {
+	if b.Events < 1 || b.For <= 0 || b.Batch < 1 || b.Window < 1 {
+		return Result{}, fmt.Errorf("benchmarks: %s of %d events in %v, %d at a time, %d batches on their way: want 1 or more of each", b.Called, b.Events, b.For, b.Batch, b.Window)
+	}
+	s, err := openSession(ctx, b.Server, swarm.Config{Load: b.Load}, progress)
+	if err != nil {
+		return Result{}, err
+	}
+	m, events, err := b.publish(ctx, s)
+	r, err := s.finish(b.Called, events, m, err)
+	r.Params = b.params(Param{"batch", b.Batch}, Param{"window", b.window()})
+	return r, err
+}
+
+// mailboxRoom is how many events of a topic may be on their way: as many as fit
+// into a mailbox of the default size.
+const mailboxRoom = 1000
+
+func (b *Bulk) window() int { return max(1, min(b.Window, mailboxRoom*b.Topics/b.Batch)) }
+
+// publish publishes until the time is over or all are published, and waits for
+// what is on its way. events are those of the measurement.
+func (b *Bulk) publish(ctx context.Context, s *session) (m *meter, events int64, err error) {
+	publisher, err := s.endpoint.publisher(ctx, b.By, b.Load, s.prefix)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer publisher.Close()
+	f := &feeder{session: s, to: publisher, batch: b.Batch, window: b.window()}
+	if err := f.run(ctx, b.WarmUp, time.Time{}); err != nil {
+		return nil, 0, err
+	}
+	m = s.measure()
+	before := f.published
+	err = f.run(ctx, b.Events, m.began.Add(b.For))
+	m.stop()
+	return m, f.published - before, err
+}
+
+// feeder publishes in batches, with so many on their way at most.
+type feeder struct {
+	session       *session
+	to            swarm.Publisher
+	batch, window int
+
+	published int64
+	events    []swarm.Event // reused
+	pending   []*swarm.Lap
+}
+
+// run publishes so many events, none after the time given unless that is zero,
+// and waits until all have arrived. What never arrives ends it early.
+func (f *feeder) run(ctx context.Context, events int64, until time.Time) error {
+	last := f.published + events
+	for f.published < last && (until.IsZero() || time.Now().Before(until)) {
+		n := min(int64(f.batch), last-f.published)
+		f.events = f.events[:0]
+		for i := range n {
+			f.events = append(f.events, f.session.load.Event(f.published+i, 0))
+		}
+		f.pending = append(f.pending, f.session.swarm.Announce(n))
+		f.published += n
+		if err := f.to.Publish(ctx, f.events); err != nil {
+			return err
+		}
+		for len(f.pending) >= f.window {
+			if complete, err := f.oldest(ctx); err != nil || !complete {
+				return err
+			}
+		}
+	}
+	for len(f.pending) > 0 {
+		if complete, err := f.oldest(ctx); err != nil || !complete {
+			return err
+		}
+	}
+	return nil
+}
+
+// oldest waits for the oldest batch on its way.
+func (f *feeder) oldest(ctx context.Context) (complete bool, err error) {
+	complete, err = f.session.await(ctx, f.pending[0], f.session.load.Deliveries(f.published))
+	f.pending = f.pending[1:]
+	return complete, err
+}

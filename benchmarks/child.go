@@ -1,0 +1,116 @@
+package benchmarks
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
+)
+
+// Child is a server that is started as a process of its own, and ended after the
+// run. It takes POST /api/broadcast as Sluice does, and answers GET /readyz with
+// 200 once it is ready, both on its admin listener.
+type Child struct {
+	Called  string // what results call it
+	Program string
+	// Args are its arguments; {listen} and {admin} in them stand for the
+	// addresses, host:port, that its two listeners are to have.
+	Args    []string
+	Dialect swarm.Dialect
+	// Pinned runs it on one core of its own, and this process on the others,
+	// where there are some.
+	Pinned bool
+	// Log is told what it logs. Nil: nobody asks.
+	Log io.Writer
+}
+
+// Name implements [Server].
+func (c *Child) Name() string { return c.Called }
+
+// Start implements [Server].
+func (c *Child) Start(ctx context.Context) (*Endpoint, error) {
+	p := &process{program: c.Program, log: &watchedLog{name: c.Called, out: c.Log}}
+	for _, address := range []*string{&p.public, &p.admin} {
+		var err error
+		if *address, err = freeAddress(); err != nil {
+			return nil, err
+		}
+	}
+	addresses := strings.NewReplacer("{listen}", p.public, "{admin}", p.admin)
+	for _, arg := range c.Args {
+		p.args = append(p.args, addresses.Replace(arg))
+	}
+	unpin, err := func() error { return nil }, error(nil)
+	if c.Pinned {
+		unpin, err = pinned(p.start)
+	} else {
+		err = p.start()
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.kill())
+	}
+	if err := p.ready(ctx); err != nil {
+		return nil, errors.Join(err, p.kill(), unpin())
+	}
+	return &Endpoint{
+		Sockets: "ws://" + p.public,
+		Admin:   "http://" + p.admin,
+		PID:     p.command.Process.Pid,
+		Dialect: c.Dialect,
+		stop: func() error {
+			return errors.Join(p.stop(), unpin())
+		},
+	}, nil
+}
+
+// Sluice is `sluice serve` as a process of its own, on a place of its own.
+type Sluice struct {
+	// Program is the sluice binary.
+	Program string
+	// DatabaseURL is a Postgres. Empty: the embedded store.
+	DatabaseURL string
+	// Flags are more flags of serve.
+	Flags []string
+	// After has clients join with {"after": null}.
+	After  bool
+	Pinned bool      // as in Child
+	Log    io.Writer // as in Child
+}
+
+// Name implements [Server].
+func (s *Sluice) Name() string { return "sluice" }
+
+// Start implements [Server].
+func (s *Sluice) Start(ctx context.Context) (*Endpoint, error) {
+	config := sluice.Config{DatabaseURL: s.DatabaseURL}
+	place, err := newPlace(ctx, &config)
+	if err != nil {
+		return nil, err
+	}
+	child := Child{
+		Called:  "sluice",
+		Program: s.Program,
+		Args: slices.Concat([]string{
+			"serve", "--node", "bench", "--listen", "{listen}", "--admin-listen", "{admin}", "--log-format", "json",
+			"--max-channels", "100000", "--data-dir", config.DataDir,
+		}, s.Flags),
+		Dialect: swarm.Phoenix{After: s.After},
+		Pinned:  s.Pinned,
+		Log:     s.Log,
+	}
+	if config.DatabaseURL != "" {
+		child.Args = append(child.Args, "--database-url", config.DatabaseURL)
+	}
+	e, err := child.Start(ctx)
+	if err != nil {
+		return nil, errors.Join(err, place.remove())
+	}
+	e.Database = config.DatabaseURL
+	stop := e.stop
+	e.stop = func() error { return errors.Join(stop(), place.remove()) }
+	return e, nil
+}

@@ -1,0 +1,119 @@
+package benchmarks
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
+)
+
+// Idle has very many sockets join, and do nothing: what each costs the server in
+// memory. At the end each topic has one event, which all its sockets must get.
+type Idle struct {
+	Stand
+	// For is how long the sockets are left alone before memory is measured.
+	For time.Duration
+}
+
+// DefaultIdle is 18,000 sockets of 100 topics.
+func DefaultIdle() *Idle {
+	return &Idle{
+		Stand: Stand{Called: "idle", About: "memory: what a socket costs that has joined and waits", By: Broadcast, Load: Load{Topics: 100, Sockets: 18_000, Payload: 128}},
+		For:   5 * time.Second,
+	}
+}
+
+// Settings implements [Standing].
+func (i *Idle) Settings() map[string]any {
+	return i.with(map[string]any{"for": &i.For})
+}
+
+// Run implements [Scenario].
+func (i *Idle) Run(ctx context.Context, progress Progress) (r Result, err error) {
+	s, err := newSession(ctx, i.Server, i.Load, progress)
+	if err != nil {
+		return r, err
+	}
+	before := UsageOf(s.endpoint.PID)
+	if err := s.join(ctx, swarm.Config{Load: i.Load}); err != nil {
+		return r, errors.Join(err, s.endpoint.Stop())
+	}
+	after, goroutines, err := i.settle(ctx, s)
+	if err == nil {
+		err = i.wake(ctx, s)
+	}
+	r, err = s.finish(i.Called, int64(i.Topics), nil, err)
+	r.Params = i.params(Param{"for", i.For.String()})
+	if err != nil || after.RSS == 0 {
+		return r, err
+	}
+	r.BytesPerSocket = float64(after.RSS-before.RSS) / float64(i.Sockets)
+	r.tell("memory per socket", "%.2f KB (%.1f MB without sockets, %.1f MB with them; all by the sockets: %.2f KB; at most, while joining: %.1f MB)",
+		r.BytesPerSocket/1000, mega(before.RSS), mega(after.RSS), float64(after.RSS)/float64(i.Sockets)/1000, mega(after.Peak))
+	if goroutines > 0 {
+		r.tell("goroutines", "%d", goroutines)
+	}
+	return r, nil
+}
+
+func mega(bytes int64) float64 { return float64(bytes) / 1e6 }
+
+// settle waits, and then measures.
+func (i *Idle) settle(ctx context.Context, s *session) (u Usage, goroutines int64, err error) {
+	tick := time.NewTicker(glance)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return u, 0, ctx.Err()
+		case now := <-tick.C:
+			waited := now.Sub(began)
+			s.progress.tell("seconds at rest", int64(min(waited, i.For)/time.Second), int64(i.For/time.Second))
+			if waited >= i.For {
+				return UsageOf(s.endpoint.PID), s.endpoint.goroutines(ctx), nil
+			}
+		}
+	}
+}
+
+// glance is how often a wait is looked at.
+const glance = 200 * time.Millisecond
+
+// wake publishes an event for each topic.
+func (i *Idle) wake(ctx context.Context, s *session) error {
+	publisher, err := s.endpoint.publisher(ctx, i.By, i.Load, s.prefix)
+	if err != nil {
+		return err
+	}
+	f := &feeder{session: s, to: publisher, batch: i.Topics, window: 1}
+	return errors.Join(f.run(ctx, int64(i.Topics), time.Time{}), publisher.Close())
+}
+
+// goroutines is how many a server says that it has; 0 if it doesn't.
+func (e *Endpoint) goroutines(ctx context.Context) (n int64) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.Admin+"/metrics", nil)
+	if err != nil || e.Admin == "" {
+		return 0
+	}
+	if e.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+e.Token)
+	}
+	answer, err := asking.Do(request)
+	if err != nil {
+		return 0
+	}
+	defer answer.Body.Close()
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		if value, found := strings.CutPrefix(lines.Text(), "go_goroutines "); found {
+			if _, err := fmt.Sscan(value, &n); err == nil {
+				return n
+			}
+		}
+	}
+	return 0
+}

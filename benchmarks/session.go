@@ -1,0 +1,122 @@
+package benchmarks
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
+)
+
+// patience is how long a run waits for a delivery before it takes the rest for
+// lost.
+const patience = 10 * time.Second
+
+// session is a server that runs with a swarm that watches it, for one
+// measurement.
+type session struct {
+	endpoint *Endpoint
+	name     string // of the server
+	load     swarm.Load
+	prefix   string // of topics: of this session only
+	swarm    *swarm.Swarm
+	arrived  func() int64 // deliveries so far; the swarm's, once it has joined
+	progress Progress
+}
+
+// openSession starts a server, and has a swarm join.
+func openSession(ctx context.Context, server Server, config swarm.Config, progress Progress) (*session, error) {
+	s, err := newSession(ctx, server, config.Load, progress)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.join(ctx, config); err != nil {
+		return nil, errors.Join(err, s.endpoint.Stop())
+	}
+	return s, nil
+}
+
+// newSession starts a server.
+func newSession(ctx context.Context, server Server, load Load, progress Progress) (*session, error) {
+	e, err := startServer(ctx, server, load)
+	if err != nil {
+		return nil, err
+	}
+	return &session{endpoint: e, name: server.Name(), load: load, prefix: newPrefix(), progress: progress}, nil
+}
+
+func startServer(ctx context.Context, server Server, load Load) (*Endpoint, error) {
+	if err := load.Validate(); err != nil {
+		return nil, err
+	}
+	if server == nil {
+		return nil, errors.New("benchmarks: a scenario without a server")
+	}
+	return server.Start(ctx)
+}
+
+// newPrefix makes topics of a session's own.
+func newPrefix() string { return topicPrefix + strings.ToLower(rand.Text()[:8]) + ":" }
+
+// join has the swarm join.
+func (s *session) join(ctx context.Context, config swarm.Config) (err error) {
+	config.URL, config.Prefix = s.endpoint.Sockets, s.prefix
+	if config.Dialect == nil {
+		config.Dialect = s.endpoint.Dialect
+	}
+	config.Tell = func(joined int64) { s.progress.tell("sockets", joined, int64(config.Load.Sockets)) }
+	config.Tell(0)
+	if s.swarm, err = swarm.Open(ctx, config); err != nil {
+		return err
+	}
+	s.arrived = s.swarm.Arrived
+	config.Tell(int64(config.Load.Sockets))
+	return nil
+}
+
+// await waits for a lap, see [swarm.Swarm.Await].
+func (s *session) await(ctx context.Context, lap *swarm.Lap, due int64) (complete bool, err error) {
+	return s.swarm.Await(ctx, lap, patience, func(arrived int64) {
+		s.progress.tell("deliveries", min(arrived, due), due)
+	})
+}
+
+// close ends the server, which gives clients what is queued for them, and then
+// the swarm.
+func (s *session) close() error {
+	s.swarm.Ending()
+	return errors.Join(s.endpoint.Stop(), s.swarm.Close())
+}
+
+// median is the middle one of some values.
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// finish closes the session, and sums up. m may be nil: nothing was metered.
+func (s *session) finish(scenario string, events int64, m *meter, failed error) (r Result, err error) {
+	if err := errors.Join(failed, s.close()); err != nil {
+		return Result{}, err
+	}
+	tally := s.swarm.Tally()
+	r = Result{
+		Scenario:   scenario,
+		Server:     s.name,
+		Events:     events,
+		Deliveries: tally.Deliveries,
+		Check:      tally.Check,
+		CutBecause: tally.CutBecause,
+		Latency:    tally.Latency,
+		Joins:      tally.Joins,
+	}
+	if m != nil {
+		m.report(&r, s.endpoint)
+	}
+	s.progress.tell("deliveries", r.Deliveries, r.Deliveries)
+	return r, nil
+}

@@ -1,0 +1,84 @@
+package benchmarks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
+)
+
+// Storm has all sockets connect and join at the same time, again and again, as
+// they do when a node or a load balancer has gone. After each storm each topic
+// has an event, which all its sockets must get.
+type Storm struct {
+	Stand
+	Rounds int
+}
+
+// DefaultStorm is 5,000 sockets, three times.
+func DefaultStorm() *Storm {
+	return &Storm{
+		Stand:  Stand{Called: "storm", About: "connecting: all sockets connect and join at the same time", By: Broadcast, Load: Load{Topics: 100, Sockets: 5000, Payload: 128}},
+		Rounds: 3,
+	}
+}
+
+// Settings implements [Standing].
+func (st *Storm) Settings() map[string]any {
+	return st.with(map[string]any{"rounds": &st.Rounds})
+}
+
+// Run implements [Scenario]. The result's rate is that of sockets.
+func (st *Storm) Run(ctx context.Context, progress Progress) (r Result, err error) {
+	if st.Rounds < 1 {
+		return r, fmt.Errorf("benchmarks: a storm of %d rounds: want 1 or more", st.Rounds)
+	}
+	e, err := startServer(ctx, st.Server, st.Load)
+	if err != nil {
+		return r, err
+	}
+	r = Result{Scenario: st.Called, Server: st.Server.Name(), Params: st.params(Param{"rounds", st.Rounds})}
+	joins := swarm.NewLatencies()
+	var seconds, cpu []float64
+	for range st.Rounds {
+		took, used, err := st.blow(ctx, e, &r, joins, progress)
+		if err != nil {
+			return r, errors.Join(err, e.Stop())
+		}
+		seconds, cpu = append(seconds, took.Seconds()), append(cpu, used.Seconds())
+	}
+	r.Joins = joins.Percentiles()
+	r.tell("sockets", "%.0f a second (median of %.2g s)", float64(st.Sockets)/median(seconds), seconds)
+	if used := median(cpu); used > 0 && !e.ourselves() {
+		r.CPUSeconds = used
+		r.SocketsPerCPUSecond = float64(st.Sockets) / used
+		r.tell("sockets per cpu second", "%.0f", r.SocketsPerCPUSecond)
+	}
+	return r, e.Stop()
+}
+
+// blow is one storm.
+func (st *Storm) blow(ctx context.Context, e *Endpoint, r *Result, joins *swarm.Latencies, progress Progress) (took, used time.Duration, err error) {
+	s := &session{endpoint: e, load: st.Load, prefix: newPrefix(), progress: progress}
+	before, began := UsageOf(e.PID), time.Now()
+	if err := s.join(ctx, swarm.Config{Load: st.Load, Connecting: st.Sockets}); err != nil {
+		return 0, 0, err
+	}
+	took, used = time.Since(began), UsageOf(e.PID).CPU-before.CPU
+	idle := Idle{Stand: st.Stand}
+	if err := errors.Join(idle.wake(ctx, s), s.swarm.Close()); err != nil {
+		return 0, 0, err
+	}
+	tally := s.swarm.Tally()
+	r.Events += int64(st.Topics)
+	r.Deliveries += tally.Deliveries
+	r.Seconds += took.Seconds()
+	r.Check = r.Plus(tally.Check)
+	if r.CutBecause == "" {
+		r.CutBecause = tally.CutBecause
+	}
+	joins.Merge(s.swarm.Joins())
+	return took, used, nil
+}
