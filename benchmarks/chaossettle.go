@@ -40,6 +40,9 @@ func (s *storm) settle(progress Progress) (truth, error) {
 	close(s.over)
 	for _, node := range s.nodes {
 		node.measure()
+		if err := node.ready(s.ctx); err != nil { // it may be starting anew, in an epoch that a fail-over began
+			return nil, err
+		}
 		s.tally(node)
 		if err := node.stop(); err != nil {
 			s.broken = append(s.broken, err.Error())

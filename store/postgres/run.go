@@ -76,6 +76,7 @@ type session struct {
 
 	leads       bool          // this session sequences; the others only listen
 	leading     chan struct{} // closed by lead once leads is set; the session's trimmer waits for it
+	known       bool          // the server has been found to be the one that the log's epoch is of
 	woken       bool          // somebody committed to the outbox since the last round
 	batch       int           // rows to move in the next round; smaller after a failure, larger in a backlog
 	floor       floor         // where rounds begin

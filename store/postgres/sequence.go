@@ -49,7 +49,7 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	var last, head *int64
 	var drained, extend *bool
 	var begun *string
-	err := s.conn.QueryRow(ctx, `SELECT moved, last, drained, head, extend, begun FROM sluice_sequence($1, $2)`, s.batch, start).
+	err := s.conn.QueryRow(ctx, `SELECT moved, last, drained, head, extend, begun FROM sluice_sequence($1, $2, $3)`, s.batch, start, s.known).
 		Scan(&moved, &last, &drained, &head, &extend, &begun)
 	var refusal *pgconn.PgError
 	switch {
@@ -60,6 +60,7 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	case moved < 0: // another session is at it
 		return nothing, nil
 	}
+	s.known = !s.log.server.pooled // which may lead to another server each time
 	if begun != nil {
 		s.log.logger.Warn("the log begins a new epoch: its database was failed over or restored", "epoch", *begun, "head", *head-int64(moved), "addr", s.log.server.addr)
 	}

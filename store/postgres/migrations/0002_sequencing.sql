@@ -84,12 +84,15 @@ END $$;
 -- is -1, and the rest null, while another session does. last is the greatest id
 -- that it has moved, and drained says that it found none after that. extend says
 -- that a partition is due, and begun is the epoch that it has begun, if one was.
+-- A session that has gone through it before says so in known: a server cannot
+-- become another under its sessions, and finding out where this is takes a third
+-- of what a round without rows costs.
 --
 -- It is a function, and not one statement, because each statement in it sees
 -- what was committed before it began: the head must be read after the lock is
 -- held. The settings keep the planner from what a table that is mostly empty,
 -- and mostly dead rows, tempts it to.
-CREATE FUNCTION sluice_sequence(max_rows integer, floor bigint,
+CREATE FUNCTION sluice_sequence(max_rows integer, floor bigint, known boolean DEFAULT false,
   OUT moved integer, OUT last bigint, OUT drained boolean, OUT head bigint, OUT extend boolean, OUT begun text) LANGUAGE plpgsql
 SET enable_seqscan = off SET jit = off AS $$
 DECLARE
@@ -100,7 +103,7 @@ BEGIN
     moved := -1;
     RETURN;
   END IF;
-  IF (SELECT identity FROM sluice_epochs ORDER BY number DESC LIMIT 1) IS DISTINCT FROM sluice_identity() THEN
+  IF NOT known AND (SELECT identity FROM sluice_epochs ORDER BY number DESC LIMIT 1) IS DISTINCT FROM sluice_identity() THEN
     begun := sluice_begin_epoch();
   END IF;
   SELECT greatest(m.trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)), m.part_end, m.part_size
