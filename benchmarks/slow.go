@@ -24,8 +24,9 @@ type Slow struct {
 	Events int64
 }
 
-// Batches of a round, and how many of them may be on their way.
-const slowBatch, slowWindow = 250, 3
+// Batches of a round, and how many of them may be on their way. When they have
+// arrived, slowSingles more are published one by one, for their latency.
+const slowBatch, slowWindow, slowSingles = 250, 3, 25
 
 // DefaultSlow is one client among 200. A round's events are more than the system
 // and its mailbox hold for it, so that it ends each of its rounds far behind.
@@ -51,6 +52,12 @@ type slowRound struct {
 	perCPUSecond float64 // of the server; 0 where that is unknown
 }
 
+// slowHalf is the rounds with the slow client, or those without.
+type slowHalf struct {
+	rounds []slowRound
+	last   *swarm.Latencies // from publishing an event alone until the last of the others has it
+}
+
 // Run implements [Scenario]. The result's rates are over all rounds; the figures
 // compare.
 func (s *Slow) Run(ctx context.Context, progress Progress) (r Result, err error) {
@@ -70,70 +77,87 @@ func (s *Slow) Run(ctx context.Context, progress Progress) (r Result, err error)
 	if err := ss.join(ctx, config); err != nil {
 		return r, errors.Join(err, e.Stop())
 	}
-	alone, beside, m, events, err := s.measure(ctx, ss, progress)
+	alone, beside := slowHalf{last: swarm.NewLatencies()}, slowHalf{last: swarm.NewLatencies()}
+	m, events, err := s.measure(ctx, ss, &alone, &beside, progress)
 	r, err = ss.finish(s.Called, events, m, err)
 	r.Params = s.params(Param{"rounds", s.Rounds}, Param{"events_a_round", s.Events})
 	if err == nil {
-		compare(&r, alone, beside, e.ourselves())
+		compare(&r, alone.rounds, beside.rounds, e.ourselves())
+		for _, half := range []struct {
+			name string
+			slowHalf
+		}{{"without it", alone}, {"beside it", beside}} {
+			l := half.last.Percentiles()
+			r.tell("an event alone to the last, "+half.name, "p50 %.2f ms, p99 %.2f ms (%d samples)", l.P50, l.P99, l.Samples)
+		}
 	}
 	return r, err
 }
 
 // measure runs the rounds: first one that does not count, and then both kinds in
 // turns, the order of each pair the reverse of the one before.
-func (s *Slow) measure(ctx context.Context, ss *session, progress Progress) (alone, beside []slowRound, m *meter, events int64, err error) {
+func (s *Slow) measure(ctx context.Context, ss *session, alone, beside *slowHalf, progress Progress) (m *meter, events int64, err error) {
 	publisher, err := ss.endpoint.publisher(ctx, s.By, s.Load, ss.prefix)
 	if err != nil {
-		return nil, nil, nil, 0, err
+		return nil, 0, err
 	}
 	defer publisher.Close()
-	f := &feeder{session: ss, to: publisher, batch: slowBatch, window: slowWindow}
-	if _, err := s.round(ctx, ss, f, false); err != nil {
-		return nil, nil, nil, 0, err
+	f := &feeder{session: ss, to: publisher}
+	if err := s.round(ctx, ss, f, false, &slowHalf{last: swarm.NewLatencies()}); err != nil {
+		return nil, 0, err
 	}
+	uncounted := f.published
 	m = ss.measure()
 	defer m.stop()
 	for pair := range s.Rounds {
 		for turn := range 2 {
-			slow := turn != pair%2
-			b, err := s.round(ctx, ss, f, slow)
-			if err != nil {
-				return nil, nil, m, 0, err
-			}
+			slow, half := turn != pair%2, alone
 			if slow {
-				beside = append(beside, b)
-			} else {
-				alone = append(alone, b)
+				half = beside
+			}
+			if err := s.round(ctx, ss, f, slow, half); err != nil {
+				return m, 0, err
 			}
 		}
 		progress.tell("pairs of rounds", int64(pair+1), int64(s.Rounds))
 	}
-	return alone, beside, m, f.published - s.Events, nil
+	return m, f.published - uncounted, nil
 }
 
 // round publishes one round's events, and returns when the slow client has it too.
-func (s *Slow) round(ctx context.Context, ss *session, f *feeder, slow bool) (b slowRound, err error) {
+func (s *Slow) round(ctx context.Context, ss *session, f *feeder, slow bool, half *slowHalf) error {
 	last := s.Sockets - 1
 	if slow {
 		if err := ss.swarm.Pause(last); err != nil {
-			return b, err
+			return err
 		}
 	}
+	var b slowRound
+	f.batch, f.window = slowBatch, slowWindow
 	before, began := UsageOf(ss.endpoint.PID).CPU, time.Now()
 	if err := f.run(ctx, s.Events, time.Time{}); err != nil {
-		return b, err
+		return err
 	}
 	deliveries := float64(s.Events * int64(last))
 	b.perSecond = deliveries / time.Since(began).Seconds()
 	if used := (UsageOf(ss.endpoint.PID).CPU - before).Seconds(); used > 0 {
 		b.perCPUSecond = deliveries / used
 	}
+	half.rounds = append(half.rounds, b)
+	f.batch, f.window = 1, 1
+	for range slowSingles {
+		began := time.Now()
+		if err := f.run(ctx, 1, time.Time{}); err != nil {
+			return err
+		}
+		half.last.Record(time.Since(began))
+	}
 	if slow {
 		if err := ss.swarm.Resume(last); err != nil {
-			return b, err
+			return err
 		}
 	}
-	return b, s.catchUp(ctx, ss, last, f.published)
+	return s.catchUp(ctx, ss, last, f.published)
 }
 
 // catchUp waits until a client has all events, or gets no more of them, which
