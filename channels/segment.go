@@ -166,7 +166,7 @@ func (b *Builder) Add(m *Message) error {
 	for i := range b.used {
 		s := &b.scratch[i]
 		data, err := b.append(s, m)
-		if err == nil && len(data) > math.MaxUint32 {
+		if err == nil && uint64(len(data)) > math.MaxUint32 {
 			err = ErrSegmentFull
 		}
 		if err != nil {
