@@ -28,20 +28,22 @@ func TestSchemasAreSeparate(t *testing.T) {
 	}
 }
 
+func execute(t *testing.T, server *pgtest.Server, sql string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestServerKeepsWhatIsCommitted(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewServer(t)
-	do := func(sql string) {
-		t.Helper()
-		conn, err := pgx.Connect(t.Context(), server.URL())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close(t.Context())
-		if _, err := conn.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
+	do := func(sql string) { t.Helper(); execute(t, server, sql) }
 	do("CREATE TABLE kept (id int)")
 	server.Stop(t)
 	if conn, err := pgx.Connect(t.Context(), server.URL()); err == nil {
@@ -58,17 +60,7 @@ func TestServerKeepsWhatIsCommitted(t *testing.T) {
 func TestAPromotedStandbyHasAllThatWasCommitted(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewServer(t)
-	do := func(sql string) {
-		t.Helper()
-		conn, err := pgx.Connect(t.Context(), server.URL())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close(t.Context())
-		if _, err := conn.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
+	do := func(sql string) { t.Helper(); execute(t, server, sql) }
 	do("CREATE TABLE before (id int)")
 	for range 2 { // what was promoted can have a standby too
 		server.Mirror(t)
