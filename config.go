@@ -75,7 +75,8 @@ type Config struct {
 	// Lanes is how many lanes topics are partitioned over; order holds within
 	// a topic. Zero: one per core.
 	Lanes int
-	// Writers is how many goroutines write to the sockets. Zero: one per core.
+	// Writers is how many goroutines write to the sockets of each mount. Zero:
+	// one per core.
 	// Where connections have writers of their own, as under TLS, it does not
 	// count.
 	Writers int

@@ -79,7 +79,7 @@ func (s *Service) readDrafts(w http.ResponseWriter, r *http.Request) ([]store.Dr
 			"send it in parts, or raise --max-body-bytes")
 	case err != nil:
 		refuse(w, http.StatusBadRequest, err.Error(),
-			`an event is {"topic":"…","event":"…","payload":{…}}, with "key" if it has one; nothing was written`)
+			`an event is {"topic":"…","event":"…","payload":{…}}, with "key" if it has one; nothing was done`)
 	}
 	return drafts, err == nil
 }

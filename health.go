@@ -138,7 +138,7 @@ func (h *health) look(ctx context.Context, log store.Log) (store.History, error)
 	return now, nil
 }
 
-// open notes the log as it was when it was opened.
+// open notes the log's extent and epochs, as they have just been read.
 func (h *health) open(log store.History) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -85,7 +85,7 @@ func (c *Chaos) params() []Param {
 
 // Replay is the command that runs the same plan again.
 func (c *Chaos) Replay() string {
-	again := fmt.Sprintf("sluice bench chaos --seed %d --for %v --faults %d --nodes %d --topics %d --sockets %d --writers %d",
+	again := fmt.Sprintf("sluice bench chaos --seed %d --for %v --faults %d --nodes %d --topics %d --sockets %d --inserters %d",
 		c.Seed, c.For, c.Faults, c.Nodes, c.Topics, c.Sockets, c.Writers)
 	if c.DatabaseURL != "" {
 		again += " --database-url …"

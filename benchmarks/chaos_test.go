@@ -264,3 +264,19 @@ func TestPauseEndsEarly(t *testing.T) {
 		t.Error("over is not what it should be")
 	}
 }
+
+// A server that is started has the flags that it is given, and no other ones.
+func TestEnvironmentOfAServer(t *testing.T) {
+	t.Setenv("DATABASE_URL", "postgres://localhost/precious")
+	t.Setenv("SLUICE_LANES", "3")
+	t.Setenv("SLUICE_TEST_RUNS_MAIN", "yes")
+	t.Setenv("HOMELY", "yes")
+	got := environment()
+	for variable, want := range map[string]bool{
+		"DATABASE_URL=postgres://localhost/precious": false, "SLUICE_LANES=3": false, "SLUICE_TEST_RUNS_MAIN=yes": true, "HOMELY=yes": true,
+	} {
+		if slices.Contains(got, variable) != want {
+			t.Errorf("%s is handed on: %v, want %v", variable, !want, want)
+		}
+	}
+}

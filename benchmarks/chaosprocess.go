@@ -87,7 +87,9 @@ func (p *process) start() error {
 // environment is this process's, without settings that were meant for it.
 func environment() (kept []string) {
 	for _, variable := range os.Environ() {
-		if !strings.HasPrefix(variable, "SLUICE_") || strings.HasPrefix(variable, "SLUICE_TEST_") {
+		name, _, _ := strings.Cut(variable, "=")
+		ours := strings.HasPrefix(name, "SLUICE_") && !strings.HasPrefix(name, "SLUICE_TEST_")
+		if !ours && name != "DATABASE_URL" {
 			kept = append(kept, variable)
 		}
 	}

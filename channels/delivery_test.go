@@ -91,7 +91,7 @@ func TestLatestIsForLiveViews(t *testing.T) {
 						synctest.Wait()
 					}
 					c.settle()
-					time.Sleep(test.delivery.FlushInterval)
+					time.Sleep(test.delivery.FlushInterval) // of the test's own clock
 					c.settle()
 					if got := fmt.Sprint(c.offsets(t)); got != test.want {
 						t.Errorf("got %s, want %s", got, test.want)

@@ -39,13 +39,13 @@ func TestInfo(t *testing.T) {
 			return nil, err
 		}
 		a := s.join("t", c, nil)
-		time.Sleep(3200 * time.Millisecond)
+		time.Sleep(3200 * time.Millisecond) // of the test's own clock
 		want := `reply 1 ok {};push 1 info "joined";push 1 info "tick";push 1 info "once";push 1 info "tick";push 1 info "tick";`
 		if got := s.sent(); got != want {
 			t.Fatal(got)
 		}
 		every.Stop()
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // of the test's own clock
 		if got := s.sent(); got != "" || len(a.extras.timers) != 0 {
 			t.Fatal(got, a.extras.timers)
 		}
@@ -70,7 +70,7 @@ func TestInfoStops(t *testing.T) {
 				s.join("t", ch, nil)
 				synctest.Wait()
 				s.sent()
-				time.Sleep(10 * time.Second) // timers end with the channel
+				time.Sleep(10 * time.Second) // of the test's own clock: timers end with the channel
 				if got := s.sent(); got != c.want {
 					t.Fatal(got)
 				}
@@ -128,12 +128,12 @@ func TestEveryLeavesOutWhatIsNotTaken(t *testing.T) {
 	run(t, func(t *testing.T, s *stage) {
 		ticks := 0
 		c := &clock{info: func(*Context, any) Result { ticks++; return NoReply() }}
-		c.in = func(*Context, string) Result { time.Sleep(9500 * time.Millisecond); return NoReply() }
+		c.in = func(*Context, string) Result { time.Sleep(9500 * time.Millisecond); return NoReply() } // of the test's own clock
 		c.join = func(ctx *Context) (any, error) { _, err := ctx.Every(time.Second, 1); return nil, err }
 		a := s.join("t", c, nil)
 		synctest.Wait()
 		a.Receive(Inbound{Event: "sleep"})
-		time.Sleep(9600 * time.Millisecond)
+		time.Sleep(9600 * time.Millisecond) // of the test's own clock
 		synctest.Wait()
 		if ticks != 1 {
 			t.Fatalf("%d ticks", ticks)

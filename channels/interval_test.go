@@ -36,9 +36,9 @@ func TestMessagesAreCollected(t *testing.T) {
 						if l.woken != woken || l.Take(&l.batch, 1000, 10) {
 							t.Fatal("went out before its time")
 						}
-						time.Sleep(200 * time.Millisecond)
+						time.Sleep(200 * time.Millisecond) // of the test's own clock
 					}
-					time.Sleep(time.Second - time.Duration(len(keys))*200*time.Millisecond)
+					time.Sleep(time.Second - time.Duration(len(keys))*200*time.Millisecond) // of the test's own clock
 					synctest.Wait()
 					got := ""
 					for l.Take(&l.batch, 1000, 10) {
@@ -98,7 +98,7 @@ func TestHeartbeatsAreNotHeldUpByWhatIsCollected(t *testing.T) {
 		if got := l.drain(); got != "alive;" {
 			t.Errorf("got %q", got)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		synctest.Wait()
 		if got := l.drain(); got != "0:e 1 {};" {
 			t.Errorf("got %q", got)
@@ -121,7 +121,7 @@ func TestWhatIsCollectedIsDiscardedWithTheRest(t *testing.T) {
 		if n := m.series.dropped[DropTooSlow].Value(); n != 4 || l.held != 0 || l.entries != 0 {
 			t.Errorf("%d dropped, %d bytes and %d entries left", n, l.held, l.entries)
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) // of the test's own clock
 		if l.Take(&l.batch, 1000, 10) {
 			t.Errorf("took %q", l.batch.Frames)
 		}

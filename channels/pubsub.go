@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// PubSub carries broadcasts, which are not logged, to whoever has joined their
-// topic. They go through the same segments and mailboxes as the log's events.
+// PubSub carries the broadcasts of channels, which are not logged, to whoever has
+// joined their topic. They go through the same segments and mailboxes as the log's events.
 type PubSub struct {
 	hub      *Hub
 	builders sync.Pool // of *Builder

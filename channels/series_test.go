@@ -46,7 +46,7 @@ func TestTagsOfAChannel(t *testing.T) {
 		read := func() {
 			for _, c := range clients {
 				for range 3 {
-					time.Sleep(replayPause)
+					time.Sleep(replayPause) // of the test's own clock
 					synctest.Wait()
 					for c.read() {
 						c.batch.Written()

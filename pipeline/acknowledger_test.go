@@ -107,7 +107,7 @@ func TestAcksAreGroupedBySource(t *testing.T) {
 			Via(Batcher[int]{Size: 6, Timeout: time.Minute}).
 			Into(Sink("end", func(context.Context, []int) error { return nil }))
 		end := started(t, topology)
-		time.Sleep(time.Second * 4)
+		time.Sleep(time.Second * 4) // of the test's own clock
 		synctest.Wait()
 		if err := end(); err != nil {
 			t.Fatal(err)

@@ -93,7 +93,7 @@ func TestBatcherGrowsWhileTheNextStageIsBusy(t *testing.T) {
 			Subscribe(SubscribeOptions[int]{}).
 			Via(Batcher[int]{Size: 6}).Into(Sink("end", got.handle))
 		end := started(t, topology)
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // of the test's own clock
 		close(got.gate)
 		if err := end(); err != nil {
 			t.Fatal(err)
@@ -174,10 +174,10 @@ func TestLimiterLetsSoManyThrough(t *testing.T) {
 			Via(Limit[int]("limit", limiter)).Into(arrivals(&got))
 		result := make(chan error, 1)
 		go func() { result <- topology.Run(t.Context()) }()
-		time.Sleep(1500 * time.Millisecond)
-		limiter.Set(5, time.Minute) // less in all, but five of them now
-		time.Sleep(time.Second)
-		limiter.Set(0, 0) // no limit
+		time.Sleep(1500 * time.Millisecond) // of the test's own clock
+		limiter.Set(5, time.Minute)         // less in all, but five of them now
+		time.Sleep(time.Second)             // of the test's own clock
+		limiter.Set(0, 0)                   // no limit
 		if err := <-result; err != nil {
 			t.Fatal(err)
 		}

@@ -98,13 +98,13 @@ func TestLinesJoinLate(t *testing.T) {
 		producer := NewProducer(topology, ProducerConfig[int]{Name: "count", Demand: source.demand, Dispatcher: NewBroadcast[int]()})
 		first, second := &collector[int]{}, &collector[int]{}
 		slow := Sink("first", func(ctx context.Context, events []int) error {
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // of the test's own clock
 			return first.handle(ctx, events)
 		})
 		producer.Subscribe(SubscribeOptions[int]{MaxDemand: 2}).Into(slow)
 		result := make(chan error, 1)
 		go func() { result <- topology.Run(t.Context()) }()
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // of the test's own clock
 		producer.Subscribe(SubscribeOptions[int]{MaxDemand: 7}).Into(Sink("second", second.handle))
 		if err := <-result; err != nil {
 			t.Fatal(err)
@@ -223,7 +223,7 @@ func TestDrainEmptiesEverything(t *testing.T) {
 				return got.handle(ctx, events)
 			}))
 		end := started(t, topology)
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // of the test's own clock
 		if err := end(); err != nil {
 			t.Fatal(err)
 		}

@@ -84,7 +84,7 @@ func TestStagesReport(t *testing.T) {
 			})).
 			Via(Batcher[int]{}).
 			Into(Sink("sink", func(ctx context.Context, events []int) error {
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // of the test's own clock
 				return nil
 			}))
 		ran(t, topology)

@@ -129,15 +129,15 @@ func (p lanePlan) script(t *testing.T, scripts *sync.WaitGroup, i int, subscribe
 	}
 	scripts.Go(func() {
 		if first == nil {
-			time.Sleep(p.Join)
+			time.Sleep(p.Join) // of the test's own clock
 			first = line()
 		}
 		if p.Cancel > 0 {
 			first.Ask(p.Max)
-			time.Sleep(p.Cancel)
+			time.Sleep(p.Cancel) // of the test's own clock
 			first.Cancel()
 			if p.Again > 0 {
-				time.Sleep(p.Again)
+				time.Sleep(p.Again)     // of the test's own clock
 				_ = first.Resubscribe() // refused if it still works off what it has, or all is over
 			}
 		}

@@ -216,7 +216,7 @@ func TestSuperviseRunsAsManyWorkersAsDemand(t *testing.T) {
 				if at := now.Add(1); at > most.Load() {
 					most.Store(at)
 				}
-				time.Sleep(time.Duration(1+n%5) * time.Second)
+				time.Sleep(time.Duration(1+n%5) * time.Second) // of the test's own clock
 				now.Add(-1)
 				return nil
 			}))

@@ -137,18 +137,18 @@ func (p plan) run(t *testing.T) []string {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	scripts.Go(func() {
-		time.Sleep(p.Stop)
+		time.Sleep(p.Stop) // of the test's own clock
 		cancel()
 	})
 	if p.Hold > 0 {
 		scripts.Go(func() {
-			time.Sleep(p.Hold)
+			time.Sleep(p.Hold) // of the test's own clock
 			root.Forward()
 		})
 	}
 	scripts.Go(func() {
 		for n := range p.Pushes {
-			time.Sleep(time.Millisecond / 2)
+			time.Sleep(time.Millisecond / 2) // of the test's own clock
 			if err := root.Push(context.Background(), pushed+n); err == nil {
 				l.pushed = n + 1
 			}

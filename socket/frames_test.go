@@ -136,7 +136,7 @@ func TestHeartbeatTimeout(t *testing.T) {
 			c.want(beaten)
 		}
 		for _, op := range []ws.OpCode{ws.OpPong, ws.OpPong, ws.OpPing} { // signs of life, too
-			time.Sleep(59 * time.Second)
+			time.Sleep(59 * time.Second) // of the test's own clock
 			c.frame(op, true, "")
 		}
 		c.want("pong ")
@@ -167,7 +167,7 @@ func TestMessageThatTrickles(t *testing.T) {
 				if _, err := c.Write([]byte{0x81}); err != nil {
 					return
 				}
-				time.Sleep(50 * time.Second)
+				time.Sleep(50 * time.Second) // of the test's own clock
 			}
 		}()
 		start := time.Now()

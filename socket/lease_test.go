@@ -22,7 +22,7 @@ func (r *rig) connectUntil(expires time.Time) *client {
 // beating sends heartbeats for some time, and then returns what comes next.
 func (c *client) beating(span time.Duration) string {
 	for end := time.Now().Add(span); time.Until(end) > 30*time.Second; {
-		time.Sleep(30 * time.Second)
+		time.Sleep(30 * time.Second) // of the test's own clock
 		c.text(beat)
 		if got := c.next(); got != beaten {
 			return got
@@ -72,7 +72,7 @@ func TestAccessRenewed(t *testing.T) {
 		for _, token := range []string{"bad", "none", "other"} {
 			ask(`{"access_token":"`+token+`"}`, "error", `{"reason":"unauthorized"}`)
 		}
-		time.Sleep(50 * time.Second)
+		time.Sleep(50 * time.Second) // of the test's own clock
 		ask(`{"access_token":"good"}`, "ok", `{}`)
 		if s := c.conn.session.current(); s.RemoteAddr != "there" || s.Assigns["n"] != 1 {
 			t.Fatal(s)
@@ -127,7 +127,7 @@ func TestList(t *testing.T) {
 		c := r.connectUntil(time.Time{})
 		c.join("room:a", `{}`)
 		c.join("room:b", `{}`)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		r.poll(version2)
 		got := r.endpoint.List()
 		want := []SocketInfo{

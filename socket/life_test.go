@@ -39,7 +39,7 @@ func TestSlowClient(t *testing.T) {
 					r.log("room:a", "created", fmt.Sprint(i))
 					fast.want(fmt.Sprintf(`[null,null,"room:a","created",%d]`, i))
 				}
-				time.Sleep(c.wait)
+				time.Sleep(c.wait) // of the test's own clock
 				var last string
 				for last = slow.next(); strings.HasPrefix(last, "["); last = slow.next() {
 				}

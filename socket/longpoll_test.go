@@ -140,14 +140,14 @@ func TestPollSessionEnds(t *testing.T) {
 		reason closeReason
 	}{
 		{"15 s after its last poll", func(r *rig, p *poller) {
-			time.Sleep(pollGrace - time.Millisecond)
+			time.Sleep(pollGrace - time.Millisecond) // of the test's own clock
 			p.quiet()
-			time.Sleep(pollGrace + time.Millisecond)
+			time.Sleep(pollGrace + time.Millisecond) // of the test's own clock
 		}, closedNoPoll},
 		{"a POST is no poll", func(r *rig, p *poller) {
-			time.Sleep(pollGrace - time.Millisecond)
+			time.Sleep(pollGrace - time.Millisecond) // of the test's own clock
 			p.text(beat)
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(2 * time.Millisecond) // of the test's own clock
 		}, closedNoPoll},
 		{"on malformed messages", func(r *rig, p *poller) {
 			if got := p.post(beat, "[1"); got.Status != pollGone {

@@ -285,7 +285,7 @@ func TestDeliverySurvivesAStoreThatFails(t *testing.T) {
 			t.Fatal("routed events that could not be read")
 		}
 		l.failWith(nil)
-		time.Sleep(time.Minute) // longer than the longest wait between attempts
+		time.Sleep(time.Minute) // of the test's own clock: longer than the longest wait between attempts
 		if err := stop(); err != nil {
 			t.Error(err)
 		}

@@ -30,20 +30,20 @@ type benchCmd struct {
 	With           string `group:"Server" placeholder:"FLAGS" help:"More flags of serve for the server that is started, in one argument, such as --with='--lanes 4'."`
 	Pin            *bool  `group:"Server" help:"Run the server that is started on one core, and the clients on the others: so by default where there are several cores."`
 
-	By      string         `group:"Scenario" placeholder:"WAY" help:"How events are published: broadcast, events (appended to the log) or sql (rows, inserted into Postgres)."`
-	For     *time.Duration `group:"Scenario" placeholder:"DURATION" help:"How long to run."`
-	Topics  *int64         `group:"Scenario" help:"Topics to publish to."`
-	Sockets *int64         `group:"Scenario" help:"Clients to connect."`
-	Payload *int64         `group:"Scenario" help:"Bytes of a payload."`
-	Events  *int64         `group:"Scenario" help:"Events to publish, altogether or for each round."`
-	Batch   *int64         `group:"Scenario" help:"Events published at a time."`
-	Window  *int64         `group:"Scenario" help:"Batches on their way at a time."`
-	Rate    *int64         `group:"Scenario" help:"Events to publish per second."`
-	Rounds  *int64         `group:"Scenario" help:"How often to measure."`
-	Seed    *int64         `group:"Scenario" help:"Makes the plan of what happens; the same one, the same plan."`
-	Faults  *int64         `group:"Scenario" help:"Faults to strike at most."`
-	Nodes   *int64         `group:"Scenario" help:"Processes to run on one database."`
-	Writers *int64         `group:"Scenario" help:"Connections that insert at the same time."`
+	By        string         `group:"Scenario" placeholder:"WAY" help:"How events are published: broadcast, events (appended to the log) or sql (rows, inserted into Postgres)."`
+	For       *time.Duration `group:"Scenario" placeholder:"DURATION" help:"How long to run."`
+	Topics    *int64         `group:"Scenario" help:"Topics to publish to."`
+	Sockets   *int64         `group:"Scenario" help:"Clients to connect."`
+	Payload   *int64         `group:"Scenario" help:"Bytes of a payload."`
+	Events    *int64         `group:"Scenario" help:"Events to publish, altogether or for each round."`
+	Batch     *int64         `group:"Scenario" help:"Events published at a time."`
+	Window    *int64         `group:"Scenario" help:"Batches on their way at a time."`
+	Rate      *int64         `group:"Scenario" help:"Events to publish per second."`
+	Rounds    *int64         `group:"Scenario" help:"How often to measure."`
+	Seed      *int64         `group:"Scenario" help:"Makes the plan of what happens; the same one, the same plan."`
+	Faults    *int64         `group:"Scenario" help:"Faults to strike at most."`
+	Nodes     *int64         `group:"Scenario" help:"Processes to run on one database."`
+	Inserters *int64         `group:"Scenario" help:"Connections that insert at the same time."`
 
 	Sweep  string `group:"Report" placeholder:"SETTING=N,N,…" help:"Run once for each value of a setting, such as sockets=100,1000,5000, and show how cost grows."`
 	Repeat *int64 `group:"Report" help:"Run everything so many times, in turns, and tell the median runs."`

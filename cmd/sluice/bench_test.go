@@ -111,7 +111,7 @@ func TestBenchTarget(t *testing.T) {
 // Each flag sets what it says, for the scenarios that have a use for it.
 func TestBenchSettings(t *testing.T) {
 	t.Parallel()
-	command := call{args: []string{"bench", "chaos", "--for", "10m", "--seed", "7", "--faults", "5", "--nodes", "3", "--writers", "2", "--topics", "4", "--sockets", "9", "--database-url", "postgres://h/d"}}.parse(t).Bench
+	command := call{args: []string{"bench", "chaos", "--for", "10m", "--seed", "7", "--faults", "5", "--nodes", "3", "--inserters", "2", "--topics", "4", "--sockets", "9", "--database-url", "postgres://h/d"}}.parse(t).Bench
 	chaos := benchmarks.DefaultChaos()
 	if err := command.configure(chaos, nil); err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func (b *benchCmd) configureChaos(s *benchmarks.Chaos, log io.Writer) (err error
 	s.DatabaseURL, s.Log = b.DatabaseURL, log
 	err = b.set(map[string]any{
 		"topics": &s.Topics, "sockets": &s.Sockets, "seed": &s.Seed, "for": &s.For,
-		"faults": &s.Faults, "nodes": &s.Nodes, "writers": &s.Writers,
+		"faults": &s.Faults, "nodes": &s.Nodes, "inserters": &s.Writers,
 	})
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (b *benchCmd) set(fields map[string]any) error {
 		name  string
 		given *int64
 	}{
-		{"seed", b.Seed}, {"faults", b.Faults}, {"nodes", b.Nodes}, {"writers", b.Writers}, {"topics", b.Topics},
+		{"seed", b.Seed}, {"faults", b.Faults}, {"nodes", b.Nodes}, {"inserters", b.Inserters}, {"topics", b.Topics},
 		{"sockets", b.Sockets}, {"events", b.Events}, {"rate", b.Rate}, {"payload", b.Payload}, {"batch", b.Batch},
 		{"window", b.Window}, {"rounds", b.Rounds},
 	} {

@@ -37,7 +37,7 @@ type configFlags struct {
 	BatchSize    int             `group:"Stages" help:"Events encoded and routed together at most."`
 	BatchTimeout time.Duration   `group:"Stages" help:"How long an incomplete batch waits for more; 0: never, when there is something to send."`
 	Lanes        int             `group:"Stages" help:"Lanes that topics are partitioned over; order holds within a topic. 0: one per core."`
-	Writers      int             `group:"Stages" help:"Goroutines that write to the sockets. 0: one per core."`
+	Writers      int             `group:"Stages" help:"Goroutines that write to the sockets, where these have none of their own, as under TLS. 0: one per core."`
 	RateLimit    int             `group:"Stages" help:"Events delivered per second at most; 0: no limit."`
 
 	MailboxSize  int             `group:"Mailboxes" help:"Messages waiting for one channel at most."`

@@ -21,6 +21,6 @@
 // # Shutdown
 //
 // Remove stops the server and its standby and removes their directory. A server
-// whose process dies is stopped by the kernel; the directory is removed by the
-// next process that starts a server.
+// whose process dies is stopped by the kernel on Linux, and left behind elsewhere.
+// Its directory is removed by the next process that starts one.
 package pgserver

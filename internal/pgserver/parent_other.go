@@ -5,5 +5,5 @@ package pgserver
 import "syscall"
 
 // stopWithParent does nothing: only Linux can tie a child to its parent. A
-// test process that is killed leaves its server behind.
+// process that is killed leaves its server behind.
 func stopWithParent(*syscall.SysProcAttr) {}

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// process is a child that does not outlive this process.
+// process is a child that does not outlive this process, on Linux.
 type process struct {
 	command *exec.Cmd
 	ended   chan struct{} // closed by the goroutine of startProcess
@@ -50,7 +50,7 @@ func (p *process) stop(signal syscall.Signal) {
 	}
 }
 
-// unprivileged is who the server runs as when the tests run as root, which
+// unprivileged is who the server runs as when this process runs as root, which
 // PostgreSQL refuses; nil otherwise.
 func unprivileged() *syscall.Credential {
 	if os.Getuid() != 0 {
