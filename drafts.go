@@ -24,7 +24,7 @@ const believed = 1 << 20
 
 // parseLines reads JSON lines; empty ones are passed over. The drafts keep text.
 func parseLines(text []byte) ([]store.Draft, error) {
-	drafts := make([]store.Draft, 0, bytes.Count(text, newline)+1)
+	drafts := make([]store.Draft, 0, min(bytes.Count(text, newline), len(text)/leastEvent)+1)
 	var p draftParser
 	number := 0
 	for line := range bytes.SplitSeq(text, newline) {
@@ -42,6 +42,9 @@ func parseLines(text []byte) ([]store.Draft, error) {
 }
 
 var newline = []byte("\n")
+
+// leastEvent is how long a line with an event is at least.
+const leastEvent = len(`{"topic":"t","event":"e"}`)
 
 // parseOne reads a single event. The draft keeps text.
 func parseOne(text []byte) ([]store.Draft, error) {
@@ -156,11 +159,11 @@ func word(name string, value jsontext.Value, often string) (string, error) {
 	}
 	bare := value[1 : len(value)-1]
 	switch {
+	case bytes.IndexByte(bare, '\\') >= 0:
+		text, err := jsontext.AppendUnquote(nil, value)
+		return string(text), err
 	case string(bare) == often:
 		return often, nil
-	case bytes.IndexByte(bare, '\\') < 0:
-		return string(bare), nil
 	}
-	text, err := jsontext.AppendUnquote(nil, value)
-	return string(text), err
+	return string(bare), nil
 }

@@ -1,7 +1,10 @@
 package sluice
 
 import (
+	"bytes"
 	"fmt"
+	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -78,9 +81,33 @@ func TestParseLinesNamesTheBadLine(t *testing.T) {
 	}
 }
 
+// A name is what its JSON says, whatever stood in the line before.
+func TestNamesAreUnescaped(t *testing.T) {
+	t.Parallel()
+	drafts, err := parseLines([]byte(`{"topic":"x\\u0041","event":"e\\n"}` + "\n" + `{"topic":"x\u0041","event":"e\n"}`))
+	if err != nil || len(drafts) != 2 {
+		t.Fatal(drafts, err)
+	}
+	if drafts[0].Topic != `x\u0041` || drafts[0].Name != `e\n` || drafts[1].Topic != "xA" || drafts[1].Name != "e\n" {
+		t.Errorf("%q", drafts)
+	}
+}
+
+// What is not there takes up no memory.
+func TestEmptyLinesCostNothing(t *testing.T) { // not parallel: it counts allocations
+	body := bytes.Repeat([]byte("\n"), 1<<20)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	drafts, err := parseLines(body)
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; err != nil || len(drafts) != 0 || grown > 8<<20 {
+		t.Errorf("%d drafts and %d bytes of %d, %v", len(drafts), grown, len(body), err)
+	}
+}
+
 func FuzzParseLines(f *testing.F) {
 	for _, seed := range []string{
-		`{"topic":"a","event":"b","payload":{"x": 1},"key":"k"}`, "\n\n{}\r\n", `{"topic":"a","event":"b"}{`, "\x00", `{"topic":"phoenix","event":"phx_x","payload":null}`,
+		`{"topic":"a","event":"b","payload":{"x": 1},"key":"k"}`, "\n\n{}\r\n", `{"topic":"x\\u0041","event":"e"}` + "\n" + `{"topic":"x\u0041","event":"e"}`, `{"topic":"a","event":"b"}{`, "\x00", `{"topic":"phoenix","event":"phx_x","payload":null}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -89,9 +116,18 @@ func FuzzParseLines(f *testing.F) {
 		if err != nil && drafts != nil {
 			t.Fatalf("both %d drafts and %v", len(drafts), err)
 		}
+		var lines [][]byte
+		for line := range bytes.SplitSeq(body, []byte("\n")) {
+			if line = bytes.TrimSpace(line); len(line) > 0 {
+				lines = append(lines, line)
+			}
+		}
 		for i := range drafts {
 			if err := drafts[i].Validate(); err != nil {
 				t.Fatalf("draft %d of %q: %v", i, body, err)
+			}
+			if alone, err := new(draftParser).parse(lines[i]); err != nil || !reflect.DeepEqual(alone, drafts[i]) {
+				t.Fatalf("draft %d of %q is %+v, alone %+v, %v", i, body, drafts[i], alone, err)
 			}
 		}
 	})

@@ -124,6 +124,8 @@ func (h *health) look(ctx context.Context, log store.Log) (store.History, error)
 	if !h.looked.Before(asked) {
 		return h.extent(), nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, stallAfter)
+	defer cancel()
 	began := time.Now()
 	now, err := log.History(ctx)
 	if err != nil {

@@ -22,6 +22,9 @@ func (h history) Replay(ctx context.Context, topic string, after, upTo int64, li
 	switch {
 	case errors.Is(err, store.ErrTrimmed):
 		return nil, 0, channels.ErrGone
+	case errors.Is(err, store.ErrNewEpoch):
+		h.service.health.suspect()
+		return nil, 0, err
 	case err != nil:
 		return nil, 0, err
 	}

@@ -90,8 +90,8 @@ func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.
 	})
 }
 
-// faithful is a log whose readers, when they meet another epoch than theirs,
-// have the service look at once. They get nothing of it.
+// faithful is the log as the line reads it: where that meets another epoch than
+// its own, which it gets nothing of, the service looks at once.
 type faithful struct {
 	store.Log
 	suspect func()

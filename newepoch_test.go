@@ -34,6 +34,10 @@ func (c *chronicle) History(context.Context) (store.History, error) {
 	return c.history, nil
 }
 
+func (c *chronicle) Replay(context.Context, string, int64, int64, store.Limit) ([]store.Event, int64, error) {
+	return nil, 0, store.ErrNewEpoch
+}
+
 func (c *chronicle) Fetch(context.Context, int64, store.Limit) ([]store.Event, error) {
 	return nil, store.ErrNewEpoch
 }
@@ -96,6 +100,20 @@ func TestResumingFromAnEpochUnheardOf(t *testing.T) {
 	log.history = epochs(25, "a", "b", "c")
 	if whole, err := (history{s}).Resumable(t.Context(), "c", 22); whole || !errors.Is(err, ErrNewEpoch) {
 		t.Errorf("whole %v, %v", whole, err)
+	}
+	select {
+	case <-s.health.suspected:
+	default:
+		t.Error("the pulse is not due")
+	}
+}
+
+func TestAReplayMeetsAnotherEpoch(t *testing.T) {
+	t.Parallel()
+	s := &Service{hub: channels.NewHub(nil), health: newHealth()}
+	s.stream.Store(&stream{log: &chronicle{}})
+	if _, _, err := (history{s}).Replay(t.Context(), "a", 0, 10, 10, 1000); !errors.Is(err, store.ErrNewEpoch) {
+		t.Errorf("replayed, with %v", err)
 	}
 	select {
 	case <-s.health.suspected:

@@ -82,6 +82,7 @@ func (q *writers) take(w *writer) bool {
 	if q.first == nil {
 		q.running--
 		clear(w.vector.pieces[:]) // holds on to nothing while it rests
+		clear(w.fresh.batch.Frames)
 		q.resting = append(q.resting, w)
 		return false
 	}
