@@ -23,6 +23,9 @@
 // one that polls goes on. One that hangs loses its session to the server, which
 // ends it when it has been idle for longer than a live one ever is.
 //
+// Where rows come one by one and this node's reader waits for them, a round
+// brings back what it moved, and the reader makes no round trip of its own.
+//
 // Rounds begin after a floor, below which no open transaction can still commit
 // a row, so that dead rows which a held snapshot keeps cost nothing.
 //

@@ -1,7 +1,31 @@
 package postgres
 
-import "time"
+import (
+	"time"
+
+	"github.com/sluicehq/sluice/store"
+)
 
 // In tests the floor rises whenever it may, and nothing that it passes over by
 // mistake is found again.
 func init() { watchPause, sweepPause = 0, time.Hour }
+
+// KnownHead is the newest offset that the log has heard of.
+func (l *Log) KnownHead() int64 { return l.head.Offset() }
+
+// IsFresh tells whether a round has brought events that nobody has read.
+func (l *Log) IsFresh() bool { return l.fresh.Load() != nil }
+
+// OfferFresh has a round bring so many events, from an offset on.
+func (l *Log) OfferFresh(epoch string, from, events int64) {
+	p := page{epoch: epoch}
+	for i := range events {
+		p.events = append(p.events, store.Event{Offset: from + i})
+	}
+	l.fresh.Store(&p)
+}
+
+// TakeFresh is what Fetch tries first.
+func (l *Log) TakeFresh(after int64, limit store.Limit) []store.Event {
+	return l.takeFresh(after, limit)
+}

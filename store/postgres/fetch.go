@@ -32,6 +32,9 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 	if after < 0 || limit.Events < 1 || limit.Bytes < 0 {
 		return nil, fmt.Errorf("postgres: fetch after %d with limit %+v: want an offset from 0, events from 1, bytes from 0", after, limit)
 	}
+	if events := l.takeFresh(after, limit); len(events) > 0 {
+		return events, nil
+	}
 	known := l.head.Offset()
 	size := l.fetchSize(limit)
 	upTo := after + min(int64(size), math.MaxInt64-after)
@@ -68,14 +71,7 @@ func (l *Log) readEvents(rows pgx.Rows, limit store.Limit, expected int) (events
 	events = make([]store.Event, 0, expected)
 	for rows.Next() {
 		columns := rows.RawValues()
-		events = append(events, store.Event{
-			Offset:     int64(binary.BigEndian.Uint64(columns[0])),
-			Topic:      arena.Text(memory.Keep(columns[1])),
-			Name:       arena.Text(memory.Keep(columns[2])),
-			Payload:    memory.Keep(columns[3]),
-			Key:        memory.Keep(columns[4]),
-			InsertedAt: timestamp(columns[5]),
-		})
+		events = append(events, event(columns, &memory))
 		bytes += len(columns[3])
 		if limit.Bytes > 0 && bytes >= limit.Bytes {
 			rows.Close()
@@ -85,6 +81,18 @@ func (l *Log) readEvents(rows pgx.Rows, limit store.Limit, expected int) (events
 	}
 	l.sizes.Learn(len(events), &memory)
 	return events, cut, rows.Err()
+}
+
+// event copies the columns that eventColumns asks for.
+func event(columns [][]byte, memory *arena.Arena) store.Event {
+	return store.Event{
+		Offset:     int64(binary.BigEndian.Uint64(columns[0])),
+		Topic:      arena.Text(memory.Keep(columns[1])),
+		Name:       arena.Text(memory.Keep(columns[2])),
+		Payload:    memory.Keep(columns[3]),
+		Key:        memory.Keep(columns[4]),
+		InsertedAt: timestamp(columns[5]),
+	}
 }
 
 // explainNothing tells an end of the log from a part that was trimmed, and both

@@ -67,6 +67,7 @@ type Log struct {
 	failures  *metrics.Counter // of sequencing and trimming
 
 	head    wake.Head
+	fresh   atomic.Pointer[page] // moved just now, and not fetched yet; nil if nothing is
 	sizes   arena.Forecast
 	pace    atomic.Int64 // events that a Fetch bounded in bytes asks for; see fetchSize
 	running atomic.Bool

@@ -78,6 +78,9 @@ type session struct {
 	leading     chan struct{} // closed by lead once leads is set; the session's trimmer waits for it
 	known       bool          // the server has been found to be the one that the log's epoch is of
 	woken       bool          // somebody committed to the outbox since the last round
+	announced   int64         // offset that a notification has named last
+	head        int64         // of the log, after the last round
+	trickles    bool          // the last round has moved few rows, and all there were
 	batch       int           // rows to move in the next round; smaller after a failure, larger in a backlog
 	floor       floor         // where rounds begin
 	extendAfter time.Time     // no attempt to make a partition before this
@@ -95,6 +98,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 	}
 	s.conn = conn
 	defer disconnect(conn)
+	defer l.fresh.Store(nil)
 	if err := s.start(ctx); err != nil {
 		return err
 	}
@@ -151,21 +155,23 @@ func (s *session) setUp(ctx context.Context) error {
 	// would keep the session, and its lock. An offset that readers have seen
 	// must survive a crash.
 	silence := max(maxSilence, 3*s.log.poll)
-	settings := fmt.Sprintf(`SET idle_session_timeout = %d; SET statement_timeout = %d; LISTEN sluice_outbox_%[3]d; LISTEN sluice_log_%[3]d;
+	settings := fmt.Sprintf(`SET idle_session_timeout = %d; SET statement_timeout = %d; SET enable_seqscan = off; SET jit = off; LISTEN sluice_outbox_%[3]d; LISTEN sluice_log_%[3]d;
 		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`,
 		silence.Milliseconds(), roundTimeout.Milliseconds(), s.outbox)
 	_, err := s.conn.Exec(ctx, settings, pgx.QueryExecModeSimpleProtocol)
 	return err
 }
 
-// notified is called by the driver, within calls on the connection.
+// notified is called by the driver, within calls on the connection. A session
+// hears of its own rounds too, before it has seen their end: so it only takes
+// note, and whoever made the call makes it known.
 func (s *session) notified(_ *pgconn.PgConn, n *pgconn.Notification) {
 	if strings.HasPrefix(n.Channel, "sluice_outbox_") {
 		s.woken = true
 		return
 	}
 	if offset, err := strconv.ParseInt(n.Payload, 10, 64); err == nil {
-		s.log.head.Advance(offset)
+		s.announced = offset
 	}
 }
 
@@ -187,6 +193,7 @@ func (s *session) pause(ctx context.Context, atMost time.Duration, resting bool)
 		if err != nil {
 			return err
 		}
+		s.log.head.Advance(s.announced)
 	}
 	s.woken = false
 	return nil

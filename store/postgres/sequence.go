@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -45,34 +46,30 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	}
 	began := time.Now()
 	start := s.floor.start(began)
-	var moved int
-	var last, head *int64
-	var drained, extend *bool
-	var begun *string
-	err := s.conn.QueryRow(ctx, `SELECT moved, last, drained, head, extend, begun FROM sluice_sequence($1, $2, $3)`, s.batch, start, s.known).
-		Scan(&moved, &last, &drained, &head, &extend, &begun)
+	m, err := s.move(ctx, start)
 	var refusal *pgconn.PgError
 	switch {
 	case errors.As(err, &refusal) && isUnstorable(refusal):
 		return full, s.isolate(ctx, refusal)
 	case err != nil:
 		return nothing, err
-	case moved < 0: // another session is at it
+	case m.rows < 0: // another session is at it
 		return nothing, nil
 	}
 	s.known = !s.log.server.pooled // which may lead to another server each time
-	if begun != nil {
-		s.log.logger.Warn("the log begins a new epoch: its database was failed over or restored", "epoch", *begun, "head", *head-int64(moved), "addr", s.log.server.addr)
+	if m.begun != nil {
+		s.log.logger.Warn("the log begins a new epoch: its database was failed over or restored", "epoch", *m.begun, "head", *m.head-int64(m.rows), "addr", s.log.server.addr)
 	}
-	s.log.head.Advance(*head)
-	s.floor.moved(time.Now(), start, *last, *drained)
-	if *extend && time.Now().After(s.extendAfter) {
+	s.head, s.trickles = *m.head, *m.drained && m.rows <= maxFresh
+	s.log.head.Advance(s.head)
+	s.floor.moved(time.Now(), start, *m.last, *m.drained)
+	if *m.extend && time.Now().After(s.extendAfter) {
 		s.extend(ctx)
 	}
 	switch {
-	case moved == 0:
+	case m.rows == 0:
 		return nothing, nil
-	case *drained:
+	case *m.drained:
 		s.batch = usualBatch
 		return some, nil
 	}
@@ -80,6 +77,44 @@ func (s *session) round(ctx context.Context) (progress, error) {
 		s.batch = min(2*s.batch, maxBatch)
 	}
 	return full, nil
+}
+
+// move is what sluice_sequence returns: all but rows is nil when these are -1.
+type move struct {
+	rows            int
+	last, head      *int64
+	drained, extend *bool
+	begun           *string
+}
+
+func (m *move) scan(row pgx.Row) error {
+	return row.Scan(&m.rows, &m.last, &m.drained, &m.head, &m.extend, &m.begun)
+}
+
+const moveSQL = `SELECT moved, last, drained, head, extend, begun FROM sluice_sequence($1, $2, $3)`
+
+// move moves rows with an id above floor. Where few are expected it reads them
+// in the same round trip, for the reader who waits.
+func (s *session) move(ctx context.Context, floor int64) (m move, err error) {
+	size := s.freshSize()
+	if size == 0 {
+		return m, m.scan(s.conn.QueryRow(ctx, moveSQL, s.batch, floor, s.known))
+	}
+	var both pgx.Batch // one transaction: the second sees what the first has moved
+	both.Queue(moveSQL, s.batch, floor, s.known)
+	both.Queue(freshSQL, s.head, s.head+int64(size))
+	results := s.conn.SendBatch(ctx, &both)
+	err = m.scan(results.QueryRow())
+	if err != nil {
+		return m, errors.Join(err, results.Close())
+	}
+	page, err := s.readFresh(results)
+	// Only now is it committed: nobody may see any of it before.
+	if err := errors.Join(err, results.Close()); err != nil {
+		return m, err
+	}
+	s.log.fresh.Store(page)
+	return m, nil
 }
 
 // watchWriters asks, once in a while, who may hold up the floor.

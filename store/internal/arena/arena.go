@@ -55,6 +55,9 @@ func (f *Forecast) Arena(events int) Arena {
 	return Arena{chunk: make([]byte, 0, min(expected, maxChunk))}
 }
 
+// Events returns how many events fit into bytes, if they are like those before.
+func (f *Forecast) Events(bytes int) int { return bytes / max(int(f.perEvent.Load()), 1) }
+
 // Learn tells what a batch has taken.
 func (f *Forecast) Learn(events int, a *Arena) {
 	if events == 0 {

@@ -52,6 +52,9 @@ func TestForecastMakesRoomForABatch(t *testing.T) {
 			t.Errorf("%d events like those before took %v allocations", events, n)
 		}
 	}
+	if n := f.Events(100 * 143); n < 90 || n > 100 {
+		t.Errorf("%d of such events fit where 100 do", n)
+	}
 	f.Learn(0, &arena.Arena{}) // says nothing
 	if n := testing.AllocsPerRun(10, func() { batch(500) }); n != 1 {
 		t.Errorf("a batch after an empty one took %v allocations", n)

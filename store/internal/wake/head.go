@@ -78,6 +78,14 @@ func (h *Head) Wait(ctx context.Context, after int64, atMost time.Duration) erro
 	}
 }
 
+// Waited tells whether somebody has waited for the head to advance since it last
+// did.
+func (h *Head) Waited() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.advanced != nil
+}
+
 // watch returns a chan that is closed when the head advances, or nil if it is
 // beyond after already.
 func (h *Head) watch(after int64) <-chan struct{} {

@@ -40,6 +40,32 @@ func TestAdvanceWakesAll(t *testing.T) {
 	})
 }
 
+func TestWaitedIsSinceTheLastAdvance(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var head wake.Head
+		want := func(waited bool) {
+			t.Helper()
+			if got := head.Waited(); got != waited {
+				t.Errorf("waited is %v, want %v", got, waited)
+			}
+		}
+		want(false)
+		for range 2 {
+			if err := head.Wait(t.Context(), head.Offset(), time.Second); err != nil {
+				t.Fatal(err)
+			}
+			want(true)
+			head.Advance(head.Offset() + 1)
+			want(false)
+		}
+		if err := head.Wait(t.Context(), 0, time.Second); err != nil { // has nothing to wait for
+			t.Fatal(err)
+		}
+		want(false)
+	})
+}
+
 func TestWaitEndsWithItsNetOrContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

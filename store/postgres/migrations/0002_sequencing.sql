@@ -91,39 +91,46 @@ END $$;
 -- It is a function, and not one statement, because each statement in it sees
 -- what was committed before it began: the head must be read after the lock is
 -- held. The settings keep the planner from what a table that is mostly empty,
--- and mostly dead rows, tempts it to.
+-- and mostly dead rows, tempts it to. A session that has them saves setting them
+-- for each transaction: twenty of them take as long as a row.
 CREATE FUNCTION sluice_sequence(max_rows integer, floor bigint, known boolean DEFAULT false,
-  OUT moved integer, OUT last bigint, OUT drained boolean, OUT head bigint, OUT extend boolean, OUT begun text) LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off AS $$
+  OUT moved integer, OUT last bigint, OUT drained boolean, OUT head bigint, OUT extend boolean, OUT begun text) LANGUAGE plpgsql AS $$
 DECLARE
   outbox CONSTANT oid := 'sluice_outbox'::regclass;
   room bigint;
+  size bigint;
 BEGIN
   IF NOT pg_try_advisory_xact_lock(1936487682, outbox::integer) THEN
     moved := -1;
     RETURN;
   END IF;
-  IF NOT known AND (SELECT identity FROM sluice_epochs ORDER BY number DESC LIMIT 1) IS DISTINCT FROM sluice_identity() THEN
-    begun := sluice_begin_epoch();
+  IF current_setting('enable_seqscan') = 'on' OR current_setting('jit') = 'on' THEN
+    PERFORM set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true);
   END IF;
-  SELECT greatest(m.trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)), m.part_end, m.part_size
-    INTO head, room, moved FROM sluice_meta m;
-  room := room - 1 - head;
-  extend := room < moved / 2;
-  WITH taken AS (
+  IF NOT known THEN
+    IF (SELECT identity FROM sluice_epochs ORDER BY number DESC LIMIT 1) IS DISTINCT FROM sluice_identity() THEN
+      begun := sluice_begin_epoch();
+    END IF;
+  END IF;
+  WITH log AS MATERIALIZED (
+    SELECT top, m.part_end - 1 - top AS room, m.part_size
+      FROM sluice_meta m, LATERAL (SELECT greatest(m.trimmed, (SELECT max("offset") FROM sluice_log)) AS top) t
+  ), taken AS (
     DELETE FROM sluice_outbox
       WHERE ctid = ANY (ARRAY(SELECT ctid FROM sluice_outbox WHERE id > floor
-        ORDER BY id LIMIT least(max_rows, greatest(room, 0))))
+        ORDER BY id LIMIT (SELECT least(max_rows, greatest(log.room, 0)) FROM log)))
       RETURNING *
   ), logged AS (
     INSERT INTO sluice_log
-      SELECT head + row_number() OVER (ORDER BY id), topic, event, payload, key, inserted_at FROM taken
+      SELECT (SELECT top FROM log) + row_number() OVER (ORDER BY id), topic, event, payload, key, inserted_at FROM taken
   )
-  SELECT count(*), coalesce(max(id), floor) INTO moved, last FROM taken;
+  SELECT log.top, log.room, log.part_size, t.rows, t.last INTO head, room, size, moved, last
+    FROM log, (SELECT count(*) AS rows, coalesce(max(id), floor) AS last FROM taken) t;
   drained := moved < least(max_rows, room);
+  extend := room < size / 2;
   IF moved > 0 THEN
     head := head + moved;
-    PERFORM pg_notify('sluice_log_' || outbox, head::text);
+    PERFORM pg_notify('sluice_log_' || outbox::text, head::text);
   END IF;
 END $$;
 

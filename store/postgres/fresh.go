@@ -1,0 +1,72 @@
+package postgres
+
+import (
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicehq/sluice/store"
+)
+
+// What is read together with the round that moves it, at most: where it is
+// more, a round trip is little of what it costs.
+const (
+	maxFresh      = 128
+	maxFreshBytes = 128 << 10
+)
+
+// freshSQL says of which epoch the log is along with each row: they are few.
+const freshSQL = `SELECT "offset", topic, event, payload, key, inserted_at,
+	(SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1)
+	FROM sluice_log WHERE "offset" > $1 AND "offset" <= $2 ORDER BY "offset"`
+
+// page is events that follow one another in the log.
+type page struct {
+	epoch  string
+	events []store.Event // one at least
+}
+
+// freshSize is how many events to read along with the next round: none if more
+// are to be expected than it is good for, or if nobody waits for them.
+func (s *session) freshSize() int {
+	if !s.trickles || s.log.server.pooled || !s.log.head.Waited() {
+		return 0
+	}
+	return min(maxFresh, s.log.sizes.Events(maxFreshBytes))
+}
+
+// readFresh reads what a round has moved, or as much of it as may be kept; nil
+// if that is nothing, or not what follows: whoever reads it will find out.
+func (s *session) readFresh(results pgx.BatchResults) (*page, error) {
+	rows, err := results.Query()
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var p page
+	memory := s.log.sizes.Arena(1)
+	for bytes := 0; bytes < maxFreshBytes && rows.Next(); {
+		columns := rows.RawValues()
+		p.events = append(p.events, event(columns, &memory))
+		bytes += len(columns[3])
+		if p.epoch == "" {
+			p.epoch = string(columns[6])
+		}
+	}
+	rows.Close()
+	s.log.sizes.Learn(len(p.events), &memory)
+	if len(p.events) == 0 || p.events[len(p.events)-1].Offset != s.head+int64(len(p.events)) {
+		return nil, rows.Err()
+	}
+	return &p, rows.Err()
+}
+
+// takeFresh returns the events after an offset if they are those of the last
+// round: none if they are not, or go beyond the limit.
+func (l *Log) takeFresh(after int64, limit store.Limit) []store.Event {
+	p := l.fresh.Load()
+	if p == nil || p.events[0].Offset != after+1 || len(p.events) > limit.Events ||
+		limit.Epoch != "" && limit.Epoch != p.epoch || limit.Bytes > 0 && limit.Bytes < maxFreshBytes {
+		return nil
+	}
+	l.fresh.CompareAndSwap(p, nil) // what is read once has been read by who waited
+	return p.events
+}

@@ -1,0 +1,87 @@
+package postgres_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/sluicehq/sluice/internal/pgtest"
+	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/postgres"
+)
+
+// TestRowIsReadWithItsRound has somebody wait for a row: the round that moves it
+// brings it along, unless rows are too large for that.
+func TestRowIsReadWithItsRound(t *testing.T) {
+	t.Parallel()
+	log := mustOpen(t, postgres.Config{DatabaseURL: pgtest.Schema(t)})
+	mustRun(t, log)
+	append1 := func(after int64, payload string) {
+		t.Helper()
+		if err := log.Wait(t.Context(), after); err != nil { // from now on somebody has waited
+			t.Fatal(err)
+		}
+		if err := log.Append(t.Context(), []store.Draft{{Topic: "t", Name: "e", Key: []byte("k"), Payload: []byte(payload)}}); err != nil {
+			t.Fatal(err)
+		}
+		for log.KnownHead() == after {
+			if err := log.Wait(t.Context(), after); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fetch := func(after int64, payload string) {
+		t.Helper()
+		events, err := log.Fetch(t.Context(), after, store.Limit{Events: 10, Epoch: epochOf(t, log)})
+		if err != nil || len(events) != 1 {
+			t.Fatalf("%d events, %v; want one", len(events), err)
+		}
+		if e := events[0]; e.Offset != after+1 || e.Topic != "t" || e.Name != "e" || string(e.Key) != "k" || string(e.Payload) != payload || e.InsertedAt.IsZero() {
+			t.Errorf("got %+v", e)
+		}
+		if log.IsFresh() {
+			t.Error("it is still kept after it was read")
+		}
+	}
+	append1(0, `{"a":1}`)
+	if !log.IsFresh() {
+		t.Error("the row was not read with its round")
+	}
+	fetch(0, `{"a":1}`)
+
+	large := fmt.Sprintf(`{"a":"%s"}`, strings.Repeat("x", 1<<20))
+	append1(1, large)
+	fetch(1, large)
+	append1(2, large)
+	if log.IsFresh() {
+		t.Error("a large row was read with its round, although those before were large")
+	}
+	fetch(2, large)
+}
+
+// TestFreshPageIsForWhoAsksForIt offers events 5 to 7.
+func TestFreshPageIsForWhoAsksForIt(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		after int64
+		limit store.Limit
+		taken bool
+	}{
+		{4, store.Limit{Events: 3}, true},
+		{4, store.Limit{Events: 500, Bytes: 8 << 20, Epoch: "this"}, true},
+		{4, store.Limit{Events: 2}, false},
+		{4, store.Limit{Events: 3, Bytes: 100}, false},
+		{4, store.Limit{Events: 3, Epoch: "another"}, false},
+		{3, store.Limit{Events: 3}, false},
+		{5, store.Limit{Events: 3}, false},
+	} {
+		var log postgres.Log
+		log.OfferFresh("this", 5, 3)
+		if got := log.TakeFresh(test.after, test.limit); test.taken != (len(got) == 3) {
+			t.Errorf("after %d with %+v: %d events", test.after, test.limit, len(got))
+		}
+		if log.IsFresh() == test.taken {
+			t.Errorf("after %d with %+v: kept is %v", test.after, test.limit, log.IsFresh())
+		}
+	}
+}
