@@ -82,7 +82,7 @@ func newAudience(t testing.TB, topics, each, messages int, d Delivery) *audience
 // spoken is a segment of messages of a usual size.
 func spoken(t testing.TB, topic string, messages int, d Delivery) *Segment {
 	b := NewBuilder(terse{})
-	b.Start(topic, Formats(0)|d.WithDefaults().formats())
+	b.Start(Audience{Topic: topic, Formats: Formats(0) | d.WithDefaults().formats()})
 	for i := range messages {
 		m := Message{Offset: int64(i + 1), Topic: topic, Event: "e", Key: strconv.AppendInt(nil, int64(i), 10),
 			Payload: make([]byte, 128), InsertedAt: time.Unix(1, 0)}

@@ -102,7 +102,7 @@ func (w *world) publish(n int64) {
 	if formats == 0 {
 		return
 	}
-	w.builder.Start("t", formats)
+	w.builder.Start(Audience{Topic: "t", Formats: formats})
 	for offset := first; offset <= last; offset++ {
 		if m := w.log.event(offset); ours(offset) {
 			if err := w.builder.Add(&m); err != nil {
@@ -444,7 +444,7 @@ func TestResumeBetweenEncodingAndRouting(t *testing.T) {
 
 		_, head := w.log.append(2)
 		w.hub.Advance(head)
-		w.builder.Start("t", w.hub.Formats("t"))
+		w.builder.Start(w.hub.Watched("t"))
 		m := event(head)
 		if err := w.builder.Add(&m); err != nil {
 			t.Fatal(err)

@@ -220,7 +220,7 @@ func (f *filter) HandleOut(ctx *Context, event string, p Payload) (any, bool) {
 func (s *stage) events(offset int64, names ...string) {
 	s.hub.Advance(offset + int64(len(names)) - 1)
 	b := NewBuilder(plain{})
-	b.Start("t", s.hub.Formats("t"))
+	b.Start(s.hub.Watched("t"))
 	for i, name := range names {
 		_ = b.Add(&Message{Offset: offset + int64(i), Event: name, Payload: fmt.Appendf(nil, "%q", name)})
 	}

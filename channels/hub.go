@@ -111,24 +111,33 @@ func (h *Hub) Channels() int64 { return h.channels.Load() }
 // Pushed is how many messages have been written to sockets, whatever their tags.
 func (h *Hub) Pushed() int64 { return h.series.pushed() }
 
-// Watched returns the set of wire formats that a topic's subscribers need, empty
-// when nobody watches, and the topic's name in a copy that all share and may
-// keep.
-func (h *Hub) Watched(topic string) (name string, formats FormatSet) {
+// Audience is who watches a topic, as [Hub.Watched] finds it.
+type Audience struct {
+	// Topic is the topic's name. The hub's is a copy that all share, and that
+	// keeps nothing else in memory.
+	Topic string
+	// Formats are the wire formats that the subscribers need, none when nobody
+	// watches.
+	Formats FormatSet
+
+	topic *topic // nil where the hub was not asked
+}
+
+// Watched tells who watches a topic. A segment that is made for an audience is
+// routed without looking for its topic again, which costs more than all the rest
+// once there are too many topics for the processor's caches.
+func (h *Hub) Watched(topic string) Audience {
 	s := h.shard(topic)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if t := s.topics[topic]; t != nil {
-		return t.name, t.formats
+		return Audience{t.name, t.formats, t}
 	}
-	return "", 0
+	return Audience{}
 }
 
 // Formats is the set of wire formats that a topic's subscribers need.
-func (h *Hub) Formats(topic string) FormatSet {
-	_, formats := h.Watched(topic)
-	return formats
-}
+func (h *Hub) Formats(topic string) FormatSet { return h.Watched(topic).Formats }
 
 // Route hands a segment to all subscribers of its topic and returns how many
 // these are. Segments of the log must be routed in order within a topic.
@@ -157,11 +166,11 @@ func (h *Hub) route(seg *Segment, except Subscriber) int {
 // catches up, has either the segment among what is remembered or is on the
 // list.
 func (h *Hub) passing(seg *Segment) []*Subscription {
-	s := h.shard(seg.topic)
+	s := h.shardOf(seg)
 	if !seg.Logged() || h.replayer.Load() == nil {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
-		if t := s.topics[seg.topic]; t != nil {
+		if t := s.topicOf(seg); t != nil {
 			return t.subs
 		}
 		return nil
@@ -169,13 +178,31 @@ func (h *Hub) passing(seg *Segment) []*Subscription {
 	defer h.recent.forget() // with the shard's lock released
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.topics[seg.topic]
+	t := s.topicOf(seg)
 	if t == nil {
 		return nil
 	}
 	t.pasts.add(seg)
 	h.recent.add(t, seg.size())
 	return t.subs
+}
+
+// shardOf is the shard that a segment's topic belongs to.
+func (h *Hub) shardOf(seg *Segment) *shard {
+	if t := seg.audience.topic; t != nil {
+		return t.shard
+	}
+	return h.shard(seg.audience.Topic)
+}
+
+// topicOf is a segment's topic, nil if nobody watches it. Somebody may do so
+// again since it was asked for: under the same name, but anew. Called with mu
+// held.
+func (s *shard) topicOf(seg *Segment) *topic {
+	if t := seg.audience.topic; t != nil && t.live > 0 {
+		return t
+	}
+	return s.topics[seg.audience.Topic]
 }
 
 // recentAfter returns remembered segments of a topic: see [pasts.after].
@@ -217,8 +244,8 @@ func (h *Hub) Subscribe(name string, formats FormatSet, to Subscriber) *Subscrip
 
 // name is a topic's name, in the copy that all who watch it share.
 func (h *Hub) name(topic string) string {
-	if name, formats := h.Watched(topic); formats != 0 {
-		return name
+	if to := h.Watched(topic); to.Formats != 0 {
+		return to.Topic
 	}
 	return strings.Clone(topic) // without the message that it came with
 }

@@ -28,6 +28,7 @@ func TestHubAgainstModel(t *testing.T) {
 		}
 		model := map[string]map[*Subscription]*member{"a": {}, "b": {}}
 		topic := rapid.SampledFrom([]string{"a", "b"})
+		asked := map[string]Audience{}
 		t.Repeat(map[string]func(*rapid.T){
 			"join": func(t *rapid.T) {
 				name, format := topic.Draw(t, "topic"), Format(rapid.IntRange(0, 3).Draw(t, "format"))
@@ -46,9 +47,17 @@ func TestHubAgainstModel(t *testing.T) {
 					delete(model[name], sub)
 				}
 			},
+			"ask": func(t *rapid.T) {
+				name := topic.Draw(t, "topic")
+				asked[name] = hub.Watched(name)
+			},
 			"route": func(t *rapid.T) {
 				name := topic.Draw(t, "topic")
-				seg := &Segment{topic: name, offsets: []int64{1}}
+				to := Audience{Topic: name}
+				if found := asked[name]; found.Topic != "" && rapid.Bool().Draw(t, "as it was") {
+					to = found // perhaps of a topic that has gone, and come back, since
+				}
+				seg := &Segment{audience: to, offsets: []int64{1}}
 				if n := hub.Route(seg); n != len(model[name]) {
 					t.Fatalf("routed to %d, want %d", n, len(model[name]))
 				}
@@ -120,7 +129,7 @@ func TestHubNoGap(t *testing.T) {
 		b := NewBuilder(plain{})
 		for offset := int64(1); offset <= events; offset++ {
 			hub.Advance(offset)
-			b.Start("t", hub.Formats("t"))
+			b.Start(hub.Watched("t"))
 			_ = b.Add(&Message{Offset: offset, Event: "e"})
 			if seg := b.Segment(); seg != nil {
 				hub.Route(seg)
@@ -169,7 +178,7 @@ func BenchmarkHubRoute(b *testing.B) {
 				hub.Subscribe("t", Formats(0), deliverTo{lines[i].box(b)})
 			}
 			builder := NewBuilder(plain{})
-			builder.Start("t", Formats(0))
+			builder.Start(Audience{Topic: "t", Formats: Formats(0)})
 			_ = builder.Add(&Message{Offset: 1, Event: "e", Payload: make([]byte, 100)})
 			seg := builder.Segment()
 			b.ReportAllocs()
@@ -211,7 +220,7 @@ func BenchmarkDeliver(b *testing.B) {
 			var segments []*Segment
 			builder := NewBuilder(plain{})
 			for i := range batches {
-				builder.Start("t", formats)
+				builder.Start(Audience{Topic: "t", Formats: formats})
 				for j := range batch {
 					key := fmt.Append(nil, i*batch+j)
 					_ = builder.Add(&Message{Offset: int64(i*batch + j + 1), Event: "e", Key: key, Payload: append(make([]byte, 100), key...), InsertedAt: time.Unix(1, 0)})

@@ -162,7 +162,7 @@ func TestWhatIsSupersededWasNotSent(t *testing.T) {
 	m := l.open(t, l.mailbox(Delivery{Overflow: Latest, Dedupe: DedupePayload, FlushInterval: time.Hour}))
 	b := NewBuilder(plain{})
 	for i, payload := range []string{"on", "off", "on"} {
-		b.Start("t", Formats(0, keyDigests, payloadDigests))
+		b.Start(Audience{Topic: "t", Formats: Formats(0, keyDigests, payloadDigests)})
 		_ = b.Add(&Message{Offset: int64(i + 1), Event: "e", Key: []byte("lamp"), Payload: []byte(payload), InsertedAt: time.Unix(1, 0)})
 		m.deliver(b.Segment(), time.Now())
 	}

@@ -19,7 +19,7 @@ func (m *meddler) Deliver(seg *Segment, _ time.Time) {
 	if m.calls++; m.calls > 1 {
 		return
 	}
-	joins := m.hub.Subscribe(seg.topic, Formats(0), new(ear))
+	joins := m.hub.Subscribe(seg.Topic(), Formats(0), new(ear))
 	joins.Cancel()
 	m.other.Cancel()
 	next := *seg
@@ -27,8 +27,8 @@ func (m *meddler) Deliver(seg *Segment, _ time.Time) {
 		next.offsets = []int64{seg.Last() + 1}
 	}
 	m.hub.Route(&next)
-	m.hub.recentAfter(seg.topic, 0, Formats(0))
-	m.hub.flip(seg.topic, 0, newLine(m.hub, 1, 1).mailbox(Delivery{}))
+	m.hub.recentAfter(seg.Topic(), 0, Formats(0))
+	m.hub.flip(seg.Topic(), 0, newLine(m.hub, 1, 1).mailbox(Delivery{}))
 	m.hub.List(1)
 }
 

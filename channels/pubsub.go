@@ -26,13 +26,13 @@ func (p *PubSub) Broadcast(m *Message, except Subscriber) error {
 	case Reserved(m.Event):
 		return ErrReserved
 	}
-	topic, formats := p.hub.Watched(m.Topic)
-	if formats == 0 {
+	to := p.hub.Watched(m.Topic)
+	if to.Formats == 0 {
 		return nil
 	}
 	b := p.builders.Get().(*Builder)
 	defer p.builders.Put(b)
-	b.Start(topic, formats)
+	b.Start(to)
 	if err := b.Add(m); err != nil {
 		return err
 	}

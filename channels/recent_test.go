@@ -79,7 +79,7 @@ func TestRecentAgainstModel(t *testing.T) {
 			whole, lacks := true, false
 			for i, seg := range routed {
 				switch {
-				case seg.topic != topic || seg.Last() <= after:
+				case seg.Topic() != topic || seg.Last() <= after:
 				case i < fits:
 					whole = false
 				case !lacks && seg.has(wants) && len(want) < replayStep:

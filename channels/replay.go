@@ -168,7 +168,7 @@ func (r *Replayer) read(ctx context.Context, topic string, after int64, formats 
 	if len(messages) == 0 {
 		through = max(through, upTo) // the log has no more for it
 	}
-	builder.Start(topic, formats)
+	builder.Start(Audience{Topic: topic, Formats: formats}) // it is not routed
 	for i := range messages {
 		if err := builder.Add(&messages[i]); err != nil {
 			r.hub.meters.failures.Add(1) // the encoder stage left it out too

@@ -36,7 +36,7 @@ func (plain) AppendReply(dst []byte, f Format, to Address, status Status, p Payl
 func segment(t testing.TB, topic string, formats FormatSet, offsets ...int64) *Segment {
 	t.Helper()
 	b := NewBuilder(plain{})
-	b.Start(topic, formats)
+	b.Start(Audience{Topic: topic, Formats: formats})
 	if len(offsets) == 0 {
 		offsets = []int64{0}
 	}

@@ -12,7 +12,7 @@ import (
 // Segment is one topic's part of a batch, encoded once for each format that the
 // topic's subscribers use. It is immutable and shared by all of them.
 type Segment struct {
-	topic     string
+	audience  Audience
 	offsets   []int64 // ascending; empty for broadcasts, which are not in the log
 	encodings []encoding
 	events    []string    // the messages' events, if one of the formats is Raw
@@ -29,7 +29,7 @@ type encoding struct {
 }
 
 // Topic is the topic that the segment's messages belong to.
-func (s *Segment) Topic() string { return s.topic }
+func (s *Segment) Topic() string { return s.audience.Topic }
 
 // Len is the number of messages in the segment.
 func (s *Segment) Len() int { return len(s.encodings[0].ends) }
@@ -102,7 +102,7 @@ func (s *Segment) between(i, j int, f Format) []byte {
 
 // message is the message with index i, which the segment must hold in Raw.
 func (s *Segment) message(i int) Message {
-	m := Message{Topic: s.topic, Event: s.events[i], Payload: s.between(i, i+1, Raw), Binary: s.binary}
+	m := Message{Topic: s.audience.Topic, Event: s.events[i], Payload: s.between(i, i+1, Raw), Binary: s.binary}
 	if len(s.offsets) > 0 {
 		m.Offset = s.offsets[i]
 	}
@@ -132,24 +132,24 @@ const scratchLimit = 1 << 20
 type Builder struct {
 	encoder Encoder
 
-	topic   string
-	offsets []int64
-	used    int // formats in use: scratch[:used]
-	scratch [MaxFormats]encoding
-	events  []string
-	binary  bool
-	oldest  int64
+	audience Audience
+	offsets  []int64
+	used     int // formats in use: scratch[:used]
+	scratch  [MaxFormats]encoding
+	events   []string
+	binary   bool
+	oldest   int64
 }
 
 // NewBuilder returns a builder of segments that are encoded by e.
 func NewBuilder(e Encoder) *Builder { return &Builder{encoder: e} }
 
-// Start begins a segment of a topic in the given formats. What was added since
-// the last Start is forgotten. The segment keeps the topic's string: give it one
-// that keeps nothing else in memory, such as the hub's.
-func (b *Builder) Start(topic string, formats FormatSet) {
-	b.topic, b.offsets, b.events, b.oldest, b.used = topic, b.offsets[:0], b.events[:0], 0, 0
-	for f := range formats.All() {
+// Start begins a segment for an audience. What was added since the last Start is
+// forgotten. The segment keeps the topic's string. Route it by the hub whose
+// audience it is.
+func (b *Builder) Start(to Audience) {
+	b.audience, b.offsets, b.events, b.oldest, b.used = to, b.offsets[:0], b.events[:0], 0, 0
+	for f := range to.Formats.All() {
 		s := &b.scratch[b.used]
 		if cap(s.data) > scratchLimit {
 			s.data = nil
@@ -196,11 +196,11 @@ func (b *Builder) Segment() *Segment {
 		return nil
 	}
 	seg := &Segment{
-		topic:   b.topic,
-		offsets: slices.Clone(b.offsets),
-		events:  slices.Clone(b.events),
-		binary:  b.binary,
-		oldest:  b.oldest,
+		audience: b.audience,
+		offsets:  slices.Clone(b.offsets),
+		events:   slices.Clone(b.events),
+		binary:   b.binary,
+		oldest:   b.oldest,
 	}
 	seg.encodings = seg.one[:]
 	if b.used > 1 {

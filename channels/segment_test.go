@@ -52,7 +52,7 @@ func TestSegmentBroadcast(t *testing.T) {
 func TestBuilder(t *testing.T) {
 	t.Parallel()
 	b := NewBuilder(plain{})
-	b.Start("t", Formats(0, 1))
+	b.Start(Audience{Topic: "t", Formats: Formats(0, 1)})
 	if b.Segment() != nil {
 		t.Fatal("a segment of nothing")
 	}
@@ -66,7 +66,7 @@ func TestBuilder(t *testing.T) {
 	if seg.Len() != 2 || seg.Last() != 3 || seg.Topic() != "t" || !seg.Oldest().Equal(time.Unix(8, 0)) {
 		t.Fatalf("%+v", seg)
 	}
-	b.Start("other", Formats(2)) // must not touch what has been built
+	b.Start(Audience{Topic: "other", Formats: Formats(2)}) // must not touch what has been built
 	if err := b.Add(&Message{Offset: 9, Event: "x", Payload: []byte("zzzzzzzzzzz")}); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func (half) AppendMessage(dst []byte, f Format, m *Message) ([]byte, error) {
 func TestBuilderLeavesOutOfAllFormats(t *testing.T) {
 	t.Parallel()
 	b := NewBuilder(half{})
-	b.Start("t", Formats(0, 1))
+	b.Start(Audience{Topic: "t", Formats: Formats(0, 1)})
 	for i, payload := range []string{"half", "a", "half", "b"} {
 		if err := b.Add(&Message{Offset: int64(i + 1), Event: "e", Payload: []byte(payload)}); (err != nil) != (payload == "half") {
 			t.Fatalf("%s: %v", payload, err)

@@ -14,7 +14,7 @@ import (
 func keyed(t testing.TB, formats FormatSet, first int64, keys ...string) *Segment {
 	t.Helper()
 	b := NewBuilder(plain{})
-	b.Start("t", formats)
+	b.Start(Audience{Topic: "t", Formats: formats})
 	for i, key := range keys {
 		m := Message{Offset: first + int64(i), Topic: "t", Event: "e", Payload: []byte("{}"), InsertedAt: time.Unix(first+int64(i), 0)}
 		if key != "" {
@@ -98,7 +98,7 @@ func TestSentAgainstModel(t *testing.T) {
 				key = fmt.Sprint(k)
 				m.Key = []byte(key)
 			}
-			b.Start("t", Formats(keyDigests))
+			b.Start(Audience{Topic: "t", Formats: Formats(keyDigests)})
 			_ = b.Add(&m)
 			seg := b.Segment()
 			got, want := repeats(s, seg, 0), model.repeats(key, m.InsertedAt)
@@ -157,7 +157,7 @@ func TestRepeats(t *testing.T) {
 				t.Parallel()
 				s, b := newSent(by, time.Minute, 10), NewBuilder(plain{})
 				segment := func(m Message) *Segment {
-					b.Start("t", Formats(by))
+					b.Start(Audience{Topic: "t", Formats: Formats(by)})
 					_ = b.Add(&m)
 					return b.Segment()
 				}

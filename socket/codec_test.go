@@ -313,7 +313,7 @@ func BenchmarkSegment(b *testing.B) {
 	m := channels.Message{Topic: "orders:eu", Event: "created", Payload: bytes.Repeat([]byte("x"), 120)}
 	b.ReportAllocs()
 	for b.Loop() {
-		builder.Start(m.Topic, channels.Formats(version2, version2|enveloped))
+		builder.Start(channels.Audience{Topic: m.Topic, Formats: channels.Formats(version2, version2|enveloped)})
 		for i := range events {
 			m.Offset = int64(i + 1)
 			_ = builder.Add(&m)

@@ -134,7 +134,7 @@ func BenchmarkFanOut(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				target := written.Value() + int64(c.sockets*c.batch)
-				r.builder.Start(m.Topic, r.hub.Formats(m.Topic))
+				r.builder.Start(r.hub.Watched(m.Topic))
 				for range c.batch {
 					m.Offset++
 					r.hub.Advance(m.Offset)

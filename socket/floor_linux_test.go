@@ -51,7 +51,7 @@ func BenchmarkFloor(b *testing.B) {
 					for range c.times {
 						for topic := range c.topics {
 							m.Topic = topicOf(topic)
-							r.builder.Start(m.Topic, r.hub.Formats(m.Topic))
+							r.builder.Start(r.hub.Watched(m.Topic))
 							for range c.batch {
 								m.Offset++
 								r.hub.Advance(m.Offset)

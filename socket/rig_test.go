@@ -96,7 +96,7 @@ func (r *rig) log(topic, event, payload string) {
 	r.t.Helper()
 	r.offset++
 	r.hub.Advance(r.offset)
-	r.builder.Start(topic, r.hub.Formats(topic))
+	r.builder.Start(r.hub.Watched(topic))
 	err := r.builder.Add(&channels.Message{Offset: r.offset, Topic: topic, Event: event,
 		Payload: []byte(payload), InsertedAt: time.Now()})
 	if err != nil {

@@ -79,7 +79,9 @@ type hub struct {
 	all int
 }
 
-func (h *hub) Watched(topic string) (string, channels.FormatSet) { return topic, channels.Formats(0) }
+func (h *hub) Watched(topic string) channels.Audience {
+	return channels.Audience{Topic: topic, Formats: channels.Formats(0)}
+}
 
 func (h *hub) Route(segment *channels.Segment) int {
 	if gate := h.gates[segment.Topic()]; gate != nil {

@@ -9,10 +9,10 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// Watchers tells which wire formats a topic's subscribers use, none when nobody
-// watches, and the topic's name in a string that may be kept.
+// Watchers tells who watches a topic, and which wire formats they use. The
+// audience's name of it may be kept.
 type Watchers interface {
-	Watched(topic string) (name string, formats channels.FormatSet)
+	Watched(topic string) channels.Audience
 }
 
 // EncoderConfig bounds what an [Encoder] makes.
@@ -70,8 +70,8 @@ func (e *Encoder) Encode(_ context.Context, events []store.Event) ([]*channels.S
 	e.groupByTopic(events)
 	var segments []*channels.Segment
 	for _, g := range e.groups {
-		if topic, formats := e.watchers.Watched(events[g.first].Topic); formats != 0 {
-			segments = e.encodeTopic(segments, events, g, topic, formats)
+		if to := e.watchers.Watched(events[g.first].Topic); to.Formats != 0 {
+			segments = e.encodeTopic(segments, events, g, to)
 		}
 	}
 	clear(e.group) // it and the message would keep the batch's memory
@@ -97,13 +97,13 @@ func (e *Encoder) groupByTopic(events []store.Event) {
 }
 
 // encodeTopic makes one topic's segments.
-func (e *Encoder) encodeTopic(segments []*channels.Segment, events []store.Event, g group, topic string, formats channels.FormatSet) []*channels.Segment {
+func (e *Encoder) encodeTopic(segments []*channels.Segment, events []store.Event, g group, to channels.Audience) []*channels.Segment {
 	count, size := 0, 0
-	e.builder.Start(topic, formats)
+	e.builder.Start(to)
 	for i := g.first; i != none; i = e.next[i] {
 		if count >= e.config.SegmentSize || size >= e.config.SegmentBytes {
 			segments = append(segments, e.builder.Segment())
-			e.builder.Start(topic, formats)
+			e.builder.Start(to)
 			count, size = 0, 0
 		}
 		event := &events[i]

@@ -38,7 +38,9 @@ func (plain) AppendReply(dst []byte, _ channels.Format, _ channels.Address, _ ch
 // watching is the formats that topics are watched in.
 type watching map[string]channels.FormatSet
 
-func (w watching) Watched(topic string) (string, channels.FormatSet) { return topic, w[topic] }
+func (w watching) Watched(topic string) channels.Audience {
+	return channels.Audience{Topic: topic, Formats: w[topic]}
+}
 
 // events makes one event for each word "topic" or "topic/name", from the given offset on.
 func events(first int64, words ...string) []store.Event {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Validate checks the draft against the rules of the tables, so that a bad one
@@ -83,14 +85,15 @@ func checkText(text []byte) (reason string) {
 }
 
 // checkPayload wants one JSON object. The JSON grammar excludes a NUL byte by
-// itself, but not bytes that are no UTF-8.
+// itself, but not bytes that are no UTF-8. What it leaves to applications, such
+// as the same name twice or half of a surrogate pair, is theirs.
 func checkPayload(payload []byte) (reason string) {
 	switch {
 	case len(payload) == 0:
 		return ""
 	case !utf8.Valid(payload):
 		return "is not valid UTF-8"
-	case !json.Valid(payload):
+	case !jsontext.Value(payload).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)):
 		var syntax *json.SyntaxError
 		if err := json.Unmarshal(payload, new(json.RawMessage)); errors.As(err, &syntax) {
 			return fmt.Sprintf("is not valid JSON: %v at byte %d", syntax, syntax.Offset)

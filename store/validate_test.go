@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -63,6 +64,11 @@ func FuzzValidate(f *testing.F) {
 	f.Add("phoenix", "phx_x", []byte(nil), []byte(`[]`))
 	f.Add("\xff", "\x00", []byte("\x00"), []byte("\t{}\n"))
 	f.Fuzz(func(t *testing.T, topic, name string, key, payload []byte) {
+		alone := store.Draft{Topic: "t", Name: "e", Payload: payload}
+		isObject := utf8.Valid(payload) && json.Valid(payload) && bytes.HasPrefix(bytes.TrimSpace(payload), []byte("{"))
+		if err := alone.Validate(); (err == nil) != (isObject || len(payload) == 0) {
+			t.Errorf("payload %q: %v", payload, err)
+		}
 		d := store.Draft{Topic: topic, Name: name, Key: key, Payload: payload}
 		if d.Validate() != nil {
 			return
