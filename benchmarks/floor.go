@@ -57,13 +57,32 @@ type floor struct {
 	// Guarded by mu.
 	topics  map[string][]*floorSocket
 	sockets []net.Conn
+	frame   []byte // reused
 }
 
 // floorSocket is a connection that is written to.
 type floorSocket struct{ write func(frame []byte) error }
 
-// ServeFloor runs it at those URLs, until ctx ends.
-func ServeFloor(ctx context.Context, target, adminURL string) error {
+// ServeFloor runs it at those URLs, until ctx ends: with a database as the floor
+// that [RowFloor] starts.
+func ServeFloor(ctx context.Context, target, adminURL, database string) error {
+	f := &floor{topics: map[string][]*floorSocket{}}
+	if database == "" {
+		return f.serve(target, adminURL, func() error {
+			<-ctx.Done()
+			return nil
+		})
+	}
+	queue, err := openQueue(ctx, database)
+	if err != nil {
+		return err
+	}
+	err = f.serve(target, adminURL, func() error { return queue.run(ctx, f.hand) })
+	return errors.Join(err, queue.close())
+}
+
+// serve runs it at those URLs for as long as the work takes.
+func (f *floor) serve(target, adminURL string, work func() error) error {
 	listen, adminListen := strings.TrimPrefix(target, "ws://"), strings.TrimPrefix(adminURL, "http://")
 	public, err := net.Listen("tcp", listen)
 	if err != nil {
@@ -73,7 +92,6 @@ func ServeFloor(ctx context.Context, target, adminURL string) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen on %s: %w", adminListen, err), public.Close())
 	}
-	f := &floor{topics: map[string][]*floorSocket{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("POST /api/broadcast", f.broadcast)
@@ -81,8 +99,7 @@ func ServeFloor(ctx context.Context, target, adminURL string) error {
 	var running sync.WaitGroup
 	running.Go(func() { _ = server.Serve(admin) }) // it ends with Close
 	running.Go(func() { f.accept(public, &running) })
-	<-ctx.Done()
-	err = errors.Join(public.Close(), server.Close())
+	err = errors.Join(work(), public.Close(), server.Close())
 	f.mu.Lock()
 	for _, conn := range f.sockets {
 		_ = conn.Close() // the client may have done so
@@ -145,7 +162,6 @@ func (f *floor) broadcast(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var frame []byte
 	for len(body) > 0 {
 		line, rest, _ := bytes.Cut(body, []byte("\n"))
 		body = rest
@@ -154,15 +170,35 @@ func (f *floor) broadcast(w http.ResponseWriter, r *http.Request) {
 		if !found {
 			continue
 		}
-		frame = textFrame(frame[:0], line)
-		for _, socket := range f.topics[string(topic)] {
-			if err := socket.write(frame); err != nil {
-				http.Error(w, err.Error(), http.StatusInternalServerError)
-				return
-			}
+		if err := f.write(topic, line); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
 		}
 	}
 	w.WriteHeader(http.StatusAccepted)
+}
+
+// hand writes each row to each socket of its topic.
+func (f *floor) hand(rows []queued) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range rows {
+		if err := f.write([]byte(rows[i].topic), rows[i].appendLine(nil)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write writes a line to each socket of its topic. f.mu is held.
+func (f *floor) write(topic, line []byte) error {
+	f.frame = textFrame(f.frame[:0], line)
+	for _, socket := range f.topics[string(topic)] {
+		if err := socket.write(f.frame); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // textFrame is a frame from a server (RFC 6455, 5.2).

@@ -21,11 +21,11 @@ func deafListener() (url string, stop func()) {
 }
 
 // onTheFloor is the floor in this process.
-type onTheFloor struct{}
+type onTheFloor struct{ database string }
 
 func (onTheFloor) Name() string { return "floor" }
 
-func (onTheFloor) Start(context.Context) (*Endpoint, error) {
+func (f onTheFloor) Start(context.Context) (*Endpoint, error) {
 	var addresses [2]string
 	for i := range addresses {
 		var err error
@@ -33,10 +33,10 @@ func (onTheFloor) Start(context.Context) (*Endpoint, error) {
 			return nil, err
 		}
 	}
-	e := Endpoint{Sockets: "ws://" + addresses[0], Admin: "http://" + addresses[1], Dialect: floorDialect{}}
+	e := Endpoint{Sockets: "ws://" + addresses[0], Admin: "http://" + addresses[1], Database: f.database, Dialect: floorDialect{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1) // sent once, its capacity
-	go func() { ended <- ServeFloor(ctx, e.Sockets, e.Admin) }()
+	go func() { ended <- ServeFloor(ctx, e.Sockets, e.Admin, f.database) }()
 	stop := func() error {
 		cancel()
 		return <-ended
@@ -78,7 +78,7 @@ func TestFloorNeedsItsAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, addresses := range [][2]string{{"ws://127.0.0.1:-1", "http://" + address}, {"ws://" + address, "http://127.0.0.1:-1"}} {
-		if err := ServeFloor(t.Context(), addresses[0], addresses[1]); err == nil {
+		if err := ServeFloor(t.Context(), addresses[0], addresses[1], ""); err == nil {
 			t.Errorf("%v are served", addresses)
 		}
 	}

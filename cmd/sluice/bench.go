@@ -76,7 +76,7 @@ func (b *benchCmd) Run(ctx context.Context, p process) (err error) {
 	case "list":
 		return listScenarios(p.stdout)
 	case floorScenario:
-		return benchmarks.ServeFloor(ctx, b.Target, b.AdminURL)
+		return benchmarks.ServeFloor(ctx, b.Target, b.AdminURL, b.DatabaseURL)
 	}
 	log, err := b.openLog()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,47 @@ func TestBenchStartsServers(t *testing.T) {
 	}
 }
 
+// The floor under rows is a process of its own too, on the database of the run.
+func TestBenchFloorOfRows(t *testing.T) {
+	t.Parallel()
+	out, err := program(t, nil, "bench", "row", "--postgres", "--floor", "--rate", "200", "--for", "200ms").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "row       floor   p50 ") || !strings.Contains(string(out), "row       sluice  p50 ") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// Where rows can be inserted, they have a floor among all.
+func TestBenchFloors(t *testing.T) {
+	t.Parallel()
+	for database, want := range map[string][]string{
+		"":               {"fanout", "single", "topics", "steady"},
+		"postgres://h/d": {"fanout", "single", "topics", "row", "steady"},
+	} {
+		plan, err := call{args: []string{"bench", "all", "--floor", "--database-url", database}}.parse(t).Bench.plan(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var floors []string
+		for i, run := range plan.runs {
+			if !run.floor {
+				continue
+			}
+			floors = append(floors, run.scenario.Name())
+			stand := run.scenario.(benchmarks.Standing).Standing()
+			rows, ok := stand.Server.(*benchmarks.RowFloor)
+			if ok != (run.scenario.Name() == "row") || ok && rows.DatabaseURL != database {
+				t.Errorf("%s is measured on %+v", run.scenario.Name(), stand.Server)
+			}
+			if above := plan.runs[i+1]; above.floor || above.scenario.Name() != run.scenario.Name() {
+				t.Errorf("%s comes after the floor of %s", above.scenario.Name(), run.scenario.Name())
+			}
+		}
+		if !slices.Equal(floors, want) {
+			t.Errorf("with the database %q there are floors of %q, want %q", database, floors, want)
+		}
+	}
+}
+
 // All scenarios run one after the other, each with the flags that it has a use for.
 func TestBenchAll(t *testing.T) {
 	t.Parallel()
@@ -138,7 +180,9 @@ func TestBenchRefuses(t *testing.T) {
 		{[]string{"steady", "--by", "sql"}, `--by is "sql": allowed is sql together with --database-url`},
 		{[]string{"steady", "--target", "localhost:4000"}, `--target is "localhost:4000": allowed is a URL such as`},
 		{[]string{"steady", "--target", "ws://localhost:4000", "--in-process"}, `--in-process is "true": allowed is nothing beside --target`},
-		{[]string{"row", "--floor"}, `--floor is "true": allowed is nothing: the scenario row has no floor`},
+		{[]string{"row", "--floor"}, `--floor is "true": allowed is true for fanout, single and topics, and for steady and row by broadcast or`},
+		{[]string{"steady", "--by", "events", "--floor"}, `--floor is "true": allowed is true for `},
+		{[]string{"storm", "--floor"}, `--floor is "true": allowed is true for `},
 		{[]string{"steady", "--repeat", "0"}, `--repeat is "0": allowed is a number from 1`},
 		{[]string{"fanout", "--sweep", "sockets"}, `--sweep is "sockets": allowed is a setting and its values`},
 		{[]string{"fanout", "--sweep", "sockets=1,none"}, `--sweep is "sockets=1,none": allowed is a setting and its values`},

@@ -112,23 +112,26 @@ func (b *benchCmd) floor(s benchmarks.Scenario, log io.Writer) (benchmarks.Scena
 	if err != nil {
 		return nil, err
 	}
-	server := benchmarks.NewFloor(program, b.pinned(), log)
 	switch s := s.(type) {
 	case *benchmarks.Bulk:
 		floor := *s
-		floor.Server, floor.By = server, benchmarks.Broadcast
+		floor.Server, floor.By = benchmarks.NewFloor(program, b.pinned(), log), benchmarks.Broadcast
 		return &floor, nil
 	case *benchmarks.Steady:
-		if s.By == benchmarks.Broadcast {
-			floor := *s
-			floor.Server = server
+		floor := *s
+		switch s.By {
+		case benchmarks.Broadcast:
+			floor.Server = benchmarks.NewFloor(program, b.pinned(), log)
+			return &floor, nil
+		case benchmarks.Insert:
+			floor.Server = &benchmarks.RowFloor{Program: program, DatabaseURL: b.DatabaseURL, Pinned: b.pinned(), Log: log}
 			return &floor, nil
 		}
 	}
 	if b.Scenario == allScenarios {
 		return nil, nil
 	}
-	return nil, &refusal{"--floor", "true", "nothing: the scenario " + b.Scenario + " has no floor"}
+	return nil, &refusal{"--floor", "true", "true for fanout, single and topics, and for steady and row by broadcast or, on Postgres, by sql"}
 }
 
 // run runs everything, round by round.
