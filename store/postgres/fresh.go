@@ -27,7 +27,7 @@ type page struct {
 // freshSize is how many events to read along with the next round: none if more
 // are to be expected than it is good for, or if nobody waits for them.
 func (s *session) freshSize() int {
-	if !s.trickles || s.log.server.pooled || !s.log.head.Waited() {
+	if !s.trickles || s.head == nil || !s.log.head.Waited() {
 		return 0
 	}
 	return min(maxFresh, s.log.sizes.Events(maxFreshBytes))
@@ -53,7 +53,7 @@ func (s *session) readFresh(results pgx.BatchResults) (*page, error) {
 	}
 	rows.Close()
 	s.log.sizes.Learn(len(p.events), &memory)
-	if len(p.events) == 0 || p.events[len(p.events)-1].Offset != s.head+int64(len(p.events)) {
+	if len(p.events) == 0 || p.events[len(p.events)-1].Offset != *s.head+int64(len(p.events)) {
 		return nil, rows.Err()
 	}
 	return &p, rows.Err()

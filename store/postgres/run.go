@@ -76,10 +76,9 @@ type session struct {
 
 	leads       bool          // this session sequences; the others only listen
 	leading     chan struct{} // closed by lead once leads is set; the session's trimmer waits for it
-	known       bool          // the server has been found to be the one that the log's epoch is of
 	woken       bool          // somebody committed to the outbox since the last round
-	announced   int64         // offset that a notification has named last
-	head        int64         // of the log, after the last round
+	announced   int64         // offset that a notification has named since announce
+	head        *int64        // of the log, after the last round; nil while it has to be read
 	trickles    bool          // the last round has moved few rows, and all there were
 	batch       int           // rows to move in the next round; smaller after a failure, larger in a backlog
 	floor       floor         // where rounds begin
@@ -163,8 +162,8 @@ func (s *session) setUp(ctx context.Context) error {
 }
 
 // notified is called by the driver, within calls on the connection. A session
-// hears of its own rounds too, before it has seen their end: so it only takes
-// note, and whoever made the call makes it known.
+// hears of its own rounds too, before it has seen their end: so this only takes
+// note, and announce, which pause calls, makes it known.
 func (s *session) notified(_ *pgconn.PgConn, n *pgconn.Notification) {
 	if strings.HasPrefix(n.Channel, "sluice_outbox_") {
 		s.woken = true
@@ -173,6 +172,11 @@ func (s *session) notified(_ *pgconn.PgConn, n *pgconn.Notification) {
 	if offset, err := strconv.ParseInt(n.Payload, 10, 64); err == nil {
 		s.announced = offset
 	}
+}
+
+func (s *session) announce() {
+	s.log.head.Advance(s.announced)
+	s.announced = 0 // what is found not to be there stays forgotten
 }
 
 // pause waits until somebody commits to the outbox, at most for atMost. A
@@ -185,6 +189,7 @@ func (s *session) pause(ctx context.Context, atMost time.Duration, resting bool)
 		return nil
 	}
 	for resting || !s.woken {
+		s.announce()
 		// A deadline that passes leaves the connection in good order.
 		err := s.conn.PgConn().WaitForNotification(ctx)
 		if ctx.Err() != nil && !s.conn.IsClosed() {
@@ -193,8 +198,8 @@ func (s *session) pause(ctx context.Context, atMost time.Duration, resting bool)
 		if err != nil {
 			return err
 		}
-		s.log.head.Advance(s.announced)
 	}
+	s.announce()
 	s.woken = false
 	return nil
 }

@@ -49,6 +49,9 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	m, err := s.move(ctx, start)
 	var refusal *pgconn.PgError
 	switch {
+	case errors.As(err, &refusal) && refusal.Code == uniqueViolation && s.head != nil:
+		s.head = nil // another session has moved rows since
+		return full, nil
 	case errors.As(err, &refusal) && isUnstorable(refusal):
 		return full, s.isolate(ctx, refusal)
 	case err != nil:
@@ -56,12 +59,14 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	case m.rows < 0: // another session is at it
 		return nothing, nil
 	}
-	s.known = !s.log.server.pooled // which may lead to another server each time
 	if m.begun != nil {
 		s.log.logger.Warn("the log begins a new epoch: its database was failed over or restored", "epoch", *m.begun, "head", *m.head-int64(m.rows), "addr", s.log.server.addr)
 	}
-	s.head, s.trickles = *m.head, *m.drained && m.rows <= maxFresh
-	s.log.head.Advance(s.head)
+	if !s.log.server.pooled { // which may lead to another server each time
+		s.head = m.head
+	}
+	s.trickles = *m.drained && m.rows <= maxFresh
+	s.log.head.Advance(*m.head)
 	s.floor.moved(time.Now(), start, *m.last, *m.drained)
 	if *m.extend && time.Now().After(s.extendAfter) {
 		s.extend(ctx)
@@ -91,6 +96,9 @@ func (m *move) scan(row pgx.Row) error {
 	return row.Scan(&m.rows, &m.last, &m.drained, &m.head, &m.extend, &m.begun)
 }
 
+// uniqueViolation is what comes of offsets that the log has given out already.
+const uniqueViolation = "23505"
+
 const moveSQL = `SELECT moved, last, drained, head, extend, begun FROM sluice_sequence($1, $2, $3)`
 
 // move moves rows with an id above floor. Where few are expected it reads them
@@ -98,11 +106,11 @@ const moveSQL = `SELECT moved, last, drained, head, extend, begun FROM sluice_se
 func (s *session) move(ctx context.Context, floor int64) (m move, err error) {
 	size := s.freshSize()
 	if size == 0 {
-		return m, m.scan(s.conn.QueryRow(ctx, moveSQL, s.batch, floor, s.known))
+		return m, m.scan(s.conn.QueryRow(ctx, moveSQL, s.batch, floor, s.head))
 	}
 	var both pgx.Batch // one transaction: the second sees what the first has moved
-	both.Queue(moveSQL, s.batch, floor, s.known)
-	both.Queue(freshSQL, s.head, s.head+int64(size))
+	both.Queue(moveSQL, s.batch, floor, s.head)
+	both.Queue(freshSQL, *s.head, *s.head+int64(size))
 	results := s.conn.SendBatch(ctx, &both)
 	err = m.scan(results.QueryRow())
 	if err != nil {

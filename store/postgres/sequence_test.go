@@ -43,6 +43,35 @@ func TestLogNeverRunsOutOfPartitions(t *testing.T) {
 	}
 }
 
+// TestRowsMovedByOthersAreNoticed moves a row behind the back of the node that
+// sequences, and so believes to know the head: it must not give out the same
+// offset, and go on.
+func TestRowsMovedByOthersAreNoticed(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	var lines syncBuffer
+	log := mustOpen(t, postgres.Config{DatabaseURL: url, Logger: textLogger(&lines)})
+	mustRun(t, log)
+	conn := connect(t, url)
+	for turn := range int64(10) {
+		mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'ours')`)
+		if e := next(t, log, 2*turn); e.Name != "ours" {
+			t.Fatalf("event %d is %s", e.Offset, e.Name)
+		}
+		mustExec(t, conn, `BEGIN;
+			SELECT pg_advisory_xact_lock(1936487682, 'sluice_outbox'::regclass::oid::integer);
+			INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'theirs');
+			SELECT sluice_sequence(1, 0);
+			COMMIT`)
+		if e := next(t, log, 2*turn+1); e.Name != "theirs" {
+			t.Fatalf("event %d is %s", e.Offset, e.Name)
+		}
+	}
+	if strings.Contains(lines.String(), "level=ERROR") {
+		t.Errorf("it took this for an outage:\n%s", lines.String())
+	}
+}
+
 // TestPoisonedRowIsSetAside removes the constraint that keeps out a topic too
 // long for the log's index: from a few rows, and from a backlog, which is moved
 // in rounds that have grown when they meet it.
