@@ -9,12 +9,17 @@
 CREATE FUNCTION sluice_replay(of_topic text, after bigint, up_to bigint, max_rows integer)
 RETURNS SETOF sluice_log LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+  meta sluice_meta;
+  whole bigint := up_to;
 BEGIN
-  RETURN QUERY SELECT
-      CASE WHEN after < m.trimmed THEN -1
-        ELSE least(up_to, greatest(m.trimmed, (SELECT max("offset") FROM sluice_log))) END,
-      NULL::text, NULL::text, NULL::json, NULL::text, NULL::timestamptz
-    FROM sluice_meta m;
+  SELECT * INTO meta FROM sluice_meta;
+  IF after < meta.trimmed THEN
+    whole := -1;
+  ELSIF NOT EXISTS (SELECT FROM sluice_log WHERE "offset" = up_to) THEN -- takes one partition; the head takes all
+    SELECT least(up_to, greatest(meta.trimmed, max("offset"))) INTO whole FROM sluice_log;
+  END IF;
+  RETURN NEXT ROW (whole, NULL::text, NULL::text, NULL::json, NULL::text, NULL::timestamptz);
   RETURN QUERY SELECT * FROM sluice_log
     WHERE topic = of_topic AND "offset" > after AND "offset" <= up_to ORDER BY "offset" LIMIT max_rows;
 END $$;
