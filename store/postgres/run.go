@@ -24,6 +24,14 @@ const (
 // so that what commits at about the same time goes with one round.
 const settle = time.Millisecond
 
+// How much longer the sequencer waits each time it has found nothing: after rows
+// that were announced, and after others. Those come without a sound again, where
+// nobody can listen or the trigger is disabled.
+const (
+	heard   = 8
+	unheard = 2
+)
+
 // roundTimeout ends a round, and with it the session, on a server that has
 // fallen silent.
 const roundTimeout = 10 * time.Second
@@ -77,6 +85,7 @@ type session struct {
 	leads       bool          // this session sequences; the others only listen
 	leading     chan struct{} // closed by lead once leads is set; the session's trimmer waits for it
 	woken       bool          // somebody committed to the outbox since the last round
+	heard       bool          // they did before the present one
 	announced   int64         // offset that a notification has named since announce
 	head        *int64        // of the log, after the last round; nil while it has to be read
 	trickles    bool          // the last round has moved few rows, and all there were
@@ -108,7 +117,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 	if l.retention > 0 {
 		trimmer.Go(func() { s.trimWhileLeading(ctx) })
 	}
-	idle := settle
+	idle, longer := settle, time.Duration(unheard)
 	for ctx.Err() == nil {
 		progress, err := s.round(ctx)
 		if err != nil {
@@ -119,12 +128,15 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 		case full:
 			continue
 		case some:
-			idle = settle
+			idle, longer = settle, unheard
+			if s.heard {
+				longer = heard
+			}
 		case nothing:
 			// Who commits while another notifies is not announced; looking
 			// soon, and then less and less often, finds most of them long
 			// before the poll does.
-			idle = min(2*idle, l.poll)
+			idle = min(longer*idle, l.poll)
 		}
 		if err := s.pause(ctx, idle, progress == some); err != nil {
 			return err
@@ -200,6 +212,6 @@ func (s *session) pause(ctx context.Context, atMost time.Duration, resting bool)
 		}
 	}
 	s.announce()
-	s.woken = false
+	s.heard, s.woken = s.woken, false
 	return nil
 }
