@@ -40,7 +40,11 @@ const commitSQL = `INSERT INTO sluice_cursors AS c (name, epoch, "offset", updat
 
 // Commit implements [store.Log].
 func (l *Log) Commit(ctx context.Context, name string, c store.Cursor) error {
-	if _, err := l.writer.ExecContext(ctx, commitSQL, name, c.Epoch, c.Offset, time.Now().UnixMicro()); err != nil {
+	err := l.borrowWriter(ctx, func(w *writer) error {
+		_, err := w.exec(w.commitCursor, name, c.Epoch, c.Offset, time.Now().UnixMicro())
+		return err
+	})
+	if err != nil {
 		return l.failure(fmt.Sprintf("commit cursor %q at %d", name, c.Offset), err)
 	}
 	return nil

@@ -1,9 +1,9 @@
 // Package sqlite keeps the event log in a file of its own: no server, no set-up,
 // for one machine. It is what Sluice uses when it is given no database.
 //
-//	Append ───────────────┐
-//	                      ├─ one transaction ──▶ sluice_log ──▶ Fetch
-//	sluice_outbox ────────┘
+//	Append ───────────────┐                   ┌▶ sluice_log ────▶ Fetch
+//	                      ├─ one transaction ─┤       ▼
+//	sluice_outbox ────────┘                   └▶ sluice_topics ─▶ Replay
 //	  └── INSERT by any other program, with the sqlite3 shell for instance
 //
 // [Open] creates the folder and the file, brings the tables up to date, and
@@ -11,7 +11,8 @@
 // a time, so commit order is offset order: Append gives its drafts their
 // offsets itself, in the transaction that first moves what lies in the outbox.
 // Rows that another process inserts are found by [Log.Run], which polls
-// SQLite's counter of changes.
+// SQLite's counter of changes. What a process has appended it need not read: a
+// Fetch that has waited for it gets it from memory.
 //
 // A backup that is put in the file's place looks like the original. Whoever puts
 // it there begins an epoch, so that readers notice:
@@ -27,7 +28,8 @@
 // cannot be trusted.
 //
 // Memory is bounded by a few connections' page caches, one batch of events for
-// each Fetch under way, and the drafts of those who wait in Append.
+// each Fetch under way, the drafts of those who wait in Append, and a copy of
+// what was written last, up to 1 MiB.
 //
 // # Shutdown
 //

@@ -11,7 +11,7 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// coded is an error of SQLite's: the driver's, or a reader's.
+// coded is an error of SQLite's: the driver's, or a connection's.
 type coded interface {
 	error
 	Code() int // the extended result code

@@ -32,7 +32,7 @@ func (l *Log) migrate(ctx context.Context) error {
 }
 
 func (l *Log) applyNext(ctx context.Context, names []string) (applied string, err error) {
-	tx, err := l.writer.BeginTx(ctx, nil)
+	tx, err := l.queries.BeginTx(ctx, nil)
 	if err != nil {
 		return "", l.failure("migrate", err)
 	}

@@ -36,15 +36,18 @@ func (l *Log) trim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for {
-		result, err := l.writer.ExecContext(ctx, removeSQL, trimmed, removeBatch)
+	for removed := int64(removeBatch); removed == removeBatch; {
+		err := l.borrowWriter(ctx, func(w *writer) error {
+			return w.transact(func() (err error) {
+				removed, err = w.exec(w.remove, trimmed, int64(removeBatch))
+				return err
+			})
+		})
 		if err != nil {
 			return err
 		}
-		if removed, err := result.RowsAffected(); err != nil || removed < removeBatch {
-			return err
-		}
 	}
+	return nil
 }
 
 const (
@@ -56,7 +59,9 @@ const (
 	advanceSQL = `UPDATE sluice_meta SET trimmed = max(trimmed, (SELECT max("offset") FROM sluice_marks WHERE at <= ?1))
 		WHERE EXISTS (SELECT 1 FROM sluice_marks WHERE at <= ?1)`
 
-	forgetSQL = `DELETE FROM sluice_marks WHERE at <= ?1`
+	forgetMarksSQL = `DELETE FROM sluice_marks WHERE at <= ?1`
+
+	trimmedSQL = `SELECT trimmed FROM sluice_meta`
 
 	removeSQL = `DELETE FROM sluice_log WHERE "offset" IN
 		(SELECT "offset" FROM sluice_log WHERE "offset" <= ?1 ORDER BY "offset" LIMIT ?2)`
@@ -65,22 +70,23 @@ const (
 // advanceTrimmed takes note of the time, and lets trimmed advance to what has
 // been in the log for longer than the retention.
 func (l *Log) advanceTrimmed(ctx context.Context) (trimmed int64, err error) {
-	tx, err := l.writer.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, err
-	}
-	defer tx.Rollback()
 	now := time.Now()
-	if _, err := tx.ExecContext(ctx, markSQL, now.UnixMicro(), max(l.retention/1000, time.Microsecond).Microseconds()); err != nil {
-		return 0, err
-	}
-	for _, statement := range []string{advanceSQL, forgetSQL} {
-		if _, err := tx.ExecContext(ctx, statement, now.Add(-l.retention).UnixMicro()); err != nil {
-			return 0, err
-		}
-	}
-	if err := tx.QueryRowContext(ctx, `SELECT trimmed FROM sluice_meta`).Scan(&trimmed); err != nil {
-		return 0, err
-	}
-	return trimmed, tx.Commit()
+	apart := max(l.retention/1000, time.Microsecond).Microseconds()
+	kept := now.Add(-l.retention).UnixMicro()
+	err = l.borrowWriter(ctx, func(w *writer) error {
+		return w.transact(func() error {
+			if _, err := w.exec(w.mark, now.UnixMicro(), apart); err != nil {
+				return err
+			}
+			if _, err := w.exec(w.advance, kept); err != nil {
+				return err
+			}
+			if _, err := w.exec(w.forgetMarks, kept); err != nil {
+				return err
+			}
+			trimmed, err = w.integer(w.trimmed)
+			return err
+		})
+	})
+	return trimmed, err
 }

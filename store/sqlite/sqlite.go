@@ -65,17 +65,17 @@ const (
 type Log struct {
 	// Immutable after Open.
 	path      string
-	writer    *sql.DB // one connection: SQLite has one writer anyway
-	queries   *sql.DB // reads of a row or two
+	queries   *sql.DB // reads of a row or two; before that, what makes the tables
 	poll      time.Duration
 	retention time.Duration // 0 keeps all
 	logger    *slog.Logger
 	appends   *group.Group
 	failures  *metrics.Counter // of Run
 
-	insert  *sql.Stmt    // on writer, used within its transactions
+	writer  chan *writer // who writes takes it and puts it back: SQLite has one writer anyway. Close takes it, and closes the chan.
 	readers chan *reader // Fetch takes one and puts it back; nil is a place for one. Close takes all, and closes the chan.
 
+	fresh   atomic.Pointer[page] // what the last transaction has appended, for who waited for it; nil for none
 	head    wake.Head
 	running atomic.Bool
 	closed  atomic.Bool
@@ -105,6 +105,8 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if l.logger == nil {
 		l.logger = slog.Default()
 	}
+	l.writer = make(chan *writer, 1)
+	l.writer <- nil // until it is open
 	l.readers = make(chan *reader, maxReaders)
 	for range maxReaders {
 		l.readers <- nil
@@ -119,24 +121,23 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 }
 
 func (l *Log) open(ctx context.Context) (err error) {
-	if l.writer, err = sql.Open("sqlite", dataSource(l.path)); err != nil {
+	if l.queries, err = sql.Open("sqlite", dataSource(l.path)); err != nil {
 		return l.failure("open", err)
 	}
-	l.writer.SetMaxOpenConns(1)
+	l.queries.SetMaxOpenConns(maxQueries)
+	l.queries.SetMaxIdleConns(maxQueries)
 	if err := l.enterWAL(ctx); err != nil {
 		return err
 	}
 	if err := l.migrate(ctx); err != nil {
 		return err
 	}
-	if l.queries, err = sql.Open("sqlite", dataSource(l.path)); err != nil {
+	w, err := openWriter(l.path)
+	if err != nil {
 		return l.failure("open", err)
 	}
-	l.queries.SetMaxOpenConns(maxQueries)
-	l.queries.SetMaxIdleConns(maxQueries)
-	if l.insert, err = l.writer.PrepareContext(ctx, insertSQL); err != nil {
-		return l.failure("open", err)
-	}
+	<-l.writer
+	l.writer <- w
 	_, err = l.Head(ctx)
 	return err
 }
@@ -146,7 +147,7 @@ func (l *Log) open(ctx context.Context) (err error) {
 // are told that the file is busy without having waited: all but one try again.
 func (l *Log) enterWAL(ctx context.Context) error {
 	enter := func() (sql.Result, error) {
-		result, err := l.writer.ExecContext(ctx, `PRAGMA journal_mode = WAL`)
+		result, err := l.queries.ExecContext(ctx, `PRAGMA journal_mode = WAL`)
 		if err != nil && !isBusy(err) {
 			err = backoff.Permanent(err)
 		}
@@ -186,14 +187,12 @@ func (l *Log) Close() error {
 	if l.closed.Swap(true) {
 		return nil
 	}
+	l.fresh.Store(nil)
 	return l.closeFiles()
 }
 
 func (l *Log) closeFiles() error {
 	var errs []error
-	if l.insert != nil {
-		errs = append(errs, l.insert.Close())
-	}
 	for range maxReaders { // waits for those in use
 		if r := <-l.readers; r != nil {
 			errs = append(errs, r.close())
@@ -203,8 +202,9 @@ func (l *Log) closeFiles() error {
 	if l.queries != nil {
 		errs = append(errs, l.queries.Close())
 	}
-	if l.writer != nil { // last: it moves what is in the -wal file to the database
-		errs = append(errs, l.writer.Close())
+	if w := <-l.writer; w != nil { // last: it moves what is in the -wal file to the database
+		errs = append(errs, w.close())
 	}
+	close(l.writer)
 	return errors.Join(errs...)
 }

@@ -2,11 +2,9 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"github.com/sluicehq/sluice/store"
-	"github.com/sluicehq/sluice/store/internal/arena"
 )
 
 // maxMove bounds the rows that one transaction moves from the outbox to the
@@ -14,7 +12,8 @@ import (
 const maxMove = 1000
 
 const (
-	lastSQL = `SELECT max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)) AS head FROM sluice_meta`
+	lastSQL = `SELECT max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)) AS head,
+		(SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1) FROM sluice_meta`
 
 	moveSQL = `INSERT INTO sluice_log ("offset", topic, event, payload, key, inserted_at)
 		SELECT ? + row_number() OVER (ORDER BY id), topic, event, payload, key, inserted_at
@@ -45,61 +44,59 @@ func (l *Log) drain(ctx context.Context) error { return l.write(ctx, nil) }
 // writeRound moves one batch from the outbox and, unless it leaves some
 // there, writes the drafts.
 func (l *Log) writeRound(ctx context.Context, drafts []store.Draft) (written bool, err error) {
-	tx, err := l.writer.BeginTx(ctx, nil)
+	r := round{drafts: drafts}
+	err = l.borrowWriter(ctx, func(w *writer) error {
+		return w.transact(func() error { return r.run(w) })
+	})
 	if err != nil {
 		return false, err
 	}
-	defer tx.Rollback()
-
-	var last int64
-	if err := tx.QueryRowContext(ctx, lastSQL).Scan(&last); err != nil {
-		return false, err
+	var kept *page
+	if r.written && l.head.Waited() {
+		kept = r.fresh()
 	}
-	moved, err := move(ctx, tx, last)
-	if err != nil {
-		return false, err
-	}
-	last += moved
-	written = moved < maxMove
-	if written {
-		if err := l.insertDrafts(tx, last, drafts); err != nil {
-			return false, err
-		}
-		last += int64(len(drafts))
-	}
-	if err := tx.Commit(); err != nil {
-		return false, err
-	}
-	l.head.Advance(last)
-	return written, nil
+	l.fresh.Store(kept)
+	l.head.Advance(r.last)
+	return r.written, nil
 }
 
-// insertDrafts uses no context: the driver would watch it anew for each row,
-// which takes longer than the row does.
-func (l *Log) insertDrafts(tx *sql.Tx, last int64, drafts []store.Draft) error {
-	insert := tx.Stmt(l.insert)
-	now := time.Now().UnixMicro()
-	for i := range drafts {
-		d := &drafts[i]
-		var key any
-		if d.Key != nil {
-			key = arena.Text(d.Key)
-		}
-		if _, err := insert.Exec(last+1+int64(i), d.Topic, d.Name, arena.Text(d.Payload), key, now); err != nil {
+// round is what one transaction does.
+type round struct {
+	drafts []store.Draft
+
+	epoch      string
+	written    bool  // the drafts are
+	insertedAt int64 // when
+	last       int64 // the log's last offset
+}
+
+func (r *round) run(w *writer) error {
+	var first int64
+	err := w.query(w.last, nil, func() {
+		first = w.column64(w.last, 0)
+		r.epoch = string(w.column(w.last, 1))
+	})
+	if err != nil {
+		return err
+	}
+	moved, err := w.exec(w.move, first, int64(maxMove))
+	if err != nil {
+		return err
+	}
+	if moved > 0 {
+		if _, err := w.exec(w.take, int64(maxMove)); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-func move(ctx context.Context, tx *sql.Tx, last int64) (moved int64, err error) {
-	result, err := tx.ExecContext(ctx, moveSQL, last, maxMove)
-	if err != nil {
-		return 0, err
+	r.last = first + moved
+	if r.written = moved < maxMove; r.written {
+		r.insertedAt = time.Now().UnixMicro()
+		for i := range r.drafts {
+			r.last++
+			if err := w.insertDraft(r.last, &r.drafts[i], r.insertedAt); err != nil {
+				return err
+			}
+		}
 	}
-	if moved, err = result.RowsAffected(); err != nil || moved == 0 {
-		return 0, err
-	}
-	_, err = tx.ExecContext(ctx, takeSQL, maxMove)
-	return moved, err
+	return w.list(first, r.last)
 }
