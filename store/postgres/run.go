@@ -166,7 +166,7 @@ func (s *session) setUp(ctx context.Context) error {
 	// would keep the session, and its lock. An offset that readers have seen
 	// must survive a crash.
 	silence := max(maxSilence, 3*s.log.poll)
-	settings := fmt.Sprintf(`SET idle_session_timeout = %d; SET statement_timeout = %d; SET enable_seqscan = off; SET jit = off; LISTEN sluice_outbox_%[3]d; LISTEN sluice_log_%[3]d;
+	settings := fmt.Sprintf(`SET idle_session_timeout = %d; SET statement_timeout = %d; LISTEN sluice_outbox_%[3]d; LISTEN sluice_log_%[3]d;
 		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`,
 		silence.Milliseconds(), roundTimeout.Milliseconds(), s.outbox)
 	_, err := s.conn.Exec(ctx, settings, pgx.QueryExecModeSimpleProtocol)
