@@ -158,6 +158,29 @@ func TestMigrationsAreForThisProgram(t *testing.T) {
 	}
 }
 
+// TestOlderTablesAreUpgraded takes back what the fifth migration does.
+func TestOlderTablesAreUpgraded(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	if err := postgres.Migrate(t.Context(), url, quiet); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, url)
+	mustExec(t, conn, `ALTER TABLE sluice_outbox DISABLE TRIGGER sluice_outbox_inserted`)
+	mustExec(t, conn, `DROP FUNCTION sluice_sequence(integer, bigint, bigint)`)
+	mustExec(t, conn, `CREATE FUNCTION sluice_sequence(integer, bigint, boolean) RETURNS void LANGUAGE sql AS ''`)
+	mustExec(t, conn, `UPDATE sluice_meta SET version = 4`)
+
+	log := mustOpen(t, postgres.Config{DatabaseURL: url})
+	mustRun(t, log)
+	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+	next(t, log, 0)
+	var enabled string
+	if err := conn.QueryRow(t.Context(), `SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'sluice_outbox_inserted' AND tgrelid = 'sluice_outbox'::regclass`).Scan(&enabled); err != nil || enabled != "D" {
+		t.Errorf("the trigger that was disabled is %q, %v", enabled, err)
+	}
+}
+
 func TestPoolerIsNoticed(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Schema(t)

@@ -21,8 +21,10 @@ const (
 )
 
 // settle is how long the sequencer rests after a round that moved something,
-// so that what commits at about the same time goes with one round.
-const settle = time.Millisecond
+// so that what commits at about the same time goes with one round. Each row that
+// comes meanwhile waits for it: with a millisecond, 1,000 rows a second had a
+// median of 2.7 ms instead of 1.2, and eight writers inserted as fast.
+const settle = 200 * time.Microsecond
 
 // How much longer the sequencer waits each time it has found nothing: after rows
 // that were announced, and after others. Those come without a sound again, where

@@ -84,14 +84,12 @@ CREATE TABLE sluice_cursors (
 -- the same time does it, and a poll is the net under the others. It runs with
 -- the application's search_path, and so names no table. PostgreSQL refuses to
 -- PREPARE a transaction that notifies: where two-phase commit writes events,
--- disable the trigger, and the poll finds them. An assignment takes plpgsql less
--- than the statement PERFORM would.
+-- disable the trigger, and the poll finds them.
 CREATE FUNCTION sluice_outbox_inserted() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-  announced boolean;
 BEGIN
-  announced := CASE WHEN pg_try_advisory_xact_lock(1936487681, TG_RELID::integer)
-    THEN pg_notify('sluice_outbox_' || TG_RELID::text, '') IS NOT NULL END;
+  IF pg_try_advisory_xact_lock(1936487681, TG_RELID::integer) THEN
+    PERFORM pg_notify('sluice_outbox_' || TG_RELID, '');
+  END IF;
   RETURN NULL;
 END $$;
 
@@ -99,12 +97,10 @@ END $$;
 -- transaction is enough. So its first row notes in a setting that it has come,
 -- until the transaction ends or what it was part of is rolled back: the trigger
 -- of the others is not even queued, which would double the cost of inserting many.
--- The condition is planned for each statement: without the casts to text it would
--- call text || anynonarray, whose body is SQL, and an INSERT take a tenth longer.
 CREATE CONSTRAINT TRIGGER sluice_outbox_inserted AFTER INSERT ON sluice_outbox
   DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-  WHEN (CASE current_setting('sluice.wakes_' || NEW.tableoid::text, true) WHEN 'yes' THEN false
-    ELSE set_config('sluice.wakes_' || NEW.tableoid::text, 'yes', true) = 'yes' END)
+  WHEN (CASE current_setting('sluice.wakes_' || NEW.tableoid, true) WHEN 'yes' THEN false
+    ELSE set_config('sluice.wakes_' || NEW.tableoid, 'yes', true) = 'yes' END)
   EXECUTE FUNCTION sluice_outbox_inserted();
 
 -- Three, as a string literal would be ambiguous between two. Their bodies are

@@ -84,48 +84,36 @@ END $$;
 -- is -1, and the rest null, while another session does. last is the greatest id
 -- that it has moved, and drained says that it found none after that. extend says
 -- that a partition is due, and begun is the epoch that it has begun, if one was.
---
--- at is the head that the session's last call has returned. Who gives it spares
--- two things. A server cannot become another under its sessions, so where this is
--- need not be found out again, which takes a third of what a call without rows
--- costs. And the log need not be asked how far it reaches, which takes as long
--- again for each 30 partitions. Should another session have moved rows since, the
--- log's primary key refuses what this one would give their offsets to; and if
--- those were trimmed already, at counts for nothing.
+-- A session that has gone through it before says so in known: a server cannot
+-- become another under its sessions, and finding out where this is takes a third
+-- of what a round without rows costs.
 --
 -- It is a function, and not one statement, because each statement in it sees
 -- what was committed before it began: the head must be read after the lock is
 -- held. The settings keep the planner from what a table that is mostly empty,
--- and mostly dead rows, tempts it to. A session that has them saves setting them
--- for each transaction: twenty of them take as long as a row.
-CREATE FUNCTION sluice_sequence(max_rows integer, floor bigint, at bigint DEFAULT NULL,
-  OUT moved integer, OUT last bigint, OUT drained boolean, OUT head bigint, OUT extend boolean, OUT begun text) LANGUAGE plpgsql AS $$
+-- and mostly dead rows, tempts it to.
+CREATE FUNCTION sluice_sequence(max_rows integer, floor bigint, known boolean DEFAULT false,
+  OUT moved integer, OUT last bigint, OUT drained boolean, OUT head bigint, OUT extend boolean, OUT begun text) LANGUAGE plpgsql
+SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   outbox CONSTANT oid := 'sluice_outbox'::regclass;
-  m sluice_meta;
   room bigint;
-  announced boolean;
 BEGIN
   IF NOT pg_try_advisory_xact_lock(1936487682, outbox::integer) THEN
     moved := -1;
     RETURN;
   END IF;
-  IF current_setting('enable_seqscan') = 'on' OR current_setting('jit') = 'on' THEN
-    PERFORM set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true);
+  IF NOT known AND (SELECT identity FROM sluice_epochs ORDER BY number DESC LIMIT 1) IS DISTINCT FROM sluice_identity() THEN
+    begun := sluice_begin_epoch();
   END IF;
-  SELECT * INTO m FROM sluice_meta;
-  IF at >= m.trimmed THEN
-    head := at;
-  ELSE
-    IF (SELECT identity FROM sluice_epochs ORDER BY number DESC LIMIT 1) IS DISTINCT FROM sluice_identity() THEN
-      begun := sluice_begin_epoch();
-    END IF;
-    SELECT greatest(m.trimmed, max("offset")) INTO head FROM sluice_log;
-  END IF;
-  room := greatest(m.part_end - 1 - head, 0);
+  SELECT greatest(m.trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)), m.part_end, m.part_size
+    INTO head, room, moved FROM sluice_meta m;
+  room := room - 1 - head;
+  extend := room < moved / 2;
   WITH taken AS (
     DELETE FROM sluice_outbox
-      WHERE ctid = ANY (ARRAY(SELECT ctid FROM sluice_outbox WHERE id > floor ORDER BY id LIMIT least(max_rows, room)))
+      WHERE ctid = ANY (ARRAY(SELECT ctid FROM sluice_outbox WHERE id > floor
+        ORDER BY id LIMIT least(max_rows, greatest(room, 0))))
       RETURNING *
   ), logged AS (
     INSERT INTO sluice_log
@@ -133,10 +121,9 @@ BEGIN
   )
   SELECT count(*), coalesce(max(id), floor) INTO moved, last FROM taken;
   drained := moved < least(max_rows, room);
-  extend := room < m.part_size / 2;
   IF moved > 0 THEN
     head := head + moved;
-    announced := pg_notify('sluice_log_' || outbox::text, head::text) IS NOT NULL; -- not PERFORM: see the trigger
+    PERFORM pg_notify('sluice_log_' || outbox, head::text);
   END IF;
 END $$;
 
