@@ -283,6 +283,7 @@ func (sub *Subscription) Cancel() {
 	switch {
 	case t.live == 0:
 		delete(s.topics, t.name)
+		t.subs = nil // segments that are still under way hold on to the topic
 		h.topics.Add(-1)
 	case len(t.subs) > 2*t.live+sweepSlack:
 		t.sweep()

@@ -44,7 +44,8 @@
 // Those of package store, and: a lost connection is restored for as long as
 // Run runs, and logged twice, when it is lost and when it is back. Memory is
 // bounded by the pool's connections, one batch of events for each Fetch under
-// way, and the drafts of those who wait in Append.
+// way, the drafts of those who wait in Append, and a small page of what was moved
+// last.
 //
 // Through a transaction pooler such as PgBouncer there is no LISTEN, no
 // session lock and no prepared statement: the log works by polling, and says

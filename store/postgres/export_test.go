@@ -18,7 +18,7 @@ func (l *Log) IsFresh() bool { return l.fresh.Load() != nil }
 
 // OfferFresh has a round bring so many events, from an offset on.
 func (l *Log) OfferFresh(epoch string, from, events int64) {
-	p := page{epoch: epoch}
+	p := page{epoch: epoch, read: time.Now()}
 	for i := range events {
 		p.events = append(p.events, store.Event{Offset: from + i})
 	}

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"time"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sluicehq/sluice/store"
@@ -18,9 +20,14 @@ const freshSQL = `SELECT "offset", topic, event, payload, key, inserted_at,
 	(SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1)
 	FROM sluice_log WHERE "offset" > $1 AND "offset" <= $2 ORDER BY "offset"`
 
+// maxFreshAge is for how long a page may be taken: who waits for it takes it at
+// once, and later the log may have been trimmed, or be in another epoch.
+const maxFreshAge = 100 * time.Millisecond
+
 // page is events that follow one another in the log.
 type page struct {
 	epoch  string
+	read   time.Time
 	events []store.Event // one at least
 }
 
@@ -34,14 +41,14 @@ func (s *session) freshSize() int {
 }
 
 // readFresh reads what a round has moved, or as much of it as may be kept; nil
-// if that is nothing, or not what follows: whoever reads it will find out.
-func (s *session) readFresh(results pgx.BatchResults) (*page, error) {
+// if that is nothing, or not what follows after: whoever reads it will find out.
+func (s *session) readFresh(results pgx.BatchResults, after int64) (*page, error) {
 	rows, err := results.Query()
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var p page
+	p := page{read: time.Now()}
 	memory := s.log.sizes.Arena(1)
 	for bytes := 0; bytes < maxFreshBytes && rows.Next(); {
 		columns := rows.RawValues()
@@ -53,7 +60,7 @@ func (s *session) readFresh(results pgx.BatchResults) (*page, error) {
 	}
 	rows.Close()
 	s.log.sizes.Learn(len(p.events), &memory)
-	if len(p.events) == 0 || p.events[len(p.events)-1].Offset != *s.head+int64(len(p.events)) {
+	if len(p.events) == 0 || p.events[len(p.events)-1].Offset != after+int64(len(p.events)) {
 		return nil, rows.Err()
 	}
 	return &p, rows.Err()
@@ -63,10 +70,12 @@ func (s *session) readFresh(results pgx.BatchResults) (*page, error) {
 // round: none if they are not, or go beyond the limit.
 func (l *Log) takeFresh(after int64, limit store.Limit) []store.Event {
 	p := l.fresh.Load()
-	if p == nil || p.events[0].Offset != after+1 || len(p.events) > limit.Events ||
+	if p == nil || p.events[0].Offset != after+1 || len(p.events) > limit.Events || time.Since(p.read) > maxFreshAge ||
 		limit.Epoch != "" && limit.Epoch != p.epoch || limit.Bytes > 0 && limit.Bytes < maxFreshBytes {
 		return nil
 	}
-	l.fresh.CompareAndSwap(p, nil) // what is read once has been read by who waited
+	if !l.fresh.CompareAndSwap(p, nil) { // it is for one reader
+		return nil
+	}
 	return p.events
 }

@@ -43,20 +43,22 @@ func TestRowIsReadWithItsRound(t *testing.T) {
 			t.Error("it is still kept after it was read")
 		}
 	}
-	append1(0, `{"a":1}`)
+	append1(0, `{}`) // from now on it knows the head
+	fetch(0, `{}`)
+	append1(1, `{"a":1}`)
 	if !log.IsFresh() {
 		t.Error("the row was not read with its round")
 	}
-	fetch(0, `{"a":1}`)
+	fetch(1, `{"a":1}`)
 
 	large := fmt.Sprintf(`{"a":"%s"}`, strings.Repeat("x", 1<<20))
-	append1(1, large)
-	fetch(1, large)
 	append1(2, large)
+	fetch(2, large)
+	append1(3, large)
 	if log.IsFresh() {
 		t.Error("a large row was read with its round, although those before were large")
 	}
-	fetch(2, large)
+	fetch(3, large)
 }
 
 // TestFreshPageIsForWhoAsksForIt offers events 5 to 7.

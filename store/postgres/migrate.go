@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"path"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // migrations are applied in the order of their names; the first makes version
@@ -32,13 +34,33 @@ func Migrate(ctx context.Context, databaseURL string, logger *slog.Logger) error
 	return server.prepare(ctx, true, logger)
 }
 
+// lockNotAvailable is what comes of a lock_timeout; writers that have waited
+// behind a migration go on before it is tried again.
+const (
+	lockNotAvailable = "55P03"
+	migrationPause   = time.Second
+)
+
 func (s *server) migrate(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) error {
 	names, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
 		return err
 	}
+	told := false
 	for {
 		applied, err := s.applyNext(ctx, conn, names)
+		var refusal *pgconn.PgError
+		if errors.As(err, &refusal) && refusal.Code == lockNotAvailable {
+			if !told {
+				logger.Warn("the migration waits for a transaction that has written events and is still open; pg_stat_activity shows whose it is", "addr", s.addr)
+				told = true
+			}
+			select {
+			case <-time.After(migrationPause):
+				continue
+			case <-ctx.Done():
+			}
+		}
 		if err != nil {
 			return err
 		}

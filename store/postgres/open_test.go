@@ -181,6 +181,31 @@ func TestOlderTablesAreUpgraded(t *testing.T) {
 	}
 }
 
+// TestMigrationHoldsUpNobody migrates while somebody has written, and not
+// committed: others go on writing, and the migration comes to its end after that.
+func TestMigrationHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	if err := postgres.Migrate(t.Context(), url, quiet); err != nil {
+		t.Fatal(err)
+	}
+	open, conn := connect(t, url), connect(t, url)
+	mustExec(t, conn, `ALTER FUNCTION sluice_sequence(integer, bigint, bigint) RENAME TO sluice_sequence_of_now`)
+	mustExec(t, conn, `CREATE FUNCTION sluice_sequence(integer, bigint, boolean) RETURNS void LANGUAGE sql AS ''`)
+	mustExec(t, conn, `UPDATE sluice_meta SET version = 4`)
+	mustExec(t, open, `BEGIN`)
+	mustExec(t, open, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+	var lines syncBuffer
+	migrated := make(chan error, 1)
+	go func() { migrated <- postgres.Migrate(t.Context(), url, textLogger(&lines)) }()
+	lines.await(t, "still open", 1)
+	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+	mustExec(t, open, `COMMIT`)
+	if err := <-migrated; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPoolerIsNoticed(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Schema(t)

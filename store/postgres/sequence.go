@@ -108,15 +108,16 @@ func (s *session) move(ctx context.Context, floor int64) (m move, err error) {
 	if size == 0 {
 		return m, m.scan(s.conn.QueryRow(ctx, moveSQL, s.batch, floor, s.head))
 	}
+	head := *s.head    // which a notification may take away meanwhile
 	var both pgx.Batch // one transaction: the second sees what the first has moved
-	both.Queue(moveSQL, s.batch, floor, s.head)
-	both.Queue(freshSQL, *s.head, *s.head+int64(size))
+	both.Queue(moveSQL, s.batch, floor, head)
+	both.Queue(freshSQL, head, head+int64(size))
 	results := s.conn.SendBatch(ctx, &both)
 	err = m.scan(results.QueryRow())
 	if err != nil {
 		return m, errors.Join(err, results.Close())
 	}
-	page, err := s.readFresh(results)
+	page, err := s.readFresh(results, head)
 	// Only now is it committed: nobody may see any of it before.
 	if err := errors.Join(err, results.Close()); err != nil {
 		return m, err

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/sluicehq/sluice/internal/pgtest"
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/postgres"
@@ -69,6 +71,67 @@ func TestRowsMovedByOthersAreNoticed(t *testing.T) {
 	}
 	if strings.Contains(lines.String(), "level=ERROR") {
 		t.Errorf("it took this for an outage:\n%s", lines.String())
+	}
+}
+
+// TestLogIsRestoredInPlace removes the log's end, as who restores the tables of a
+// database does, under the node that sequences: the log goes on where it ends.
+func TestLogIsRestoredInPlace(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	log := mustOpen(t, postgres.Config{DatabaseURL: url})
+	mustRun(t, log)
+	conn := connect(t, url)
+	head := int64(0)
+	for _, kept := range []int64{5, 0} {
+		mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, 10)`)
+		next(t, log, head+9)
+		mustExec(t, conn, `DELETE FROM sluice_log WHERE "offset" > $1`, kept)
+		mustExec(t, conn, `SELECT sluice_begin_epoch()`)
+		mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'new')`)
+		if e := next(t, log, kept); e.Name != "new" {
+			t.Errorf("offset %d is of %s", e.Offset, e.Name)
+		}
+		head = kept + 1
+	}
+}
+
+// TestLogIsTrimmedDuringARound has all events trimmed while a round is held up
+// between finding out where it is and where the log ends.
+func TestLogIsTrimmedDuringARound(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	if err := postgres.Migrate(t.Context(), url, quiet); err != nil {
+		t.Fatal(err)
+	}
+	sequencer, holder, conn := connect(t, url), connect(t, url), connect(t, url)
+	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, 10)`)
+	mustExec(t, conn, `SELECT sluice_sequence(100, 0)`)
+	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+	mustExec(t, holder, `BEGIN`)
+	mustExec(t, holder, `LOCK TABLE sluice_epochs IN ACCESS EXCLUSIVE MODE`)
+	sequenced := make(chan error, 1)
+	var head int64
+	go func() {
+		sequenced <- sequencer.QueryRow(t.Context(), `SELECT head FROM sluice_sequence(100, 0)`).Scan(&head)
+	}()
+	awaitBlocked(t, conn, sequencer)
+	mustExec(t, conn, `UPDATE sluice_meta SET trimmed = 10`)
+	mustExec(t, conn, `DELETE FROM sluice_log`)
+	mustExec(t, holder, `COMMIT`)
+	if err := <-sequenced; err != nil || head != 11 {
+		t.Errorf("the row got offset %d, %v; want 11", head, err)
+	}
+}
+
+// awaitBlocked returns once a session waits for a lock.
+func awaitBlocked(t *testing.T, conn, session *pgx.Conn) {
+	t.Helper()
+	for blocked := false; !blocked; {
+		err := conn.QueryRow(t.Context(), `SELECT cardinality(pg_blocking_pids($1)) > 0`, session.PgConn().PID()).Scan(&blocked)
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -121,9 +121,8 @@ func (s *server) prepare(ctx context.Context, migrate bool, logger *slog.Logger)
 
 // plansSQL has a connection's statements planned once, and by index. A plan that
 // was made for a log of a page or two would read all of it, and be kept for as
-// long as nobody analyzes what the log has become since: 45 ms a read after
-// 500,000 events. To plan anew instead takes as long as a read does, once there
-// are many partitions.
+// long as nobody analyzes what the log has become since. To plan anew instead
+// takes as long as a read does, once there are many partitions.
 const plansSQL = `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off`
 
 // openPool makes the pool of readers and writers. It connects when it is used.
@@ -131,6 +130,10 @@ func (s *server) openPool() (*pgxpool.Pool, error) {
 	if s.pooled { // others get its connections too, and each statement is planned anew
 		s.pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	} else {
+		switch s.pool.ConnConfig.DefaultQueryExecMode {
+		case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol: // would answer in text
+			s.pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+		}
 		s.pool.ConnConfig.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 			return conn.Exec(ctx, plansSQL).Close()
 		}

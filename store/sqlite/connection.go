@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"unsafe"
@@ -32,7 +33,7 @@ func (c *connection) open(path string) error {
 	const pointer = int(unsafe.Sizeof(uintptr(0)))
 	out := c.tls.Alloc(pointer)
 	defer c.tls.Free(pointer)
-	status := sqlite3.Xsqlite3_open_v2(c.tls, name, out, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX, 0)
+	status := sqlite3.Xsqlite3_open_v2(c.tls, name, out, sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_NOMUTEX|sqlite3.SQLITE_OPEN_EXRESCODE, 0)
 	c.db = *(*uintptr)(memory(out))
 	if status != sqlite3.SQLITE_OK {
 		return c.failure(status)
@@ -62,19 +63,22 @@ func (c *connection) prepare(query string) (statement uintptr, err error) {
 // bind binds a statement's parameters, int64 or string, until they are bound anew.
 func (c *connection) bind(statement uintptr, parameters ...any) error {
 	for i, parameter := range parameters {
-		index := int32(i + 1)
+		index, status := int32(i+1), int32(sqlite3.SQLITE_OK)
 		switch value := parameter.(type) {
 		case int64:
-			sqlite3.Xsqlite3_bind_int64(c.tls, statement, index, value)
+			status = sqlite3.Xsqlite3_bind_int64(c.tls, statement, index, value)
 		case string:
 			text, err := libc.CString(value)
 			if err != nil {
 				return err
 			}
-			sqlite3.Xsqlite3_bind_text(c.tls, statement, index, text, int32(len(value)), sqlite3.SQLITE_TRANSIENT) // copies it
+			status = sqlite3.Xsqlite3_bind_text(c.tls, statement, index, text, int32(len(value)), sqlite3.SQLITE_TRANSIENT) // copies it
 			libc.Xfree(c.tls, text)
 		default:
 			panic(fmt.Sprintf("sqlite: a parameter is %T, want int64 or string", value))
+		}
+		if status != sqlite3.SQLITE_OK {
+			return c.failure(status)
 		}
 	}
 	return nil
@@ -105,16 +109,17 @@ func (c *connection) text(statement uintptr, parameters ...any) (value string, e
 	return value, err
 }
 
-// query lets scan read a statement's first row, if it has one.
+// query lets scan read a statement's first row, which it must have.
 func (c *connection) query(statement uintptr, parameters []any, scan func()) error {
 	if err := c.bind(statement, parameters...); err != nil {
 		return err
 	}
 	defer sqlite3.Xsqlite3_reset(c.tls, statement)
 	switch status := sqlite3.Xsqlite3_step(c.tls, statement); status {
-	case sqlite3.SQLITE_DONE:
 	case sqlite3.SQLITE_ROW:
 		scan()
+	case sqlite3.SQLITE_DONE:
+		return errors.New("sqlite: a row of the log's own is gone: restore the file from a backup, or remove it to begin anew")
 	default:
 		return c.failure(status)
 	}

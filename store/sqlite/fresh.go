@@ -8,35 +8,43 @@ import (
 )
 
 // What is kept of a transaction for who waits for it, at most: a few pages as
-// readers ask for them.
+// readers ask for them. Who waits takes it at once; later the log may have been
+// trimmed, or be in another epoch.
 const (
 	maxFresh      = 4096
 	maxFreshBytes = 1 << 20
+	maxFreshAge   = 100 * time.Millisecond
 )
 
 // page is events that follow one another in the log.
 type page struct {
 	epoch  string
+	made   time.Time
 	events []store.Event // one at least
 }
 
 // fresh makes events of the drafts, or of as many of the first as may be kept;
-// nil for none. They are copies: when Append returns, its caller may write to
-// the drafts' memory again.
+// nil for none. They are copies, since the drafts lie in one piece of memory with
+// all of their call.
 func (r *round) fresh() *page {
 	drafts := r.drafts[:min(len(r.drafts), maxFresh)]
 	first := r.last - int64(len(r.drafts)) + 1
 	at := time.UnixMicro(r.insertedAt).UTC()
-	p := page{epoch: r.epoch, events: make([]store.Event, 0, len(drafts))}
+	p := page{epoch: r.epoch, made: time.Now(), events: make([]store.Event, 0, len(drafts))}
 	var memory arena.Arena
 	bytes := 0
 	for i := range drafts {
 		d := &drafts[i]
-		if bytes += len(d.Payload); bytes > maxFreshBytes {
+		if bytes += len(d.Topic) + len(d.Name) + len(d.Key) + len(d.Payload); bytes > maxFreshBytes {
 			break
 		}
 		p.events = append(p.events, store.Event{
-			Offset: first + int64(i), Topic: d.Topic, Name: d.Name, Key: memory.Keep(d.Key), Payload: memory.Keep(d.Payload), InsertedAt: at,
+			Offset:     first + int64(i),
+			Topic:      arena.Text(memory.Keep([]byte(d.Topic))),
+			Name:       arena.Text(memory.Keep([]byte(d.Name))),
+			Key:        memory.Keep(d.Key),
+			Payload:    memory.Keep(d.Payload),
+			InsertedAt: at,
 		})
 	}
 	if len(p.events) == 0 {
@@ -49,7 +57,7 @@ func (r *round) fresh() *page {
 // the last transaction has appended. They are given to one reader only.
 func (l *Log) takeFresh(after int64, limit store.Limit) []store.Event {
 	p := l.fresh.Load()
-	if p == nil || p.events[0].Offset != after+1 || limit.Epoch != "" && limit.Epoch != p.epoch {
+	if p == nil || p.events[0].Offset != after+1 || time.Since(p.made) > maxFreshAge || limit.Epoch != "" && limit.Epoch != p.epoch {
 		return nil
 	}
 	count, bytes := 0, 0
@@ -59,7 +67,7 @@ func (l *Log) takeFresh(after int64, limit store.Limit) []store.Event {
 	}
 	var rest *page
 	if count < len(p.events) {
-		rest = &page{epoch: p.epoch, events: p.events[count:]}
+		rest = &page{p.epoch, p.made, p.events[count:]}
 	}
 	if !l.fresh.CompareAndSwap(p, rest) {
 		return nil

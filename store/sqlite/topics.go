@@ -6,6 +6,7 @@ package sqlite
 const (
 	maxRecent = 16 << 10
 	minLeave  = 256
+	maxLeave  = 16 << 10 // at once, so that other processes need not wait for long
 )
 
 // OR IGNORE spares SQLite a journal of the statement for the case of a conflict,
@@ -15,7 +16,7 @@ const (
 
 	countSQL = `SELECT count(*) FROM sluice_topics_recent`
 
-	// upToSQL finds the last of the topics after one that have so many events.
+	// upToSQL finds the topic up to which those after ?1 have about ?2 events.
 	upToSQL = `SELECT coalesce(
 		(SELECT topic FROM sluice_topics_recent WHERE topic > ?1 ORDER BY topic LIMIT 1 OFFSET ?2),
 		(SELECT max(topic) FROM sluice_topics_recent))`
@@ -47,21 +48,21 @@ func (w *writer) list(after, last int64) error {
 	if recent <= maxRecent {
 		return nil
 	}
-	return w.leave(recent - maxRecent + minLeave)
+	return w.leave(min(recent-maxRecent+minLeave, maxLeave))
 }
 
 // leave lets topics of so many events leave sluice_topics_recent.
 func (w *writer) leave(events int64) error {
-	after := w.left
+	after := w.lastLeft
 	upTo, err := w.text(w.upTo, after, events)
 	if err != nil {
 		return err
 	}
 	if upTo <= after { // all have had their turn
-		w.left = ""
+		w.lastLeft = ""
 		return nil
 	}
-	w.left = upTo
+	w.lastLeft = upTo
 	if _, err := w.exec(w.gather, after, upTo); err != nil {
 		return err
 	}

@@ -31,11 +31,11 @@ type writer struct {
 	// Of topics.go. A transaction that is rolled back leaves them as they are:
 	// a topic may lose its turn.
 	uncounted int64  // events listed since those in sluice_topics_recent were counted
-	left      string // the topic that has left it last; empty: the first is next
+	lastLeft  string // the topic that has left it last; empty: the first is next
 }
 
 func openWriter(path string) (*writer, error) {
-	w := new(writer)
+	w := &writer{uncounted: minLeave} // others may have left much in sluice_topics_recent
 	if err := w.open(path); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -116,17 +116,22 @@ func (w *writer) insertDraft(offset int64, d *store.Draft, insertedAt int64) err
 	if err := w.reserve(len(d.Topic) + len(d.Name) + len(d.Payload) + len(d.Key)); err != nil {
 		return err
 	}
-	sqlite3.Xsqlite3_bind_int64(w.tls, w.insert, 1, offset)
 	at := 0
-	at = bindText(w, 2, at, d.Topic)
-	at = bindText(w, 3, at, d.Name)
-	at = bindText(w, 4, at, d.Payload)
+	status := [6]int32{0: sqlite3.Xsqlite3_bind_int64(w.tls, w.insert, 1, offset)}
+	at, status[1] = bindText(w, 2, at, d.Topic)
+	at, status[2] = bindText(w, 3, at, d.Name)
+	at, status[3] = bindText(w, 4, at, d.Payload)
 	if d.Key == nil {
-		sqlite3.Xsqlite3_bind_null(w.tls, w.insert, 5)
+		status[4] = sqlite3.Xsqlite3_bind_null(w.tls, w.insert, 5)
 	} else {
-		bindText(w, 5, at, d.Key)
+		_, status[4] = bindText(w, 5, at, d.Key)
 	}
-	sqlite3.Xsqlite3_bind_int64(w.tls, w.insert, 6, insertedAt)
+	status[5] = sqlite3.Xsqlite3_bind_int64(w.tls, w.insert, 6, insertedAt)
+	for _, status := range status {
+		if status != sqlite3.SQLITE_OK {
+			return w.failure(status)
+		}
+	}
 	defer sqlite3.Xsqlite3_reset(w.tls, w.insert)
 	if status := sqlite3.Xsqlite3_step(w.tls, w.insert); status != sqlite3.SQLITE_DONE {
 		return w.failure(status)
@@ -135,11 +140,10 @@ func (w *writer) insertDraft(offset int64, d *store.Draft, insertedAt int64) err
 }
 
 // bindText binds a copy of text, and returns where the next one goes.
-func bindText[T string | []byte](w *writer, index int32, at int, text T) int {
+func bindText[T string | []byte](w *writer, index int32, at int, text T) (next int, status int32) {
 	start := w.row + uintptr(at)
 	copy(unsafe.Slice((*byte)(memory(start)), len(text)), text)
-	sqlite3.Xsqlite3_bind_text(w.tls, w.insert, index, start, int32(len(text)), 0) // 0: SQLITE_STATIC
-	return at + len(text)
+	return at + len(text), sqlite3.Xsqlite3_bind_text(w.tls, w.insert, index, start, int32(len(text)), 0) // 0: SQLITE_STATIC
 }
 
 // Bounds of the memory of a row that is kept for the next.

@@ -1,5 +1,9 @@
 -- Functions of the migrations before, which take less time.
 
+-- To replace the trigger takes the outbox for itself for a moment. Who waits for
+-- that has all writers wait behind it: so it gives up soon, and is tried again.
+SET LOCAL lock_timeout = '500ms';
+
 -- Wakes the sequencer when a transaction commits. NOTIFY makes commits wait
 -- for each other, their flush included; so only one of those that commit at
 -- the same time does it, and a poll is the net under the others. It runs with
@@ -23,21 +27,19 @@ END $$;
 -- The condition is planned for each statement: without the casts to text it would
 -- call text || anynonarray, whose body is SQL, and an INSERT take a tenth longer.
 --
--- Where it was disabled it stays so.
+-- One that somebody has disabled, or dropped, stays so.
 DO $migration$
-DECLARE
-  enabled "char";
 BEGIN
-SELECT tgenabled INTO enabled FROM pg_trigger WHERE tgrelid = 'sluice_outbox'::regclass AND tgname = 'sluice_outbox_inserted';
-DROP TRIGGER IF EXISTS sluice_outbox_inserted ON sluice_outbox;
-CREATE CONSTRAINT TRIGGER sluice_outbox_inserted AFTER INSERT ON sluice_outbox
-  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-  WHEN (CASE current_setting('sluice.wakes_' || NEW.tableoid::text, true) WHEN 'yes' THEN false
-    ELSE set_config('sluice.wakes_' || NEW.tableoid::text, 'yes', true) = 'yes' END)
-  EXECUTE FUNCTION sluice_outbox_inserted();
-IF enabled = 'D' THEN
-  ALTER TABLE sluice_outbox DISABLE TRIGGER sluice_outbox_inserted;
-END IF;
+  PERFORM FROM pg_trigger
+    WHERE tgrelid = 'sluice_outbox'::regclass AND tgname = 'sluice_outbox_inserted' AND tgenabled = 'O';
+  IF FOUND THEN
+    DROP TRIGGER sluice_outbox_inserted ON sluice_outbox;
+    CREATE CONSTRAINT TRIGGER sluice_outbox_inserted AFTER INSERT ON sluice_outbox
+      DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+      WHEN (CASE current_setting('sluice.wakes_' || NEW.tableoid::text, true) WHEN 'yes' THEN false
+        ELSE set_config('sluice.wakes_' || NEW.tableoid::text, 'yes', true) = 'yes' END)
+      EXECUTE FUNCTION sluice_outbox_inserted();
+  END IF;
 END $migration$;
 
 DROP FUNCTION sluice_sequence(integer, bigint, boolean);
@@ -49,22 +51,22 @@ DROP FUNCTION sluice_sequence(integer, bigint, boolean);
 --
 -- at is the head that the session's last call has returned. Who gives it spares
 -- two things. A server cannot become another under its sessions, so where this is
--- need not be found out again, which takes a third of what a call without rows
--- costs. And the log need not be asked how far it reaches, which takes as long
--- again for each 30 partitions. Should another session have moved rows since, the
--- log's primary key refuses what this one would give their offsets to; and if
--- those were trimmed already, at counts for nothing.
+-- need not be found out again. And not all partitions need be asked how far the
+-- log reaches, but one whether it still has that event: if it was trimmed, or the
+-- log restored or emptied in place, at counts for nothing. Should another session
+-- have moved rows since, the log's primary key refuses what this one would give
+-- their offsets to.
 --
 -- It is a function, and not one statement, because each statement in it sees
--- what was committed before it began: the head must be read after the lock is
--- held. The settings keep the planner from what a table that is mostly empty,
--- and mostly dead rows, tempts it to. A session that has them saves setting them
--- for each transaction: twenty of them take as long as a row.
+-- what was committed before it began: the log must be read after the lock is
+-- held, and its head and what is trimmed in one. The settings keep the planner
+-- from what a table that is mostly empty, and mostly dead rows, tempts it to. A
+-- session that has them saves setting them for each transaction.
 CREATE FUNCTION sluice_sequence(max_rows integer, floor bigint, at bigint DEFAULT NULL,
   OUT moved integer, OUT last bigint, OUT drained boolean, OUT head bigint, OUT extend boolean, OUT begun text) LANGUAGE plpgsql AS $$
 DECLARE
   outbox CONSTANT oid := 'sluice_outbox'::regclass;
-  m sluice_meta;
+  log record;
   room bigint;
   announced boolean;
 BEGIN
@@ -75,16 +77,17 @@ BEGIN
   IF current_setting('enable_seqscan') = 'on' OR current_setting('jit') = 'on' THEN
     PERFORM set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true);
   END IF;
-  SELECT * INTO m FROM sluice_meta;
-  IF at >= m.trimmed THEN
+  SELECT part_end, part_size, at >= trimmed AND (at = trimmed OR EXISTS (SELECT FROM sluice_log WHERE "offset" = at)) AS reaches
+    INTO log FROM sluice_meta;
+  IF log.reaches THEN
     head := at;
   ELSE
     IF (SELECT identity FROM sluice_epochs ORDER BY number DESC LIMIT 1) IS DISTINCT FROM sluice_identity() THEN
       begun := sluice_begin_epoch();
     END IF;
-    SELECT greatest(m.trimmed, max("offset")) INTO head FROM sluice_log;
+    SELECT greatest(trimmed, (SELECT max("offset") FROM sluice_log)) INTO head FROM sluice_meta;
   END IF;
-  room := greatest(m.part_end - 1 - head, 0);
+  room := greatest(log.part_end - 1 - head, 0);
   WITH taken AS (
     DELETE FROM sluice_outbox
       WHERE ctid = ANY (ARRAY(SELECT ctid FROM sluice_outbox WHERE id > floor ORDER BY id LIMIT least(max_rows, room)))
@@ -95,7 +98,7 @@ BEGIN
   )
   SELECT count(*), coalesce(max(id), floor) INTO moved, last FROM taken;
   drained := moved < least(max_rows, room);
-  extend := room < m.part_size / 2;
+  extend := room < log.part_size / 2;
   IF moved > 0 THEN
     head := head + moved;
     announced := pg_notify('sluice_log_' || outbox::text, head::text) IS NOT NULL; -- not PERFORM: see the trigger
