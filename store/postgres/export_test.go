@@ -7,8 +7,8 @@ import (
 )
 
 // In tests the floor rises whenever it may, and nothing that it passes over by
-// mistake is found again.
-func init() { watchPause, sweepPause = 0, time.Hour }
+// mistake is found again. No page grows old by itself.
+func init() { watchPause, sweepPause, maxFreshAge = 0, time.Hour, time.Hour }
 
 // KnownHead is the newest offset that the log has heard of.
 func (l *Log) KnownHead() int64 { return l.head.Offset() }
@@ -16,9 +16,9 @@ func (l *Log) KnownHead() int64 { return l.head.Offset() }
 // IsFresh tells whether a round has brought events that nobody has read.
 func (l *Log) IsFresh() bool { return l.fresh.Load() != nil }
 
-// OfferFresh has a round bring so many events, from an offset on.
-func (l *Log) OfferFresh(epoch string, from, events int64) {
-	p := page{epoch: epoch, read: time.Now()}
+// OfferFresh has a round bring so many events, from an offset on, some time ago.
+func (l *Log) OfferFresh(epoch string, from, events int64, age time.Duration) {
+	p := page{epoch: epoch, read: time.Now().Add(-age)}
 	for i := range events {
 		p.events = append(p.events, store.Event{Offset: from + i})
 	}

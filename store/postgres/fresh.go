@@ -22,7 +22,7 @@ const freshSQL = `SELECT "offset", topic, event, payload, key, inserted_at,
 
 // maxFreshAge is for how long a page may be taken: who waits for it takes it at
 // once, and later the log may have been trimmed, or be in another epoch.
-const maxFreshAge = 100 * time.Millisecond
+var maxFreshAge = 100 * time.Millisecond // tests change it
 
 // page is events that follow one another in the log.
 type page struct {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluicehq/sluice/internal/pgtest"
 	"github.com/sluicehq/sluice/store"
@@ -67,18 +68,20 @@ func TestFreshPageIsForWhoAsksForIt(t *testing.T) {
 	for _, test := range []struct {
 		after int64
 		limit store.Limit
+		age   time.Duration
 		taken bool
 	}{
-		{4, store.Limit{Events: 3}, true},
-		{4, store.Limit{Events: 500, Bytes: 8 << 20, Epoch: "this"}, true},
-		{4, store.Limit{Events: 2}, false},
-		{4, store.Limit{Events: 3, Bytes: 100}, false},
-		{4, store.Limit{Events: 3, Epoch: "another"}, false},
-		{3, store.Limit{Events: 3}, false},
-		{5, store.Limit{Events: 3}, false},
+		{4, store.Limit{Events: 3}, 0, true},
+		{4, store.Limit{Events: 500, Bytes: 8 << 20, Epoch: "this"}, 0, true},
+		{4, store.Limit{Events: 2}, 0, false},
+		{4, store.Limit{Events: 3, Bytes: 100}, 0, false},
+		{4, store.Limit{Events: 3, Epoch: "another"}, 0, false},
+		{3, store.Limit{Events: 3}, 0, false},
+		{5, store.Limit{Events: 3}, 0, false},
+		{4, store.Limit{Events: 3}, 2 * time.Hour, false},
 	} {
 		var log postgres.Log
-		log.OfferFresh("this", 5, 3)
+		log.OfferFresh("this", 5, 3, test.age)
 		if got := log.TakeFresh(test.after, test.limit); test.taken != (len(got) == 3) {
 			t.Errorf("after %d with %+v: %d events", test.after, test.limit, len(got))
 		}

@@ -8,13 +8,15 @@ import (
 )
 
 // What is kept of a transaction for who waits for it, at most: a few pages as
-// readers ask for them. Who waits takes it at once; later the log may have been
-// trimmed, or be in another epoch.
+// readers ask for them.
 const (
 	maxFresh      = 4096
 	maxFreshBytes = 1 << 20
-	maxFreshAge   = 100 * time.Millisecond
 )
+
+// maxFreshAge is for how long a page may be taken: who waits for it takes it at
+// once, and later the log may have been trimmed, or be in another epoch.
+var maxFreshAge = 100 * time.Millisecond // tests change it
 
 // page is events that follow one another in the log.
 type page struct {

@@ -70,6 +70,17 @@ func TestFreshEventsAreNotRead(t *testing.T) {
 	expectFetch(t, log, 0, store.Limit{Events: 6}, nil) // they are given once
 }
 
+func TestFreshEventsGrowOld(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	log, _ := openFresh(t, dir, 3, 0)
+	if _, err := application(t, dir).Exec(`DELETE FROM sluice_log`); err != nil {
+		t.Fatal(err)
+	}
+	log.AgeFresh()
+	expectFetch(t, log, 0, store.Limit{Events: 3}, nil)
+}
+
 func TestFreshEventsAreOfTheirEpoch(t *testing.T) {
 	t.Parallel()
 	log, file := openFresh(t, t.TempDir(), 1, 0)
