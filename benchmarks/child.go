@@ -105,12 +105,17 @@ func (s *Sluice) Start(ctx context.Context) (*Endpoint, error) {
 	if config.DatabaseURL != "" {
 		child.Args = append(child.Args, "--database-url", config.DatabaseURL)
 	}
-	e, err := child.Start(ctx)
+	return child.startOn(ctx, place, config.DatabaseURL)
+}
+
+// startOn starts it on a place that is removed after it, with that database.
+func (c *Child) startOn(ctx context.Context, on place, database string) (*Endpoint, error) {
+	e, err := c.Start(ctx)
 	if err != nil {
-		return nil, errors.Join(err, place.remove())
+		return nil, errors.Join(err, on.remove())
 	}
-	e.Database = config.DatabaseURL
+	e.Database = database
 	stop := e.stop
-	e.stop = func() error { return errors.Join(stop(), place.remove()) }
+	e.stop = func() error { return errors.Join(stop(), on.remove()) }
 	return e, nil
 }

@@ -40,14 +40,7 @@ func (f *RowFloor) Start(ctx context.Context) (*Endpoint, error) {
 	}
 	child := NewFloor(f.Program, f.Pinned, f.Log)
 	child.Args = append(child.Args, "--database-url", config.DatabaseURL)
-	e, err := child.Start(ctx)
-	if err != nil {
-		return nil, errors.Join(err, place.remove())
-	}
-	e.Database = config.DatabaseURL
-	stop := e.stop
-	e.stop = func() error { return errors.Join(stop(), place.remove()) }
-	return e, nil
+	return child.startOn(ctx, place, config.DatabaseURL)
 }
 
 // floorQueue is the table that the floor takes rows from, with the connection

@@ -46,10 +46,11 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	}
 	began := time.Now()
 	start := s.floor.start(began)
+	known := s.head // which a notification may take away meanwhile
 	m, err := s.move(ctx, start)
 	var refusal *pgconn.PgError
 	switch {
-	case errors.As(err, &refusal) && refusal.Code == uniqueViolation && s.head != nil:
+	case errors.As(err, &refusal) && refusal.Code == uniqueViolation && known != nil:
 		s.head = nil // another session has moved rows since
 		return full, nil
 	case errors.As(err, &refusal) && isUnstorable(refusal):
@@ -108,7 +109,7 @@ func (s *session) move(ctx context.Context, floor int64) (m move, err error) {
 	if size == 0 {
 		return m, m.scan(s.conn.QueryRow(ctx, moveSQL, s.batch, floor, s.head))
 	}
-	head := *s.head    // which a notification may take away meanwhile
+	head := *s.head    // as it is now, see round
 	var both pgx.Batch // one transaction: the second sees what the first has moved
 	both.Queue(moveSQL, s.batch, floor, head)
 	both.Queue(freshSQL, head, head+int64(size))
