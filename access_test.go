@@ -109,8 +109,63 @@ func TestAccessEndsAndIsRenewed(t *testing.T) {
 	renew(3, jwt.MapClaims{"sub": "7", "exp": soon(time.Hour), "topics": []string{"room:7"}}, "ok", `{}`)
 	client.Send(`["2","4","room:7","phx_join",{}]`)
 	client.Expect(`["2","4","room:7","phx_reply",{"status":"ok","response":{}}]`)
-	renew(5, jwt.MapClaims{"sub": "7", "exp": soon(2 * time.Second)}, "ok", `{}`)
+	renew(5, jwt.MapClaims{"sub": "7", "exp": soon(2 * time.Second), "topics": []string{"room:7"}}, "ok", `{}`) // ends earlier than before
 	if code := client.Closed(); code != 1008 {
 		t.Errorf("closed with %d when the access had ended", code)
+	}
+}
+
+// TestRenewingWithdraws renews with fewer topics. Whatever the channel was
+// joined with, it has ended when the answer comes, and the next join is told
+// why.
+func TestRenewingWithdraws(t *testing.T) {
+	t.Parallel()
+	hour := time.Now().Add(time.Hour).Unix()
+	for name, test := range map[string]struct {
+		topics any // of the second token; nil: it lists none
+		stays  bool
+	}{
+		"no topics":      {[]string{}, false},
+		"other topics":   {[]string{"room:8"}, false},
+		"no list at all": {nil, false},
+		"the same":       {[]string{"room:7"}, true},
+		"more":           {[]string{"room:*"}, true},
+	} {
+		for _, params := range []string{`{}`, `{"after":null}`} {
+			t.Run(name+" "+params, func(t *testing.T) {
+				t.Parallel()
+				n, token := guarded(t)
+				client := n.Connect("/socket", "token="+token(jwt.MapClaims{"sub": "7", "exp": hour, "topics": []string{"room:7"}}))
+				client.Send(`["1","1","hall","phx_join",{}]`)
+				client.Next()
+				client.Send(`["2","2","room:7","phx_join",` + params + `]`)
+				if reply := client.Next(); !strings.Contains(reply, `"ok"`) {
+					t.Fatal(reply)
+				}
+				claims := jwt.MapClaims{"sub": "7", "exp": hour}
+				if test.topics != nil {
+					claims["topics"] = test.topics
+				}
+				client.Send(`["1","3","hall","access_token",{"access_token":"` + token(claims) + `"}]`)
+				if !test.stays {
+					client.Expect(`["2","2","room:7","phx_error",{"reason":"unauthorized"}]`)
+				}
+				client.Expect(`["1","3","hall","phx_reply",{"status":"ok","response":{}}]`)
+				if status, body := n.Request("POST", n.Admin, "/api/broadcast", nil, `{"topic":"room:7","event":"e","payload":{}}`); status != 202 {
+					t.Fatal(status, body)
+				}
+				if test.stays {
+					if got := client.Next(); !strings.Contains(got, `"room:7","e"`) {
+						t.Fatal(got)
+					}
+					return
+				}
+				client.Send(`["2","4","room:7","said",{}]`)
+				client.Expect(`[null,"4","room:7","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`)
+				client.Send(`["5","5","room:7","phx_join",` + params + `]`)
+				client.Expect(`["5","5","room:7","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]`)
+				client.Beat() // the socket and what it may still see go on
+			})
+		}
 	}
 }

@@ -17,6 +17,9 @@ type (
 	// InfoHandler is a Channel that gets messages from the application, its
 	// timers among them.
 	InfoHandler = channels.InfoHandler
+	// Reviewer is a Channel that judges its client again once the client's
+	// access has changed.
+	Reviewer = channels.Reviewer
 	// Terminator is a Channel that wants to know when it ends.
 	Terminator = channels.Terminator
 	// Context is a channel's hold on the world.

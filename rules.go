@@ -84,20 +84,26 @@ func (c *ruled) Join(ctx *Context, _ Payload) (any, error) {
 	if c.rule = ruleFor(c.rules, ctx.Topic()); c.rule != nil {
 		ctx.Deliver(c.rule.delivery())
 	}
-	if !c.mayJoin(ctx.Topic(), tokenOf(ctx.Socket())) {
-		return nil, channels.Reject("unauthorized")
-	}
-	return nil, nil
+	return nil, c.Review(ctx.Topic(), ctx.Socket())
 }
 
-// mayJoin judges by the rule, and by what the client's token lists.
-func (c *ruled) mayJoin(topic string, token *access) bool {
+// Review implements [Reviewer]: by the rule, and by what the client's token
+// lists.
+func (c *ruled) Review(topic string, s *Socket) error {
+	if !mayJoin(c.rules, topic, tokenOf(s)) {
+		return channels.Reject("unauthorized")
+	}
+	return nil
+}
+
+func mayJoin(rules []TopicRule, topic string, token *access) bool {
+	rule := ruleFor(rules, topic)
 	switch {
-	case len(c.rules) == 0: // all topics are open, but a token that lists some means these
+	case len(rules) == 0: // all topics are open, but a token that lists some means these
 		return token == nil || !token.listed || token.allows(topic)
-	case c.rule == nil || c.rule.Access == "deny":
+	case rule == nil || rule.Access == "deny":
 		return false
-	case c.rule.Access == "token":
+	case rule.Access == "token":
 		return token != nil && token.allows(topic)
 	}
 	return true

@@ -214,8 +214,7 @@ func TestRules(t *testing.T) {
 		{"with a token for another", rules, "room:8", seven, false},
 		{"without a token", rules, "room:7", nil, false},
 	} {
-		c := &ruled{rules: test.rules, rule: ruleFor(test.rules, test.topic)}
-		if got := c.mayJoin(test.topic, test.token); got != test.want {
+		if got := mayJoin(test.rules, test.topic, test.token); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}

@@ -42,11 +42,13 @@ type Actor struct {
 	running    bool         // the goroutine exists
 	over       bool         // End was called
 	subscribed bool
+	settled    bool    // the join has been accepted and answered
+	doubted    bool    // Review was called before that
 	reason     error   // why it is over
 	extras     *extras // nil until there is one
 
 	// Owned by run.
-	channel    Channel  // nil until the join is handled
+	channel    Channel  // nil until the join is handled; written with mu held
 	joining    *joining // nil once the join has been answered
 	joined     bool     // Join has accepted
 	terminated bool

@@ -11,8 +11,8 @@ import (
 // are the state of that client on that topic. Its methods are called one at a
 // time.
 //
-// A Channel may also be an [InHandler], an [OutHandler], an [InfoHandler] and a
-// [Terminator].
+// A Channel may also be an [InHandler], an [OutHandler], an [InfoHandler], a
+// [Reviewer] and a [Terminator].
 type Channel interface {
 	// Join accepts the client, with what it is to be told (nil for {}), or
 	// rejects it with a [Rejection]. Any other error is taken for a failure: it
@@ -52,11 +52,23 @@ type InfoHandler interface {
 
 // Terminator is a Channel that wants to know when it ends. Terminate is the
 // last call, made once for every Join that accepted. The reason is nil if the
-// channel stopped itself normally, [ErrLeft], [ErrReplaced] or
-// [ErrDisconnected], the error that it stopped with, or a [*PanicError]. The
+// channel stopped itself normally, [ErrLeft], [ErrReplaced], [ErrDisconnected]
+// or [ErrWithdrawn], the error that it stopped with, or a [*PanicError]. The
 // client can no longer be reached.
 type Terminator interface {
 	Terminate(ctx *Context, reason error)
+}
+
+// Reviewer is a Channel that judges its client again once the client's access
+// has changed: it was renewed, or the rules behind it were. Without it, who has
+// joined stays. Join is not followed by Review: it judges by itself.
+type Reviewer interface {
+	// Review returns an error if the client may no longer be here. The channel
+	// then ends with phx_error, upon which the client joins again, and is told
+	// the reason by Join. It may be called while another method runs, so that
+	// no handler that takes its time keeps what was withdrawn flowing: it reads
+	// nothing that the others change.
+	Review(topic string, s *Socket) error
 }
 
 // Reasons for a channel's end that Terminate may be given.
@@ -64,6 +76,7 @@ var (
 	ErrLeft         = errors.New("channels: client left")
 	ErrReplaced     = errors.New("channels: client joined the topic again")
 	ErrDisconnected = errors.New("channels: socket closed")
+	ErrWithdrawn    = errors.New("channels: access withdrawn")
 )
 
 // Rejection is the error with which Join turns a client down.

@@ -21,7 +21,10 @@ func (a *Actor) join(j *joining) {
 	var reply any
 	var err error
 	crash := a.guard(func() {
-		a.channel = j.factory()
+		channel := j.factory()
+		a.mu.Lock()
+		a.channel = channel
+		a.mu.Unlock()
 		if handler, ok := a.channel.(OutHandler); ok {
 			a.intercepts = make(map[string]bool)
 			for _, event := range handler.Intercepts() {
@@ -69,6 +72,7 @@ func (a *Actor) join(j *joining) {
 	switch {
 	case err == nil:
 		a.counted(joinOK, j)
+		a.settle()
 	case !errors.Is(err, ErrClosed) && !errors.Is(err, ErrOverflow):
 		a.turnDown(j, err)
 	}

@@ -85,7 +85,9 @@ func (l *lease) stop() {
 }
 
 // renew answers a client that brings a new token, {"access_token": "…"}, on one
-// of its channels. Its channels go on, whatever the answer.
+// of its channels. A token that is refused changes nothing. One that is accepted
+// is all that counts from then on: a channel that it does not admit has ended
+// when the answer is queued.
 func (s *session) renew(m message, actor *channels.Actor) {
 	var body struct {
 		Token string `json:"access_token"`
@@ -106,5 +108,6 @@ func (s *session) renew(m message, actor *channels.Actor) {
 	own.RemoteAddr = old.RemoteAddr
 	s.socket.Store(&own)
 	s.lease.until(own.Expires)
+	s.review()
 	s.reply(to, channels.StatusOK, emptyObject)
 }

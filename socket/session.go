@@ -168,6 +168,16 @@ func (s *session) forget(topic string, a *channels.Actor) {
 	}
 }
 
+// review has all channels judge their client again.
+func (s *session) review() {
+	s.mu.Lock()
+	actors := s.joined.all()
+	s.mu.Unlock()
+	for _, a := range actors {
+		a.Review()
+	}
+}
+
 // channels is the number of topics joined.
 func (s *session) channels() int {
 	s.mu.Lock()
