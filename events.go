@@ -48,10 +48,10 @@ func (s *Service) postBroadcast(w http.ResponseWriter, r *http.Request) {
 		events[i] = store.Event{Topic: draft.Topic, Name: draft.Name, Key: draft.Key, Payload: draft.Payload}
 	}
 	encoder := s.encoders.Get().(*stages.Encoder)
-	if len(events) <= s.config.BatchSize { // its scratch memory would stay as large
-		defer s.encoders.Put(encoder)
-	}
 	segments, _ := encoder.Encode(r.Context(), events) // what cannot be encoded is logged, counted and left out
+	if len(events) <= s.config.BatchSize {             // its scratch memory would stay as large
+		s.encoders.Put(encoder) // not deferred: after a panic nobody uses it again
+	}
 	for _, segment := range segments {
 		s.hub.Route(segment)
 	}

@@ -89,13 +89,14 @@ func Reject(reason string) error { return &Rejection{Reason(reason)} }
 
 func (r *Rejection) Error() string { return fmt.Sprintf("channels: join rejected: %v", r.Response) }
 
-// PanicError is the end of a channel whose handler panicked.
+// PanicError is a panic of a handler, which ends its channel, or of an [Encoder], which
+// leaves its message out.
 type PanicError struct {
 	Value any
 	Stack []byte
 }
 
-func (p *PanicError) Error() string { return fmt.Sprintf("channels: handler panicked: %v", p.Value) }
+func (p *PanicError) Error() string { return fmt.Sprintf("channels: panic: %v", p.Value) }
 
 // Reason is the usual form of an error's response: {"reason": "…"}.
 func Reason(reason string) any {

@@ -31,11 +31,12 @@ func (p *PubSub) Broadcast(m *Message, except Subscriber) error {
 		return nil
 	}
 	b := p.builders.Get().(*Builder)
-	defer p.builders.Put(b)
 	b.Start(to)
-	if err := b.Add(m); err != nil {
-		return err
+	err := b.Add(m)
+	segment := b.Segment()
+	p.builders.Put(b) // not deferred: after a panic nobody uses it again
+	if err == nil {
+		p.hub.route(segment, except)
 	}
-	p.hub.route(b.Segment(), except)
-	return nil
+	return err
 }

@@ -67,7 +67,10 @@ func (r *Replayer) Run(ctx context.Context) error {
 		workers.Go(func() {
 			builder := NewBuilder(r.encoder)
 			for a := r.next(); a != nil; a = r.next() {
-				r.serve(ctx, a, builder)
+				if err := a.guard(func() { r.serve(ctx, a, builder) }); err != nil {
+					builder = NewBuilder(r.encoder) // whatever it holds is half-written
+					a.fail(err, "replay")
+				}
 			}
 		})
 	}

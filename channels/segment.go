@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -161,7 +162,8 @@ func (b *Builder) Start(to Audience) {
 
 // Add encodes m, whose offset is above that of the message added before, or 0
 // if the segment is of broadcasts, of which all or none are binary. It keeps no
-// reference to m. With an error the segment is as it was before.
+// reference to m. With an error, which a panic of the encoder is too, the segment
+// is as it was before.
 func (b *Builder) Add(m *Message) error {
 	for i := range b.used {
 		s := &b.scratch[i]
@@ -213,8 +215,15 @@ func (b *Builder) Segment() *Segment {
 	return seg
 }
 
-// append appends a message in the format of s.
-func (b *Builder) append(s *encoding, m *Message) ([]byte, error) {
+// append appends a message in the format of s. A panic is an error of that message
+// alone; the room that the encoder was writing to is not written to again.
+func (b *Builder) append(s *encoding, m *Message) (data []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.data = slices.Clip(s.data)
+			data, err = nil, &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
 	switch s.format {
 	case Raw:
 		return append(s.data, m.Payload...), nil

@@ -141,7 +141,6 @@ func (w *goroutineWire) write() {
 	m := &w.endpoint.meters
 	m.writeWait.Observe(time.Since(w.woken))
 	g := gatherers.Get().(*gatherer)
-	defer gatherers.Put(g)
 	for w.outlet.Take(&g.batch, writeBytes, writePieces) {
 		start := time.Now()
 		if err := g.send(w.net, w.endpoint.config.WriteTimeout); err != nil {
@@ -153,6 +152,7 @@ func (w *goroutineWire) write() {
 			_ = w.net.SetReadDeadline(time.Now().Add(closeTimeout))
 		}
 	}
+	gatherers.Put(g)
 }
 
 // writeFailed cuts the connection, in the midst of a frame perhaps.

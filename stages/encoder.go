@@ -37,12 +37,24 @@ type Encoder struct {
 	config   EncoderConfig
 	failed   *metrics.Counter
 
-	// Owned by Encode: scratch memory, reused from batch to batch.
+	frames channels.Encoder
+
+	// Owned by Encode, which takes it out while it works and puts it back when it is
+	// done: what a panic leaves behind is never used again.
+	idle *scratch
+}
+
+// scratch is memory that is reused from batch to batch.
+type scratch struct {
 	builder *channels.Builder
 	group   map[string]int32 // topic → index into groups
 	groups  []group          // topics of the batch, in the order of their first events
 	next    []int32          // for each event the next one of its topic, or none
 	message channels.Message // what the builder is given: one for all, since it escapes
+}
+
+func newScratch(frames channels.Encoder) *scratch {
+	return &scratch{builder: channels.NewBuilder(frames), group: make(map[string]int32)}
 }
 
 // group is the events of one topic within a batch, as a linked list.
@@ -59,55 +71,60 @@ func NewEncoder(frames channels.Encoder, watchers Watchers, config EncoderConfig
 		watchers: watchers,
 		config:   config,
 		failed:   config.Metrics.Counter(metrics.StageErrors, metrics.Stage("encode")),
-		builder:  channels.NewBuilder(frames),
-		group:    make(map[string]int32),
+		frames:   frames,
+		idle:     newScratch(frames),
 	}
 }
 
 // Encode returns the batch's segments. An event that cannot be encoded fails
 // alone: it is logged, counted and left out. The error is always nil.
 func (e *Encoder) Encode(_ context.Context, events []store.Event) ([]*channels.Segment, error) {
-	e.groupByTopic(events)
+	s := e.idle
+	if e.idle = nil; s == nil {
+		s = newScratch(e.frames)
+	}
+	s.groupByTopic(events)
 	var segments []*channels.Segment
-	for _, g := range e.groups {
+	for _, g := range s.groups {
 		if to := e.watchers.Watched(events[g.first].Topic); to.Formats != 0 {
-			segments = e.encodeTopic(segments, events, g, to)
+			segments = e.encodeTopic(segments, s, events, g, to)
 		}
 	}
-	clear(e.group) // it and the message would keep the batch's memory
-	e.message = channels.Message{}
+	clear(s.group) // it and the message would keep the batch's memory
+	s.message = channels.Message{}
+	e.idle = s
 	return segments, nil
 }
 
 // groupByTopic links the events of each topic.
-func (e *Encoder) groupByTopic(events []store.Event) {
-	e.groups, e.next = e.groups[:0], e.next[:0]
+func (s *scratch) groupByTopic(events []store.Event) {
+	s.groups, s.next = s.groups[:0], s.next[:0]
 	for i := range events {
-		e.next = append(e.next, none)
-		at, ok := e.group[events[i].Topic]
+		s.next = append(s.next, none)
+		at, ok := s.group[events[i].Topic]
 		if !ok {
-			e.group[events[i].Topic] = int32(len(e.groups))
-			e.groups = append(e.groups, group{first: int32(i), last: int32(i)})
+			s.group[events[i].Topic] = int32(len(s.groups))
+			s.groups = append(s.groups, group{first: int32(i), last: int32(i)})
 			continue
 		}
-		g := &e.groups[at]
-		e.next[g.last] = int32(i)
+		g := &s.groups[at]
+		s.next[g.last] = int32(i)
 		g.last = int32(i)
 	}
 }
 
 // encodeTopic makes one topic's segments.
-func (e *Encoder) encodeTopic(segments []*channels.Segment, events []store.Event, g group, to channels.Audience) []*channels.Segment {
+func (e *Encoder) encodeTopic(segments []*channels.Segment, s *scratch, events []store.Event, g group, to channels.Audience) []*channels.Segment {
 	count, size := 0, 0
-	e.builder.Start(to)
-	for i := g.first; i != none; i = e.next[i] {
+	s.builder.Start(to)
+	for i := g.first; i != none; i = s.next[i] {
 		if count >= e.config.SegmentSize || size >= e.config.SegmentBytes {
-			segments = append(segments, e.builder.Segment())
-			e.builder.Start(to)
+			segments = append(segments, s.builder.Segment())
+			s.builder.Start(to)
 			count, size = 0, 0
 		}
 		event := &events[i]
-		e.message = channels.Message{
+		s.message = channels.Message{
 			Offset:     event.Offset,
 			Topic:      event.Topic,
 			Event:      event.Name,
@@ -115,7 +132,7 @@ func (e *Encoder) encodeTopic(segments []*channels.Segment, events []store.Event
 			Payload:    event.Payload,
 			InsertedAt: event.InsertedAt,
 		}
-		if err := e.builder.Add(&e.message); err != nil {
+		if err := s.builder.Add(&s.message); err != nil {
 			e.failed.Add(1)
 			e.config.Logger.Error("event left out", "offset", event.Offset, "error", err)
 			continue
@@ -124,7 +141,7 @@ func (e *Encoder) encodeTopic(segments []*channels.Segment, events []store.Event
 		size += len(event.Payload)
 	}
 	if count > 0 {
-		segments = append(segments, e.builder.Segment())
+		segments = append(segments, s.builder.Segment())
 	}
 	return segments
 }

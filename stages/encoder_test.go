@@ -118,3 +118,61 @@ func TestEncodeAllocatesPerSegment(t *testing.T) { // not parallel: it counts al
 		t.Errorf("10 events cost %v allocations, 500 cost %v", few, many)
 	}
 }
+
+// TestEncodeOutlivesPanics: wherever a batch's encoding panics, what is encoded after
+// it is what a new encoder would have made, above all for whom.
+func TestEncodeOutlivesPanics(t *testing.T) {
+	t.Parallel()
+	made := func(e *stages.Encoder, batch []store.Event) (got []string, panicked bool) {
+		defer func() { panicked = recover() != nil }()
+		segments, err := e.Encode(t.Context(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range segments {
+			frames, _, _ := s.After(0, 0)
+			got = append(got, s.Topic()+": "+string(frames))
+		}
+		return got, false
+	}
+	config := stages.EncoderConfig{SegmentSize: 10, SegmentBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
+	first, second := events(1, "a", "b", "c", "b"), events(5, "d", "c", "b", "a", "d")
+	for calls := 0; ; calls++ {
+		w := &brittle{left: calls}
+		encoder := stages.NewEncoder(w, w, config)
+		want, _ := made(stages.NewEncoder(plain{}, watching{"a": 1, "b": 1, "c": 1, "d": 1}, config), second)
+		_, _ = made(encoder, first)
+		if w.left > 0 {
+			break // it did not come to that
+		}
+		w.left = 1 << 30
+		if got, panicked := made(encoder, second); panicked || !slices.Equal(got, want) {
+			t.Errorf("after a panic in call %d: %q, %v; want %q", calls, got, panicked, want)
+		}
+	}
+}
+
+// brittle watches everything and encodes like plain, and panics once it was called so
+// many times.
+type brittle struct {
+	plain
+	left int
+}
+
+func (b *brittle) call() {
+	if b.left == 0 {
+		panic("poisoned")
+	}
+	b.left--
+}
+
+func (b *brittle) Watched(topic string) channels.Audience {
+	b.call()
+	return channels.Audience{Topic: topic, Formats: 1}
+}
+
+func (b *brittle) AppendMessage(dst []byte, f channels.Format, m *channels.Message) ([]byte, error) {
+	dst, err := b.plain.AppendMessage(dst, f, m)
+	b.call()
+	return dst, err
+}
