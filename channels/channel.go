@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 )
 
 // Channel is what an application writes: what happens on a topic, for one
@@ -158,8 +159,9 @@ func (p Payload) MarshalJSON() ([]byte, error) {
 // emptyObject is what nil becomes on the wire.
 var emptyObject = Payload{Data: []byte("{}")}
 
-// payloadOf is how a value that an application sends looks on the wire.
-func payloadOf(v any) (Payload, error) {
+// payloadOf is how a value that an application sends looks on the wire. A panic
+// of the value's own MarshalJSON is an error.
+func payloadOf(v any) (_ Payload, err error) {
 	switch v := v.(type) {
 	case nil:
 		return emptyObject, nil
@@ -171,6 +173,11 @@ func payloadOf(v any) (Payload, error) {
 	case Binary:
 		return Payload{Data: v, Binary: true}, nil
 	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
 	data, err := json.Marshal(v)
 	return Payload{Data: data}, err
 }

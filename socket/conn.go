@@ -69,9 +69,13 @@ var (
 	expired      = farewell{closedExpired, ws.StatusPolicyViolation, "access ended"}
 )
 
-// statusServiceRestart tells a client to connect again (IANA's registry of
-// WebSocket close codes).
-const statusServiceRestart ws.StatusCode = 1012
+// Close codes that came after RFC 6455 (IANA's registry of WebSocket close
+// codes). The first tells a client to connect again; between them is 1013, to
+// try again later.
+const (
+	statusServiceRestart ws.StatusCode = 1012
+	statusBadGateway     ws.StatusCode = 1014
+)
 
 // closeTimeout is how long a client has to end its side, once ours has said
 // farewell.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -87,7 +88,7 @@ func New(config Config) (*Endpoint, error) {
 // ServeHTTP accepts connections. It returns when the handshake is over; the
 // connection lives on in goroutines that Run waits for.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch strings.TrimPrefix(r.URL.Path, e.config.Path) {
+	switch strings.TrimPrefix(path.Clean(r.URL.Path), e.config.Path) { // empty segments do not count
 	case "/websocket":
 		e.websocket(w, r)
 	case "/longpoll":
@@ -180,20 +181,11 @@ func (e *Endpoint) admit(r *http.Request, params Params, token string) (*channel
 }
 
 // connect asks the connect hook.
-func (e *Endpoint) connect(r *http.Request, params Params, token string) (_ *channels.Socket, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("connect hook panicked: %v\n%s", v, debug.Stack())
-		}
-	}()
+func (e *Endpoint) connect(r *http.Request, params Params, token string) (*channels.Socket, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), e.config.HandshakeTimeout)
 	defer cancel()
-	socket, err := e.config.Connect(ctx, &ConnectRequest{
-		Params:     params,
-		Token:      token,
-		Header:     r.Header,
-		RemoteAddr: r.RemoteAddr,
-	})
+	request := &ConnectRequest{Params: params, Token: token, Header: r.Header, RemoteAddr: r.RemoteAddr}
+	socket, err := guard("connect", func() (*channels.Socket, error) { return e.config.Connect(ctx, request) })
 	switch {
 	case err != nil:
 		return nil, err
@@ -203,6 +195,20 @@ func (e *Endpoint) connect(r *http.Request, params Params, token string) (_ *cha
 	own := *socket // the hook may give the same one to many
 	own.RemoteAddr = r.RemoteAddr
 	return &own, nil
+}
+
+// errHookPanicked is wrapped by guard's error.
+var errHookPanicked = errors.New("hook panicked")
+
+// guard calls one of the application's hooks. A panic in it is an error, for the
+// connection that it was called for alone.
+func guard(hook string, call func() (*channels.Socket, error)) (_ *channels.Socket, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%s %w: %v\n%s", hook, errHookPanicked, v, debug.Stack())
+		}
+	}()
+	return call()
 }
 
 // reserve makes room for a connection.

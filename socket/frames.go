@@ -2,6 +2,7 @@ package socket
 
 import (
 	"encoding/binary"
+	"math"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -152,8 +153,11 @@ func (f *frameReader) check(frame []byte, maxBytes int) (h ws.Header, end frameE
 	if f.partial != nil && f.partial.op != opNone {
 		state, sofar = state.Set(ws.StateFragmented), len(f.partial.data)
 	}
-	if h.Length < 0 {
+	switch {
+	case h.Length < 0:
 		return h, end, protocolError(ws.ErrHeaderLengthMSB.Error())
+	case h.Length <= longest(frame[1]&0x7f):
+		return h, end, protocolError("length not in its shortest form")
 	}
 	if err := ws.CheckHeader(h, state); err != nil {
 		return h, end, protocolError(err.Error())
@@ -163,6 +167,18 @@ func (f *frameReader) check(frame []byte, maxBytes int) (h ws.Header, end frameE
 	}
 	end.frame += int(h.Length)
 	return h, end, nil
+}
+
+// longest is the greatest length that has a shorter form than the given one,
+// which must not be used for it (RFC 6455, section 5.2); -1 if none has.
+func longest(form byte) int64 {
+	switch form {
+	case 126:
+		return 125
+	case 127:
+		return math.MaxUint16
+	}
+	return -1
 }
 
 const maskBytes = 4
@@ -190,7 +206,11 @@ func closeError(payload []byte) error {
 		return &frameError{farewell{closedByClient, ws.StatusNoStatusRcvd, ""}}
 	}
 	code, reason := ws.ParseCloseFrameData(payload)
-	if err := ws.CheckCloseFrameData(code, reason); err != nil {
+	known := code
+	if statusServiceRestart <= code && code <= statusBadGateway {
+		known = ws.StatusNormalClosure // the library does not know those
+	}
+	if err := ws.CheckCloseFrameData(known, reason); err != nil {
 		return protocolError(err.Error())
 	}
 	return &frameError{farewell{closedByClient, code, ""}}

@@ -119,6 +119,16 @@ func TestHandshake(t *testing.T) {
 		{"connect refused with a status", "?be=limited", nil, 429, refusedConnect},
 		{"connect hook panics", "?be=panicked", nil, 403, refusedConnect},
 		{"connect hook forgets", "?be=forgotten", nil, 403, refusedConnect},
+		{"Connection over several lines", "", func(r *http.Request) { r.Header["Connection"] = []string{"keep-alive", "Upgrade"} }, 101, ""},
+		{"Connection with what else it may list", "", func(r *http.Request) { r.Header.Set("Connection", "close , \tUPGRADE,, te") }, 101, ""},
+		{"Connection with a longer word", "", func(r *http.Request) { r.Header.Set("Connection", "upgrades") }, 400, refusedRequest},
+		{"Upgrade to one of several", "", func(r *http.Request) { r.Header.Set("Upgrade", "h2c, WebSocket") }, 101, ""},
+		{"Upgrade over several lines", "", func(r *http.Request) { r.Header["Upgrade"] = []string{"h2c", "websocket"} }, 101, ""},
+		{"a slash behind", "", func(r *http.Request) { r.URL.Path = "/socket/websocket/" }, 101, ""},
+		{"two slashes within", "", func(r *http.Request) { r.URL.Path = "/socket//websocket" }, 101, ""},
+		{"slashes everywhere", "", func(r *http.Request) { r.URL.Path = "//socket///websocket//" }, 101, ""},
+		{"a slash too few", "", func(r *http.Request) { r.URL.Path = "/socketwebsocket" }, 404, ""},
+		{"nothing but the mount", "", func(r *http.Request) { r.URL.Path = "/socket/" }, 404, ""},
 		{"another path", "", func(r *http.Request) { r.URL.Path = "/socket/other" }, 404, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,7 +1,9 @@
 package socket
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -99,7 +101,7 @@ func (s *session) renew(m message, actor *channels.Actor) {
 		return
 	}
 	old := s.current()
-	renewed, err := s.config.Renew(s.context, old, body.Token)
+	renewed, err := s.askRenew(old, body.Token)
 	if err != nil || renewed == nil || renewed.ID != old.ID {
 		s.refuse(to, "unauthorized")
 		return
@@ -110,4 +112,15 @@ func (s *session) renew(m message, actor *channels.Actor) {
 	s.lease.until(own.Expires)
 	s.review()
 	s.reply(to, channels.StatusOK, emptyObject)
+}
+
+// askRenew asks the hook, which has as long as the connect hook.
+func (s *session) askRenew(old *channels.Socket, token string) (*channels.Socket, error) {
+	ctx, cancel := context.WithTimeout(s.context, s.config.HandshakeTimeout)
+	defer cancel()
+	renewed, err := guard("renew", func() (*channels.Socket, error) { return s.config.Renew(ctx, old, token) })
+	if errors.Is(err, errHookPanicked) {
+		s.config.Logger.Error("renew hook failed", "remote_addr", old.RemoteAddr, "error", err)
+	}
+	return renewed, err
 }

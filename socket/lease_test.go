@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,6 +86,50 @@ func TestAccessRenewed(t *testing.T) {
 		c.Close()
 	})
 }
+
+// TestHooksThatFail has the application's hooks do what they should not: it is
+// the end of nothing but what was asked.
+func TestHooksThatFail(t *testing.T) {
+	for name, renew := range map[string]func(context.Context, *channels.Socket, string) (*channels.Socket, error){
+		"panics":             func(context.Context, *channels.Socket, string) (*channels.Socket, error) { panic("hook") },
+		"panics with an end": func(context.Context, *channels.Socket, string) (*channels.Socket, error) { panic(http.ErrAbortHandler) },
+		"forgets":            func(context.Context, *channels.Socket, string) (*channels.Socket, error) { return nil, nil },
+		"waits for ever": func(ctx context.Context, _ *channels.Socket, _ string) (*channels.Socket, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	} {
+		for transport, connect := range map[string]func(*rig) peer{
+			"websocket": func(r *rig) peer { return r.connect(version2) },
+			"longpoll":  func(r *rig) peer { return r.poll(version2) },
+		} {
+			t.Run(name+" on "+transport, func(t *testing.T) {
+				bubble(t, func(c *Config) { c.Renew = renew }, func(t *testing.T, r *rig) {
+					start := time.Now()
+					c := connect(r)
+					c.text(`["1","1","room:a","phx_join",{}]`)
+					c.next()
+					c.text(`["1","2","room:a","access_token",{"access_token":"x"}]`)
+					if got := c.next(); got != `["1","2","room:a","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]` {
+						t.Fatal(got)
+					}
+					c.text(beat)
+					if got := c.next(); got != beaten {
+						t.Fatal(got)
+					}
+					if took := time.Since(start); took > r.endpoint.config.HandshakeTimeout {
+						t.Fatalf("took %s", took)
+					}
+				})
+			})
+		}
+	}
+}
+
+// explosive is an application's value that panics when it is encoded.
+type explosive struct{}
+
+func (explosive) MarshalJSON() ([]byte, error) { panic("encoded") }
 
 func TestAccessTokenIsNothingSpecialWithoutRenew(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {

@@ -288,6 +288,11 @@ func (m *room) HandleIn(ctx *channels.Context, event string, p channels.Payload)
 		<-ctx.Context().Done()
 	case "unencodable":
 		return channels.OK(func() {})
+	case "explosive":
+		if err := ctx.Push("pushed", explosive{}); err == nil {
+			return channels.OK("pushed")
+		}
+		return channels.OK(explosive{})
 	}
 	return channels.NoReply()
 }

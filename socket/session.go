@@ -137,9 +137,13 @@ func (s *session) join(m message, old *channels.Actor) {
 		s.refuse(m.address(), "too many channels joined")
 		return
 	}
-	topic := m.topic
+	topic, to := m.topic, m.address()
+	if s.format&version2 == 0 && to.JoinRef == "" {
+		// So that its phx_close closes this join in the client, and no later one.
+		to.JoinRef = m.ref
+	}
 	s.joined.add(topic, s.config.Host.Join(channels.JoinRequest{
-		To:       m.address(),
+		To:       to,
 		Params:   m.payload,
 		Format:   format,
 		Resume:   resume,

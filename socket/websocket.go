@@ -2,6 +2,7 @@ package socket
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -28,6 +29,7 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	upgrader := ws.HTTPUpgrader{Timeout: e.config.HandshakeTimeout}
+	r = plainUpgrade(r)
 	if offersProtocol(r.Header) {
 		// Not by the library's negotiation, which does not take the token
 		// beside it for well-formed if that has a slash.
@@ -68,7 +70,7 @@ func checkUpgrade(r *http.Request) *refusal {
 		return bad("not HTTP/1.1")
 	case r.Host == "":
 		return bad("no Host header")
-	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || !hasToken(r.Header["Connection"], "upgrade"):
+	case !hasToken(r.Header["Upgrade"], "websocket") || !hasToken(r.Header["Connection"], "upgrade"):
 		return bad("not a WebSocket upgrade")
 	case len(r.Header.Get("Sec-WebSocket-Key")) != 24:
 		return bad("bad Sec-WebSocket-Key header")
@@ -78,7 +80,18 @@ func checkUpgrade(r *http.Request) *refusal {
 	return nil
 }
 
-// hasToken tells whether a header that is a list has a token, in any case.
+// plainUpgrade is a request that checkUpgrade has passed, as the library knows
+// upgrades: it takes each header's first line for all of it.
+func plainUpgrade(r *http.Request) *http.Request {
+	plain := *r
+	plain.Header = maps.Clone(r.Header)
+	plain.Header.Set("Upgrade", "websocket")
+	plain.Header.Set("Connection", "Upgrade")
+	return &plain
+}
+
+// hasToken tells whether a header that is a list, over several lines perhaps
+// (RFC 9110, section 5.3), has a token, in any case.
 func hasToken(lines []string, token string) bool {
 	for _, line := range lines {
 		for item := range strings.SplitSeq(line, ",") {

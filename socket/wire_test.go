@@ -49,6 +49,19 @@ func TestWire(t *testing.T) {
 			a> {"topic":"room:a","event":"phx_leave","payload":{},"ref":"2","join_ref":"1"}
 			a< {"topic":"room:a","event":"phx_reply","ref":"2","payload":{"status":"ok","response":{}}}
 			a< {"topic":"room:a","event":"phx_close","ref":"1","payload":{}}`},
+		{"version 1 without join_ref is told which join has ended", v1, `
+			a> {"topic":"room:a","event":"phx_join","payload":{},"ref":"1"}
+			a< {"topic":"room:a","event":"phx_reply","ref":"1","payload":{"status":"ok","response":{}}}
+			a> {"topic":"room:a","event":"phx_leave","payload":{},"ref":"2"}
+			a< {"topic":"room:a","event":"phx_reply","ref":"2","payload":{"status":"ok","response":{}}}
+			a< {"topic":"room:a","event":"phx_close","ref":"1","payload":{}}
+			a> {"topic":"room:a","event":"phx_join","payload":{},"ref":"3"}
+			a< {"topic":"room:a","event":"phx_reply","ref":"3","payload":{"status":"ok","response":{}}}
+			a> {"topic":"room:a","event":"phx_join","payload":{},"ref":4}
+			a< {"topic":"room:a","event":"phx_close","ref":"3","payload":{}}
+			a< {"topic":"room:a","event":"phx_reply","ref":4,"payload":{"status":"ok","response":{}}}
+			a> {"topic":"room:a","event":"panic","payload":{},"ref":"5"}
+			a< {"topic":"room:a","event":"phx_error","ref":4,"payload":{"reason":"channel_crash"}}`},
 		{"join with a reply", v2, `
 			a> ["1","1","room:a","phx_join",{"reply":{"n":1}}]
 			a< ["1","1","room:a","phx_reply",{"status":"ok","response":{"n":1}}]`},
@@ -140,7 +153,9 @@ func TestWire(t *testing.T) {
 			a> ["1","1","room:a","phx_join",{}]
 			a< ["1","1","room:a","phx_reply",{"status":"ok","response":{}}]
 			a> ["1","2","room:a","unencodable",{}]
-			a< ["1","2","room:a","phx_reply",{"status":"error","response":{}}]`},
+			a< ["1","2","room:a","phx_reply",{"status":"error","response":{}}]
+			a> ["1","3","room:a","explosive",{}]
+			a< ["1","3","room:a","phx_reply",{"status":"error","response":{}}]`},
 		{"push from server: ref null, join_ref set", v2, `
 			a> ["1","1","room:a","phx_join",{}]
 			a< ["1","1","room:a","phx_reply",{"status":"ok","response":{}}]
