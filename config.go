@@ -119,6 +119,18 @@ type Config struct {
 	// (RFC 7517). They are read again once they have changed. Give one of them,
 	// or none: then there are no tokens.
 	JWTSecretFile, JWTKeysFile string
+	// JWTIssuer and JWTAudience are what a token's iss and aud must say; of
+	// several audiences one is enough. Empty: they are not looked at.
+	JWTIssuer   string
+	JWTAudience []string
+	// JWTAlgorithms are the signatures that are accepted, such as RS256. Empty:
+	// all that the keys are for.
+	JWTAlgorithms []string
+	// JWTLeeway is how far apart the clocks of the issuer and of this node may
+	// be.
+	JWTLeeway time.Duration
+	// JWTRequireExp refuses tokens that never expire.
+	JWTRequireExp bool
 	// Anonymous lets clients connect without a token. Nil: only where Listen is
 	// loopback and there are no keys.
 	Anonymous *bool
@@ -203,6 +215,7 @@ func DefaultConfig() Config {
 		Dedupe:           "offset",
 		DedupeWindow:     10 * time.Minute,
 		DedupeEntries:    4096,
+		JWTRequireExp:    true,
 		MaxChannels:      100,
 		MaxMessageBytes:  64 << 10,
 		MaxBodyBytes:     8 << 20,
@@ -248,6 +261,7 @@ func (c *Config) Validate() error {
 		{"Recent", int64(c.Recent), 0, 1 << 40, "0 to 1024GiB"},
 		{"DedupeWindow", int64(c.DedupeWindow), int64(minDedupeWindow), int64(maxDedupeWindow), dedupeWindows},
 		{"DedupeEntries", int64(c.DedupeEntries), 1, maxDedupeEntries, dedupeEntries},
+		{"JWTLeeway", int64(c.JWTLeeway), 0, int64(maxLeeway), "0 to 10m"},
 		{"InboundRate", int64(c.InboundRate), 0, 1 << 30, "messages per second, 0 for no bound"},
 		{"MaxConnectionAge", int64(c.MaxConnectionAge), 0, 1 << 60, "0 (never) or more"},
 		{"MaxConnections", int64(c.MaxConnections), 0, 1 << 30, "a number of connections, 0 for no bound"},
@@ -307,6 +321,9 @@ func (c *Config) validateAccess() error {
 	default:
 		return &FieldError{"Listen", c.Listen, "a loopback address; anywhere else give --jwt-secret-file or --jwt-keys-file, or --anonymous to let in everybody"}
 	}
+	if err := c.validateTokens(); err != nil {
+		return err
+	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return &FieldError{"TLSCert", c.TLSCert, "a PEM file, together with --tls-key, or neither"}
 	}
@@ -326,7 +343,7 @@ func (c *Config) given(field string, v int64) string {
 	switch field {
 	case "FetchBytes", "MailboxBytes", "MaxMessageBytes", "MaxBodyBytes", "Recent":
 		return ByteSize(v).String()
-	case "PollInterval", "BatchTimeout", "DedupeWindow", "HeartbeatTimeout", "DrainTimeout", "MaxConnectionAge", "Retention":
+	case "PollInterval", "BatchTimeout", "DedupeWindow", "HeartbeatTimeout", "DrainTimeout", "MaxConnectionAge", "Retention", "JWTLeeway":
 		return time.Duration(v).String()
 	}
 	return strconv.FormatInt(v, 10)

@@ -78,7 +78,7 @@ func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
 		Origins:        s.config.Origins,
 		MaxConnections: s.config.MaxConnections,
 	}
-	if s.keys != nil {
+	if s.tokens != nil {
 		config.Renew = s.renew
 	}
 	return s.mount(config)

@@ -30,7 +30,7 @@ type Service struct {
 	encoders sync.Pool // of *stages.Encoder, for broadcasts
 	public   *Mount
 	console  *Mount
-	keys     *keys // nil where there are no tokens
+	tokens   *verifier // nil where there are no tokens
 	health   *health
 
 	// Written before Run.
@@ -68,7 +68,7 @@ func New(config Config) (*Service, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if s.keys, err = openKeys(&config); err != nil {
+	if s.tokens, err = openVerifier(&config); err != nil {
 		return nil, err
 	}
 	s.encoders.New = func() any { return stages.NewEncoder(socket.Encoder{}, s.hub, s.segments()) }

@@ -64,8 +64,8 @@ const tokenAssign = "sluice.access"
 func (s *Service) Authenticate(_ context.Context, r *ConnectRequest) (*Socket, error) {
 	token := cmp.Or(r.Token, r.Params.Get("token"))
 	switch {
-	case s.keys != nil && token != "":
-		granted, err := s.keys.check(token)
+	case s.tokens != nil && token != "":
+		granted, err := s.tokens.check(token)
 		if err != nil {
 			return nil, &socket.Refusal{Status: http.StatusForbidden, Reason: err.Error()}
 		}
@@ -85,7 +85,7 @@ func tokenOf(s *channels.Socket) *access {
 // renew judges the token that a client brings while it is connected: it must
 // be its own.
 func (s *Service) renew(_ context.Context, old *Socket, token string) (*Socket, error) {
-	granted, err := s.keys.check(token)
+	granted, err := s.tokens.check(token)
 	if err != nil {
 		return nil, err
 	}

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/MicahParks/keyfunc/v3"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/sluicehq/sluice/channels"
@@ -21,6 +22,7 @@ type access struct {
 	topics  []string  // patterns of topics that may be joined
 	listed  bool      // the token lists topics at all
 	expires time.Time // when the access ends; zero for never
+	key     keyID     // of the key that verified it
 }
 
 // allows tells whether the token lists a topic.
@@ -56,76 +58,141 @@ var signatures = []string{
 	"ES256", "ES384", "ES512", "EdDSA",
 }
 
-// weakSecret is the length in bytes below which a shared secret is weaker than
-// the hash that it is used with (RFC 7518, section 3.2).
-const weakSecret = 32
+// maxLeeway is how far apart the clocks of the issuer and of this node may be.
+const maxLeeway = 10 * time.Minute
 
-// keys verify tokens (RFC 7519).
-type keys struct {
+// verifier verifies tokens (RFC 7519).
+type verifier struct {
 	parser *jwt.Parser
-	verify *watched[jwt.Keyfunc]
+	leeway time.Duration
+	keys   *watched[keySet]
 }
 
-// openKeys reads the keys that the configuration names, nil if it names none.
-func openKeys(config *Config) (*keys, error) {
+// openVerifier reads the keys that the configuration names, nil if it names
+// none.
+func openVerifier(config *Config) (*verifier, error) {
 	var field, path string
-	var parse func([]byte) (jwt.Keyfunc, error)
-	logger := config.logger()
+	var parse func([]byte, *slog.Logger) (keySet, error)
+	kind := secretFile
 	switch {
 	case config.JWTSecretFile != "":
-		field, path, parse = "JWTSecretFile", config.JWTSecretFile, func(text []byte) (jwt.Keyfunc, error) { return parseSecret(text, logger) }
+		field, path, parse = "JWTSecretFile", config.JWTSecretFile, parseSecret
 	case config.JWTKeysFile != "":
-		field, path, parse = "JWTKeysFile", config.JWTKeysFile, parseKeySet
+		field, path, parse, kind = "JWTKeysFile", config.JWTKeysFile, parseKeySet, publicFile
 	default:
 		return nil, nil
 	}
-	verify, err := watch(logger, func() (jwt.Keyfunc, error) {
-		text, err := os.ReadFile(path)
+	logger := config.logger()
+	keys, err := watch(logger, func() (keySet, error) {
+		text, err := readProtected(path, kind, logger)
 		if err != nil {
 			return nil, err
 		}
-		return parse(text)
+		return parse(text, logger)
 	}, path)
 	if err != nil {
 		return nil, &FieldError{field, path, "a file with keys to verify tokens with: " + err.Error()}
 	}
-	return &keys{parser: jwt.NewParser(jwt.WithValidMethods(signatures)), verify: verify}, nil
+	methods := config.JWTAlgorithms
+	if len(methods) == 0 {
+		methods = signatures
+	}
+	options := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithLeeway(config.JWTLeeway), jwt.WithStrictDecoding()}
+	if config.JWTRequireExp {
+		options = append(options, jwt.WithExpirationRequired())
+	}
+	if config.JWTIssuer != "" {
+		options = append(options, jwt.WithIssuer(config.JWTIssuer))
+	}
+	if len(config.JWTAudience) > 0 {
+		options = append(options, jwt.WithAudience(config.JWTAudience...))
+	}
+	return &verifier{jwt.NewParser(options...), config.JWTLeeway, keys}, nil
+}
+
+// validateTokens reports what cannot be asked of tokens.
+func (c *Config) validateTokens() error {
+	for _, each := range c.JWTAlgorithms {
+		if !slices.Contains(signatures, each) {
+			return &FieldError{"JWTAlgorithms", each, strings.Join(signatures, ", ")}
+		}
+	}
+	if c.JWTSecretFile != "" || c.JWTKeysFile != "" {
+		return nil
+	}
+	for field, given := range map[string]string{
+		"JWTIssuer":     c.JWTIssuer,
+		"JWTAudience":   strings.Join(c.JWTAudience, ","),
+		"JWTAlgorithms": strings.Join(c.JWTAlgorithms, ","),
+	} {
+		if given != "" {
+			return &FieldError{field, given, "nothing without --jwt-secret-file or --jwt-keys-file: there are no tokens to ask it of"}
+		}
+	}
+	return nil
 }
 
 // check verifies a token and returns what it grants.
-func (k *keys) check(token string) (*access, error) {
-	var claims struct {
-		jwt.RegisteredClaims
-		Topics []string `json:"topics"`
-	}
-	if _, err := k.parser.ParseWithClaims(token, &claims, k.verify.get()); err != nil {
+func (v *verifier) check(token string) (*access, error) {
+	var claims claims
+	var verified keyID
+	if _, err := v.parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
+		key, err := v.keys.get().find(t)
+		verified = key.id
+		return key.material, err
+	}); err != nil {
 		return nil, fmt.Errorf("check token: %w", err)
 	}
-	a := &access{subject: claims.Subject, topics: claims.Topics, listed: claims.Topics != nil}
+	a := &access{subject: claims.Subject, topics: claims.topics, listed: claims.listed, key: verified}
 	if claims.ExpiresAt != nil {
-		a.expires = claims.ExpiresAt.Time
+		a.expires = claims.ExpiresAt.Add(v.leeway)
 	}
 	return a, nil
 }
 
-// parseSecret reads a shared secret: the text without the line end that
-// editors put after it.
-func parseSecret(text []byte, logger *slog.Logger) (jwt.Keyfunc, error) {
-	secret := []byte(strings.TrimRight(string(text), "\r\n"))
-	if len(secret) == 0 {
-		return nil, errors.New("it is empty")
-	}
-	if len(secret) < weakSecret {
-		logger.Warn("the secret that signs tokens is short enough to be guessed", "bytes", len(secret), "recommended", weakSecret)
-	}
-	return func(*jwt.Token) (any, error) { return secret, nil }, nil
+// holds tells whether the key that verified a token is still one of ours.
+func (v *verifier) holds(a *access) bool { return v.keys.get().has(a.key) }
+
+// claims are what a token says.
+type claims struct {
+	jwt.RegisteredClaims
+	topics []string
+	listed bool
 }
 
-// parseKeySet reads a JSON Web Key Set (RFC 7517).
-func parseKeySet(text []byte) (jwt.Keyfunc, error) {
-	set, err := keyfunc.NewJWKSetJSON(text)
-	if err != nil {
-		return nil, fmt.Errorf("read JSON Web Key Set: %w", err)
+// claimTypes say what the claims must be that we read.
+var claimTypes = map[string]string{
+	"iss": "a string", "sub": "a string", "jti": "a string", "aud": "a string or a list of strings",
+	"exp": "a number", "nbf": "a number", "iat": "a number", "topics": "a list of strings",
+}
+
+// UnmarshalJSON implements [encoding/json.Unmarshaler]. Claims are told apart by
+// case, and none comes twice (RFC 7519, section 4): encoding/json sees to
+// neither.
+func (c *claims) UnmarshalJSON(text []byte) error {
+	var said struct {
+		jwt.RegisteredClaims
+		Topics jsontext.Value `json:"topics"`
 	}
-	return set.Keyfunc, nil
+	err := json.Unmarshal(text, &said)
+	if kind := said.Topics.Kind(); err == nil && kind != 0 {
+		c.listed = true
+		if err = json.Unmarshal(said.Topics, &c.topics); err == nil && kind != '[' {
+			err = errors.New("null")
+		}
+		if err != nil {
+			err = &json.SemanticError{JSONPointer: "/topics"}
+		}
+	}
+	if wrong := new(json.SemanticError); errors.As(err, &wrong) {
+		for name := range wrong.JSONPointer.Tokens() {
+			if want := claimTypes[name]; want != "" {
+				return fmt.Errorf("the claim %q must be %s", name, want)
+			}
+			break
+		}
+		return errors.New("the claims must be a JSON object")
+	}
+	c.RegisteredClaims = said.RegisteredClaims
+	return err
 }

@@ -23,12 +23,13 @@ import (
 const secret = "a secret that is long enough for HS256"
 
 // keysFrom opens the keys of a configuration.
-func keysFrom(t *testing.T, change func(*Config)) *keys {
+func keysFrom(t *testing.T, change func(*Config)) *verifier {
 	t.Helper()
 	config := DefaultConfig()
 	config.Logger = slog.New(slog.DiscardHandler)
+	config.JWTRequireExp = false
 	change(&config)
-	k, err := openKeys(&config)
+	k, err := openVerifier(&config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,8 +85,8 @@ func TestSecretTokens(t *testing.T) {
 	}
 }
 
-// keySet is the public half of keys, as a JSON Web Key Set.
-func keySet(t *testing.T, public map[string]crypto.PublicKey) string {
+// publicSet is the public half of keys, as a JSON Web Key Set.
+func publicSet(t *testing.T, public map[string]crypto.PublicKey) string {
 	t.Helper()
 	set := jwkset.JWKSMarshal{}
 	for kid, key := range public {
@@ -116,7 +117,7 @@ func TestKeySetTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := keySet(t, map[string]crypto.PublicKey{"rsa": &rsaKey.PublicKey, "ec": &ecKey.PublicKey, "ed": edPublic})
+	set := publicSet(t, map[string]crypto.PublicKey{"rsa": &rsaKey.PublicKey, "ec": &ecKey.PublicKey, "ed": edPublic})
 	k := keysFrom(t, func(c *Config) { c.JWTKeysFile = write(t, filepath.Join(t.TempDir(), "keys.json"), set) })
 	claims := jwt.MapClaims{"sub": "7"}
 	for _, test := range []struct {

@@ -22,9 +22,11 @@ var promised = map[string][]string{
 	"Stages":    {"max-demand", "min-demand", "fetch-size", "fetch-bytes", "poll-interval", "batch-size", "batch-timeout", "lanes", "writers", "rate-limit"},
 	"Mailboxes": {"mailbox-size", "mailbox-bytes", "overflow", "recent"},
 	"Dedupe":    {"dedupe", "dedupe-window", "dedupe-entries"},
-	"Access":    {"jwt-secret-file", "jwt-keys-file", "anonymous", "origins", "admin-token-file", "max-connections", "max-channels", "max-message-bytes", "inbound-rate", "max-body-bytes"},
-	"Life":      {"heartbeat-timeout", "max-connection-age", "drain-timeout", "log-level", "log-format"},
-	"Metrics":   {"statsd", "statsd-prefix", "statsd-tags", "tag"},
+	"Access": {"jwt-secret-file", "jwt-keys-file",
+		"jwt-issuer", "jwt-audience", "jwt-algorithms", "jwt-leeway", "jwt-require-exp",
+		"anonymous", "origins", "admin-token-file", "max-connections", "max-channels", "max-message-bytes", "inbound-rate", "max-body-bytes"},
+	"Life":    {"heartbeat-timeout", "max-connection-age", "drain-timeout", "log-level", "log-format"},
+	"Metrics": {"statsd", "statsd-prefix", "statsd-tags", "tag"},
 }
 
 // commands parses nothing and returns the grammar's commands by name.
