@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sluicehq/sluice/store/postgres"
 )
 
 // Config is everything that a [Service] can be told. Each field carries the
@@ -228,7 +230,7 @@ func DefaultConfig() Config {
 
 // FieldError reports a field of a [Config] that cannot be used.
 type FieldError struct {
-	Field   string // the name of the field in Config
+	Field   string // the name of the field in Config; of a rule, such as Topics[0].Match
 	Given   string // what was given
 	Allowed string // what is allowed, and the next step
 }
@@ -290,6 +292,9 @@ func (c *Config) Validate() error {
 	if _, _, err := c.start(); err != nil {
 		return err
 	}
+	if err := c.validateDatabase(); err != nil {
+		return err
+	}
 	if !mountable(c.SocketPath) {
 		return &FieldError{"SocketPath", c.SocketPath, "a path such as /socket, with no slash at its end"}
 	}
@@ -310,6 +315,16 @@ func (c *Config) Validate() error {
 	return c.validateAccess()
 }
 
+func (c *Config) validateDatabase() error {
+	if c.DatabaseURL == "" {
+		return nil
+	}
+	if err := postgres.CheckURL(c.DatabaseURL); err != nil {
+		return &FieldError{"DatabaseURL", schemeOf(c.DatabaseURL), err.Error()}
+	}
+	return nil
+}
+
 // validateAccess reports what would let nobody in, or everybody by mistake.
 func (c *Config) validateAccess() error {
 	switch keys := c.JWTSecretFile != "" || c.JWTKeysFile != ""; {
@@ -327,13 +342,33 @@ func (c *Config) validateAccess() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return &FieldError{"TLSCert", c.TLSCert, "a PEM file, together with --tls-key, or neither"}
 	}
-	for i := range c.Topics {
-		if err := c.Topics[i].validate(c.Tags); err != nil {
-			return err
-		}
+	if err := c.validateTopics(); err != nil {
+		return err
 	}
 	if !loopback(c.AdminListen) && c.AdminToken == "" {
 		return &FieldError{"AdminListen", c.AdminListen, "a loopback address, or any other with --admin-token-file"}
+	}
+	return nil
+}
+
+// validateTopics reports the first rule that cannot be used, or never counts.
+func (c *Config) validateTopics() error {
+	for i := range c.Topics {
+		rule := &c.Topics[i]
+		if err := rule.validate(c.Tags); err != nil {
+			err.Field = fmt.Sprintf("Topics[%d].%s", i, err.Field)
+			return err
+		}
+		for j := range i {
+			if c.Topics[j].covers(rule) {
+				return &FieldError{fmt.Sprintf("Topics[%d].Match", i), rule.Match,
+					fmt.Sprintf("what no rule above matches: rule %d (%s) takes all of it, so put this one before that", j+1, c.Topics[j].Match)}
+			}
+		}
+		if rule.Access == "token" && c.JWTSecretFile == "" && c.JWTKeysFile == "" {
+			return &FieldError{fmt.Sprintf("Topics[%d].Access", i), rule.Access,
+				"public or deny, or token with --jwt-secret-file or --jwt-keys-file: without keys nobody has a token"}
+		}
 	}
 	return nil
 }
@@ -389,6 +424,14 @@ func (c *Config) minDemand() int {
 		return c.MinDemand
 	}
 	return c.MaxDemand / 2
+}
+
+// schemeOf is as much of a URL as may be shown: there may be a password in the rest.
+func schemeOf(url string) string {
+	if scheme, _, found := strings.Cut(url, "://"); found {
+		return scheme + "://…"
+	}
+	return "…"
 }
 
 func loopback(addr string) bool {

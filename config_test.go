@@ -38,18 +38,18 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 			c.Topics = []sluice.TopicRule{{Match: "a", Overflow: "latest", MailboxSize: 1, Dedupe: "payload",
 				DedupeWindow: time.Millisecond, FlushInterval: time.Hour, Tags: map[string]string{"tenant": "acme.eu-1"}}}
 		}, "", ""},
-		{"rule with an overflow that does not exist", rule(sluice.TopicRule{Overflow: "explode"}), "Topics", "explode"},
-		{"rule with a dedupe that does not exist", rule(sluice.TopicRule{Dedupe: "taste"}), "Topics", "taste"},
-		{"rule with a large mailbox", rule(sluice.TopicRule{MailboxSize: 1 << 21}), "Topics", "2097152"},
-		{"rule with a short window", rule(sluice.TopicRule{DedupeWindow: 1}), "Topics", "1ns"},
-		{"rule with a long interval", rule(sluice.TopicRule{FlushInterval: 2 * time.Hour}), "Topics", "2h0m0s"},
-		{"rule with a tag without a value", rule(sluice.TopicRule{Tags: map[string]string{"tenant": ""}}), "Topics", ""},
-		{"rule with a tag without a name", rule(sluice.TopicRule{Tags: map[string]string{"": "acme"}}), "Topics", ""},
-		{"rule with a tag of the service", rule(sluice.TopicRule{Tags: map[string]string{"reason": "why"}}), "Topics", "reason"},
+		{"rule with an overflow that does not exist", rule(sluice.TopicRule{Overflow: "explode"}), "Topics[0].Overflow", "explode"},
+		{"rule with a dedupe that does not exist", rule(sluice.TopicRule{Dedupe: "taste"}), "Topics[0].Dedupe", "taste"},
+		{"rule with a large mailbox", rule(sluice.TopicRule{MailboxSize: 1 << 21}), "Topics[0].MailboxSize", "2097152"},
+		{"rule with a short window", rule(sluice.TopicRule{DedupeWindow: 1}), "Topics[0].DedupeWindow", "1ns"},
+		{"rule with a long interval", rule(sluice.TopicRule{FlushInterval: 2 * time.Hour}), "Topics[0].FlushInterval", "2h0m0s"},
+		{"rule with a tag without a value", rule(sluice.TopicRule{Tags: map[string]string{"tenant": ""}}), "Topics[0].Tags", ""},
+		{"rule with a tag without a name", rule(sluice.TopicRule{Tags: map[string]string{"": "acme"}}), "Topics[0].Tags", ""},
+		{"rule with a tag of the service", rule(sluice.TopicRule{Tags: map[string]string{"reason": "why"}}), "Topics[0].Tags", "reason"},
 		{"rule with a tag of the configuration", func(c *sluice.Config) {
 			rule(sluice.TopicRule{Tags: map[string]string{"env": "dev"}})(c)
 			c.Tags = map[string]string{"env": "prod"}
-		}, "Topics", "env"},
+		}, "Topics[0].Tags", "env"},
 		{"start at a word", func(c *sluice.Config) { c.Start = "yesterday" }, "Start", "yesterday"},
 		{"start below 0", func(c *sluice.Config) { c.Start = "-1" }, "Start", "-1"},
 		{"start at an offset", func(c *sluice.Config) { c.Start = "17" }, "", ""},

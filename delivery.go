@@ -86,30 +86,30 @@ func named(overflow, dedupe string) (d Delivery) {
 
 // validateDelivery reports what is wrong with a rule's part of how messages are
 // delivered. The configuration's own tags are taken.
-func (r *TopicRule) validateDelivery(taken map[string]string) error {
+func (r *TopicRule) validateDelivery(taken map[string]string) *FieldError {
 	for _, choice := range []struct {
-		key, given string
-		allowed    []string
-	}{{"overflow", r.Overflow, overflowNames}, {"dedupe", r.Dedupe, dedupeNames}} {
+		field, given string
+		allowed      []string
+	}{{"Overflow", r.Overflow, overflowNames}, {"Dedupe", r.Dedupe, dedupeNames}} {
 		if choice.given != "" && !slices.Contains(choice.allowed, choice.given) {
-			return &FieldError{"Topics", choice.given, "as " + choice.key + " " + strings.Join(choice.allowed, ", ")}
+			return &FieldError{choice.field, choice.given, strings.Join(choice.allowed, ", ")}
 		}
 	}
 	switch within := func(d, least, most time.Duration) bool { return d == 0 || d >= least && d <= most }; {
 	case r.MailboxSize < 0 || r.MailboxSize > maxMailboxSize:
-		return &FieldError{"Topics", strconv.Itoa(r.MailboxSize), "as mailbox-size " + mailboxSizes}
+		return &FieldError{"MailboxSize", strconv.Itoa(r.MailboxSize), mailboxSizes}
 	case !within(r.DedupeWindow, minDedupeWindow, maxDedupeWindow):
-		return &FieldError{"Topics", r.DedupeWindow.String(), "as dedupe-window " + dedupeWindows}
+		return &FieldError{"DedupeWindow", r.DedupeWindow.String(), dedupeWindows}
 	case !within(r.FlushInterval, minFlushInterval, maxFlushInterval):
-		return &FieldError{"Topics", r.FlushInterval.String(), "as flush-interval " + flushIntervals}
+		return &FieldError{"FlushInterval", r.FlushInterval.String(), flushIntervals}
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
 		_, global := taken[key]
 		switch {
 		case global || slices.Contains(ownTags, key) || !tagKey.MatchString(key):
-			return &FieldError{"Topics", key, "as key of tags letters, digits and _, other than " + strings.Join(ownTags, ", ") + " and those of --tag"}
+			return &FieldError{"Tags", key, "as key letters, digits and _, other than " + strings.Join(ownTags, ", ") + " and those of --tag"}
 		case !tagValue.MatchString(r.Tags[key]):
-			return &FieldError{"Topics", r.Tags[key], "as value of tags letters, digits and any of _.-/"}
+			return &FieldError{"Tags", r.Tags[key], "as value letters, digits and any of _.-/"}
 		}
 	}
 	return nil

@@ -42,23 +42,29 @@ type TopicRule struct {
 	Tags map[string]string `yaml:"tags"`
 }
 
-// validate reports what is wrong with a rule as a *FieldError of its own field.
-// The configuration's own tags are taken.
-func (r *TopicRule) validate(taken map[string]string) error {
+// validate reports what is wrong with a rule, nil if nothing is. The error's field is
+// the rule's own. The configuration's own tags are taken.
+func (r *TopicRule) validate(taken map[string]string) *FieldError {
 	if star := strings.IndexByte(r.Match, '*'); r.Match == "" || star >= 0 && star < len(r.Match)-1 {
-		return &FieldError{"Topics", r.Match, "as match a topic, or the beginning of topics followed by *"}
+		return &FieldError{"Match", r.Match, "a topic, or the beginning of topics followed by one * at the end, such as room:*"}
 	}
 	switch r.Access {
 	case "", "public", "token", "deny":
 	default:
-		return &FieldError{"Topics", r.Access, "as access public, token, deny"}
+		return &FieldError{"Access", r.Access, "public, token, deny"}
 	}
 	switch r.Publish {
 	case "", "none", "broadcast", "log":
 	default:
-		return &FieldError{"Topics", r.Publish, "as publish none, broadcast, log"}
+		return &FieldError{"Publish", r.Publish, "none, broadcast, log"}
 	}
 	return r.validateDelivery(taken)
+}
+
+// covers tells whether a rule matches all topics that the other does.
+func (r *TopicRule) covers(other *TopicRule) bool {
+	prefix, wild := strings.CutSuffix(r.Match, "*")
+	return r.Match == other.Match || wild && strings.HasPrefix(strings.TrimSuffix(other.Match, "*"), prefix)
 }
 
 // ruleFor returns the rule that counts for a topic, nil if none matches it.

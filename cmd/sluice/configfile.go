@@ -149,17 +149,23 @@ func syntaxError(path string, err error) error {
 // suggest names the setting that was probably meant, if one is near enough to
 // be more help than noise.
 func suggest(name string, flags map[string]*kong.Flag) string {
-	nearest, distance := "", len(name)/3+1
-	for candidate := range flags {
-		d := editDistance(strings.ReplaceAll(strings.ToLower(name), "_", "-"), candidate)
-		if d < distance || d == distance && nearest != "" && candidate < nearest {
-			nearest, distance = candidate, d
+	if meant := nearest(strings.ReplaceAll(strings.ToLower(name), "_", "-"), flags, len(name)/3); meant != "" {
+		return fmt.Sprintf(": did you mean %q?", meant)
+	}
+	return ""
+}
+
+// nearest is the name that differs least from the given one, "" if none differs by as
+// few letters as that.
+func nearest(name string, among map[string]*kong.Flag, letters int) string {
+	found, distance := "", letters+1
+	for candidate := range among {
+		d := editDistance(name, candidate)
+		if d < distance || d == distance && found != "" && candidate < found {
+			found, distance = candidate, d
 		}
 	}
-	if nearest == "" {
-		return ""
-	}
-	return fmt.Sprintf(": did you mean %q?", nearest)
+	return found
 }
 
 // editDistance counts the letters to insert, drop or replace to get from a to

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,9 +84,16 @@ type configFlags struct {
 	Tags         map[string]string `name:"tag" group:"Metrics" mapsep:"," help:"Tag that stands on every metric; can be repeated."`
 }
 
+// ruleField is a field of a rule for topics, as a [sluice.FieldError] names it.
+var ruleField = regexp.MustCompile(`^Topics\[(\d+)\]\.(\w+)$`)
+
 // flagOf names the flag that sets a field of [sluice.Config], with its dashes;
-// what only a file can set goes by its key there.
+// what only a file can set goes by its key there. Rules are counted from 1.
 func flagOf(field string) string {
+	if part := ruleField.FindStringSubmatch(field); part != nil {
+		index, _ := strconv.Atoi(part[1]) // of digits
+		return fmt.Sprintf("%s: rule %d: %s", topicsKey, index+1, kebab(part[2]))
+	}
 	if f, ok := reflect.TypeFor[configFlags]().FieldByName(field); ok {
 		if name := f.Tag.Get("name"); name != "" {
 			return "--" + name

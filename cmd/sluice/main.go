@@ -18,7 +18,7 @@ func main() {
 	// A closed pipe is an error of the write, which watch takes as its end, and
 	// no reason for a service to die with the reader of its log.
 	signal.Ignore(syscall.SIGPIPE)
-	os.Exit(process{os.Stdin, os.Stdout, os.Stderr, os.LookupEnv}.run(untilSignal(), os.Args[1:]))
+	os.Exit(process{os.Stdin, os.Stdout, os.Stderr, os.LookupEnv, os.Environ}.run(untilSignal(), os.Args[1:]))
 }
 
 // untilSignal returns a context that ends with the first signal to stop. The
@@ -26,7 +26,9 @@ func main() {
 func untilSignal() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2) // the runtime sends, nobody closes; room for the two that count
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	// Nothing can be read again while it runs yet; who asks for that by a hang-up, or
+	// loses the terminal, shall not have the connections cut off.
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() { // ends with the process
 		<-signals
 		cancel()
@@ -41,6 +43,7 @@ type process struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	env            func(name string) (value string, ok bool)
+	environ        func() []string // all of it, each NAME=value
 }
 
 const (
@@ -62,6 +65,9 @@ func (p process) run(ctx context.Context, args []string) int {
 		panic(err) // the grammar is wrong: a programmer's error
 	}
 	command, err := parser.Parse(args)
+	if err == nil {
+		err = p.checkVariables(parser.Model)
+	}
 	if err == nil {
 		err = command.Run()
 	}

@@ -15,7 +15,7 @@ import (
 
 // asProgram makes the test binary the program itself: that is how exit
 // statuses and signals are tested with a process of its own.
-const asProgram = "SLUICE_TEST_AS_PROGRAM"
+const asProgram = "TEST_AS_SLUICE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
@@ -91,6 +91,11 @@ func (c call) process(t *testing.T, stdout, stderr io.Writer) (p process, path s
 	return process{stdin, stdout, stderr, func(name string) (string, bool) {
 		value, ok := env[name]
 		return value, ok
+	}, func() (all []string) {
+		for name, value := range env {
+			all = append(all, name+"="+value)
+		}
+		return all
 	}}, path
 }
 

@@ -76,5 +76,5 @@ func envNames(flag *kong.Flag) []string {
 }
 
 func envName(flag string) string {
-	return "SLUICE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }

@@ -192,6 +192,35 @@ func TestFilesThatDoNotNameSettings(t *testing.T) {
 	}
 }
 
+// ruleHint ends what is said of a rule that cannot be read.
+const ruleHint = "a rule has match, and may have access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval and tags; see: sluice serve --help"
+
+// Variables that others set, such as Kubernetes for a service named sluice, are no
+// reason not to start; one that is not known to be theirs is told.
+func TestForeignVariables(t *testing.T) {
+	t.Parallel()
+	for name, told := range map[string]bool{
+		"SLUICE_SERVICE_HOST":           false,
+		"SLUICE_SERVICE_PORT_SOCKET":    false,
+		"SLUICE_PORT":                   false,
+		"SLUICE_PORT_4000_TCP_ADDR":     false,
+		"SLUICE_INTERNAL_PORT_4001_TCP": false,
+		"SLUICE_INTERNAL_SERVICE_HOST":  false,
+		"SLUICE_OF_ANOTHER_PROGRAM":     true,
+		"SLUICE_MAX_DEMAND":             false,
+		"SLUICE_TOKEN":                  false, // of watch
+		"SLUICY_LANES":                  false,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := call{args: []string{"version"}, env: map[string]string{name: "3"}}.run(t)
+			if got.exit != exitOK || strings.Contains(got.stderr, name) != told {
+				t.Errorf("exit %d, stderr %q", got.exit, got.stderr)
+			}
+		})
+	}
+}
+
 func TestConfigurationErrors(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -245,22 +274,34 @@ func TestConfigurationErrors(t *testing.T) {
 		{name: "key like no other", args: "serve", file: "colour: blue", want: `sluice.yaml:1: "colour" is no setting; see: sluice serve --help`},
 		{name: "the file in the file", args: "serve", file: "config: x", want: `sluice.yaml:1: "config" is no setting; see: sluice serve --help`},
 		{name: "unknown key for another command", args: "publish demo greeted", file: "subjects: 3", want: `sluice.yaml:1: "subjects" is no setting; see: sluice publish --help`},
-		{name: "no list of rules", args: "serve", file: "topics: 3", want: `sluice.yaml:1: topics: int was used where sequence is expected; a rule has match, and may have access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval and tags; see: sluice serve --help`},
-		{name: "rule with an unknown key", args: "serve", file: "topics:\n- match: a\n  acces: deny", want: `sluice.yaml:3: topics: unknown field "acces"; a rule has match, and may have access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval and tags; see: sluice serve --help`},
-		{name: "rule with an unknown value", args: "serve", file: "topics:\n- match: a\n  access: all", want: `topics is "all": allowed is as access public, token, deny`},
-		{name: "rule with an unknown overflow", args: "serve", file: "topics:\n- match: a\n  overflow: hope", want: `topics is "hope": allowed is as overflow catch-up, drop-oldest, drop-newest, latest, disconnect`},
-		{name: "rule with a mailbox out of range", args: "serve", file: "topics:\n- match: a\n  mailbox-size: -1", want: `topics is "-1": allowed is as mailbox-size 1 to 1048576 messages`},
-		{name: "rule with an unknown dedupe", args: "serve", file: "topics:\n- match: a\n  dedupe: taste", want: `topics is "taste": allowed is as dedupe offset, key, payload`},
-		{name: "rule with a window out of range", args: "serve", file: "topics:\n- match: a\n  dedupe-window: 1000h", want: `topics is "1000h0m0s": allowed is as dedupe-window 1ms to 720h`},
-		{name: "rule with an interval out of range", args: "serve", file: "topics:\n- match: a\n  flush-interval: -1s", want: `topics is "-1s": allowed is as flush-interval 1ms to 1h`},
-		{name: "rule with no interval", args: "serve", file: "topics:\n- match: a\n  flush-interval: soon", want: `sluice.yaml:2: topics: time: invalid duration "soon"; a rule has match, and may have access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval and tags; see: sluice serve --help`},
-		{name: "rule with a tag of the service", args: "serve", file: "topics:\n- match: a\n  tags: {node: b}", want: `topics is "node": allowed is as key of tags letters, digits and _, other than node, reason, stage, status and those of --tag`},
-		{name: "rule with a tag of the flags", args: "serve --tag env=dev", file: "topics:\n- match: a\n  tags: {env: b}", want: `topics is "env": allowed is as key of tags letters, digits and _, other than node, reason, stage, status and those of --tag`},
-		{name: "rule with a tag that breaks lines", args: "serve", file: "topics:\n- match: a\n  tags: {tenant: 'a|c'}", want: `topics is "a|c": allowed is as value of tags letters, digits and any of _.-/`},
+		{name: "no list of rules", args: "serve", file: "topics: 3", want: `sluice.yaml:1: topics: expected a list, of lines that begin with -, not one plain value; ` + ruleHint},
+		{name: "rule with an unknown key", args: "serve", file: "topics:\n- match: a\n  acces: deny", want: `sluice.yaml:3: topics: unknown field "acces"; ` + ruleHint},
+		{name: "rule with an unknown value", args: "serve", file: "topics:\n- match: a\n  access: all", want: `topics: rule 1: access is "all": allowed is public, token, deny`},
+		{name: "rule with an unknown overflow", args: "serve", file: "topics:\n- match: a\n  overflow: hope", want: `topics: rule 1: overflow is "hope": allowed is catch-up, drop-oldest, drop-newest, latest, disconnect`},
+		{name: "rule with a mailbox out of range", args: "serve", file: "topics:\n- match: a\n  mailbox-size: -1", want: `topics: rule 1: mailbox-size is "-1": allowed is 1 to 1048576 messages`},
+		{name: "rule with an unknown dedupe", args: "serve", file: "topics:\n- match: a\n  dedupe: taste", want: `topics: rule 1: dedupe is "taste": allowed is offset, key, payload`},
+		{name: "rule with a window out of range", args: "serve", file: "topics:\n- match: a\n  dedupe-window: 1000h", want: `topics: rule 1: dedupe-window is "1000h0m0s": allowed is 1ms to 720h`},
+		{name: "rule with an interval out of range", args: "serve", file: "topics:\n- match: a\n  flush-interval: -1s", want: `topics: rule 1: flush-interval is "-1s": allowed is 1ms to 1h`},
+		{name: "rule with no interval", args: "serve", file: "topics:\n- match: a\n  flush-interval: soon", want: `sluice.yaml:2: topics: invalid duration "soon": want a duration with its unit, such as 200ms; ` + ruleHint},
+		{name: "rule with a tag of the service", args: "serve", file: "topics:\n- match: a\n  tags: {node: b}", want: `topics: rule 1: tags is "node": allowed is as key letters, digits and _, other than node, reason, stage, status and those of --tag`},
+		{name: "rule with a tag of the flags", args: "serve --tag env=dev", file: "topics:\n- match: a\n  tags: {env: b}", want: `topics: rule 1: tags is "env": allowed is as key letters, digits and _, other than node, reason, stage, status and those of --tag`},
+		{name: "rule with a tag that breaks lines", args: "serve", file: "topics:\n- match: a\n  tags: {tenant: 'a|c'}", want: `topics: rule 1: tags is "a|c": allowed is as value letters, digits and any of _.-/`},
 		{name: "no dedupe", args: "serve --dedupe taste", want: `--dedupe is "taste": allowed is offset, key, payload`},
 		{name: "no window", args: "serve --dedupe-window 0", want: `--dedupe-window is "0s": allowed is 1ms to 720h`},
 		{name: "no entries", args: "serve --dedupe-entries 0", want: `--dedupe-entries is "0": allowed is 1 to 1048576 messages`},
-		{name: "rule without a match", args: "serve", file: "topics:\n- access: deny", want: `topics is "": allowed is as match a topic, or the beginning of topics followed by *`},
+		{name: "rule with an interval without a unit", args: "serve", file: "topics:\n- match: a\n  flush-interval: 200", want: `sluice.yaml:3: topics: flush-interval: "200" is not a duration with its unit, such as 200ms; ` + ruleHint},
+		{name: "rule with a size in words", args: "serve", file: "topics:\n- match: a\n  mailbox-size: many", want: `sluice.yaml:3: topics: mailbox-size: "many" is not a whole number; ` + ruleHint},
+		{name: "rule with a list for a topic", args: "serve", file: "topics:\n- match: [a]", want: `sluice.yaml:2: topics: match: a list is not one plain value; ` + ruleHint},
+		{name: "rule with a plain value for tags", args: "serve", file: "topics:\n- match: a\n  tags: b", want: `sluice.yaml:3: topics: expected lines of the form key: value, not one plain value; ` + ruleHint},
+		{name: "rule with a star in its midst", args: "serve", file: "topics:\n- match: a*b", want: `topics: rule 1: match is "a*b": allowed is a topic, or the beginning of topics followed by one * at the end, such as room:*`},
+		{name: "rule that never counts", args: "serve", file: "topics:\n- match: room:*\n- match: '*'\n- match: news", want: `topics: rule 3: match is "news": allowed is what no rule above matches: rule 2 (*) takes all of it, so put this one before that`},
+		{name: "rule that is there twice", args: "serve", file: "topics:\n- match: news\n- match: news", want: `topics: rule 2: match is "news": allowed is what no rule above matches: rule 1 (news) takes all of it, so put this one before that`},
+		{name: "rule for tokens without keys", args: "serve", file: "topics:\n- match: a\n  access: token", want: `topics: rule 1: access is "token": allowed is public or deny, or token with --jwt-secret-file or --jwt-keys-file: without keys nobody has a token`},
+		{name: "database of another kind", args: "serve --database-url mysql://user:secret@host/app", want: `--database-url is "mysql://…": allowed is postgres://user:password@host:5432/database, with special characters percent-encoded (failed to parse as keyword/value)`},
+		{name: "database of another kind to migrate", args: "migrate --database-url mysql://user:secret@host/app", want: `--database-url is "mysql://…": allowed is postgres://user:password@host:5432/database, with special characters percent-encoded (failed to parse as keyword/value)`},
+		{name: "variable with a slip", args: "serve", env: map[string]string{"SLUICE_MAXDEMAND": "3"}, want: `SLUICE_MAXDEMAND is "3": allowed is nothing, since no flag has this variable: did you mean SLUICE_MAX_DEMAND?`},
+		{name: "variable for another command, with a slip", args: "serve", env: map[string]string{"SLUICE_ADMIN_URI": "x"}, want: `SLUICE_ADMIN_URI is "x": allowed is nothing, since no flag has this variable: did you mean SLUICE_ADMIN_URL?`},
+		{name: "rule without a match", args: "serve", file: "topics:\n- access: deny", want: `topics: rule 1: match is "": allowed is a topic, or the beginning of topics followed by one * at the end, such as room:*`},
 		{name: "two kinds of keys", args: "serve --jwt-secret-file a --jwt-keys-file b", want: `--jwt-keys-file is "b": allowed is nothing, since --jwt-secret-file is given too: choose one`},
 		{name: "keys that are not there", args: "serve --jwt-secret-file nowhere", want: `--jwt-secret-file is "nowhere": allowed is a file with keys to verify tokens with: open nowhere: no such file or directory`},
 		{name: "certificate without key", args: "serve --tls-cert a", want: `--tls-cert is "a": allowed is a PEM file, together with --tls-key, or neither`},

@@ -35,9 +35,7 @@ func newServer(config Config) (server, error) {
 	}
 	pool, err := pgxpool.ParseConfig(config.DatabaseURL)
 	if err != nil {
-		// The driver quotes the URL and does its best to hide the password.
-		// Its best is not good enough for one that is in the wrong place.
-		return server{}, fmt.Errorf("postgres: the database URL cannot be read: %s: write it as postgres://user:password@host:5432/database, with special characters percent-encoded", parseReason(err))
+		return server{}, fmt.Errorf("postgres: the database URL cannot be read: want %w", unreadable(err))
 	}
 	if pool.ConnConfig.ConnectTimeout == 0 {
 		pool.ConnConfig.ConnectTimeout = dialTimeout
@@ -46,6 +44,23 @@ func newServer(config Config) (server, error) {
 		params["application_name"] = "sluice"
 	}
 	return server{pool: pool, addr: addresses(pool.ConnConfig), pooled: config.Pooled}, nil
+}
+
+// CheckURL reports what is wrong with a database URL as it is written, nil if it can be
+// read. The error says what is wanted, and quotes nothing of the URL, which may have a
+// password in it.
+func CheckURL(url string) error {
+	if _, err := pgxpool.ParseConfig(url); err != nil {
+		return unreadable(err)
+	}
+	return nil
+}
+
+// unreadable says how a URL is written that can be read. The driver quotes the one
+// that it was given and does its best to hide the password. Its best is not good
+// enough for one that is in the wrong place.
+func unreadable(err error) error {
+	return fmt.Errorf("postgres://user:password@host:5432/database, with special characters percent-encoded (%s)", parseReason(err))
 }
 
 // parseReason cuts from a parse error what quotes the URL.
