@@ -1,8 +1,7 @@
 package sluice
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -60,28 +59,35 @@ func (s *Service) publicHandler() http.Handler {
 	return mux
 }
 
-// authorised lets pass who brings the admin token, or everyone if there is
-// none (the listener is then on loopback: Config.Validate sees to it).
+// authorised lets pass who brings an admin token that allows the request, or
+// everyone if there is none (the listener is then on loopback: Config.Validate
+// sees to it).
 func (s *Service) authorised(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if !s.isAdmin(token) {
+		role, digest, err := s.admin.judge(r.Context(), r.RemoteAddr, bearer(r.Header.Get("Authorization")))
+		switch {
+		case err != nil:
+			w.Header().Set("Retry-After", "60")
+			refuse(w, http.StatusTooManyRequests, err.Error(), "try again later")
+		case role == noAdmin:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sluice admin"`) // RFC 6750, section 3
 			refuse(w, http.StatusUnauthorized, "the admin token is missing or wrong", "send it as Authorization: Bearer …")
-			return
+		case role == readAdmin && r.Method != http.MethodGet && r.Method != http.MethodHead:
+			refuse(w, http.StatusForbidden, "this token may only read", "use the token of --admin-token-file")
+		default:
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), whoKey{}, s.admin.who(digest))))
 		}
-		next.ServeHTTP(w, r)
 	})
 }
 
-// isAdmin compares hashes, so that the time taken tells nothing of the token,
-// its length included.
-func (s *Service) isAdmin(token string) bool {
-	if s.config.AdminToken == "" {
-		return true
+// bearer is the token of an Authorization header, "" if there is none. The
+// scheme is told apart in any case (RFC 9110, section 11.1).
+func bearer(header string) string {
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
 	}
-	given, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.config.AdminToken))
-	return subtle.ConstantTimeCompare(given[:], want[:]) == 1
+	return strings.TrimSpace(token)
 }
 
 // sameSite keeps other web sites, open in the operator's browser, from using
@@ -94,7 +100,7 @@ func (s *Service) sameSite(next http.Handler) http.Handler {
 		refuse(w, http.StatusForbidden, "another web site made this request", "the admin API is not for pages of other origins")
 	}))
 	next = protection.Handler(next)
-	if s.config.AdminToken != "" {
+	if s.admin.guarded() {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -140,9 +140,13 @@ type Config struct {
 	// "//*.host", with scheme and port where they matter. Empty: the same
 	// host as the request's, on any port.
 	Origins []string
-	// AdminToken is the bearer token of the admin listener. It is required
-	// where AdminListen is not loopback.
-	AdminToken string
+	// AdminTokenFile is a file with the bearer token of the admin listener, of 16
+	// characters at least, read again once it has changed; AdminToken is the
+	// token itself. One of them is required where AdminListen is not loopback.
+	AdminTokenFile, AdminToken string
+	// AdminReadTokenFile is a file with a token that may read, and nothing else,
+	// for who gathers metrics.
+	AdminReadTokenFile string
 	// MaxConnections bounds the open connections of each mount; beyond it
 	// clients are answered 503. Zero: no bound.
 	MaxConnections int
@@ -345,7 +349,14 @@ func (c *Config) validateAccess() error {
 	if err := c.validateTopics(); err != nil {
 		return err
 	}
-	if !loopback(c.AdminListen) && c.AdminToken == "" {
+	switch guarded := c.AdminToken != "" || c.AdminTokenFile != ""; {
+	case c.AdminToken != "" && c.AdminTokenFile != "":
+		return &FieldError{"AdminTokenFile", c.AdminTokenFile, "nothing, since AdminToken is given too: choose one"}
+	case c.AdminToken != "" && len(c.AdminToken) < minAdminToken:
+		return &FieldError{"AdminToken", strings.Repeat("*", len(c.AdminToken)), fmt.Sprintf("at least %d characters", minAdminToken)}
+	case c.AdminReadTokenFile != "" && !guarded:
+		return &FieldError{"AdminReadTokenFile", c.AdminReadTokenFile, "nothing without --admin-token-file: everybody may write as it is"}
+	case !guarded && !loopback(c.AdminListen):
 		return &FieldError{"AdminListen", c.AdminListen, "a loopback address, or any other with --admin-token-file"}
 	}
 	return nil

@@ -61,7 +61,7 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		{"open to the world as asked", func(c *sluice.Config) { c.Listen, c.Anonymous = "0.0.0.0:4000", &yes }, "", ""},
 		{"closed to all", func(c *sluice.Config) { c.Anonymous = &no }, "Anonymous", "false"},
 		{"admin for the world without a token", func(c *sluice.Config) { c.AdminListen = ":4001" }, "AdminListen", ":4001"},
-		{"admin for the world with a token", func(c *sluice.Config) { c.AdminListen, c.AdminToken = ":4001", "s3cret" }, "", ""},
+		{"admin for the world with a token", func(c *sluice.Config) { c.AdminListen, c.AdminToken = ":4001", adminToken }, "", ""},
 		{"IPv6 loopback", func(c *sluice.Config) { c.Listen, c.AdminListen = "[::1]:4000", "localhost:4001" }, "", ""},
 		{"nameless node", func(c *sluice.Config) { c.Node = "" }, "Node", ""},
 	} {

@@ -25,6 +25,7 @@ func (s *Service) postEvents(w http.ResponseWriter, r *http.Request) {
 	invalid := new(store.InvalidError)
 	switch {
 	case err == nil:
+		s.audit(r, "append", len(drafts))
 		answer(w, http.StatusAccepted, map[string]int{"count": len(drafts)})
 	case errors.As(err, &invalid):
 		refuse(w, http.StatusBadRequest, err.Error(), "nothing was written")
@@ -32,6 +33,7 @@ func (s *Service) postEvents(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, err.Error(), "nothing was written; try again")
 	default:
 		s.logger.Error("append failed", "events", len(drafts), "error", err)
+		s.audit(r, "append", len(drafts), "outcome", "unknown")
 		refuse(w, http.StatusInternalServerError, err.Error(), "the events may or may not have been written")
 	}
 }
@@ -55,6 +57,7 @@ func (s *Service) postBroadcast(w http.ResponseWriter, r *http.Request) {
 	for _, segment := range segments {
 		s.hub.Route(segment)
 	}
+	s.audit(r, "broadcast", len(drafts))
 	answer(w, http.StatusAccepted, map[string]int{"count": len(drafts)})
 }
 

@@ -73,6 +73,7 @@ func (s *Service) tls() (*tls.Config, error) {
 	if err != nil {
 		return nil, &FieldError{"TLSCert", s.config.TLSCert, fmt.Sprintf("a PEM file that fits --tls-key %s (%v)", s.config.TLSKey, err)}
 	}
+	s.inForce.certificate.Store(certificate)
 	return &tls.Config{
 		NextProtos:     []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate.get(), nil },

@@ -9,7 +9,7 @@ import (
 
 // SocketInfo describes an open connection.
 type SocketInfo struct {
-	ID         string    `json:"id"`        // what the connect hook named it; may be empty
+	ID         string    `json:"id"`        // what the connect hook named it, or else one of its own
 	Mount      string    `json:"mount"`     // the path of its mount
 	Transport  string    `json:"transport"` // "websocket" or "longpoll"
 	RemoteAddr string    `json:"remote_addr"`
@@ -47,7 +47,10 @@ func (s *Service) getSockets(w http.ResponseWriter, r *http.Request) {
 
 // deleteSockets closes all connections of an id.
 func (s *Service) deleteSockets(w http.ResponseWriter, r *http.Request) {
-	answer(w, http.StatusOK, map[string]int{"closed": s.Disconnect(r.PathValue("id"))})
+	id := r.PathValue("id")
+	closed := s.Disconnect(id)
+	s.audit(r, "disconnect", closed, "id", id)
+	answer(w, http.StatusOK, map[string]int{"closed": closed})
 }
 
 // topicInfo describes a topic that somebody has joined.

@@ -79,7 +79,7 @@ func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
 		MaxConnections: s.config.MaxConnections,
 	}
 	if s.tokens != nil {
-		config.Renew = s.renew
+		config.Renew, config.Holds = s.renew, s.holds
 	}
 	return s.mount(config)
 }

@@ -11,8 +11,9 @@ import (
 
 // TopicRule says who may do what on the topics that it matches, and how their
 // messages are delivered. The first rule that matches a topic counts. Where
-// there are rules, a topic that none matches is closed; where there are none,
-// all topics are open to whoever may connect, and clients push nothing.
+// there is a list of rules, a topic that none matches is closed, and an empty
+// list closes all; where there is none, all topics are open to whoever may
+// connect, and clients push nothing.
 type TopicRule struct {
 	// Match is a topic, or the beginning of topics followed by *.
 	Match string `yaml:"match"`
@@ -81,14 +82,13 @@ func ruleFor(rules []TopicRule, topic string) *TopicRule {
 // said by the rules and by the client's token.
 type ruled struct {
 	service *Service
-	rules   []TopicRule
-	rule    *TopicRule // set by Join; nil where there are no rules
+	rules   func() []TopicRule // those in force
 }
 
 // Join implements [Channel].
 func (c *ruled) Join(ctx *Context, _ Payload) (any, error) {
-	if c.rule = ruleFor(c.rules, ctx.Topic()); c.rule != nil {
-		ctx.Deliver(c.rule.delivery())
+	if rule := ruleFor(c.rules(), ctx.Topic()); rule != nil {
+		ctx.Deliver(rule.delivery())
 	}
 	return nil, c.Review(ctx.Topic(), ctx.Socket())
 }
@@ -96,7 +96,7 @@ func (c *ruled) Join(ctx *Context, _ Payload) (any, error) {
 // Review implements [Reviewer]: by the rule, and by what the client's token
 // lists.
 func (c *ruled) Review(topic string, s *Socket) error {
-	if !mayJoin(c.rules, topic, tokenOf(s)) {
+	if !mayJoin(c.rules(), topic, tokenOf(s)) {
 		return channels.Reject("unauthorized")
 	}
 	return nil
@@ -105,7 +105,7 @@ func (c *ruled) Review(topic string, s *Socket) error {
 func mayJoin(rules []TopicRule, topic string, token *access) bool {
 	rule := ruleFor(rules, topic)
 	switch {
-	case len(rules) == 0: // all topics are open, but a token that lists some means these
+	case rules == nil: // all topics are open, but a token that lists some means these
 		return token == nil || !token.listed || token.allows(topic)
 	case rule == nil || rule.Access == "deny":
 		return false
@@ -118,8 +118,8 @@ func mayJoin(rules []TopicRule, topic string, token *access) bool {
 // HandleIn implements [InHandler].
 func (c *ruled) HandleIn(ctx *Context, event string, payload Payload) Result {
 	publish := ""
-	if c.rule != nil {
-		publish = c.rule.Publish
+	if rule := ruleFor(c.rules(), ctx.Topic()); rule != nil {
+		publish = rule.Publish
 	}
 	var err error
 	switch publish {

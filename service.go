@@ -31,13 +31,15 @@ type Service struct {
 	public   *Mount
 	console  *Mount
 	tokens   *verifier // nil where there are no tokens
+	admin    adminTokens
 	health   *health
 
 	// Written before Run.
 	hook   ConnectFunc // of the public mount
 	mounts []*Mount    // all there are
 
-	stream atomic.Pointer[stream] // nil until the store is open; written by Run
+	inForce inForce
+	stream  atomic.Pointer[stream] // nil until the store is open; written by Run
 }
 
 // stream is the log, and the line that reads it.
@@ -69,6 +71,13 @@ func New(config Config) (*Service, error) {
 		return nil, err
 	}
 	if s.tokens, err = openVerifier(&config); err != nil {
+		return nil, err
+	}
+	if config.Topics != nil && len(config.Topics) == 0 {
+		s.logger.Warn("the list of topic rules is empty: nobody may join anything")
+	}
+	s.inForce.topics.Store(&config.Topics)
+	if err := s.openAdminTokens(); err != nil {
 		return nil, err
 	}
 	s.encoders.New = func() any { return stages.NewEncoder(socket.Encoder{}, s.hub, s.segments()) }
@@ -107,7 +116,7 @@ func (s *Service) extent() (head, position int64) {
 // and an error if it could not start, a part of it failed, or the drain took
 // longer than Config.DrainTimeout.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.public.Handle("*", func() Channel { return &ruled{service: s, rules: s.config.Topics} }); err != nil { // after the application's own
+	if err := s.public.Handle("*", func() Channel { return &ruled{s, s.rules} }); err != nil { // after the application's own
 		return err
 	}
 	life, fail := context.WithCancelCause(ctx) // ends when it is time to stop, for whatever reason
@@ -122,6 +131,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	serving := start(ctx, "http", servers.run, fail)
 	sockets := start(ctx, "sockets", s.runMounts, fail)
+	access := start(ctx, "access", s.watchAccess, fail)
 	replays := start(ctx, "replays", s.replays.Run, fail)
 	line, log, err := s.deliver(life, fail)
 
@@ -131,7 +141,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	s.health.drain()
 	serving.cancel() // nobody new; its last requests may be long-polls, which end with their sockets
-	errs := []error{err, line.stop(), sockets.stop(), replays.stop(), serving.stop(), log.stop()}
+	errs := []error{err, line.stop(), access.stop(), sockets.stop(), replays.stop(), serving.stop(), log.stop()}
 	if ctx.Err() == nil {
 		errs = append(errs, context.Cause(life)) // a part's own failure, unless it is among them
 	}

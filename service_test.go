@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -87,34 +85,6 @@ func TestAdminAPI(t *testing.T) {
 	n.Eventually("routed", func() bool { return readStats(t, n).Position == 3 }) // of the refused ones, nothing
 	if status, body := n.Request("GET", n.Public, "/nowhere", nil, ""); status != 404 || !strings.Contains(body, "/socket/websocket") {
 		t.Errorf("public: %d %s", status, body)
-	}
-}
-
-func TestAdminToken(t *testing.T) {
-	t.Parallel()
-	n := sluicetest.Run(t, with(func(c *sluice.Config) {
-		c.AdminToken = "s3cret"
-		c.Console = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the page") })
-	}))
-	bearer := func(token string) map[string]string { return map[string]string{"Authorization": "Bearer " + token} }
-	for _, test := range []struct {
-		path   string
-		header map[string]string
-		status int
-	}{
-		{"/", nil, 200},
-		{"/healthz", nil, 200},
-		{"/readyz", nil, 200},
-		{"/api/stats", nil, 401},
-		{"/api/stats", bearer("wrong"), 401},
-		{"/api/stats", bearer("s3cret"), 200},
-		{"/metrics", nil, 401},
-		{"/metrics", bearer("s3cret"), 200},
-		{"/console/websocket?vsn=2.0.0", nil, 400}, // not an upgrade: that is checked first
-	} {
-		if status, body := n.Request("GET", n.Admin, test.path, test.header, ""); status != test.status {
-			t.Errorf("%s with %v: got %d %s, want %d", test.path, test.header, status, body, test.status)
-		}
 	}
 }
 

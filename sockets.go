@@ -49,10 +49,10 @@ func (s *Service) makeSockets() error {
 	if s.public, err = s.mountPublic(s.config.SocketPath, hook); err != nil {
 		return err
 	}
-	if s.console, err = s.mount(socket.Config{Path: consoleMount, Connect: s.connectConsole}); err != nil {
+	if s.console, err = s.mount(socket.Config{Path: consoleMount, Connect: s.connectConsole, Holds: s.holdsConsole}); err != nil {
 		return err
 	}
-	return s.console.Handle("*", func() Channel { return &ruled{service: s} })
+	return s.console.Handle("*", func() Channel { return &ruled{s, func() []TopicRule { return nil }} })
 }
 
 // tokenAssign is where a socket keeps the access that its token grants.
@@ -95,12 +95,26 @@ func (s *Service) renew(_ context.Context, old *Socket, token string) (*Socket, 
 	return granted.socket(old.Assigns), nil
 }
 
+// adminAssign is where a socket of the console keeps what its token was.
+const adminAssign = "sluice.admin"
+
 // connectConsole lets in who brings the admin token.
-func (s *Service) connectConsole(_ context.Context, r *ConnectRequest) (*Socket, error) {
-	if !s.isAdmin(cmp.Or(r.Token, r.Params.Get("token"))) {
+func (s *Service) connectConsole(ctx context.Context, r *ConnectRequest) (*Socket, error) {
+	role, digest, err := s.admin.judge(ctx, r.RemoteAddr, cmp.Or(r.Token, r.Params.Get("token")))
+	switch {
+	case err != nil:
+		return nil, &socket.Refusal{Status: http.StatusTooManyRequests, Reason: err.Error()}
+	case role != fullAdmin:
 		return nil, &socket.Refusal{Status: http.StatusUnauthorized, Reason: "the admin token is missing or wrong"}
 	}
-	return &Socket{}, nil
+	return &Socket{Assigns: map[string]any{adminAssign: digest}}, nil
+}
+
+// holdsConsole tells whether a socket of the console came with what is the admin
+// token still.
+func (s *Service) holdsConsole(socket *Socket) bool {
+	digest, _ := socket.Assigns[adminAssign].(tokenDigest)
+	return !s.admin.guarded() || s.admin.full.get().equal(digest)
 }
 
 // notOpen refuses clients as long as there is no log to serve them from.

@@ -208,6 +208,7 @@ func TestRules(t *testing.T) {
 		{"no rules, a token that lists nothing", nil, "any", &access{}, true},
 		{"no rules, a token that lists it", nil, "room:7", seven, true},
 		{"no rules, a token that lists others", nil, "room:8", seven, false},
+		{"an empty list", []TopicRule{}, "any", seven, false},
 		{"no match", rules, "any", seven, false},
 		{"denied", rules, "secret:7", seven, false},
 		{"public", rules, "room:lobby", nil, true},

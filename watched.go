@@ -1,6 +1,7 @@
 package sluice
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -23,6 +24,7 @@ type watched[T any] struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	value  T
+	reads  int       // how often it was read, the first time not counted
 	stamps []stamp   // of the files when they were read
 	looked time.Time // when they were last looked at
 }
@@ -52,6 +54,37 @@ func (w *watched[T]) get() T {
 	return w.value
 }
 
+// count is how often the value has been read again, after another look at the
+// files if one is due. Of a nil value it is 0.
+func (w *watched[T]) count() int {
+	if w == nil {
+		return 0
+	}
+	w.get()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reads
+}
+
+// reread reads the value now, whether the files have changed or not, and
+// returns what puts it in force. A nil value has nothing to read.
+func (w *watched[T]) reread() (accept func(), err error) {
+	if w == nil {
+		return func() {}, nil
+	}
+	stamps := stampsOf(w.paths)
+	value, err := w.read()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", w.paths[0], err)
+	}
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.value, w.stamps = value, stamps
+		w.reads++
+	}, nil
+}
+
 func (w *watched[T]) look() {
 	seen := stampsOf(w.paths)
 	same := true
@@ -69,6 +102,7 @@ func (w *watched[T]) look() {
 	}
 	w.logger.Info("file read again", "file", w.paths[0])
 	w.value = value
+	w.reads++
 }
 
 func stampsOf(paths []string) []stamp {

@@ -19,6 +19,7 @@ const (
 	SocketsRefused    Name = "sockets.refused"
 	Joins             Name = "joins"
 	StageErrors       Name = "stage.errors"
+	AdminGuesses      Name = "admin.guesses"
 )
 
 // Gauges, explained in [Meaning].
@@ -57,6 +58,7 @@ var Meaning = map[Name]string{
 	SocketsRefused:    "Connections refused, by reason.",
 	Joins:             "Joins answered, by status.",
 	StageErrors:       "Failures of a stage, by stage.",
+	AdminGuesses:      "Requests to the admin listener with a wrong token.",
 	Sockets:           "Open connections.",
 	Channels:          "Joined channels.",
 	Topics:            "Topics with at least one subscriber.",

@@ -41,6 +41,10 @@ type Config struct {
 	// channel's, as any other.
 	Renew func(ctx context.Context, old *channels.Socket, token string) (*channels.Socket, error)
 
+	// Holds tells whether what let a connection in would still do so. It is asked
+	// by [Endpoint.Review]. The default is that it would.
+	Holds func(socket *channels.Socket) bool
+
 	// Origins lists the pages that may connect, as //host, //*.host or
 	// scheme://host:port. The default is pages of the host that is connected
 	// to, on any port.
@@ -160,6 +164,9 @@ func (c Config) withDefaults() (Config, error) {
 		c.Connect = func(context.Context, *ConnectRequest) (*channels.Socket, error) {
 			return new(channels.Socket), nil
 		}
+	}
+	if c.Holds == nil {
+		c.Holds = func(*channels.Socket) bool { return true }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -1,7 +1,9 @@
 package socket
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +32,7 @@ type Endpoint struct {
 	origins []origin
 	meters  meters
 	tokens  tokens
+	name    string          // stands before the serial numbers of connections
 	context context.Context // of handlers: cancelled when connections are cut
 	cancel  context.CancelFunc
 
@@ -40,6 +43,7 @@ type Endpoint struct {
 
 	// Guarded by mu.
 	links    map[link]struct{}
+	serial   uint64           // of the connection that was registered last
 	polls    map[string]*poll // those of the links that are long-polls, by token
 	reserved int              // connections, those in their handshake included
 	draining bool
@@ -71,6 +75,7 @@ func New(config Config) (*Endpoint, error) {
 		config: config,
 		meters: newMeters(config.Metrics),
 		tokens: newTokens(config.Node),
+		name:   "socket:" + strings.ToLower(rand.Text()[:8]) + ".",
 		links:  make(map[link]struct{}),
 		polls:  make(map[string]*poll),
 	}
@@ -100,12 +105,14 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Disconnect closes all connections whose socket has this ID, and says how
-// many.
+// many. One that the connect hook gave none has one of its own: see [SocketInfo].
 func (e *Endpoint) Disconnect(id string) int {
 	n := 0
+	serial := e.serialOf(id)
 	for _, l := range e.snapshot() {
 		s, _ := l.about()
-		if id != "" && s.current().ID == id && l.shut(disconnected, "") {
+		own := s.current().ID
+		if (own == id && id != "" || own == "" && s.serial == serial) && l.shut(disconnected, "") {
 			n++
 		}
 	}
@@ -114,7 +121,7 @@ func (e *Endpoint) Disconnect(id string) int {
 
 // SocketInfo describes an open connection.
 type SocketInfo struct {
-	ID         string
+	ID         string // what the connect hook named it, or else one that no other connection has
 	RemoteAddr string
 	Transport  string // "websocket" or "longpoll"
 	Channels   int    // topics joined
@@ -128,7 +135,7 @@ func (e *Endpoint) List() []SocketInfo {
 	for _, l := range links {
 		s, transport := l.about()
 		socket := s.current()
-		list = append(list, SocketInfo{socket.ID, socket.RemoteAddr, transport, s.channels(), time.Unix(0, s.opened)})
+		list = append(list, SocketInfo{cmp.Or(socket.ID, e.idOf(s.serial)), socket.RemoteAddr, transport, s.channels(), time.Unix(0, s.opened)})
 	}
 	slices.SortFunc(list, func(a, b SocketInfo) int { return a.Opened.Compare(b.Opened) })
 	return list
@@ -251,6 +258,8 @@ func (e *Endpoint) register(l link) bool {
 	e.meters.opened.Add(1)
 	e.meters.sockets.Add(1)
 	s, _ := l.about()
+	e.serial++
+	s.serial = e.serial
 	s.begin(l)
 	return true
 }

@@ -146,6 +146,7 @@ func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Param
 		answer(w, pollError, "", nil)
 		return
 	}
+	e.confirm(p)
 	if answer(w, pollGone, p.token, nil) != nil {
 		p.cut(closedLost, "")
 	}

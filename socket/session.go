@@ -31,6 +31,7 @@ type session struct {
 
 	// Immutable after begin.
 	opened int64  // when, in Unix nanoseconds
+	serial uint64 // among the endpoint's connections
 	lease  *lease // nil if it does not end by itself
 }
 

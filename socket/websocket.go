@@ -56,6 +56,7 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.wire.start()
+	e.confirm(c)
 }
 
 // checkUpgrade tells what is wrong with a request as the beginning of a

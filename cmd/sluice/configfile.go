@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -30,6 +31,7 @@ func readConfig(path string, app *kong.Application) (_ map[string]fileValue, top
 	if err != nil {
 		return nil, nil, &refusal{"--config", path, fmt.Sprintf("a YAML file that can be read (%v)", errors.Unwrap(err))}
 	}
+	source = bytes.TrimPrefix(source, []byte("\ufeff")) // as editors write it (YAML 1.2, section 5.2)
 	file, err := parser.ParseBytes(source, 0)
 	if err != nil {
 		return nil, nil, syntaxError(path, err)

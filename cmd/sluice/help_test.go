@@ -24,7 +24,7 @@ var promised = map[string][]string{
 	"Dedupe":    {"dedupe", "dedupe-window", "dedupe-entries"},
 	"Access": {"jwt-secret-file", "jwt-keys-file",
 		"jwt-issuer", "jwt-audience", "jwt-algorithms", "jwt-leeway", "jwt-require-exp",
-		"anonymous", "origins", "admin-token-file", "max-connections", "max-channels", "max-message-bytes", "inbound-rate", "max-body-bytes"},
+		"anonymous", "origins", "admin-token-file", "admin-read-token-file", "max-connections", "max-channels", "max-message-bytes", "inbound-rate", "max-body-bytes"},
 	"Life":    {"heartbeat-timeout", "max-connection-age", "drain-timeout", "log-level", "log-format"},
 	"Metrics": {"statsd", "statsd-prefix", "statsd-tags", "tag"},
 }
@@ -66,7 +66,7 @@ func TestServeHasThePromisedFlags(t *testing.T) {
 // keeps that the place is a flag, and that no flag is left without a field.
 func TestFieldsAndFlagsCorrespond(t *testing.T) {
 	t.Parallel()
-	notFlags := []string{"OnListen", "Console", "Logger", "Topics"}
+	notFlags := []string{"OnListen", "Console", "Logger", "Topics", "AdminToken"}
 	notFields := []string{"--log-level", "--log-format"} // they make the Logger
 	flags := map[string]bool{}
 	for _, flag := range commands(t)["serve"].Flags {

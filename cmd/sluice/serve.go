@@ -11,9 +11,8 @@ import (
 
 // serveCmd runs the service until it is told to stop.
 type serveCmd struct {
-	Settings       configFlags `embed:""`
-	AdminTokenFile string      `group:"Access" placeholder:"FILE" help:"File with the bearer token of the admin listener; required off loopback."`
-	Log            logFlags    `embed:""`
+	Settings configFlags `embed:""`
+	Log      logFlags    `embed:""`
 }
 
 // Help says more than the one line of the summary.
@@ -43,9 +42,6 @@ func (s *serveCmd) Run(ctx context.Context, p process, open *settings) error {
 		return err
 	}
 	cfg := sluice.Config(s.Settings)
-	if cfg.AdminToken, err = readToken(s.AdminTokenFile); err != nil {
-		return err
-	}
 	cfg.Logger = logger
 	cfg.Topics = open.topics
 	cfg.Console = console()

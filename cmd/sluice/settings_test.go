@@ -162,6 +162,26 @@ topics:
 	}
 }
 
+// TestEmptyRulesAreRules tells a list that is there from none.
+func TestEmptyRulesAreRules(t *testing.T) {
+	t.Parallel()
+	for text, listed := range map[string]bool{
+		"": false, "# topics:\n": false, "max-demand: 7\n": false,
+		"topics:\n": true, "topics: []\n": true, "topics: ~\n": true, "topics: # none\n": true,
+		"\ufefftopics:\n": true, "\ufeffmax-demand: 7\r\n": false,
+	} {
+		p, _ := call{}.process(t, io.Discard, io.Discard)
+		settings := newSettings(p.env)
+		parser, err := newParser(t.Context(), p, settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := settings.read(writeFile(t, text), parser.Model); err != nil || (settings.topics != nil) != listed {
+			t.Errorf("%q: %v, %v", text, settings.topics, err)
+		}
+	}
+}
+
 func TestEnvironmentSetsEveryKind(t *testing.T) {
 	t.Parallel()
 	got := call{args: []string{"serve", "--tag", "a=1", "--tag", "b=2"}, env: map[string]string{
@@ -265,7 +285,7 @@ func TestConfigurationErrors(t *testing.T) {
 		{name: "log level", args: "serve --log-level loud", want: `--log-level is "loud": allowed is debug, info, warn, error`},
 		{name: "log format", args: "serve", file: "log-format: xml", want: `--log-format is "xml": allowed is text, json (given by sluice.yaml:1)`},
 		{name: "log level of migrate", args: "migrate --log-level loud", want: `--log-level is "loud": allowed is debug, info, warn, error`},
-		{name: "no token", args: "serve --admin-token-file nowhere", want: `--admin-token-file is "nowhere": allowed is a file that can be read, with the token as its one line`},
+		{name: "no token", args: "serve --admin-token-file nowhere", want: `--admin-token-file is "nowhere": allowed is a file with the token as its one line: open nowhere: no such file or directory`},
 
 		// Files.
 		{name: "no file", args: "serve --config nowhere.yaml", want: `--config is "nowhere.yaml": allowed is a YAML file that can be read (no such file or directory)`},

@@ -21,13 +21,17 @@ const topicsKey = "topics"
 // ruleKeys are what a rule may have, besides what it matches.
 const ruleKeys = "access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval and tags"
 
-// readTopics reads the rules below the key topics.
+// readTopics reads the rules below the key topics. With the key there is a list,
+// if an empty one: it denies, where no key at all would open everything.
 //
 // The library decodes them. What it says of a value that does not fit is in Go's
 // words: here it is said in those of the file.
 func readTopics(path string, node ast.Node) ([]sluice.TopicRule, error) {
-	var rules []sluice.TopicRule
+	rules := []sluice.TopicRule{}
 	err := yaml.NodeToValue(node, &rules, yaml.Strict())
+	if err == nil && rules == nil {
+		rules = []sluice.TopicRule{}
+	}
 	if err == nil {
 		return rules, nil
 	}

@@ -1,0 +1,22 @@
+package sluice
+
+import "net/http"
+
+// whoKey is where a request's context says who makes it.
+type whoKey struct{}
+
+// who names the holder of a token, without giving the token away.
+func (a *adminTokens) who(digest tokenDigest) string {
+	if !a.guarded() {
+		return "anyone"
+	}
+	return "token " + digest.name()
+}
+
+// audit tells the log of something that was changed through the admin API, or
+// may have been: who did it, from where, what, and how much of it.
+func (s *Service) audit(r *http.Request, action string, count int, more ...any) {
+	who, _ := r.Context().Value(whoKey{}).(string)
+	s.logger.Info("admin write", append([]any{
+		"action", action, "count", count, "who", who, "remote_addr", r.RemoteAddr}, more...)...)
+}

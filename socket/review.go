@@ -1,0 +1,43 @@
+package socket
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Review judges all connections again, once something has changed that let them
+// in: one that it would not let in any more is closed, and of the others every
+// channel judges its client. See Config.Holds and channels.Reviewer.
+func (e *Endpoint) Review() {
+	for _, l := range e.snapshot() {
+		if s, _ := l.about(); e.confirm(l) {
+			s.review()
+		}
+	}
+}
+
+// confirm closes a connection that would not be let in any more. It is also
+// asked once for a new one: what let that in may have gone before Review could
+// see it.
+func (e *Endpoint) confirm(l link) bool {
+	s, _ := l.about()
+	if e.config.Holds(s.current()) {
+		return true
+	}
+	l.shut(expired, "")
+	return false
+}
+
+// idOf names a connection that the connect hook did not name. It costs nothing
+// until somebody asks, and is another after a restart and on another node.
+func (e *Endpoint) idOf(serial uint64) string { return e.name + strconv.FormatUint(serial, 36) }
+
+// serialOf is the serial number that an id was made of, 0 if it was not.
+func (e *Endpoint) serialOf(id string) uint64 {
+	text, ours := strings.CutPrefix(id, e.name)
+	serial, err := strconv.ParseUint(text, 36, 64)
+	if !ours || err != nil {
+		return 0
+	}
+	return serial
+}
