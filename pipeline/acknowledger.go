@@ -3,7 +3,9 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,7 +17,8 @@ type AcknowledgerConfig[T any] struct {
 	// Counted is told what Ended is, in numbers. Who needs no more gives this one alone: the
 	// events that end in one step came in several slices, and gathering them costs a copy.
 	Counted func(done, failed int)
-	// Position of an event in its source. It must grow in the order of emission.
+	// Position of an event in its source. It must grow in the order of emission. What it
+	// panics on holds up the position until it has ended.
 	Position func(*T) int64
 	// Commit is given the position safe to commit, when it has grown: every Every, and last when all is
 	// drained. After an error it is called again with what is safe by then.
@@ -38,12 +41,16 @@ type Failed[T any] struct {
 }
 
 // Acknowledger learns of the end of each event of one producer, and knows the position
-// below which every event has ended, whatever order lines finish in.
+// below which every event has ended, whatever order lines finish in. An event that was given
+// up because the pipeline stopped ([ErrStopped], [ErrLost], [ErrNoConsumer]) has not been
+// handled: the position stays below it for good, so that it comes again after a restart.
 type Acknowledger[T any] struct {
 	// Immutable after NewAcknowledger, producer after NewProducer.
 	config   AcknowledgerConfig[T]
 	topology *Topology
 	producer *Producer[T]
+
+	undone atomic.Int64 // lowest position that was given up, math.MaxInt64 while none was
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -68,6 +75,7 @@ func NewAcknowledger[T any](topology *Topology, config AcknowledgerConfig[T]) *A
 		topology.misuse(configError("AcknowledgerConfig.Position", "is nil, and Commit needs it"))
 	}
 	a := &Acknowledger[T]{config: config, topology: topology}
+	a.undone.Store(math.MaxInt64)
 	if config.Commit != nil {
 		topology.addCommitter(a)
 	}
@@ -89,12 +97,23 @@ func (a *Acknowledger[T]) Safe() (position int64, ok bool) {
 	// producer still: that tells us afterwards, and waits for mu.
 	position = a.highest
 	if a.waiting {
+		if a.lowest == math.MinInt64 {
+			return a.safe, a.known
+		}
 		position = min(position, a.lowest-1)
 	}
 	for _, s := range a.producer.subscriptions() {
-		if at, ok := s.lowest(a.config.Position); ok {
+		if at, ok, err := s.lowest(a); err != nil {
+			return a.safe, a.known // as long as that one is under way
+		} else if ok {
 			position = min(position, at-1)
 		}
+	}
+	switch undone := a.undone.Load(); { // read last: it is set before an event leaves its line
+	case undone == math.MinInt64:
+		return a.safe, a.known
+	case undone <= position:
+		position = undone - 1
 	}
 	if !a.known || position > a.safe {
 		a.safe, a.known = position, true
@@ -103,13 +122,67 @@ func (a *Acknowledger[T]) Safe() (position int64, ok bool) {
 }
 
 // lowest is the position of the first event that was delivered and has not ended.
-func (s *subscription[T]) lowest(position func(*T) int64) (int64, bool) {
+func (s *subscription[T]) lowest(a *Acknowledger[T]) (position int64, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.head == nil {
-		return 0, false
+		return 0, false, nil
 	}
-	return position(&s.head.events[s.head.low]), true
+	position, err = a.at(&s.head.events[s.head.low])
+	return position, true, err
+}
+
+// at is an event's position. What Position panics on has none: nothing beyond it is safe until
+// it has ended.
+func (a *Acknowledger[T]) at(event *T) (position int64, err error) {
+	if a.topology.exited.Load() {
+		err = a.atApart(event, &position)
+		return position, err
+	}
+	defer recovered(&err)
+	return a.config.Position(event), nil
+}
+
+func (a *Acknowledger[T]) atApart(event *T, position *int64) error {
+	var found int64
+	err := apart(func() error { found = a.config.Position(event); return nil })
+	*position = found
+	return err
+}
+
+// positions are those of events, as far as they can be told.
+func (a *Acknowledger[T]) positions(events []T, into []int64) []int64 {
+	for i := range events {
+		if at, err := a.at(&events[i]); err == nil {
+			into = append(into, at)
+		}
+	}
+	return into
+}
+
+// abandon keeps the position below events that are given up, if that is why. It is called
+// before they leave where they are.
+func (a *Acknowledger[T]) abandon(events []T, err error) {
+	if len(events) == 0 || a.config.Position == nil || !abandoned(err) {
+		return
+	}
+	for i := range events {
+		if at, err := a.at(&events[i]); err == nil {
+			a.stay(at)
+			return // the others come behind
+		}
+	}
+	a.stay(math.MinInt64)
+}
+
+// stay keeps the position below another one for good. The least of all means as it is.
+func (a *Acknowledger[T]) stay(below int64) {
+	for {
+		undone := a.undone.Load()
+		if below >= undone || a.undone.CompareAndSwap(undone, below) {
+			return
+		}
+	}
 }
 
 func (a *Acknowledger[T]) attach(p *Producer[T]) error {
@@ -121,7 +194,7 @@ func (a *Acknowledger[T]) attach(p *Producer[T]) error {
 }
 
 // emitted is told by the producer's loop, after each step, what it has emitted and not
-// yet delivered.
+// yet delivered. A lowest of math.MinInt64 is not known.
 func (a *Acknowledger[T]) emitted(highest, lowest int64, waiting bool) {
 	a.mu.Lock()
 	a.any, a.highest, a.lowest, a.waiting = true, highest, lowest, waiting
@@ -136,6 +209,13 @@ func (a *Acknowledger[T]) run(until, ctx context.Context) {
 }
 
 func (a *Acknowledger[T]) commit(ctx context.Context) {
+	err := apart(func() error { a.commitSafe(ctx); return nil })
+	if err != nil { // Commit ended the goroutine
+		a.topology.failed(Failure{Stage: a.producer.name, Attempts: 1, Err: fmt.Errorf("commit: %w", err)})
+	}
+}
+
+func (a *Acknowledger[T]) commitSafe(ctx context.Context) {
 	position, ok := a.Safe()
 	if !ok || a.once && position <= a.committed {
 		return
@@ -190,11 +270,14 @@ type ack[T any] struct {
 }
 
 func (a *ack[T]) tell() {
-	if f := a.to.config.Counted; f != nil {
-		f(a.done, a.failed)
-	}
+	t, stage := a.to.topology, a.to.producer.name
 	if f := a.to.config.Ended; f != nil {
-		f(a.Ack)
+		t.hook(stage, "Ended", func() { f(a.Ack) })
+	}
+	if f := a.to.config.Counted; f != nil {
+		if err := t.guarded(func() error { f(a.done, a.failed); return nil }); err != nil {
+			t.failed(Failure{Stage: stage, Attempts: 1, Err: fmt.Errorf("Counted: %w", err)})
+		}
 	}
 }
 

@@ -31,12 +31,13 @@ func newBatch[T any](events []T, at time.Time, l lot) *Batch[T] {
 
 // Finish ends all events of the batch as done. A flow that is not ours calls it
 // for a batch that it does not pass on. Only the first Finish or Fail counts.
-func (b *Batch[T]) Finish() { b.settle(nil) }
+func (b *Batch[T]) Finish() { b.Fail(nil) }
 
 // Fail ends all events of the batch as failed.
 func (b *Batch[T]) Fail(err error) {
 	if shares, ok := b.take(); ok {
-		settleAll(shares, err)
+		// Whoever calls it is not ours: what hooks do must not end its goroutine.
+		_ = apart(func() error { settleAll(shares, err); return nil })
 	}
 }
 
@@ -106,6 +107,13 @@ func (b *Batch[T]) positions(i int) []int64 {
 
 // unknown is any batch, to whoever cannot know its type.
 type unknown interface{ Fail(error) }
+
+// abort fails an element that is a batch.
+func abort(element any, err error) {
+	if b, ok := element.(unknown); ok {
+		b.Fail(err)
+	}
+}
 
 // received is the batch in a streams element. A flow of others may have changed
 // the length of Events: then they stand for the batch's receipts as a whole.

@@ -60,6 +60,7 @@ type joiner[T any] struct {
 	owned bool      // its Events are our own to append to
 	rest  *Batch[T] // what did not fit into open; nothing is received meanwhile
 	due   bool      // open goes as soon as the next stage takes it
+	going int       // events in open, when it is offered
 	timer *time.Timer
 }
 
@@ -67,6 +68,10 @@ func (j *joiner[T]) work(in <-chan any, out chan<- any) {
 	j.timer = time.NewTimer(0)
 	j.timer.Stop()
 	defer j.timer.Stop()
+	j.run.topology.outlive(j.batcher.name(), func() { j.loop(in, out) })
+}
+
+func (j *joiner[T]) loop(in <-chan any, out chan<- any) {
 	for in != nil || j.open != nil {
 		if j.gather(in) {
 			in = nil
@@ -88,7 +93,7 @@ func (j *joiner[T]) work(in <-chan any, out chan<- any) {
 		}
 		var next any
 		if outlet != nil {
-			next = j.open
+			next, j.going = j.open, len(j.open.Events)
 		}
 		select {
 		case element, ok := <-inlet:
@@ -143,6 +148,7 @@ func (j *joiner[T]) add(element any) {
 	j.meter.begin(len(b.Events), b.sent)
 	j.meter.end(0, 0)
 	j.put(b)
+	j.meter.record()
 }
 
 // put joins b to the open batch, or opens one with it: what does not fit is the rest.
@@ -183,11 +189,12 @@ func join[T any](open, b *Batch[T], owned bool, size int) *Batch[T] {
 
 // sent makes room after the open batch has gone.
 func (j *joiner[T]) sent() {
-	j.meter.sent(len(j.open.Events))
+	j.meter.sent(j.going)
 	rest := j.rest
 	j.open, j.rest, j.due = nil, nil, false
 	j.timer.Stop()
 	if rest != nil {
 		j.put(rest)
 	}
+	j.meter.record()
 }

@@ -46,6 +46,7 @@ type grouper[T any, K comparable] struct {
 	open  map[K]*group[T, K]
 	queue []*group[T, K] // the open ones, oldest first
 	ready []*Batch[T]    // to be sent; nothing is received meanwhile
+	hand  *Batch[T]      // being sorted
 	timer *time.Timer
 }
 
@@ -59,12 +60,22 @@ func (g *grouper[T, K]) work(in <-chan any, out chan<- any) {
 	g.timer = time.NewTimer(0)
 	g.timer.Stop()
 	defer g.timer.Stop()
+	g.run.topology.outlive(g.name, func() {
+		if b := g.hand; b != nil && !b.ended.Load() {
+			g.sort(b)
+		}
+		g.loop(in, out)
+	})
+}
+
+func (g *grouper[T, K]) loop(in <-chan any, out chan<- any) {
 	for in != nil || len(g.open)+len(g.ready) > 0 {
 		if len(g.ready) > 0 {
 			b := g.ready[0]
 			g.ready = g.ready[1:]
 			b.sent = g.meter.sent(len(b.Events))
 			out <- b
+			g.meter.record()
 			continue
 		}
 		if in == nil || len(g.open) > 0 && g.run.source.starved() && g.batcher.Timeout > 0 {
@@ -107,15 +118,17 @@ func (g *grouper[T, K]) gather(in <-chan any) <-chan any {
 	return in
 }
 
-// add sorts a batch's events by key.
 func (g *grouper[T, K]) add(element any) {
-	b := received[T](g.run.topology, g.name, element)
-	if b == nil {
-		return
+	if g.hand = received[T](g.run.topology, g.name, element); g.hand != nil {
+		g.sort(g.hand)
 	}
+}
+
+// sort puts a batch's events to those of their keys.
+func (g *grouper[T, K]) sort(b *Batch[T]) {
 	g.meter.begin(len(b.Events), b.sent)
 	keys := make([]K, len(b.Events))
-	failed := each(b.Events, func(i int) error {
+	failed := each(g.run.topology, b.Events, func(i int) error {
 		keys[i] = g.batcher.Key(&b.Events[i])
 		return nil
 	})
@@ -137,6 +150,7 @@ func (g *grouper[T, K]) add(element any) {
 		g.put(keys[i], b, i, &c)
 	}
 	settle(ended, failed)
+	g.meter.record()
 }
 
 // put appends event i of b, whose receipt is next in c, to the batch of its key.

@@ -25,6 +25,11 @@ func newConduit(r *run, work func(in <-chan any, out chan<- any)) *conduit {
 	return c
 }
 
+// newStage is a conduit that takes its input by the batch: see [batches].
+func newStage[T any](r *run, stage string, step func(b *Batch[T], pass func(any))) *conduit {
+	return newConduit(r, func(in <-chan any, out chan<- any) { batches(r, stage, in, out, step) })
+}
+
 // In implements streams.Inlet.
 func (c *conduit) In() chan<- any { return c.in }
 
@@ -45,7 +50,7 @@ func (c *conduit) Via(next streams.Flow) streams.Flow {
 
 // To implements streams.Flow.
 func (c *conduit) To(sink streams.Sink) {
-	c.stream(sink.In())
+	c.run.start(func() { c.stream(sink.In()) })
 	sink.AwaitCompletion()
 }
 

@@ -18,12 +18,19 @@ type dealt[T any] struct {
 }
 
 func (d *dealt[T]) end(lo, hi int, err error, t *tally) {
+	d.abandon(lo, hi, err)
 	d.sub.mu.Lock()
 	if d.lost { // its line has ended, and said so of these events
 		d.sub.mu.Unlock()
 		return
 	}
 	d.finish(lo, hi, err, t)
+}
+
+func (d *dealt[T]) abandon(lo, hi int, err error) {
+	if a := d.sub.producer.ack; a != nil && err != nil {
+		a.abandon(d.events[lo:hi], err)
+	}
 }
 
 // finish is called with sub.mu held, and releases it.
@@ -94,6 +101,7 @@ func (d *dealt[T]) lose() {
 	var t tally
 	for _, i := range open {
 		positions = d.positions(i, i+1, positions)
+		d.abandon(i, i+1, ErrLost)
 		d.sub.mu.Lock()
 		d.finish(i, i+1, ErrLost, &t)
 	}
@@ -105,10 +113,7 @@ func (d *dealt[T]) lose() {
 
 func (d *dealt[T]) positions(lo, hi int, into []int64) []int64 {
 	if a := d.sub.producer.ack; a != nil && a.config.Position != nil {
-		for i := lo; i < hi; i++ {
-			into = append(into, a.config.Position(&d.events[i]))
-		}
-		return into
+		return a.positions(d.events[lo:hi], into)
 	}
 	if d.parent != nil {
 		return d.parent.positions(0, 0, into)

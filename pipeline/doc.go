@@ -86,8 +86,10 @@
 //   - Loss: each emitted event reaches every line that its dispatcher owes it to exactly once, or is
 //     reported: discarded, failed, lost or stopped. Never silence.
 //   - Order: within a partition, or a single line, order is the producer's. Our stages keep it.
-//   - Isolation: a panic or an error of a handler fails its events, not the process. One poisoned
-//     event does not fail the others in its batch.
+//   - Isolation: a panic or an error of a handler fails its events, not the process, and so does the end of
+//     its goroutine (runtime.Goexit). One poisoned event does not fail the others in its batch. Hooks,
+//     observers and factories that panic are told to OnFailure. Where a producer cannot go on, because its
+//     dispatcher panicked or a key or selector ended the goroutine, Run drains the rest and returns why.
 //   - Cost: allocations per batch, none per event. No observer, no cost of one.
 //
 // # Shutdown
@@ -96,6 +98,7 @@
 // what they hold as lines ask for it, and close their lines; batchers flush, sinks
 // finish, the acknowledger commits, and Run returns nil. What has not
 // ended after DrainTimeout fails with [ErrStopped] and Run returns [ErrDrainTimeout]; the last
-// commit may take as long again. What nobody is there for fails with [ErrNoConsumer].
+// commit may take as long again. What nobody is there for fails with [ErrNoConsumer]. Neither is
+// committed, nor what [ErrLost] is said of: it comes again after a restart.
 // After Run returns no goroutine of the topology remains.
 package pipeline

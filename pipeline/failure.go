@@ -18,6 +18,9 @@ var (
 	ErrLost = errors.New("event lost in a flow")
 	// ErrStopped is why an event ended that did not get through before DrainTimeout.
 	ErrStopped = errors.New("pipeline stopped before event was handled")
+	// ErrExited is why an event ended whose handler ended its goroutine: runtime.Goexit, or
+	// FailNow of a test. Run returns it if that happened where a producer could not go on.
+	ErrExited = errors.New("goroutine ended by a handler")
 	// ErrRefused is why a subscription ended that the dispatcher did not accept.
 	ErrRefused = errors.New("subscription refused")
 	// ErrEnded is returned by what needs a producer or topology that has ended.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"reflect"
 
 	"github.com/reugn/go-streams"
@@ -21,13 +22,30 @@ func Tail(connect func(streams.Source)) End { return tail(connect) }
 
 type foreignFlow func() streams.Flow
 
-func (f foreignFlow) shape() shape           { return shape{name: "flow"} }
-func (f foreignFlow) flow(*run) streams.Flow { return f() }
+func (f foreignFlow) shape() shape { return shape{name: "flow"} }
+func (f foreignFlow) flow(r *run) streams.Flow {
+	flow, err := built(f)
+	r.fail("flow", err)
+	return flow
+}
 
 type foreignSink func() streams.Sink
 
-func (f foreignSink) shape() shape           { return shape{name: "sink"} }
-func (f foreignSink) sink(*run) streams.Sink { return f() }
+func (f foreignSink) shape() shape { return shape{name: "sink"} }
+func (f foreignSink) sink(r *run) streams.Sink {
+	sink, err := built(f)
+	r.fail("sink", err)
+	return sink
+}
+
+// built calls a factory.
+func built[F comparable](build func() F) (made F, err error) {
+	err = apart(func() error { made = build(); return nil })
+	if err == nil && made == *new(F) {
+		err = errors.New("built nothing")
+	}
+	return made, err
+}
 
 type tail func(streams.Source)
 
@@ -35,10 +53,25 @@ func (f tail) shape() shape { return shape{name: "tail", in: reflect.Type(nil)} 
 
 func (f tail) sink(r *run) streams.Sink {
 	return newBasin(r, func(in <-chan any) {
-		f(newConduit(r, func(_ <-chan any, out chan<- any) {
-			for element := range in {
-				out <- element
-			}
-		}))
+		gone := make(chan struct{}) // closed when f will read no more
+		err := apart(func() error {
+			f(newConduit(r, func(_ <-chan any, out chan<- any) {
+				for element := range in {
+					select {
+					case out <- element:
+					case <-gone:
+						abort(element, ErrLost)
+					}
+				}
+			}))
+			return nil
+		})
+		if err != nil {
+			r.topology.failed(Failure{Stage: "tail", Attempts: 1, Err: err})
+		}
+		close(gone)
+		for element := range in { // what it should have read
+			abort(element, ErrLost)
+		}
 	})
 }

@@ -22,6 +22,7 @@ type handler[T, U any] struct {
 	topology *Topology
 	ctx      context.Context
 	meter    *meter
+	attempts int // at the events at hand
 }
 
 func newHandler[T, U any](t *Topology, ctx context.Context, name string, call func(context.Context, []T) ([]U, error), options []Option) *handler[T, U] {
@@ -44,7 +45,11 @@ func (h *handler[T, U]) handle(b *Batch[T]) (made []U, failed []failedAt) {
 		return made, nil
 	case errors.As(err, &some):
 		failed = some.failed(len(b.Events))
-		for _, f := range failed {
+		for i, f := range failed {
+			if errors.Is(err, ErrStopped) {
+				f.err = errors.Join(ErrStopped, f.err)
+				failed[i] = f
+			}
 			h.report(b, f.index, 1, attempts, f.err)
 		}
 		return made, failed
@@ -68,26 +73,60 @@ func (h *handler[T, U]) handle(b *Batch[T]) (made []U, failed []failedAt) {
 
 // persist tries until it works or the retries are used up.
 func (h *handler[T, U]) persist(events []T) (made []U, attempts int, err error) {
+	if h.attempts > 0 {
+		err = ErrExited // so did the attempt before: it took the goroutine with it
+	} else {
+		made, err = h.attempt(events)
+	}
 	for {
-		made, err = h.try(events)
-		attempts++
 		var some EventErrors
-		if err == nil || errors.As(err, &some) || h.retry.gaveUp(attempts) {
-			return made, attempts, err
+		if err == nil || errors.As(err, &some) || h.retry.gaveUp(h.attempts) {
+			break
 		}
 		h.meter.retried()
-		if !sleep(h.ctx, h.retry.wait(attempts)) {
-			return nil, attempts, errors.Join(ErrStopped, err)
+		if !sleep(h.ctx, h.retry.wait(h.attempts)) {
+			made, err = nil, errors.Join(ErrStopped, err)
+			break
 		}
+		made, err = h.attempt(events)
 	}
+	attempts, h.attempts = h.attempts, 0
+	return made, attempts, err
 }
 
+func (h *handler[T, U]) attempt(events []T) ([]U, error) {
+	h.attempts++
+	return h.try(events)
+}
+
+// try calls the function. An error while the pipeline is stopped says nothing of the events:
+// like as not it is that of ctx.
 func (h *handler[T, U]) try(events []T) (made []U, err error) {
 	if h.ctx.Err() != nil {
 		return nil, ErrStopped
 	}
+	if h.topology.exited.Load() {
+		made, err = h.apart(events)
+	} else {
+		made, err = h.inline(events)
+	}
+	if err != nil && h.ctx.Err() != nil {
+		err = errors.Join(ErrStopped, err)
+	}
+	return made, err
+}
+
+func (h *handler[T, U]) inline(events []T) (made []U, err error) {
 	defer recovered(&err)
 	return h.call(h.ctx, events)
+}
+
+func (h *handler[T, U]) apart(events []T) (made []U, err error) {
+	err = apart(func() (err error) {
+		made, err = h.call(h.ctx, events)
+		return err
+	})
+	return made, err
 }
 
 func (h *handler[T, U]) report(b interface{ positions(int) []int64 }, index, events, attempts int, err error) {

@@ -14,8 +14,8 @@ type Limiter struct {
 	mu       sync.Mutex
 	events   int
 	interval time.Duration
-	left     int           // in the interval at hand
-	ends     time.Time     // of the interval at hand
+	used     int           // of the interval at hand
+	began    time.Time     // the interval at hand; zero before the first
 	changed  chan struct{} // closed by Set, which makes a new one
 }
 
@@ -26,12 +26,13 @@ func NewLimiter(events int, interval time.Duration) *Limiter {
 	return l
 }
 
-// Set changes the limit. It counts from now, also for those that wait.
+// Set changes the limit. It counts from now, also for those that wait. What the interval at
+// hand has let through counts against the new limit: to set one again and again lets no
+// more through.
 func (l *Limiter) Set(events int, interval time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.events, l.interval = events, interval
-	l.left, l.ends = events, time.Now().Add(interval)
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
@@ -45,12 +46,12 @@ func (l *Limiter) allow(n int) (allowed int, wait time.Duration, changed <-chan 
 		return n, 0, nil
 	}
 	now := time.Now()
-	if !now.Before(l.ends) {
-		l.left, l.ends = l.events, now.Add(l.interval)
+	if l.began.IsZero() || now.Sub(l.began) >= l.interval {
+		l.used, l.began = 0, now
 	}
-	allowed = min(n, l.left)
-	l.left -= allowed
-	return allowed, l.ends.Sub(now), l.changed
+	allowed = min(n, max(0, l.events-l.used))
+	l.used += allowed
+	return allowed, l.began.Add(l.interval).Sub(now), l.changed
 }
 
 // Limit puts a limiter into a line. What waits for it is under way: the line does
@@ -66,19 +67,18 @@ func (s limit[T]) shape() shape { return shape{s.name, elementOf[T](), elementOf
 
 func (s limit[T]) flow(r *run) streams.Flow {
 	m := newMeter(r.topology.recorder(s.name))
-	return newConduit(r, func(in <-chan any, out chan<- any) {
-		for element := range in {
-			for b := received[T](r.topology, s.name, element); b != nil; {
-				m.begin(len(b.Events), b.sent)
-				n := s.await(r, len(b.Events))
-				next := b
-				if b = nil; n < len(next.Events) {
-					next, b = next.cut(n)
-				}
-				next.sent = m.end(n, 0)
-				out <- next
+	return newStage(r, s.name, func(b *Batch[T], pass func(any)) {
+		m.begin(len(b.Events), b.sent)
+		for b != nil {
+			n := s.await(r, len(b.Events))
+			next := b
+			if b = nil; n < len(next.Events) {
+				next, b = next.cut(n)
 			}
+			next.sent = m.end(n, 0)
+			pass(next)
 		}
+		m.record()
 	})
 }
 

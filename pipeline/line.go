@@ -166,18 +166,37 @@ type run struct {
 	// starve, received by the batcher, never closed. Complete before events move.
 	hungry []chan struct{}
 	feeds  interface{ starve() } // the producer at the line's end, if there is one
+	failed error                 // why it could not be built
+}
+
+// fail notes that a part of the line could not be built.
+func (r *run) fail(part string, err error) {
+	if err != nil && r.failed == nil {
+		r.failed = fmt.Errorf("line from %q: %s: %w", r.line.producer, part, err)
+	}
 }
 
 func (r *run) start(f func()) { r.flows.Go(f) }
 
-// prepare builds the line, sink first, and subscribes it; wait connects it and
-// blocks until it has ended.
+// prepare builds the line, and subscribes it; wait connects it and blocks until it has
+// ended. If it cannot be built wait is nil, and all that was built has ended.
 func (r *run) prepare() (wait func()) {
 	l := r.line
-	sink := l.end.sink(r)
-	flows := make([]streams.Flow, len(l.stages))
-	for i := range l.stages {
-		flows[i] = l.stages[i].flow(r)
+	flows := make([]streams.Flow, 0, len(l.stages))
+	for _, s := range l.stages {
+		if flow := s.flow(r); r.failed == nil {
+			flows = append(flows, flow)
+		}
+	}
+	var sink streams.Sink
+	if r.failed == nil {
+		sink = l.end.sink(r)
+	}
+	if r.failed != nil {
+		for _, flow := range flows { // theirs have goroutines from the start
+			close(flow.In())
+		}
+		return nil
 	}
 	r.source = l.subscribe(r)
 	return func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 )
@@ -21,13 +22,16 @@ type loop[T any] struct {
 
 	// requests has room for the one demand that is put to the handler at a time; sent and
 	// closed by the loop. answers has room for its answer, so that the handler never waits.
-	requests chan int
-	answers  chan answer[T]
-	busy     bool // the handler has a request
-	told     int  // how much it knows to be wanted
-	attempts int  // of the handler, that failed in a row
-	pausing  bool // pause runs: the handler is left alone
-	pause    *time.Timer
+	requests  chan int
+	answers   chan answer[T]
+	busy      bool // the handler has a request
+	dismissed bool // requests is closed
+	told      int  // how much it knows to be wanted
+	attempts  int  // of the handler, that failed in a row
+	asked     int  // demand that the handler was asked for; owned by serve
+	answered  bool // and has answered; owned by serve
+	pausing   bool // pause runs: the handler is left alone
+	pause     *time.Timer
 
 	holding  bool // accumulating demand
 	draining bool // nobody new is waited for
@@ -65,6 +69,14 @@ func (l *loop[T]) run(soft, hard context.Context) {
 	l.recorder = p.topology.recorder(p.name)
 	l.idle = time.Now()
 	var handler sync.WaitGroup
+	returned := false
+	defer func() {
+		if !returned {
+			v := recover()
+			cancel()
+			l.crash(v, &handler)
+		}
+	}()
 	if p.source != nil {
 		handler.Go(func() { l.serve(ctx) })
 	}
@@ -100,18 +112,46 @@ func (l *loop[T]) run(soft, hard context.Context) {
 			l.kill()
 		}
 	}
-	close(l.requests)
+	l.dismiss()
 	handler.Wait()
 	l.finish()
+	returned = true
 }
 
-// serve calls the demand handler.
-func (l *loop[T]) serve(ctx context.Context) {
-	for n := range l.requests {
-		start := time.Now()
-		e, err := l.producer.source(ctx, n)
-		l.answers <- answer[T]{Emission: e, asked: n, took: time.Since(start), err: err}
+// dismiss lets the handler's goroutine end.
+func (l *loop[T]) dismiss() {
+	if !l.dismissed {
+		l.dismissed = true
+		close(l.requests)
 	}
+}
+
+// serve calls the demand handler. If that ends the goroutine, it has failed; a
+// producer-consumer's is called again, for the batch that it has at hand.
+func (l *loop[T]) serve(ctx context.Context) {
+	l.answered = true
+	l.producer.topology.outlive(l.producer.name, func() {
+		if !l.answered && l.producer.inputs == nil {
+			l.answer(answer[T]{asked: l.asked, err: ErrExited})
+		}
+		for {
+			if l.answered {
+				n, ok := <-l.requests
+				if !ok {
+					return
+				}
+				l.asked, l.answered = n, false
+			}
+			start := time.Now()
+			e, err := l.producer.source(ctx, l.asked)
+			l.answer(answer[T]{Emission: e, asked: l.asked, took: time.Since(start), err: err})
+		}
+	})
+}
+
+func (l *loop[T]) answer(a answer[T]) {
+	l.answered = true
+	l.answers <- a
 }
 
 func (l *loop[T]) read(m letter[T]) {
@@ -132,7 +172,7 @@ func (l *loop[T]) request() {
 	if l.busy {
 		if l.producer.config.Ahead != nil && n > l.told {
 			l.told = n
-			l.producer.config.Ahead(n)
+			l.ahead(n)
 		}
 		return
 	}
@@ -147,6 +187,14 @@ func (l *loop[T]) request() {
 		l.report.AwaitDemand += time.Since(l.idle)
 	}
 	l.requests <- n
+}
+
+// ahead tells that more is wanted by now.
+func (l *loop[T]) ahead(n int) {
+	t := l.producer.topology
+	if err := t.guarded(func() error { l.producer.config.Ahead(n); return nil }); err != nil {
+		t.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: fmt.Errorf("Ahead: %w", err)})
+	}
 }
 
 // emit takes what the handler returned.
@@ -199,10 +247,15 @@ func (l *loop[T]) accept(e Emission[T], n int) {
 	if len(e.Events) == 0 {
 		return
 	}
-	if a := l.producer.ack; a != nil && a.config.Position != nil {
-		l.highest, l.emitted = a.config.Position(&e.Events[len(e.Events)-1]), true
-	}
 	l.buffer.add(e)
+	if a := l.producer.ack; a != nil && a.config.Position != nil {
+		switch highest, err := a.at(&e.Events[len(e.Events)-1]); {
+		case err == nil:
+			l.highest, l.emitted = highest, true
+		default:
+			l.producer.topology.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: fmt.Errorf("Position: %w", err)})
+		}
+	}
 	if pushed := len(e.Events) - n; pushed > 0 {
 		l.dispatch() // they need no room if they are wanted
 		for _, discarded := range l.buffer.trim(pushed) {
@@ -227,6 +280,7 @@ func (l *loop[T]) dispatch() {
 		d := l.dispatcher.Dispatch(e)
 		var t tally
 		e.parent.add(d.Copies, &t) // before any of them can end
+		l.buffer.remove(len(e.Events) - len(d.Rest))
 		t.tell()
 		for _, delivery := range d.Deliveries {
 			l.deal(delivery)
@@ -234,7 +288,6 @@ func (l *loop[T]) dispatch() {
 		for _, r := range d.Refused {
 			l.giveUp(r.Emission, r.Err)
 		}
-		l.buffer.remove(len(e.Events) - len(d.Rest))
 		if len(d.Rest) > 0 || l.buffer.len == 0 {
 			break
 		}
@@ -259,7 +312,10 @@ func (l *loop[T]) publish() {
 	if a := l.producer.ack; a != nil && l.emitted {
 		lowest, waiting := l.highest, false
 		visit := func(event *T) {
-			if at := a.config.Position(event); !waiting || at < lowest {
+			switch at, err := a.at(event); {
+			case err != nil: // nothing more is safe while it waits
+				lowest, waiting = math.MinInt64, true
+			case !waiting || at < lowest:
 				lowest, waiting = at, true
 			}
 		}

@@ -3,6 +3,9 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"math"
+	"runtime/debug"
+	"sync"
 )
 
 // drain lets go of what no consumer is there for.
@@ -57,12 +60,60 @@ func (l *loop[T]) finish() {
 		l.read(m)
 	}
 	for _, n := range l.notices {
-		n.do()
+		l.call(n.do)
 	}
 	for _, s := range l.seated {
 		p.unseat(s, l.reason)
 	}
 	close(p.ended)
+}
+
+// call makes the call that somebody wanted by Notice.
+func (l *loop[T]) call(do func()) { l.producer.topology.hook(l.producer.name, "Notice", do) }
+
+// crash ends a producer whose loop something has broken that it cannot work without: a
+// dispatcher that panicked, or a user's function that ended the goroutine. What it held is
+// given up, and Run returns why.
+func (l *loop[T]) crash(v any, handler *sync.WaitGroup) {
+	p := l.producer
+	t := p.topology
+	t.exited.Store(true)
+	err := ErrExited
+	if v != nil {
+		err = &PanicError{Value: v, Stack: debug.Stack()}
+	}
+	err = fmt.Errorf("producer %q: %w", p.name, err)
+	if p.ack != nil {
+		p.ack.stay(math.MinInt64) // what the dispatcher held is not known
+	}
+	l.stopping, l.draining, l.killed, l.over, l.reason = true, true, true, true, err
+	for _, s := range p.subscriptions() { // those that were about to be seated, too
+		s.close(err)
+	}
+	clear(l.seated)
+	close(p.ended)
+	l.dismiss()
+	handler.Wait()
+	select {
+	case a := <-l.answers:
+		l.buffer.add(a.Emission)
+	default:
+	}
+	for l.buffer.len > 0 {
+		e := l.buffer.head()
+		l.buffer.remove(len(e.Events))
+		l.giveUp(e, ErrStopped)
+	}
+	for _, m := range p.box.close() {
+		if m.do != nil {
+			m.do()
+		}
+	}
+	for _, n := range l.notices {
+		l.call(n.do)
+	}
+	t.failed(Failure{Stage: p.name, Attempts: 1, Err: err})
+	t.fail(err)
 }
 
 // seat gives a subscription its place.
@@ -97,6 +148,9 @@ func (p *Producer[T]) unseat(s *subscription[T], reason error) {
 // giveUp ends events that no line ever got.
 func (l *loop[T]) giveUp(e Emission[T], err error) {
 	p := l.producer
+	if p.ack != nil {
+		p.ack.abandon(e.Events, err)
+	}
 	var t tally
 	if e.parent != nil {
 		e.parent.end(0, len(e.Events), err, &t)
@@ -108,7 +162,7 @@ func (l *loop[T]) giveUp(e Emission[T], err error) {
 	if errors.Is(err, ErrDiscarded) {
 		l.report.Discarded += len(e.Events)
 		if p.config.OnDiscard != nil {
-			p.config.OnDiscard(e.Events)
+			p.topology.hook(p.name, "OnDiscard", func() { p.config.OnDiscard(e.Events) })
 		}
 		return
 	}
@@ -127,7 +181,7 @@ type notice struct {
 
 func (l *loop[T]) notice(do func()) {
 	if l.over {
-		do()
+		l.call(do)
 		return
 	}
 	l.notices = append(l.notices, notice{after: l.buffer.in, do: do})
@@ -148,6 +202,6 @@ func (l *loop[T]) notify() {
 	for len(l.notices) > 0 && l.notices[0].passed != nil && l.notices[0].passed() {
 		do := l.notices[0].do
 		l.notices = l.notices[1:]
-		do()
+		l.call(do)
 	}
 }

@@ -14,13 +14,19 @@ func Filter[T any](name string, f func(event *T) bool) Stage {
 }
 
 // Keeping is a predicate for go-streams' Filter: what f rejects is finished, so that its
-// demand returns.
+// demand returns; what it panics on has failed.
 func Keeping[T any](f func(*Batch[T]) bool) func(*Batch[T]) bool {
-	return func(b *Batch[T]) bool {
-		keep := f(b)
-		if !keep {
-			b.Finish()
-		}
+	return func(b *Batch[T]) (keep bool) {
+		var err error
+		defer func() {
+			if !keep {
+				b.Fail(err)
+			}
+		}()
+		defer recovered(&err)
+		err = ErrExited
+		keep = f(b)
+		err = nil
 		return keep
 	}
 }
@@ -34,41 +40,41 @@ func (s mapping[T, U]) shape() shape { return shape{s.name, elementOf[T](), elem
 
 func (s mapping[T, U]) flow(r *run) streams.Flow {
 	m := newMeter(r.topology.recorder(s.name))
-	return newConduit(r, func(in <-chan any, out chan<- any) {
-		for element := range in {
-			b := received[T](r.topology, s.name, element)
-			if b == nil {
-				continue
+	return newStage(r, s.name, func(b *Batch[T], pass func(any)) {
+		m.begin(len(b.Events), b.sent)
+		made := make([]U, 0, len(b.Events))
+		failed := each(r.topology, b.Events, func(i int) error {
+			one, err := s.f(&b.Events[i])
+			if err == nil {
+				made = append(made, one)
 			}
-			m.begin(len(b.Events), b.sent)
-			made := make([]U, 0, len(b.Events))
-			failed := each(b.Events, func(i int) error {
-				one, err := s.f(&b.Events[i])
-				if err == nil {
-					made = append(made, one)
-				}
-				return err
-			})
-			reportEach(r, s.name, b, failed)
-			at := b.At
-			if len(failed) > 0 {
-				b = b.without(failed)
-			}
-			shares, ok := b.take()
-			sent := m.end(len(made), len(failed))
-			if ok && len(made) > 0 {
-				next := withShares(made, at, shares)
-				next.sent = sent
-				out <- next
-			}
+			return err
+		})
+		reportEach(r, s.name, b, failed)
+		at := b.At
+		if len(failed) > 0 {
+			b = b.without(failed)
 		}
+		shares, ok := b.take()
+		sent := m.end(len(made), len(failed))
+		if ok && len(made) > 0 {
+			next := withShares(made, at, shares)
+			next.sent = sent
+			pass(next)
+		}
+		m.record()
 	})
 }
 
 // each calls f with every index, whatever becomes of the others.
-func each[T any](events []T, f func(i int) error) (failed []failedAt) {
+func each[T any](t *Topology, events []T, f func(i int) error) (failed []failedAt) {
 	for i := 0; i < len(events); i++ {
-		err := span(&i, len(events), f)
+		var err error
+		if t.exited.Load() {
+			err = spanApart(&i, len(events), f)
+		} else {
+			err = span(&i, len(events), f)
+		}
 		if err != nil {
 			failed = append(failed, failedAt{i, err})
 		}
@@ -85,6 +91,13 @@ func span(i *int, n int, f func(int) error) (err error) {
 		}
 	}
 	return nil
+}
+
+func spanApart(i *int, n int, f func(int) error) error {
+	at := *i
+	err := apart(func() error { return span(&at, n, f) })
+	*i = at
+	return err
 }
 
 func reportEach(r *run, stage string, b interface{ positions(int) []int64 }, failed []failedAt) {
@@ -104,29 +117,24 @@ func (s filter[T]) shape() shape { return shape{s.name, elementOf[T](), elementO
 
 func (s filter[T]) flow(r *run) streams.Flow {
 	m := newMeter(r.topology.recorder(s.name))
-	return newConduit(r, func(in <-chan any, out chan<- any) {
-		for element := range in {
-			b := received[T](r.topology, s.name, element)
-			if b == nil {
-				continue
-			}
-			m.begin(len(b.Events), b.sent)
-			dropped, failed := s.reject(r, b)
-			if len(dropped) > 0 {
-				b = b.keeping(dropped)
-			}
-			sent := m.end(len(b.Events), failed)
-			if len(b.Events) > 0 {
-				b.sent = sent
-				out <- b
-			}
+	return newStage(r, s.name, func(b *Batch[T], pass func(any)) {
+		m.begin(len(b.Events), b.sent)
+		dropped, failed := s.reject(r, b)
+		if len(dropped) > 0 {
+			b = b.keeping(dropped)
 		}
+		sent := m.end(len(b.Events), failed)
+		if len(b.Events) > 0 {
+			b.sent = sent
+			pass(b)
+		}
+		m.record()
 	})
 }
 
 // reject lists the events that do not go on: those with an error failed.
 func (s filter[T]) reject(r *run, b *Batch[T]) (dropped []failedAt, failed int) {
-	errs := each(b.Events, func(i int) error {
+	errs := each(r.topology, b.Events, func(i int) error {
 		if !s.f(&b.Events[i]) {
 			dropped = append(dropped, failedAt{index: i})
 		}

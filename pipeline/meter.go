@@ -37,7 +37,8 @@ func (m *meter) retried() {
 	}
 }
 
-// end records the step, and returns when it ended.
+// end ends the step, and returns when that was. It is told by record, which comes when
+// what was made has been handed on.
 func (m *meter) end(out, failed int) time.Time {
 	if m == nil {
 		return time.Time{}
@@ -46,9 +47,17 @@ func (m *meter) end(out, failed int) time.Time {
 	m.report.Out += out
 	m.report.Failed += failed
 	m.report.Took += now.Sub(m.busy)
-	m.recorder.Record(m.report)
-	m.report, m.free = Report{}, now
+	m.free, m.busy = now, now
 	return now
+}
+
+// record tells of the steps that have ended.
+func (m *meter) record() {
+	if m != nil {
+		report := m.report
+		m.report = Report{}
+		m.recorder.Record(report)
+	}
 }
 
 // sent records events that go on outside of begin and end: a batcher's.
@@ -56,7 +65,6 @@ func (m *meter) sent(out int) time.Time {
 	if m == nil {
 		return time.Time{}
 	}
-	now := time.Now()
-	m.recorder.Record(Report{Out: out})
-	return now
+	m.report.Out += out
+	return time.Now()
 }

@@ -18,7 +18,7 @@ type ProducerConfig[T any] struct {
 	Demand func(ctx context.Context, demand int) ([]T, error)
 	// Ahead is told, while Demand is at work, that more is wanted than it was called with:
 	// how much by now, in all. A handler that takes long to bring events can begin to bring
-	// more of them meanwhile. It runs on the producer's goroutine: it must not block. Nil: the
+	// more of them meanwhile. The producer waits for it: it must not block. Nil: the
 	// next Demand tells.
 	Ahead func(demand int)
 	// Dispatcher says who gets which event; it belongs to this producer from now on.
@@ -29,7 +29,7 @@ type ProducerConfig[T any] struct {
 	// Buffer bounds what is pushed without demand, or returned by Demand beyond it.
 	Buffer Buffer
 	// OnDiscard is told of events that the buffer had no room for, or that the
-	// dispatcher's key discarded. It runs on the producer's goroutine: it must not block.
+	// dispatcher's key discarded. The producer waits for it: it must not block.
 	OnDiscard func([]T)
 	// Retry is for errors and panics of Demand. Zero never gives up; when it does, the
 	// producer ends with the error.
@@ -74,7 +74,7 @@ func NewProducer[T any](topology *Topology, config ProducerConfig[T]) *Producer[
 	if config.Demand != nil {
 		p.source = p.fetch
 	}
-	topology.addProducer(func(soft, hard context.Context) { p.loop.run(soft, hard) }, nil)
+	topology.addProducer(p.loop.run, nil)
 	return p
 }
 
@@ -120,10 +120,26 @@ func newProducer[T any](topology *Topology, config ProducerConfig[T]) *Producer[
 
 // fetch is the source of a producer that has a demand handler.
 func (p *Producer[T]) fetch(ctx context.Context, demand int) (e Emission[T], err error) {
-	defer recovered(&err)
-	e.Events, err = p.config.Demand(ctx, demand)
+	if p.topology.exited.Load() {
+		e.Events, err = p.fetchApart(ctx, demand)
+	} else {
+		e.Events, err = p.fetchInline(ctx, demand)
+	}
 	e.At = time.Now()
 	return e, err
+}
+
+func (p *Producer[T]) fetchInline(ctx context.Context, demand int) (events []T, err error) {
+	defer recovered(&err)
+	return p.config.Demand(ctx, demand)
+}
+
+func (p *Producer[T]) fetchApart(ctx context.Context, demand int) (events []T, err error) {
+	err = apart(func() (err error) {
+		events, err = p.config.Demand(ctx, demand)
+		return err
+	})
+	return events, err
 }
 
 // Subscribe begins a line that takes this producer's events. It starts with
@@ -152,12 +168,19 @@ func (p *Producer[T]) Push(ctx context.Context, events ...T) error {
 	select {
 	case err := <-taken:
 		return err
+	case <-p.ended:
+		select {
+		case err := <-taken:
+			return err
+		default:
+			return ErrEnded
+		}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// Notice calls f, on the producer's goroutine, when every event that now waits
+// Notice calls f, for which the producer waits, when every event that now waits
 // in its buffer and queues has been dispatched. f must not block.
 func (p *Producer[T]) Notice(f func()) {
 	p.box.post(letter[T]{do: func() { p.loop.notice(f) }})
@@ -227,9 +250,5 @@ func (p *Producer[T]) positions(events []T) []int64 {
 	if p.ack == nil || p.ack.config.Position == nil {
 		return nil
 	}
-	found := make([]int64, len(events))
-	for i := range events {
-		found[i] = p.ack.config.Position(&events[i])
-	}
-	return found
+	return p.ack.positions(events, make([]int64, 0, len(events)))
 }

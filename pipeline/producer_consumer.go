@@ -35,6 +35,7 @@ type ProducerConsumer[T, U any] struct {
 	producer *Producer[U]
 	inputs   *intake
 	name     string
+	hand     *Batch[T] // being handled; owned by the goroutine that calls take
 }
 
 // NewProducerConsumer adds a stage that is both to a topology. Its inputs are the lines
@@ -79,25 +80,34 @@ func (pc *ProducerConsumer[T, U]) Notice(f func()) { pc.producer.Notice(f) }
 
 // take is the demand handler of the lower half: the events made of one batch.
 func (pc *ProducerConsumer[T, U]) take(h *handler[T, U]) (Emission[U], error) {
+	if b := pc.hand; b != nil && !b.ended.Load() { // its handler ended the goroutine
+		return pc.make(h, b), nil
+	}
 	select {
 	case element := <-pc.inputs.in:
-		b := received[T](h.topology, pc.name, element)
-		if b == nil {
+		if pc.hand = received[T](h.topology, pc.name, element); pc.hand == nil {
 			return Emission[U]{}, nil
 		}
-		h.meter.begin(len(b.Events), b.sent)
-		made, failed := h.handle(b)
-		next := remade(b, made, failed)
-		h.meter.end(0, len(failed)) // what goes out, the loop reports
-		if next == nil {
-			return Emission[U]{}, nil
-		}
-		return Emission[U]{Events: next.Events, At: next.At, parent: next.shares[0].lot.(*fold)}, nil
+		return pc.make(h, pc.hand), nil
 	case <-pc.inputs.finished:
 		return Emission[U]{}, pc.inputs.reason
+	case <-pc.inputs.below:
+		return Emission[U]{}, io.EOF
 	case <-h.ctx.Done():
 		return Emission[U]{}, io.EOF
 	}
+}
+
+func (pc *ProducerConsumer[T, U]) make(h *handler[T, U], b *Batch[T]) Emission[U] {
+	h.meter.begin(len(b.Events), b.sent)
+	made, failed := h.handle(b)
+	h.meter.end(0, len(failed)) // what goes out, the loop reports
+	h.meter.record()
+	next := remade(b, made, failed)
+	if next == nil {
+		return Emission[U]{}
+	}
+	return Emission[U]{Events: next.Events, At: next.At, parent: next.shares[0].lot.(*fold)}
 }
 
 func (pc *ProducerConsumer[T, U]) shape() shape { return shape{name: pc.name, in: elementOf[T]()} }
@@ -109,9 +119,7 @@ func (pc *ProducerConsumer[T, U]) sink(r *run) streams.Sink {
 			select {
 			case pc.inputs.in <- element:
 			case <-pc.inputs.below:
-				if b, ok := element.(unknown); ok {
-					b.Fail(ErrStopped)
-				}
+				abort(element, ErrStopped)
 			}
 		}
 	})

@@ -96,10 +96,17 @@ func (f *fold) end(lo, hi int, err error, t *tally) {
 	f.add(lo-hi, t)
 }
 
-// fail notes that one of them failed. A discarded one was meant to end there.
+// fail notes that one of them failed. A discarded one was meant to end there. That one was
+// given up undone counts for more than that others failed.
 func (f *fold) fail(err error) {
-	if f != nil && err != nil && !errors.Is(err, ErrDiscarded) {
-		f.err.CompareAndSwap(nil, &err)
+	if f == nil || err == nil || errors.Is(err, ErrDiscarded) {
+		return
+	}
+	for {
+		first := f.err.Load()
+		if first != nil && (abandoned(*first) || !abandoned(err)) || f.err.CompareAndSwap(first, &err) {
+			return
+		}
 	}
 }
 

@@ -26,16 +26,13 @@ func (s sink[T]) sink(r *run) streams.Sink {
 		return nil, s.f(ctx, events)
 	}, s.options)
 	return newBasin(r, func(in <-chan any) {
-		for element := range in {
-			b := received[T](r.topology, s.name, element)
-			if b == nil {
-				continue
-			}
+		batches(r, s.name, in, nil, func(b *Batch[T], _ func(any)) {
 			h.meter.begin(len(b.Events), b.sent)
 			_, failed := h.handle(b)
 			h.meter.end(len(b.Events)-len(failed), len(failed))
 			b.settle(failed)
-		}
+			h.meter.record()
+		})
 	})
 }
 
@@ -77,10 +74,16 @@ func (s supervisor[T]) work(r *run, one *Batch[T]) {
 	h := newHandler(r.topology, r.ctx, s.name, func(ctx context.Context, events []T) ([]struct{}, error) {
 		return nil, s.f(ctx, events[0])
 	}, s.options)
-	h.meter.begin(1, one.sent)
-	_, failed := h.handle(one)
-	h.meter.end(1-len(failed), len(failed))
-	one.settle(failed)
+	r.topology.outlive(s.name, func() {
+		if one.ended.Load() {
+			return
+		}
+		h.meter.begin(1, one.sent)
+		_, failed := h.handle(one)
+		h.meter.end(1-len(failed), len(failed))
+		one.settle(failed)
+		h.meter.record()
+	})
 }
 
 // basin is the streams.Sink of our own ends: a goroutine that starts with the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,7 +23,8 @@ type Config struct {
 	// Observer watches the stages. Nil: nobody does.
 	Observer Observer
 	// OnFailure is told of every failure: of events, finally; of demand handlers, each
-	// attempt. It is called by the goroutine that failed and must not block.
+	// attempt; of hooks such as OnDiscard that panicked. What failed waits for it, so it must
+	// not block. If it panics itself, Run says so in the end.
 	OnFailure func(Failure)
 }
 
@@ -31,6 +33,7 @@ type Config struct {
 type Topology struct {
 	config     Config
 	goroutines sync.WaitGroup // of lines and producers; Run joins them
+	exited     atomic.Bool    // a user's function has ended a goroutine: they are called apart from now on
 
 	// Guarded by mu.
 	mu         sync.Mutex
@@ -45,6 +48,7 @@ type Topology struct {
 	alive      int           // producers and lines that have not ended
 	quiet      chan struct{} // closed when none is left
 	failure    error         // why the topology stopped by itself
+	unheard    error         // how OnFailure failed
 	stop       func()        // ends soft, which begins the drain
 }
 
@@ -105,8 +109,8 @@ func (t *Topology) Run(ctx context.Context) error {
 		<-t.quiet
 	}
 	t.goroutines.Wait()
-	for _, s := range t.leaving {
-		s.leave()
+	for errors.Is(apart(t.leave), ErrExited) { // begun again where it was
+		t.exited.Store(true)
 	}
 	noMore()
 	defer time.AfterFunc(t.config.DrainTimeout, kill).Stop() // a commit under way does not hold us for ever
@@ -116,7 +120,9 @@ func (t *Topology) Run(ctx context.Context) error {
 	for _, c := range t.committers {
 		c.commit(last)
 	}
-	return errors.Join(t.failure, late)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return errors.Join(t.failure, late, t.unheard)
 }
 
 // start begins everything, consumers before producers: nothing moves before all stand.
@@ -130,8 +136,8 @@ func (t *Topology) start(soft, hard context.Context, stop func()) error {
 	}
 	for _, run := range producers {
 		t.goroutines.Go(func() {
+			defer t.ended()
 			run(soft, hard)
-			t.ended()
 		})
 	}
 	return nil
@@ -174,6 +180,14 @@ func (t *Topology) fail(err error) {
 		t.failure = err
 	}
 	t.stop()
+}
+
+// leave has the subscriptions leave whose lines have ended, with all that is below them.
+func (t *Topology) leave() error {
+	for _, s := range t.leaving {
+		s.leave()
+	}
+	return nil
 }
 
 // stopping tells whether the drain has begun.
@@ -220,19 +234,6 @@ func (t *Topology) misuse(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.mistakes = append(t.mistakes, err)
-}
-
-func (t *Topology) failed(f Failure) {
-	if t.config.OnFailure != nil {
-		t.config.OnFailure(f)
-	}
-}
-
-func (t *Topology) recorder(stage string) Recorder {
-	if t.config.Observer == nil {
-		return nil
-	}
-	return t.config.Observer.Stage(stage)
 }
 
 func configError(field, format string, args ...any) error {

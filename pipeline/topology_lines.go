@@ -10,6 +10,12 @@ import (
 func (t *Topology) launch(l *Line, late bool) {
 	r := &run{topology: t, line: l, late: late, ctx: t.hard, watched: t.config.Observer != nil}
 	wait := r.prepare()
+	if wait == nil {
+		t.failed(Failure{Stage: l.producer, Attempts: 1, Err: r.failed})
+		t.settle(r, r.failed)
+		t.ended()
+		return
+	}
 	if in, ok := l.end.(input); ok {
 		in.joined(r)
 	}
@@ -46,10 +52,10 @@ func (t *Topology) settle(r *run, reason error) {
 		t.close(l)
 	}
 	t.mu.Unlock()
-	if in, ok := l.end.(input); ok {
+	if in, ok := l.end.(input); ok && r.failed == nil {
 		in.left(r, ends, reason)
 	}
-	refused := r.late && (errors.Is(reason, ErrEnded) || errors.Is(reason, ErrRefused))
+	refused := r.late && (r.failed != nil || errors.Is(reason, ErrEnded) || errors.Is(reason, ErrRefused))
 	if ends && reason != nil && !refused { // who comes late and is refused troubles no other
 		t.fail(reason)
 	}

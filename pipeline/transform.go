@@ -28,21 +28,16 @@ func (s transform[T, U]) shape() shape { return shape{s.name, elementOf[T](), el
 
 func (s transform[T, U]) flow(r *run) streams.Flow {
 	h := newHandler(r.topology, r.ctx, s.name, s.f, s.options)
-	return newConduit(r, func(in <-chan any, out chan<- any) {
-		for element := range in {
-			b := received[T](r.topology, s.name, element)
-			if b == nil {
-				continue
-			}
-			h.meter.begin(len(b.Events), b.sent)
-			made, failed := h.handle(b)
-			next := remade(b, made, failed)
-			sent := h.meter.end(len(made), len(failed))
-			if next != nil {
-				next.sent = sent
-				out <- next
-			}
+	return newStage(r, s.name, func(b *Batch[T], pass func(any)) {
+		h.meter.begin(len(b.Events), b.sent)
+		made, failed := h.handle(b)
+		next := remade(b, made, failed)
+		sent := h.meter.end(len(made), len(failed))
+		if next != nil {
+			next.sent = sent
+			pass(next)
 		}
+		h.meter.record()
 	})
 }
 
@@ -83,28 +78,23 @@ func (s flatMap[T, U]) shape() shape { return shape{s.name, elementOf[T](), elem
 
 func (s flatMap[T, U]) flow(r *run) streams.Flow {
 	m := newMeter(r.topology.recorder(s.name))
-	return newConduit(r, func(in <-chan any, out chan<- any) {
-		for element := range in {
-			b := received[T](r.topology, s.name, element)
-			if b == nil {
-				continue
+	return newStage(r, s.name, func(b *Batch[T], pass func(any)) {
+		m.begin(len(b.Events), b.sent)
+		var made []U
+		failed := each(r.topology, b.Events, func(i int) error {
+			some, err := s.f(&b.Events[i])
+			if err == nil {
+				made = append(made, some...)
 			}
-			m.begin(len(b.Events), b.sent)
-			var made []U
-			failed := each(b.Events, func(i int) error {
-				some, err := s.f(&b.Events[i])
-				if err == nil {
-					made = append(made, some...)
-				}
-				return err
-			})
-			reportEach(r, s.name, b, failed)
-			next := remade(b, made, failed)
-			sent := m.end(len(made), len(failed))
-			if next != nil {
-				next.sent = sent
-				out <- next
-			}
+			return err
+		})
+		reportEach(r, s.name, b, failed)
+		next := remade(b, made, failed)
+		sent := m.end(len(made), len(failed))
+		if next != nil {
+			next.sent = sent
+			pass(next)
 		}
+		m.record()
 	})
 }
