@@ -26,9 +26,7 @@ func main() {
 func untilSignal() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2) // the runtime sends, nobody closes; room for the two that count
-	// Nothing can be read again while it runs yet; who asks for that by a hang-up, or
-	// loses the terminal, shall not have the connections cut off.
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() { // ends with the process
 		<-signals
 		cancel()

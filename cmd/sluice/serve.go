@@ -24,7 +24,9 @@ A flag beats its environment variable, which beats its line in the file that --c
   topics:
   - match: room:*        # the first rule that matches a topic counts
     access: token        # public, token or deny: who may join
-    publish: broadcast   # none, broadcast or log: what a client's push does`
+    publish: broadcast   # none, broadcast or log: what a client's push does
+
+SIGTERM drains. SIGHUP reads topic rules, keys, tokens and certificates again, and has joined channels judged by them; what is wrong is told, and the old stays in force.`
 }
 
 // Examples implements exemplary.
@@ -43,16 +45,17 @@ func (s *serveCmd) Run(ctx context.Context, p process, open *settings) error {
 	}
 	cfg := sluice.Config(s.Settings)
 	cfg.Logger = logger
-	cfg.Topics = open.topics
 	cfg.Console = console()
 	cfg.OnListen = func(public, admin net.Addr) {
 		s.announce(logger, public, admin, isTerminal(p.stderr))
 	}
+	reloads := &reloader{open: open, logger: logger, topics: open.topics}
+	service, err := reloads.next(cfg)
+	if err != nil {
+		return err
+	}
+	defer reloads.start()()
 	for {
-		service, err := sluice.New(cfg)
-		if err != nil {
-			return err
-		}
 		switch err = service.Run(ctx); {
 		case !errors.Is(err, sluice.ErrNewEpoch):
 			return err
@@ -60,6 +63,9 @@ func (s *serveCmd) Run(ctx context.Context, p process, open *settings) error {
 			return nil
 		}
 		logger.Warn("starting anew", "error", err)
+		if service, err = reloads.next(cfg); err != nil {
+			return err
+		}
 	}
 }
 

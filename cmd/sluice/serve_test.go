@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -139,6 +140,61 @@ func TestServeStopsBySignal(t *testing.T) {
 				t.Errorf("after %v: %v, want exit status 0", signal, err)
 			}
 		})
+	}
+}
+
+// TestServeReloads has rules replaced by SIGHUP under a client that has joined,
+// and bad files refused.
+func TestServeReloads(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "sluice.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("topics:\n- match: demo\n")
+	command := program(t, nil, append(serveFlags(t), "--config", file)...)
+	stderr, err := command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	log := bufio.NewScanner(stderr)
+	at := readLog(t, log, "serving")
+	readLog(t, log, "log open")
+	refused := func() bool {
+		t.Helper()
+		got := call{args: []string{"watch", "--count", "1", "--url", strings.TrimSuffix(at.Socket, "/websocket"), "demo"}}.run(t)
+		return got.exit != exitOK && strings.Contains(got.stderr, "unauthorized")
+	}
+	for _, step := range []struct{ text, log string }{
+		{"topics:\n- match: x*y\n", "not reloaded, all stays as it was"},
+		{"topics:\n- match: [\n", "not reloaded, all stays as it was"},
+		{"no-such-setting: 1\n", "not reloaded, all stays as it was"},
+		{"max-demand: 7\ntopics:\n- match: other\n", "settings that have changed count from the next start on"},
+		{"", "reloaded"},
+		{"topics:\n", "reloaded"},
+	} {
+		write(step.text)
+		if err := command.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		readLog(t, log, step.log)
+	}
+	if !refused() {
+		t.Error("the last rules are not in force")
+	}
+	if err := command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for log.Scan() { // until the process closes it
+	}
+	if err := command.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -17,6 +17,10 @@ type settings struct {
 	from map[string]string    // by flag: where its value was found
 
 	topics []sluice.TopicRule // the file's rules; filled by read
+
+	// Of the file; filled by read.
+	path string
+	app  *kong.Application
 }
 
 func newSettings(env func(string) (string, bool)) *settings {
@@ -29,6 +33,7 @@ func (s *settings) read(path string, app *kong.Application) (err error) {
 	if path == "" {
 		path, _ = s.env(envName("config"))
 	}
+	s.path, s.app = path, app
 	if path != "" {
 		s.file, s.topics, err = readConfig(path, app)
 	}

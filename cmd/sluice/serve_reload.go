@@ -1,0 +1,92 @@
+package main
+
+import (
+	"log/slog"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/sluicehq/sluice"
+)
+
+// reloader puts what may change while the service runs in force when the
+// process is sent SIGHUP: topic rules, keys, tokens and certificates.
+type reloader struct {
+	// Immutable.
+	open   *settings
+	logger *slog.Logger
+
+	mu      sync.Mutex
+	service *sluice.Service    // the one that runs now; guarded by mu
+	topics  []sluice.TopicRule // in force; guarded by mu
+}
+
+// start reloads at every signal until stop, which waits for the last one.
+func (r *reloader) start() (stop func()) {
+	hangups := make(chan os.Signal, 1) // the runtime sends, stop closes; one signal says all that several would
+	signal.Notify(hangups, syscall.SIGHUP)
+	var running sync.WaitGroup
+	running.Go(func() {
+		for range hangups {
+			r.reload()
+		}
+	})
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		running.Wait()
+	}
+}
+
+// next makes the service that runs from now on.
+func (r *reloader) next(cfg sluice.Config) (*sluice.Service, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	cfg.Topics = r.topics
+	var err error
+	r.service, err = sluice.New(cfg)
+	return r.service, err
+}
+
+func (r *reloader) reload() {
+	topics, fixed, err := r.open.reread()
+	if err == nil {
+		r.mu.Lock()
+		if err = r.service.Reload(topics); err == nil {
+			r.topics = topics
+		}
+		r.mu.Unlock()
+	}
+	if err != nil {
+		r.logger.Error("not reloaded, all stays as it was", "error", err)
+		return
+	}
+	if len(fixed) > 0 {
+		r.logger.Warn("settings that have changed count from the next start on", "settings", strings.Join(fixed, ", "))
+	}
+	r.logger.Info("reloaded", "topic_rules", len(topics))
+}
+
+// reread reads the file again. It returns the rules for topics, and which other
+// settings have changed.
+func (s *settings) reread() (topics []sluice.TopicRule, changed []string, err error) {
+	if s.path == "" {
+		return s.topics, nil, nil
+	}
+	file, topics, err := readConfig(s.path, s.app)
+	if err != nil {
+		return nil, nil, err
+	}
+	names := maps.Clone(s.file)
+	maps.Copy(names, file)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if text(s.file[name].value) != text(file[name].value) {
+			changed = append(changed, name)
+		}
+	}
+	return topics, changed, nil
+}
