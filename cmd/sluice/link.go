@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,8 @@ const (
 	// maxFrame bounds a message from the server: the log takes no payload
 	// larger than a request to the admin API, and this is twice as much.
 	maxFrame = 16 << 20
+	// maxRefusal is as much as is read of an answer that refuses a connection.
+	maxRefusal = 4 << 10
 	// frameBacklog lets reading go on while lines are being printed.
 	frameBacklog = 64
 )
@@ -68,11 +71,14 @@ func dialSocket(endpoint, token string) dialer {
 		d.Protocols = []string{"phoenix", bearerProtocol(token)}
 	}
 	return func(ctx context.Context) (net.Conn, *bufio.Reader, error) {
+		d := d // each attempt has a callback of its own
+		var said *apiError
+		d.OnStatusError = func(_ int, _ []byte, answer io.Reader) { said = readRefusal(answer) }
 		conn, rest, _, err := d.Dial(ctx, endpoint)
 		var status ws.StatusError
 		switch {
 		case errors.As(err, &status):
-			return nil, nil, &connectRefusal{int(status)}
+			return nil, nil, &connectRefusal{int(status), said}
 		case errors.Is(err, syscall.ECONNREFUSED):
 			return nil, nil, fmt.Errorf("cannot reach %s: %w; start it with: sluice serve; or name it with --url", endpoint, err)
 		case err != nil:
@@ -84,9 +90,30 @@ func dialSocket(endpoint, token string) dialer {
 
 // connectRefusal is a handshake that the server answered with another status
 // than 101.
-type connectRefusal struct{ status int }
+type connectRefusal struct {
+	status int
+	said   *apiError // what the server says of it; nil if it says nothing that we know
+}
+
+// readRefusal reads why a server refuses, from a whole HTTP response.
+func readRefusal(answer io.Reader) *apiError {
+	response, err := http.ReadResponse(bufio.NewReader(answer), nil)
+	if err != nil {
+		return nil
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxRefusal))
+	said := new(apiError)
+	if err != nil || json.Unmarshal(body, said) != nil || said.Message == "" {
+		return nil
+	}
+	return said
+}
 
 func (e *connectRefusal) Error() string {
+	if e.said != nil {
+		return fmt.Sprintf("the server refused the connection (%d): %v", e.status, e.said)
+	}
 	hint := "is that a socket of sluice?"
 	switch e.status {
 	case http.StatusForbidden, http.StatusUnauthorized:

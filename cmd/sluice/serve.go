@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/sluicehq/sluice"
 )
@@ -54,6 +55,10 @@ func (s *serveCmd) Run(ctx context.Context, p process, open *settings) error {
 	if err != nil {
 		return err
 	}
+	if cfg.HeartbeatTimeout < clientHeartbeat {
+		logger.Warn("clients send a heartbeat every 30 s unless told otherwise: those that have nothing else to say will be disconnected",
+			"heartbeat_timeout", cfg.HeartbeatTimeout)
+	}
 	defer reloads.start()()
 	for {
 		switch err = service.Run(ctx); {
@@ -69,18 +74,32 @@ func (s *serveCmd) Run(ctx context.Context, p process, open *settings) error {
 	}
 }
 
+// clientHeartbeat is how often the stock clients send a heartbeat.
+const clientHeartbeat = 30 * time.Second
+
 // announce says where the service can be reached and, to people, what to do
 // next.
 func (s *serveCmd) announce(logger *slog.Logger, public, admin net.Addr, terminal bool) {
-	socket := "ws://" + reachable(public) + s.Settings.SocketPath
+	scheme, secure := "ws://", s.Settings.TLSCert != ""
+	if secure {
+		scheme = "wss://"
+	}
+	socket := scheme + reachable(public) + s.Settings.SocketPath
 	console := "http://" + reachable(admin)
 	logger.Info("serving", "socket", socket+"/websocket", "console", console)
 	if !terminal && s.Log.LogFormat != "text" {
 		return
 	}
 	watch := "sluice watch demo"
-	if socket != defaults().Watch.URL {
+	switch {
+	case secure: // a certificate names a host, not the address that we listen at
+		_, port, _ := net.SplitHostPort(public.String())
+		watch = "sluice watch --url wss://NAME-IN-THE-CERTIFICATE:" + port + s.Settings.SocketPath + " demo"
+	case socket != defaults().Watch.URL:
 		watch = "sluice watch --url " + socket + " demo"
+	}
+	if s.Settings.JWTSecretFile != "" || s.Settings.JWTKeysFile != "" {
+		watch += " --token TOKEN"
 	}
 	logger.Info("next: open the console, or watch a topic", "open", console, "run", watch)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -85,6 +86,33 @@ func TestServe(t *testing.T) {
 		t.Errorf("exit status %d after a clean stop", got)
 	}
 	<-rest
+}
+
+// What is suggested works as it stands: by TLS where that is spoken, with a token
+// where one is wanted.
+func TestAnnounce(t *testing.T) {
+	t.Parallel()
+	public := &net.TCPAddr{IP: net.IPv4zero, Port: 4000}
+	admin := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4001}
+	for _, test := range []struct {
+		settings configFlags
+		want     []string
+	}{
+		{configFlags{SocketPath: "/socket"}, []string{"socket=ws://127.0.0.1:4000/socket/websocket", `run="sluice watch demo"`}},
+		{configFlags{SocketPath: "/live"}, []string{`run="sluice watch --url ws://127.0.0.1:4000/live demo"`}},
+		{configFlags{SocketPath: "/socket", TLSCert: "c", TLSKey: "k"},
+			[]string{"socket=wss://127.0.0.1:4000/socket/websocket", `run="sluice watch --url wss://NAME-IN-THE-CERTIFICATE:4000/socket demo"`}},
+		{configFlags{SocketPath: "/socket", JWTKeysFile: "f"}, []string{`run="sluice watch demo --token TOKEN"`}},
+	} {
+		var log bytes.Buffer
+		serve := serveCmd{Settings: test.settings, Log: defaultLog()}
+		serve.announce(slog.New(slog.NewTextHandler(&log, nil)), public, admin, true)
+		for _, want := range test.want {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("want %s in\n%s", want, &log)
+			}
+		}
+	}
 }
 
 // startWatch watches for one event; joined is closed once it would be seen.

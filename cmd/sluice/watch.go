@@ -63,7 +63,8 @@ func websocketURL(socket string) (string, error) {
 		return "", &refusal{"--url", socket, "a URL such as " + defaults().Watch.URL}
 	}
 	at.Scheme = scheme[at.Scheme]
-	at.Path = strings.TrimSuffix(at.Path, "/") + "/websocket"
+	// Who copies it from the log has the path that is dialled already.
+	at.Path = strings.TrimSuffix(strings.TrimRight(at.Path, "/"), "/websocket") + "/websocket"
 	query := at.Query()
 	query.Set("vsn", "2.0.0")
 	at.RawQuery = query.Encode()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"syscall"
@@ -87,7 +88,6 @@ func TestWatchResumes(t *testing.T) {
 		{"cut", func(peer) {}, "the server went away"},
 		{"restart", func(p peer) { p.frame(ws.NewCloseFrame(ws.NewCloseFrameBody(1012, "drain"))) }, "the server closed the connection (1012, drain)"},
 		{"crash of the channel", func(p peer) { p.send(`["1","1","demo","phx_error",{}]`); p.linger() }, "the channel crashed on the server"},
-		{"nonsense", func(p peer) { p.send("nonsense"); p.linger() }, "decode message: invalid character 'o' in literal null (expecting 'u')"},
 		{"silence", func(p peer) { p.linger() }, "the server did not answer a heartbeat"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -347,6 +347,54 @@ func TestWatchRefusedByHTTP(t *testing.T) {
 	}
 }
 
+// What the server says of its refusal is what the user is told.
+func TestWatchTellsWhyItIsRefused(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]string{
+		`{"error":"the token has expired","hint":"get a new one"}`: "the server refused the connection (403): the token has expired: get a new one",
+		`{"error":"connection refused"}`:                           "the server refused the connection (403): connection refused",
+		`{"code": 7}`:                                              "the server refused the connection (403 Forbidden): it may want a token: give one with --token",
+		strings.Repeat("x", 2*maxRefusal):                          "the server refused the connection (403 Forbidden): it may want a token: give one with --token",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			io.WriteString(w, answer)
+		}))
+		got := call{args: []string{"watch", "--url", server.URL + "/socket", "demo"}}.run(t)
+		server.Close()
+		if got.exit != exitFailure || got.stderr != "sluice: "+want+"\n" {
+			t.Errorf("told %q, want %q", got.stderr, want)
+		}
+	}
+}
+
+// A message that cannot be read is told, and does not come again and again.
+func TestWatchGoesOnPastWhatItCannotRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := watching{count: 1, scripts: []func(peer){func(p peer) {
+			p.join(fromNow, atSeven)
+			for _, unreadable := range []string{
+				"nonsense", "[]", "{}", `[1,null,"demo","created",{}]`,
+				`[null,null,"demo","created",{"offset":8,"data":` + strings.Repeat(`{"a":`, 12_000) + "1" + strings.Repeat("}", 12_001) + "]",
+			} {
+				p.send("%s", unreadable)
+			}
+			p.send(`[null,null,"demo","created",{"offset":9,"data":{}}]`)
+			p.linger()
+		}}}
+		if err := w.run(t.Context(), t); err != nil {
+			t.Fatal(err)
+		}
+		if told := w.stderr.String(); strings.Count(told, " bytes is not shown: decode message: ") != 5 {
+			t.Errorf("told\n%s", told)
+		}
+		if got := w.stdout.String(); got != "{\"topic\":\"demo\",\"event\":\"created\",\"offset\":9,\"payload\":{}}\n" {
+			t.Errorf("printed %q", got)
+		}
+	})
+}
+
 func TestWebsocketURL(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
@@ -354,6 +402,9 @@ func TestWebsocketURL(t *testing.T) {
 		"wss://example.org/socket/":      "wss://example.org/socket/websocket?vsn=2.0.0",
 		"https://example.org/live/s?a=b": "wss://example.org/live/s/websocket?a=b&vsn=2.0.0",
 		"http://[::1]:4000":              "ws://[::1]:4000/websocket?vsn=2.0.0",
+		"ws://host/socket/websocket":     "ws://host/socket/websocket?vsn=2.0.0",
+		"ws://host/socket/websocket/":    "ws://host/socket/websocket?vsn=2.0.0",
+		"ws://host/socket//":             "ws://host/socket/websocket?vsn=2.0.0",
 	} {
 		if got, err := websocketURL(given); got != want || err != nil {
 			t.Errorf("websocketURL(%q) is %q, %v; want %q", given, got, err, want)
@@ -376,7 +427,7 @@ func TestWatchWaitsForAStart(t *testing.T) {
 		attempts := 0
 		starting := func(ctx context.Context) (net.Conn, *bufio.Reader, error) {
 			if attempts++; attempts < 4 {
-				return nil, nil, &connectRefusal{http.StatusServiceUnavailable}
+				return nil, nil, &connectRefusal{status: http.StatusServiceUnavailable}
 			}
 			return up(ctx)
 		}

@@ -193,7 +193,9 @@ func (s *session) handle(f frame) error {
 	}
 	m, err := decode(f.data)
 	if err != nil {
-		return err
+		// To connect again would bring it again. What comes after it moves the position past it.
+		s.tell("a message of %d bytes is not shown: %v", len(f.data), err)
+		return nil
 	}
 	switch {
 	case m.event == "phx_reply" && m.ref == s.beat:
