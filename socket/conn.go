@@ -20,7 +20,9 @@ type conn struct {
 	session  session
 	outlet   *channels.Outlet
 
-	frames frameReader // owned by whoever calls receive
+	// Owned by whoever calls receive.
+	frames frameReader
+	pings  *pace // nil until there is one
 
 	mu    sync.Mutex
 	cause closeReason // why the connection is being closed, "" while it is not; guarded by mu
@@ -81,6 +83,10 @@ const (
 // farewell.
 const closeTimeout = 5 * time.Second
 
+// maxPings is how many pings and pongs a client may send per second, after as
+// many at once. No client in use comes near it.
+const maxPings = 10
+
 // newConn returns a connection that its wire's start brings to life. Of what the
 // client sends, early has come already.
 func newConn(e *Endpoint, netConn net.Conn, early []byte, socket *channels.Socket, format channels.Format) *conn {
@@ -111,11 +117,16 @@ func (c *conn) receive(in []byte) (rest []byte, first after, err error) {
 		c.wire.heard()
 		in = rest
 		switch {
-		case op == ws.OpPing:
-			// An error means that the connection is being closed.
-			_ = c.outlet.Reply(append(appendHeader(nil, opPong, len(payload)), payload...))
+		case op == ws.OpPing, op == ws.OpPong:
+			if op == ws.OpPing {
+				// An error means that the connection is being closed.
+				_ = c.outlet.Reply(append(appendHeader(nil, opPong, len(payload)), payload...))
+			}
+			if wait := c.pacePing(time.Now()); wait > 0 {
+				return rest, after{wait: wait}, nil
+			}
 			continue
-		case op == ws.OpPong, c.closing():
+		case c.closing():
 			continue
 		}
 		first, err := c.session.take(payload, op == ws.OpBinary)
@@ -128,6 +139,21 @@ func (c *conn) receive(in []byte) (rest []byte, first after, err error) {
 			return rest, first, nil
 		}
 	}
+}
+
+// pacePing counts a ping or pong, and says how long reading has to wait: who
+// sends nothing else is not to be answered as fast as he can ask.
+func (c *conn) pacePing(now time.Time) time.Duration {
+	if c.pings == nil {
+		c.pings = &pace{perSecond: maxPings}
+	}
+	c.pings.note(now)
+	wait := c.pings.wait(now)
+	if p := c.session.pace; p != nil { // they are messages too
+		p.note(now)
+		wait = max(wait, p.wait(now))
+	}
+	return wait
 }
 
 // farewellFor is how to end a connection after an error in reading.
