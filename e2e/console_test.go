@@ -32,7 +32,7 @@ func TestConsole(t *testing.T) {
 	want := []string{`orders:eu created {"id":7,"total":"19.90"}`}
 	for i := range others {
 		event := []string{"paid", "packed", "shipped", "delivered"}[i%4]
-		payload := fmt.Sprintf(`{"id":%d,"by":"warehouse %d"}`, 8+i/4, 1+i/4)
+		payload := fmt.Sprintf(`{"id":%d,"by":"warehouse %d%s"}`, 8+i/4, 1+i/4, []string{"", "\u202e", "\u009b31m", "\x7f"}[i%4])
 		status, body := s.post(t, "/api/events", "application/json", fmt.Sprintf(`{"topic":"orders:eu","event":%q,"payload":%s}`, event, payload))
 		if status != http.StatusAccepted {
 			t.Fatalf("publish: %d %s", status, body)

@@ -19,9 +19,9 @@ import (
 const (
 	dialTimeout  = 10 * time.Second
 	writeTimeout = 10 * time.Second
-	// maxFrame bounds a message from the server: the log takes no payload
-	// larger than a request to the admin API, and this is twice as much.
-	maxFrame = 16 << 20
+	// maxMessage is as much as is read of a message from the server. Larger ones
+	// are passed over.
+	maxMessage = 16 << 20
 	// maxRefusal is as much as is read of an answer that refuses a connection.
 	maxRefusal = 4 << 10
 	// frameBacklog lets reading go on while lines are being printed.
@@ -40,10 +40,11 @@ type link struct {
 	err error
 }
 
-// frame is a whole message or a ping.
+// frame is a whole message, the head of one that is too large, or a ping.
 type frame struct {
 	op   ws.OpCode
 	data []byte
+	size int64 // of the message: more than data has if it is too large
 }
 
 // closedError is how the server closed a connection.
@@ -154,7 +155,6 @@ func (l *link) read(source *bufio.Reader) {
 		Source:         source,
 		State:          ws.StateClientSide,
 		CheckUTF8:      true,
-		MaxMessageSize: maxFrame,
 		OnIntermediate: l.control,
 	}
 	for {
@@ -165,8 +165,9 @@ func (l *link) read(source *bufio.Reader) {
 			}
 		}
 		var data []byte
+		var size int64
 		if err == nil {
-			data, err = io.ReadAll(&reader)
+			data, size, err = readMessage(&reader)
 		}
 		if err != nil {
 			l.err = err
@@ -175,7 +176,7 @@ func (l *link) read(source *bufio.Reader) {
 			}
 			return
 		}
-		l.frames <- frame{header.OpCode, data}
+		l.frames <- frame{header.OpCode, data, size}
 	}
 }
 
@@ -188,7 +189,7 @@ func (l *link) control(header ws.Header, body io.Reader) error {
 	}
 	switch header.OpCode {
 	case ws.OpPing:
-		l.frames <- frame{ws.OpPing, data}
+		l.frames <- frame{ws.OpPing, data, int64(len(data))}
 	case ws.OpClose:
 		code, reason := ws.ParseCloseFrameData(data)
 		return &closedError{code, reason}

@@ -48,8 +48,9 @@ func (w *watchCmd) Run(ctx context.Context, p process) error {
 	if w.Count < 0 {
 		return &refusal{"--count", fmt.Sprint(w.Count), "a number of events, 0 to stay"}
 	}
-	watching := newWatcher(dialSocket(endpoint, w.Token), w.Topic, p.stdout)
-	watching.tell = func(format string, args ...any) { fmt.Fprintf(p.stderr, "sluice: "+format+"\n", args...) }
+	watching := newWatcher(dialSocket(endpoint, w.Token), w.Topic, p.stdout, isTerminal(p.stdout))
+	notes := terminalWriter{p.stderr} // what servers say is in them
+	watching.tell = func(format string, args ...any) { fmt.Fprintf(notes, "sluice: "+format+"\n", args...) }
 	watching.left, watching.after = w.Count, w.After
 	return watching.run(ctx)
 }

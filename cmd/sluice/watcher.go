@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,9 +44,15 @@ func (e finalError) Unwrap() error { return e.error }
 // errEnough ends a session that has brought as many events as were asked for.
 var errEnough = errors.New("enough events")
 
-func newWatcher(dial dialer, topic string, out io.Writer) *watcher {
+// newWatcher returns a watcher that prints to out, as it is safe to do if that is
+// a terminal.
+func newWatcher(dial dialer, topic string, out io.Writer, terminal bool) *watcher {
 	w := &watcher{dial: dial, topic: topic, out: bufio.NewWriter(out)}
-	w.lines = json.NewEncoder(w.out)
+	var lines io.Writer = w.out
+	if terminal {
+		lines = terminalWriter{w.out}
+	}
+	w.lines = json.NewEncoder(lines)
 	w.lines.SetEscapeHTML(false) // payloads are printed as they were written
 	return w
 }
@@ -188,13 +195,16 @@ func (s *session) handle(f frame) error {
 	case ws.OpPing:
 		return s.link.pong(f.data)
 	case ws.OpBinary:
-		s.tell("a binary message of %d bytes is not shown", len(f.data))
+		s.tell("a binary message of %d bytes is not shown", f.size)
+		return nil
+	}
+	if f.size > int64(len(f.data)) {
+		s.passOver(f, "it is too large")
 		return nil
 	}
 	m, err := decode(f.data)
 	if err != nil {
-		// To connect again would bring it again. What comes after it moves the position past it.
-		s.tell("a message of %d bytes is not shown: %v", len(f.data), err)
+		s.passOver(f, err.Error())
 		return nil
 	}
 	switch {
@@ -206,7 +216,9 @@ func (s *session) handle(f frame) error {
 	case m.event == "phx_reply":
 		return s.handleReply(m)
 	case m.event == "phx_error":
-		return errors.New("the channel crashed on the server")
+		var why reply
+		_ = json.Unmarshal(m.payload, &why.Response) // without a reason, none is told
+		return fmt.Errorf("the channel ended on the server (%s)", cmp.Or(why.Response.Reason, "no reason given"))
 	case m.event == "phx_close":
 		return finalError{errors.New("the server closed the channel")}
 	}

@@ -29,6 +29,7 @@ try {
 
   await page.waitForFunction((n) => document.querySelectorAll("#feed tr").length >= n, Number(rows))
   const cells = await page.$$eval("#feed tr", (all) => all.map((row) => [...row.cells].map((cell) => cell.textContent)))
+  for (const cell of cells.flat()) if (/[\p{Cc}\p{Bidi_Control}]/u.test(cell)) report("broken", { response: "shows a control character" })
   for (const [, topic, event, , , payload] of cells.reverse()) report("row", { topic, event, payload: JSON.parse(payload) })
   await page.screenshot({ path: screenshot, animations: "disabled" })
 } finally {

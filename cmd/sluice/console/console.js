@@ -183,10 +183,15 @@ function bearerProtocol(secret) {
 
 const $ = (id) => document.getElementById(id);
 
+// visible shows what would not be seen, or would turn the direction of what
+// stands beside it: controls and marks of Unicode, as JSON escapes them.
+const invisible = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+const visible = (text) => String(text).replace(invisible, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+
 function element(tag, className, text) {
   const e = document.createElement(tag);
   if (className) e.className = className;
-  if (text !== undefined) e.textContent = text;
+  if (text !== undefined) e.textContent = visible(text);
   return e;
 }
 
@@ -220,7 +225,7 @@ function unlock() {
 
 function showState(state, detail = "") {
   $("state").dataset.state = state;
-  $("state").textContent = detail ? `${state} (${detail})` : state;
+  $("state").textContent = visible(detail ? `${state} (${detail})` : state);
 }
 
 const socket = new Socket({
@@ -287,7 +292,7 @@ function latencyOf(id) {
 
 function outcome(kind, text) {
   $("outcome").className = kind;
-  $("outcome").textContent = text;
+  $("outcome").textContent = visible(text);
 }
 
 function readPayload() {
