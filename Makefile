@@ -3,6 +3,7 @@
 
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 NODE        := e2e/node/node_modules/.package-lock.json
 
 PEERS       := benchmarks/peers
@@ -34,6 +35,8 @@ lint:
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	cd $(PEERS) && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	@.ci/vulns $(GO) $(GOVULNCHECK)
+	@cd $(PEERS) && ../../.ci/vulns $(GO) $(GOVULNCHECK)
 
 # What an event costs from INSERT to a client, without the race detector.
 bench: needs

@@ -91,7 +91,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if config.Retention < 0 {
 		return nil, fmt.Errorf("sqlite: Config.Retention is %v: want 0, which keeps all, or more", config.Retention)
 	}
-	if err := os.MkdirAll(config.Dir, 0o750); err != nil {
+	if err := os.MkdirAll(config.Dir, dirMode); err != nil {
 		return nil, fmt.Errorf("sqlite: create the folder of the log: %w", err)
 	}
 	dir, err := filepath.Abs(config.Dir)
@@ -121,6 +121,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 }
 
 func (l *Log) open(ctx context.Context) (err error) {
+	protect(l.path)
 	if l.queries, err = sql.Open("sqlite", dataSource(l.path)); err != nil {
 		return l.failure("open", err)
 	}
