@@ -21,6 +21,7 @@ func (h history) Replay(ctx context.Context, topic string, after, upTo int64, li
 		store.Limit{Events: limit, Bytes: bytes, Epoch: h.service.hub.Epoch()})
 	switch {
 	case errors.Is(err, store.ErrTrimmed):
+		h.service.health.suspect() // who joins again is to hear it
 		return nil, 0, channels.ErrGone
 	case errors.Is(err, store.ErrNewEpoch):
 		h.service.health.suspect()
@@ -59,6 +60,7 @@ func (h history) Resumable(ctx context.Context, epoch string, after int64) (bool
 			return false, err
 		}
 	}
+	known.Trimmed = max(known.Trimmed, h.service.hub.Skipped()) // the pulse may not have come to it
 	_, whole := known.Resume(store.Cursor{Epoch: epoch, Offset: after})
 	return whole, nil
 }

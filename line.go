@@ -72,6 +72,7 @@ func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.
 			FetchSize:  min(s.config.FetchSize, s.config.MaxDemand),
 			FetchBytes: int(s.config.FetchBytes),
 			Fetched:    s.hub.Advance,
+			Skipped:    s.hub.Skip,
 		},
 		Encoder:      s.segments(),
 		Lanes:        s.config.lanes(),

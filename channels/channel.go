@@ -53,8 +53,8 @@ type InfoHandler interface {
 
 // Terminator is a Channel that wants to know when it ends. Terminate is the
 // last call, made once for every Join that accepted. The reason is nil if the
-// channel stopped itself normally, [ErrLeft], [ErrReplaced], [ErrDisconnected]
-// or [ErrWithdrawn], the error that it stopped with, or a [*PanicError]. The
+// channel stopped itself normally, [ErrLeft], [ErrReplaced], [ErrDisconnected],
+// [ErrWithdrawn] or [ErrGone], the error that it stopped with, or a [*PanicError]. The
 // client can no longer be reached.
 type Terminator interface {
 	Terminate(ctx *Context, reason error)

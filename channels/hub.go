@@ -27,6 +27,7 @@ type Hub struct {
 	seed     maphash.Seed
 	shards   [hubShards]shard
 	head     atomic.Int64
+	skipped  atomic.Int64 // see hub_missed.go
 	epoch    atomic.Pointer[string]
 	topics   atomic.Int64
 	channels atomic.Int64
@@ -83,10 +84,13 @@ func NewHub(set *metrics.Set) *Hub {
 // producer calls it before the encoder asks for [Hub.Watched] of these events:
 // then a format that a segment lacks belongs to subscribers whose join was
 // answered with a head at or above the segment's offsets.
-func (h *Hub) Advance(offset int64) {
+func (h *Hub) Advance(offset int64) { raise(&h.head, offset) }
+
+// raise sets a number to a higher one.
+func raise(n *atomic.Int64, to int64) {
 	for {
-		head := h.head.Load()
-		if offset <= head || h.head.CompareAndSwap(head, offset) {
+		now := n.Load()
+		if to <= now || n.CompareAndSwap(now, to) {
 			return
 		}
 	}
@@ -182,8 +186,9 @@ func (h *Hub) passing(seg *Segment) []*Subscription {
 	if t == nil {
 		return nil
 	}
-	t.pasts.add(seg)
-	h.recent.add(t, seg.size())
+	if t.pasts.add(seg) {
+		h.recent.add(t, seg.size())
+	}
 	return t.subs
 }
 

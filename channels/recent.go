@@ -65,7 +65,7 @@ func (r *recent) oldest() *topic {
 // guards it.
 type pasts struct {
 	list  ring[past] // in the order of their offsets
-	since int64      // every segment routed with offsets above this one is in list
+	since int64      // every event above this offset that was fetched is in list, or under way; it only grows
 	last  int64      // the last offset routed
 }
 
@@ -76,14 +76,22 @@ type past struct {
 	last    int64
 }
 
-// add notes that a segment is being routed.
-func (p *pasts) add(seg *Segment) {
-	p.list.push(past{seg, seg.Last()})
-	p.last = max(p.last, seg.Last())
+// add notes that a segment is being routed, and tells whether it is remembered.
+// One that was under way while the topic was watched by nobody, or that comes from
+// before a gap, is not: nobody is given it from here.
+func (p *pasts) add(seg *Segment) bool {
+	last := seg.Last()
+	p.last = max(p.last, last)
+	if last <= p.since {
+		return false
+	}
+	p.list.push(past{seg, last})
+	return true
 }
 
-// forget forgets the oldest.
-func (p *pasts) forget() { p.since = p.list.pop().last }
+// forget forgets the oldest. What is whole only begins later and later: what was
+// skipped meanwhile may be beyond the oldest.
+func (p *pasts) forget() { p.since = max(p.since, p.list.pop().last) }
 
 // after returns, at most limit of them, the segments with offsets above the
 // given one that have the given formats. whole is false if some are not

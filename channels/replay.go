@@ -141,7 +141,7 @@ func (r *Replayer) serve(ctx context.Context, a *Actor, builder *Builder) {
 // its client joins again and is told; anything else is tried again.
 func (r *Replayer) failed(ctx context.Context, a *Actor, err error) {
 	if errors.Is(err, ErrGone) {
-		a.fail(err, "replay")
+		a.missed()
 		return
 	}
 	if ctx.Err() != nil {

@@ -114,10 +114,11 @@ func (d *Delivery) Run(ctx context.Context) error {
 
 // Position is the offset up to which every event has been routed.
 func (d *Delivery) Position() int64 {
-	if position, ok := d.acks.Safe(); ok {
-		return position
+	position, ok := d.acks.Safe()
+	if !ok {
+		position = d.start
 	}
-	return d.start
+	return d.producer.reached(position)
 }
 
 // limitsPerSecond is over how many parts of a second a rate limit is spread,

@@ -25,8 +25,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // log is an endless log in memory: event n has topic n modulo topics. It
 // counts what was fetched, and can be told to fail.
 type log struct {
-	topics int
-	head   int64 // events there are
+	topics  int
+	head    int64 // events there are
+	trimmed int64 // those that are gone
 
 	mu      sync.Mutex
 	fetched int64 // the last offset that was read
@@ -38,6 +39,9 @@ func (l *log) Fetch(_ context.Context, after int64, limit store.Limit) ([]store.
 	defer l.mu.Unlock()
 	if l.fail != nil {
 		return nil, l.fail
+	}
+	if after < l.trimmed {
+		return nil, store.ErrTrimmed
 	}
 	var out []store.Event
 	for offset := after + 1; offset <= min(after+int64(limit.Events), l.head); offset++ {
@@ -55,7 +59,9 @@ func (l *log) Wait(ctx context.Context, after int64) error {
 	return ctx.Err()
 }
 
-func (l *log) Head(context.Context) (store.Head, error) { return store.Head{Offset: l.head}, nil }
+func (l *log) Head(context.Context) (store.Head, error) {
+	return store.Head{Offset: l.head, Trimmed: l.trimmed}, nil
+}
 
 func (l *log) read() int64 {
 	l.mu.Lock()
@@ -272,6 +278,28 @@ func TestDeliveryCommitsWhatWasRouted(t *testing.T) {
 		}
 		if last := committed[len(committed)-1]; last != l.read() || !slices.IsSorted(committed) {
 			t.Errorf("committed %v, and %d events were routed by the drain", committed, l.read())
+		}
+	})
+}
+
+// A line that skipped what was trimmed, and found nothing behind it, has reached
+// the log's head: it has no work.
+func TestDeliveryReachesTheEndOfAGap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, h := &log{topics: 1, head: 30, trimmed: 30}, &hub{}
+		skipped := int64(0)
+		d := laidOut(l, h, func(c *stages.DeliveryConfig) {
+			c.Producer.After = 7
+			c.Producer.Skipped = func(through int64) { skipped = through }
+		})
+		stop := run(t, d)
+		synctest.Wait()
+		if got := d.Position(); got != 30 || skipped != 30 {
+			t.Errorf("position %d, skipped through %d, want 30", got, skipped)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
 		}
 	})
 }

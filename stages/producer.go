@@ -33,6 +33,9 @@ type ProducerConfig struct {
 	// Fetched is told the offset of the last event of every read, before
 	// anyone else sees its events. Nil: nobody asks.
 	Fetched func(offset int64)
+	// Skipped is told up to which offset events were trimmed before they were
+	// read, before anyone sees an event beyond it. Nil: nobody asks.
+	Skipped func(through int64)
 	// Metrics and Logger may be nil.
 	Metrics *metrics.Set
 	Logger  *slog.Logger
@@ -53,7 +56,12 @@ type Producer struct {
 	rest     []store.Event // of a page that was read ahead, when less was wanted
 	drained  bool          // there was no more when it was last read: the next read waits
 	position atomic.Int64  // read by others
+	skipped  atomic.Pointer[gap]
 }
+
+// gap is what was trimmed before it was read: from right after one offset up to
+// another.
+type gap struct{ after, through int64 }
 
 // NewProducer makes a producer; it reads nothing yet.
 func NewProducer(reader Reader, config ProducerConfig) *Producer {
@@ -76,6 +84,15 @@ func NewProducer(reader Reader, config ProducerConfig) *Producer {
 
 // Position is the offset of the last event that was fetched.
 func (p *Producer) Position() int64 { return p.position.Load() }
+
+// reached is how far the line has got, if everything up to an offset has come to
+// its end: where a gap follows, to the end of that.
+func (p *Producer) reached(offset int64) int64 {
+	if g := p.skipped.Load(); g != nil && offset >= g.after {
+		return max(offset, g.through)
+	}
+	return offset
+}
 
 // Ahead tells, while Fetch is at work, that demand events are wanted by now:
 // what Fetch was asked for included. If that makes another page, it is read
@@ -173,8 +190,15 @@ func (p *Producer) skipTrimmed(ctx context.Context, after int64) error {
 	if err != nil {
 		return fmt.Errorf("fetch after %d: %w", after, err)
 	}
+	if head.Trimmed <= after {
+		return fmt.Errorf("fetch after %d: %w", after, store.ErrTrimmed) // another server says otherwise
+	}
 	p.config.Logger.Warn("events were trimmed before this node read them",
 		"after", after, "trimmed", head.Trimmed, "events", head.Trimmed-after)
-	p.position.Store(max(after, head.Trimmed))
+	if p.config.Skipped != nil {
+		p.config.Skipped(head.Trimmed)
+	}
+	p.skipped.Store(&gap{after, head.Trimmed})
+	p.position.Store(head.Trimmed)
 	return nil
 }

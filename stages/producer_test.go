@@ -121,9 +121,33 @@ func TestProducerStaysWhereItIsAfterAnError(t *testing.T) {
 func TestProducerPassesOverWhatWasTrimmed(t *testing.T) {
 	t.Parallel()
 	log := &reader{trimmed: 10, events: events(11, "a", "b")}
-	p := stages.NewProducer(log, stages.ProducerConfig{After: 4, FetchSize: 8, Logger: quiet()})
+	var told []int64
+	tell := func(offset int64) { told = append(told, offset) }
+	p := stages.NewProducer(log, stages.ProducerConfig{
+		After: 4, FetchSize: 8, Logger: quiet(), Fetched: tell,
+		Skipped: func(through int64) { tell(-through) },
+	})
 	got, err := p.Fetch(t.Context(), 5)
 	if err != nil || !slices.Equal(offsets(got), []int64{11, 12}) {
+		t.Errorf("got %v, %v", offsets(got), err)
+	}
+	if want := []int64{-10, 12}; !slices.Equal(told, want) {
+		t.Errorf("told of %v, want first what was skipped, and then what was fetched: %v", told, want)
+	}
+}
+
+// A server that says that an event is gone, while another says that it is not, is
+// asked again: nothing is skipped, and it is not asked without a pause.
+func TestProducerSkipsNothingOnAContradiction(t *testing.T) {
+	t.Parallel()
+	log := &reader{events: events(1, "a", "b"), errs: []error{store.ErrTrimmed}}
+	p := stages.NewProducer(log, stages.ProducerConfig{
+		FetchSize: 8, Logger: quiet(), Skipped: func(through int64) { t.Errorf("skipped through %d", through) },
+	})
+	if got, err := p.Fetch(t.Context(), 2); !errors.Is(err, store.ErrTrimmed) {
+		t.Errorf("got %v, %v", offsets(got), err)
+	}
+	if got, err := p.Fetch(t.Context(), 2); err != nil || !slices.Equal(offsets(got), []int64{1, 2}) {
 		t.Errorf("got %v, %v", offsets(got), err)
 	}
 }
