@@ -22,8 +22,9 @@ type memory struct {
 	head    int64
 	trimmed int64
 	reads   int
-	fail    int  // how many reads fail from now on
-	away    bool // nothing can be asked
+	fail    int     // how many reads fail from now on
+	away    bool    // nothing can be asked
+	lags    []int64 // what the reads from now on have seen of it, each of its own
 
 	event func(offset int64) Message // immutable
 }
@@ -46,8 +47,12 @@ func (m *memory) Replay(_ context.Context, topic string, after, upTo int64, limi
 	case after < m.trimmed:
 		return nil, 0, ErrGone
 	}
+	seen := m.head
+	if len(m.lags) > 0 {
+		seen, m.lags = m.lags[0], m.lags[1:]
+	}
 	var list []Message
-	through := min(upTo, m.head, after+int64(limit))
+	through := max(after, min(upTo, seen, after+int64(limit)))
 	for offset := after + 1; offset <= through; offset++ {
 		if ours(offset) {
 			list = append(list, m.event(offset))
@@ -241,6 +246,10 @@ func TestNothingLostNothingTwice(t *testing.T) {
 				case what == 8:
 					w.log.mu.Lock()
 					w.log.fail = random.IntN(3)
+					w.log.lags = nil
+					for range random.IntN(3) {
+						w.log.lags = append(w.log.lags, random.Int64N(w.log.head+1))
+					}
 					w.log.mu.Unlock()
 				case what == 9 && len(clients) < 8:
 					after := int64(-1)
@@ -305,6 +314,25 @@ func TestFlipMissesNothing(t *testing.T) {
 		c.expect(t, 1, events)
 		c.actor.End(ErrDisconnected)
 		c.group.Wait()
+	}
+}
+
+// TestNotHavingSeenIsNoProgress has reads answered by a standby that lags behind.
+func TestNotHavingSeenIsNoProgress(t *testing.T) {
+	t.Parallel()
+	for _, after := range []int64{0, 7, 20} {
+		for _, lags := range [][]int64{{0}, {after}, {after, after, 12, 12, 20}, {12, 3, 40}, {19, 20, 21}} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 0)
+				w.publish(50)
+				w.log.lags = lags
+				c := w.join(100, 1<<20, CatchUp, &Resume{After: after}, accepts{})
+				c.settle()
+				c.expect(t, after+1, 50)
+				c.actor.End(ErrDisconnected)
+				c.group.Wait()
+			})
+		}
 	}
 }
 

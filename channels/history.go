@@ -13,7 +13,8 @@ var ErrGone = errors.New("channels: events are no longer kept")
 type History interface {
 	// Replay returns a topic's events with after < offset <= upTo, in order, at
 	// most limit of them and not many more than bytes. They are all that there are up to
-	// through, which is upTo unless they were cut short. It returns ErrGone if
+	// through, which is upTo unless they were cut short, or the answer comes from
+	// who has not seen that much yet: then it is asked again. It returns ErrGone if
 	// some are no longer kept.
 	Replay(ctx context.Context, topic string, after, upTo int64, limit, bytes int) (events []Message, through int64, err error)
 

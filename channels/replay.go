@@ -157,6 +157,10 @@ func (r *Replayer) failed(ctx context.Context, a *Actor, err error) {
 	}
 }
 
+// errNotSeen says that whoever answered has not seen what this node has: a standby
+// that lags behind, say. What it does not have may be there all the same.
+var errNotSeen = errors.New("channels: the history ends before what has been seen of it")
+
 // read returns a page that begins right after an offset, or before it: one that
 // another channel has read, if there is one.
 func (r *Replayer) read(ctx context.Context, topic string, after int64, formats FormatSet, builder *Builder) (*page, error) {
@@ -168,8 +172,8 @@ func (r *Replayer) read(ctx context.Context, topic string, after int64, formats 
 	if err != nil {
 		return nil, err
 	}
-	if len(messages) == 0 {
-		through = max(through, upTo) // the log has no more for it
+	if through <= after && after < upTo {
+		return nil, errNotSeen
 	}
 	builder.Start(Audience{Topic: topic, Formats: formats}) // it is not routed
 	for i := range messages {

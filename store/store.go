@@ -77,9 +77,11 @@ type Log interface {
 
 	// Replay returns one topic's events with after < offset <= upTo, in order.
 	// They are all of its events up to and including through, which is upTo
-	// unless the limit has cut the answer short or the log ends before upTo.
-	// So a caller pages with through as the next after, until it has reached
-	// upTo, or an answer makes no progress: the log ends there. Replay returns
+	// unless the limit has cut the answer short or the log, as whoever answers
+	// sees it, ends before upTo. So a caller pages with through as the next
+	// after, until it has reached upTo. An answer that makes no progress says
+	// that nothing further has been seen, never that there is nothing: who knows
+	// that the log reaches upTo asks again. Replay returns
 	// ErrTrimmed if after+1, of whatever topic, is no longer kept, ErrNewEpoch
 	// if the log is in another epoch than the limit says. A topic that no event
 	// can have has none.
