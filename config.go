@@ -376,10 +376,6 @@ func (c *Config) validateTopics() error {
 					fmt.Sprintf("what no rule above matches: rule %d (%s) takes all of it, so put this one before that", j+1, c.Topics[j].Match)}
 			}
 		}
-		if rule.Access == "token" && c.JWTSecretFile == "" && c.JWTKeysFile == "" {
-			return &FieldError{fmt.Sprintf("Topics[%d].Access", i), rule.Access,
-				"public or deny, or token with --jwt-secret-file or --jwt-keys-file: without keys nobody has a token"}
-		}
 	}
 	return nil
 }

@@ -60,6 +60,9 @@ func New(config Config) (*Service, error) {
 		health: newHealth(),
 	}
 	s.hook = s.Authenticate
+	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == "token" }); i >= 0 && config.JWTSecretFile == "" && config.JWTKeysFile == "" {
+		s.logger.Warn("a rule lets in tokens only, and without --jwt-secret-file or --jwt-keys-file nobody has one: its topics are closed", "match", config.Topics[i].Match)
+	}
 	var err error
 	if s.metrics, err = metrics.New(metrics.Config{
 		StatsD:   config.StatsD,

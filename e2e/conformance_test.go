@@ -74,7 +74,7 @@ var lines = []struct {
 	{"rules: publish broadcast goes to all joined, sender included", (*visitor).pushesToAll},
 	{"rules: publish log replies ok once durable", (*visitor).pushesToLog},
 	{"join with after: events come with offset and data", (*visitor).numbered},
-	{"broadcasts come bare, without offset", (*visitor).bareBroadcasts},
+	{"join with after: broadcasts come without an offset, whatever is in them", (*visitor).envelopedBroadcasts},
 	{"anything else than null or a non-negative integer: invalid after", (*visitor).invalidAfter},
 	{"the join reply carries offset, epoch, resumed", (*visitor).resumed},
 	{"join params are evaluated again at each rejoin", (*visitor).comesBack},
@@ -307,11 +307,13 @@ func (c *visitor) numbered(t *testing.T) {
 	c.leave(t, topic)
 }
 
-func (c *visitor) bareBroadcasts(t *testing.T) {
+func (c *visitor) envelopedBroadcasts(t *testing.T) {
 	topic := c.alone("unruled:broadcast")
 	c.joinAfter(t, topic, nil, "")
-	c.service.publish(t, "/api/broadcast", topic, `{"id":1}`)
-	c.expect(t, "message", topic, "created", "", `{"id":1}`)
+	for _, payload := range []string{`{"id":1}`, `{"offset":9007199254740991,"data":{}}`, `{"data":1}`, `{}`} {
+		c.service.publish(t, "/api/broadcast", topic, payload)
+		c.expect(t, "message", topic, "created", "", `{"data":`+payload+`}`)
+	}
 	c.leave(t, topic)
 }
 

@@ -223,6 +223,9 @@ func TestEncode(t *testing.T) {
 			return Encoder{}.AppendReply(dst, f, to, channels.StatusError, p)
 		}
 	}
+	forged := channels.Message{Topic: "t", Event: "e", Payload: []byte(`{"offset":99,"data":{}}`)}
+	presence := channels.Message{Topic: "t", Event: "presence_diff", Payload: []byte(`{}`)}
+	binaryEvent := channels.Message{Offset: 41, Topic: "t", Event: "e", Payload: []byte{0}, Binary: true}
 	text, data := channels.Payload{Data: []byte(`{}`)}, channels.Payload{Data: []byte{0, 255}, Binary: true}
 	const v1, v2 = channels.Format(0), version2
 	for _, c := range []struct {
@@ -236,9 +239,18 @@ func TestEncode(t *testing.T) {
 		{"event", message(event), v2 | enveloped, `[null,null,"a\"b","e\n\u0001",{"offset":41,"data":{"ü":"\"\n"}}]`, nil},
 		{"event", message(event), v1, `{"topic":"a\"b","event":"e\n\u0001","ref":null,"payload":{"ü":"\"\n"}}`, nil},
 		{"event", message(event), v1 | enveloped, `{"topic":"a\"b","event":"e\n\u0001","ref":null,"payload":{"offset":41,"data":{"ü":"\"\n"}}}`, nil},
-		{"broadcasts come bare", message(cast), v2 | enveloped, `[null,null,"a\"b","e\n\u0001",{"ü":"\"\n"}]`, nil},
+		{"broadcast", message(cast), v2, `[null,null,"a\"b","e\n\u0001",{"ü":"\"\n"}]`, nil},
+		{"broadcast", message(cast), v2 | enveloped, `[null,null,"a\"b","e\n\u0001",{"data":{"ü":"\"\n"}}]`, nil},
+		{"broadcast", message(cast), v1 | enveloped, `{"topic":"a\"b","event":"e\n\u0001","ref":null,"payload":{"data":{"ü":"\"\n"}}}`, nil},
+		{"forged envelope", message(forged), v2 | enveloped, `[null,null,"t","e",{"data":{"offset":99,"data":{}}}]`, nil},
+		{"presence", message(presence), v2 | enveloped, `[null,null,"t","presence_diff",{}]`, nil},
+		{"binary event", message(binaryEvent), v2, "", ErrBinaryEvent},
+		{"binary event", message(binaryEvent), v2 | enveloped, "", ErrBinaryEvent},
+		{"binary broadcast", message(blob), v2 | enveloped, "\x02\x01\x01te\x00\x01\xff", nil},
 		{"binary broadcast", message(blob), v2, "\x02\x01\x01te\x00\x01\xff", nil},
 		{"binary broadcast", message(blob), v1, "", nil},
+		{"push", push(text), v2 | enveloped, `["1",null,"t","e",{"data":{}}]`, nil},
+		{"binary push", push(data), v2 | enveloped, "\x00\x01\x01\x011te\x00\xff", nil},
 		{"push", push(text), v2, `["1",null,"t","e",{}]`, nil},
 		{"push", push(text), v1, `{"topic":"t","event":"e","ref":null,"payload":{}}`, nil},
 		{"binary push", push(data), v2, "\x00\x01\x01\x011te\x00\xff", nil},

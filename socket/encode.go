@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/sluicehq/sluice/channels"
@@ -21,6 +22,7 @@ var (
 	ErrInvalidUTF8 = errors.New("socket: invalid UTF-8")
 	ErrTooLong     = errors.New("socket: too long for a binary frame")
 	ErrNoBinary    = errors.New("socket: client cannot receive binary payloads")
+	ErrBinaryEvent = errors.New("socket: an event of the log cannot be binary, which has no place for its offset")
 )
 
 // The head of a frame stands on the stack while its size is computed. Longer
@@ -32,6 +34,9 @@ const headSize = 640
 func (Encoder) AppendMessage(dst []byte, f channels.Format, m *channels.Message) ([]byte, error) {
 	var stack [headSize]byte
 	if m.Binary {
+		if m.Offset > 0 {
+			return dst, ErrBinaryEvent
+		}
 		if !carriesBinary(f) {
 			return dst, nil
 		}
@@ -45,13 +50,30 @@ func (Encoder) AppendMessage(dst []byte, f channels.Format, m *channels.Message)
 		return dst, ErrInvalidUTF8
 	}
 	head := appendHead(stack[:0], f, channels.Address{Topic: m.Topic}, m.Event)
-	tail := closing(f)
-	if f&enveloped != 0 && m.Offset > 0 {
-		head = strconv.AppendInt(append(head, `{"offset":`...), m.Offset, 10)
-		head = append(head, `,"data":`...)
-		tail = "}" + tail
-	}
+	head, tail := appendEnvelope(head, f, m.Event, m.Offset)
 	return appendFrame(dst, f, opText, head, m.Payload, tail), nil
+}
+
+// appendEnvelope begins the payload of a message and returns what ends the
+// message. To a client that resumes, all but the protocol's own messages comes
+// as {"data": …}, with an offset before it if it is an event of the log: so
+// nothing that others send can be taken for a position.
+func appendEnvelope(dst []byte, f channels.Format, event string, offset int64) (_ []byte, tail string) {
+	switch {
+	case f&enveloped == 0 || bare(event):
+		return dst, closing(f)
+	case offset > 0:
+		dst = append(strconv.AppendInt(append(dst, `{"offset":`...), offset, 10), ',')
+	default:
+		dst = append(dst, '{')
+	}
+	return append(dst, `"data":`...), "}" + closing(f)
+}
+
+// bare tells whether an event is one of the protocol's own, which stock clients
+// read themselves.
+func bare(event string) bool {
+	return strings.HasPrefix(event, "phx_") || event == "presence_state" || event == "presence_diff"
 }
 
 // AppendPush appends a message for one channel of one client.
@@ -69,7 +91,8 @@ func (Encoder) AppendPush(dst []byte, f channels.Format, to channels.Address, ev
 	case !validUTF8(event) || !utf8.Valid(p.Data):
 		return dst, ErrInvalidUTF8
 	}
-	return appendFrame(dst, f, opText, appendHead(stack[:0], f, to, event), p.Data, closing(f)), nil
+	head, tail := appendEnvelope(appendHead(stack[:0], f, to, event), f, event, 0)
+	return appendFrame(dst, f, opText, head, p.Data, tail), nil
 }
 
 // AppendReply appends the answer to a request.

@@ -5,7 +5,7 @@ import "github.com/sluicehq/sluice/channels"
 // A format is a number made of three bits.
 const (
 	version2  channels.Format = 1 << iota // protocol version 2; without it, version 1
-	enveloped                             // events of the log come as {"offset","data"}
+	enveloped                             // messages come as {"data"}, events of the log as {"offset","data"}
 	polled                                // for a long-poll response; without it, a WebSocket frame
 )
 

@@ -169,13 +169,13 @@ func TestWire(t *testing.T) {
 			b< ["1","1","room:a","phx_reply",{"status":"ok","response":{"offset":0,"epoch":"E","resumed":true}}]
 			a> ["1",null,"room:a","broadcast",{"x":1}]
 			a< [null,null,"room:a","news",{"x":1}]
-			b< [null,null,"room:a","news",{"x":1}]
+			b< [null,null,"room:a","news",{"data":{"x":1}}]
 			a> ["1",null,"room:a","broadcast_from",{"x":2}]
-			b< [null,null,"room:a","news",{"x":2}]
+			b< [null,null,"room:a","news",{"data":{"x":2}}]
 			a- nothing
 			! cast room:a tick {"x":3}
 			a< [null,null,"room:a","tick",{"x":3}]
-			b< [null,null,"room:a","tick",{"x":3}]`},
+			b< [null,null,"room:a","tick",{"data":{"x":3}}]`},
 		{"handler crashed", v2, `
 			a> ["1","1","room:a","phx_join",{}]
 			a< ["1","1","room:a","phx_reply",{"status":"ok","response":{}}]

@@ -65,18 +65,17 @@ type line struct {
 	Payload json.RawMessage `json:"payload"`
 }
 
-// lineOf unwraps an event that comes from the log, {"offset": …, "data": …}.
-// A broadcast comes bare: one that looks just like that can't be told apart.
+// lineOf unwraps what comes to a channel that was joined with "after": an event
+// of the log as {"offset": …, "data": …}, all else as {"data": …}. What comes
+// without that is the protocol's own.
 func lineOf(m message) line {
-	bare := line{m.topic, m.event, nil, m.payload}
-	var parts map[string]json.RawMessage
-	if json.Unmarshal(m.payload, &parts) != nil || len(parts) != 2 {
-		return bare
-	}
+	var parts map[string]json.RawMessage // names are told apart by case
 	var offset *int64
-	data, ok := parts["data"]
-	if !ok || json.Unmarshal(parts["offset"], &offset) != nil || offset == nil {
-		return bare
+	if json.Unmarshal(m.payload, &parts) != nil || parts["data"] == nil {
+		return line{m.topic, m.event, nil, m.payload}
 	}
-	return line{m.topic, m.event, offset, data}
+	if number, logged := parts["offset"]; logged && json.Unmarshal(number, &offset) != nil {
+		return line{m.topic, m.event, nil, m.payload}
+	}
+	return line{m.topic, m.event, offset, parts["data"]}
 }

@@ -49,12 +49,13 @@ const (
 func TestWatchPrintsLines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := watching{count: 4, scripts: []func(peer){func(p peer) {
+		w := watching{count: 5, scripts: []func(peer){func(p peer) {
 			p.join(fromNow, atSeven)
 			p.send(`[null,null,"demo","created",{"offset":8,"data":{"html": "<b>&", "big": 12345678901234567890, "s": "é"}}]`)
-			p.send(`["1",null,"demo","typing",{ "by": "ann" }]`)
+			p.send(`["1",null,"demo","typing",{"data":{ "by": "ann" }}]`)
+			p.send(`[null,null,"demo","forged",{"data":{"offset":99,"data":{}}}]`)
+			p.send(`[null,null,"demo","presence_diff",{"joins":{}}]`)
 			p.send(`[null,null,"other","created",{"offset":9,"data":{}}]`)
-			p.send(`[null,null,"demo","moved",{"offset":10,"data":{},"extra":1}]`)
 			p.send(`[null,null,"demo","deleted",{"data":{},"offset":11}]`)
 			p.linger()
 		}}}
@@ -63,7 +64,8 @@ func TestWatchPrintsLines(t *testing.T) {
 		}
 		const want = `{"topic":"demo","event":"created","offset":8,"payload":{"html":"<b>&","big":12345678901234567890,"s":"é"}}
 {"topic":"demo","event":"typing","payload":{"by":"ann"}}
-{"topic":"demo","event":"moved","payload":{"offset":10,"data":{},"extra":1}}
+{"topic":"demo","event":"forged","payload":{"offset":99,"data":{}}}
+{"topic":"demo","event":"presence_diff","payload":{"joins":{}}}
 {"topic":"demo","event":"deleted","offset":11,"payload":{}}
 `
 		if got := w.stdout.String(); got != want {

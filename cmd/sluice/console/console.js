@@ -40,14 +40,12 @@ class Channel {
         this.become("closed", "closed by the server");
         return;
     }
-    // What comes from the log is wrapped, a broadcast comes bare.
-    const logged = Number.isInteger(payload?.offset) && "data" in payload && Object.keys(payload).length === 2;
-    if (logged) this.after = payload.offset;
-    this.socket.onEvent({
-      topic: this.topic, event,
-      offset: logged ? payload.offset : null,
-      payload: logged ? payload.data : payload,
-    });
+    // All comes in an envelope, and with an offset what comes from the log. The
+    // protocol's own messages do not.
+    const own = event === "presence_state" || event === "presence_diff";
+    const { offset, data } = own ? { data: payload } : payload;
+    if (offset !== undefined) this.after = offset;
+    this.socket.onEvent({ topic: this.topic, event, offset: offset ?? null, payload: data });
   }
 
   answered({ status, response }) {
