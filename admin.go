@@ -32,6 +32,7 @@ func (s *Service) adminHandler() http.Handler {
 	mux.HandleFunc("GET /readyz", s.getReadiness)
 	mux.Handle("/api/", s.authorised(api))
 	mux.Handle("/metrics", s.authorised(api))
+	mux.Handle(consoleMount, s.console.endpoint)
 	mux.Handle(consoleMount+"/", s.console.endpoint)
 	if s.config.Console != nil {
 		mux.Handle("/{$}", s.config.Console)
@@ -50,6 +51,7 @@ func (s *Service) publicHandler() http.Handler {
 	mux.HandleFunc("GET "+healthPath, s.getHealth)
 	for _, m := range s.mounts {
 		if m != s.console {
+			mux.Handle(m.path, m.endpoint)
 			mux.Handle(m.path+"/", m.endpoint)
 		}
 	}

@@ -24,6 +24,9 @@ var floors = map[string]int{
 	"internal/pgserver": -1, // for tests and scenarios alone
 	"internal/pgtest":   0,  // for tests alone
 
+	"internal/httpserver":     0,
+	"internal/httpservertest": 0, // for tests alone
+
 	"metrics": 0,
 
 	"channels":        1,

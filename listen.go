@@ -10,15 +10,25 @@ import (
 	"net/http"
 	"syscall"
 	"time"
+
+	"github.com/sluicehq/sluice/internal/httpserver"
 )
 
 // headerTimeout bounds how long a client may take to send a request's head,
 // and how long an idle connection is kept.
 const headerTimeout = 10 * time.Second
 
+// answerTimeout bounds how long a client may take to accept a piece of an answer.
+const answerTimeout = 15 * time.Second
+
+// slowAtDrain is how long requests that stall, or are slow, have to end when it is
+// time to stop, if Config.DrainTimeout allows it.
+const slowAtDrain = 5 * time.Second
+
 // servers are the two HTTP servers, public and admin, with their listeners.
 type servers struct {
 	timeout time.Duration // for requests under way when it is time to stop
+	guard   *httpserver.Guard
 	each    [2]*http.Server
 	on      [2]net.Listener
 }
@@ -44,11 +54,17 @@ func (s *Service) listen(ctx context.Context) (*servers, error) {
 	if s.config.OnListen != nil {
 		s.config.OnListen(public.Addr(), admin.Addr())
 	}
+	return s.newServers(public, admin), nil
+}
+
+func (s *Service) newServers(public, admin net.Listener) *servers {
+	guard := httpserver.New(httpserver.Deadlines{Write: answerTimeout})
 	return &servers{
 		timeout: s.config.DrainTimeout,
-		each:    [2]*http.Server{s.newServer(s.publicHandler()), s.newServer(s.adminHandler())},
+		guard:   guard,
+		each:    [2]*http.Server{s.newServer(guard, s.publicHandler()), s.newServer(guard, s.adminHandler())},
 		on:      [2]net.Listener{public, admin},
-	}, nil
+	}
 }
 
 func listenOn(ctx context.Context, field, addr string) (net.Listener, error) {
@@ -80,9 +96,10 @@ func (s *Service) tls() (*tls.Config, error) {
 	}, nil
 }
 
-func (s *Service) newServer(handler http.Handler) *http.Server {
+func (s *Service) newServer(guard *httpserver.Guard, handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           handler,
+		Handler:           guard.Handler(httpserver.CleanPath(handler)),
+		WriteTimeout:      answerTimeout, // of what the server answers by itself; the guard sets it anew for all else
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       6 * headerTimeout,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
@@ -104,6 +121,7 @@ func (s *servers) run(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
 	defer cancel()
+	s.guard.Drain(min(slowAtDrain, s.timeout/2))
 	for _, server := range s.each {
 		if err := server.Shutdown(limited); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("requests still under way after %v: %w", s.timeout, err), server.Close())

@@ -99,6 +99,7 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 	config.Delivery, config.MailboxBytes = s.config.delivery(), int(s.config.MailboxBytes)
 	config.Writers = s.config.Writers
 	config.MaxChannels, config.MaxMessageBytes = s.config.MaxChannels, int(s.config.MaxMessageBytes)
+	config.MaxBodyBytes = int(s.config.MaxBodyBytes)
 	config.InboundRate, config.MaxConnectionAge = s.config.InboundRate, s.config.MaxConnectionAge
 	config.HeartbeatTimeout, config.DrainTimeout = s.config.HeartbeatTimeout, s.config.DrainTimeout
 	config.Metrics, config.Logger = s.metrics, s.logger

@@ -144,6 +144,14 @@ func (o *Outlet) Take(b *Batch, limit, pieces int) bool {
 	return o.taking
 }
 
+// Crowded tells whether half of the replies that may be waiting are: a transport
+// whose client takes them by requests of its own reads no further meanwhile.
+func (o *Outlet) Crowded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.replies > o.config.Replies/2 || o.replies > 0 && o.replyBytes > o.config.Bytes/2
+}
+
 // next is the entry whose turn it is, nil if there is none. An ended mailbox
 // may still be in the line, with nothing in it.
 func (o *Outlet) next() *entry {

@@ -12,7 +12,6 @@ import (
 // rules are of every kind there is, for clients that bring no token.
 const rules = `topics:
 - {match: "denied:*", access: deny}
-- {match: "secret:*", access: token}
 - {match: "chat:*", publish: broadcast}
 - {match: "notes:*", access: public, publish: log}
 - {match: "silent:*", publish: none}

@@ -150,10 +150,10 @@ func TestLongPoll(t *testing.T) {
 			}
 			p.expect(t, wanted...)
 		}},
-		{"POST: at most 100 lines", func(t *testing.T) {
+		{"POST: as many lines as the body limit allows", func(t *testing.T) {
 			p := begin(t, s.public)
-			if status := p.post(t, strings.Split(strings.Repeat(beats+"\n", 101), "\n")[:101]...); status == 200 {
-				t.Error("a POST of 101 lines is answered 200")
+			if status := p.post(t, strings.Split(strings.Repeat(beats+"\n", 500), "\n")[:500]...); status != 200 {
+				t.Errorf("a POST of 500 lines is answered %d", status)
 			}
 		}},
 		{"POST: a line that is no [ is base64 of a binary frame", func(t *testing.T) {
@@ -201,10 +201,22 @@ func TestLongPoll(t *testing.T) {
 			}
 		}},
 		{"GET with a token that never was: a new session", func(t *testing.T) {
-			for _, token := range []string{"never.issued", "null", "undefined", "", "poll.a.b.c", "poll." + strings.Repeat("x", 3000)} {
+			for _, token := range []string{"never.issued", "null", "undefined", "", "poll.a.b", "poll.a.b.c.d", "poll." + strings.Repeat("x", 3000)} {
 				answer := get(t, s.public, longpoll+"&token="+url.QueryEscape(token), nil)
 				if answer.Status != 410 || answer.Token == nil || *answer.Token == token {
 					t.Errorf("a poll with token %.20q is answered %+v", token, answer)
+				}
+			}
+		}},
+		{"GET with a token of before a restart: 500", func(t *testing.T) {
+			if answer := get(t, s.public, longpoll+"&token=poll.bm9kZQ.a.b", nil); answer.Status != 500 || answer.Token != nil {
+				t.Errorf("answered %+v", answer)
+			}
+		}},
+		{"slashes that mean nothing", func(t *testing.T) {
+			for _, path := range []string{"/socket//longpoll?vsn=2.0.0", "//socket/longpoll/?vsn=2.0.0"} {
+				if answer := get(t, s.public, path, nil); answer.Status != 410 {
+					t.Errorf("%s is answered %+v", path, answer)
 				}
 			}
 		}},

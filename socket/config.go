@@ -69,6 +69,10 @@ type Config struct {
 	// one closes the connection. The default is 64 KiB.
 	MaxMessageBytes int
 
+	// MaxBodyBytes bounds what a long-poll client may send as one request, of as
+	// many messages as fit; a longer one closes the session. The default is 8 MiB.
+	MaxBodyBytes int
+
 	// InboundRate is how many messages a second a client may send, after as
 	// many at once. Beyond that, reading waits. The default is no limit.
 	InboundRate int
@@ -138,6 +142,7 @@ func (c Config) withDefaults() (Config, error) {
 		"MaxConnections":   int64(c.MaxConnections),
 		"MaxChannels":      int64(c.MaxChannels),
 		"MaxMessageBytes":  int64(c.MaxMessageBytes),
+		"MaxBodyBytes":     int64(c.MaxBodyBytes),
 		"InboundRate":      int64(c.InboundRate),
 		"Writers":          int64(c.Writers),
 		"HandshakeTimeout": int64(c.HandshakeTimeout),
@@ -156,6 +161,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.MailboxBytes = cmp.Or(c.MailboxBytes, 1<<20)
 	c.MaxChannels = cmp.Or(c.MaxChannels, 100)
 	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 64<<10)
+	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, 8<<20)
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)
 	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, 60*time.Second)
 	c.WriteTimeout = cmp.Or(c.WriteTimeout, 15*time.Second)

@@ -42,6 +42,11 @@
 // one while there is something to write; a long-poll session costs none between
 // its requests.
 //
+// A long-poll session ends when its grace is over, or soon after it has been
+// shut, whatever its requests do: what they read and write has deadlines, and
+// ends with the session. What is left to chance is what the kernel has taken for a
+// client that went at that moment; stock clients give the session up then.
+//
 // Bad input ends that connection and no other.
 //
 // # Shutdown

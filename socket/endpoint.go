@@ -17,22 +17,25 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/internal/httpserver"
 )
 
 // Endpoint is a mount where clients connect: an http.Handler for all below
 // Config.Path. Several endpoints, for different kinds of users, may share one
 // Host.
 //
-// The http.Server around it should set ReadHeaderTimeout, which bounds the
-// beginning of a handshake, and must not set a WriteTimeout below the time
-// that a long-poll waits.
+// The http.Server around it should set ReadHeaderTimeout and IdleTimeout, which
+// bound what comes before a request and between two. The endpoint bounds the
+// rest: a handler between must let http.ResponseController through.
 type Endpoint struct {
 	// Immutable after New.
 	config  Config
 	origins []origin
 	meters  meters
 	tokens  tokens
-	name    string          // stands before the serial numbers of connections
+	name    string // stands before the serial numbers of connections
+	guard   *httpserver.Guard
+	handler http.Handler    // serve, guarded
 	context context.Context // of handlers: cancelled when connections are cut
 	cancel  context.CancelFunc
 
@@ -78,7 +81,9 @@ func New(config Config) (*Endpoint, error) {
 		name:   "socket:" + strings.ToLower(rand.Text()[:8]) + ".",
 		links:  make(map[link]struct{}),
 		polls:  make(map[string]*poll),
+		guard:  httpserver.New(httpserver.Deadlines{Write: config.WriteTimeout}),
 	}
+	e.handler = e.guard.Handler(http.HandlerFunc(e.serve))
 	for _, pattern := range config.Origins {
 		o, err := parseOrigin(pattern)
 		if err != nil {
@@ -92,7 +97,9 @@ func New(config Config) (*Endpoint, error) {
 
 // ServeHTTP accepts connections. It returns when the handshake is over; the
 // connection lives on in goroutines that Run waits for.
-func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler.ServeHTTP(w, r) }
+
+func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	switch strings.TrimPrefix(path.Clean(r.URL.Path), e.config.Path) { // empty segments do not count
 	case "/websocket":
 		e.websocket(w, r)

@@ -1,27 +1,19 @@
 package socket
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
-
-	"github.com/sluicehq/sluice/channels"
 )
 
 const (
 	pollTokenHeader = "X-Phoenix-Longpoll-Token"
 	authTokenHeader = "X-Phoenix-Authtoken"
-	maxPollLines    = 100 // messages in one POST, as many as the stock client sends
 )
 
 // Statuses of the long-poll protocol, which stand in the body. HTTP's is 200.
@@ -72,29 +64,35 @@ func (e *Endpoint) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // pollParams reads the parameters of a request, and apart from them the
-// session's token. Older clients send it behind a parameter of the same name
-// that is the application's.
+// session's token, "" if there is none. Older clients send it behind a parameter
+// of the same name that is the application's.
 func pollParams(r *http.Request) (Params, string) {
-	pairs := strings.Split(r.URL.RawQuery, "&")
 	token := r.Header.Get(pollTokenHeader)
+	pairs := strings.Split(r.URL.RawQuery, "&")
 	for i := len(pairs) - 1; i >= 0; i-- {
 		encoded, found := strings.CutPrefix(pairs[i], "token=")
 		if !found {
 			continue
 		}
-		if last, err := url.QueryUnescape(encoded); err == nil && isToken(last) {
-			if token == "" {
+		if last, err := url.QueryUnescape(encoded); err == nil && (isToken(last) || isNoToken(last)) {
+			if !isToken(token) {
 				token = last
 			}
 			pairs = append(pairs[:i], pairs[i+1:]...)
 		}
 		break
 	}
+	if !isToken(token) {
+		token = ""
+	}
 	return parseParams(strings.Join(pairs, "&")), token
 }
 
 // find returns the session that a token names, or nil.
 func (e *Endpoint) find(token string) *poll {
+	if !e.tokens.issued(token) {
+		return nil
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.polls[token]
@@ -102,29 +100,41 @@ func (e *Endpoint) find(token string) *poll {
 
 // pollGet answers with what there is for a client, or begins a session.
 func (e *Endpoint) pollGet(w http.ResponseWriter, r *http.Request, params Params, token string) {
+	// As long as there is a body, the server does not tell whether the client is
+	// still there.
+	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxGetBody)); err != nil {
+		e.refuse(w, &refusal{refusedRequest, http.StatusBadRequest, "a GET with a body", "use a Phoenix client"})
+		return
+	}
 	p := e.find(token)
 	switch {
-	case p == nil && e.tokens.issued(token):
-		// Clients before 1.8.2 do not join again when they are told that the
-		// session is gone.
+	case p == nil && token != "":
+		// A session of before a restart, or of another node. Clients before 1.8.2
+		// do not join again when they are told that the session is gone.
 		answer(w, pollError, "", nil)
+		return
 	case p == nil:
 		e.pollOpen(w, r, params)
-	case p.take(r.Context().Done()):
+		return
+	}
+	g := newPollRequest(w, r)
+	switch p.fetch(g) {
+	case pollTook:
 		start := time.Now()
-		written := answer(w, pollOK, p.token, p.batch.Frames) == nil
+		written := r.Context().Err() == nil && answer(w, pollOK, p.token, p.batch.Frames) == nil
 		if written {
 			e.meters.wrote(&p.batch, start)
 		}
-		p.taken(written)
-	case p.closing():
-		p.taken(true)
+		p.answered(written)
+	case pollOver:
 		answer(w, pollError, "", nil)
 	default:
-		p.taken(true)
 		answer(w, pollNothing, p.token, nil)
 	}
 }
+
+// maxGetBody is more than anybody has a reason to send with a GET.
+const maxGetBody = 1 << 10
 
 // pollOpen begins a session.
 func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Params) {
@@ -140,7 +150,7 @@ func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Param
 	}
 	p := newPoll(e, socket, format)
 	if !e.register(p) {
-		p.grace.Stop()
+		p.timer.Stop()
 		e.meters.refused[refusedDrain].Add(1)
 		e.release()
 		answer(w, pollError, "", nil)
@@ -148,103 +158,8 @@ func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Param
 	}
 	e.confirm(p)
 	if answer(w, pollGone, p.token, nil) != nil {
-		p.cut(closedLost, "")
+		p.fail(closedLost)
 	}
-}
-
-// pollPost hands on what a client sends. Whatever is wrong with it ends the
-// session.
-func (e *Endpoint) pollPost(w http.ResponseWriter, r *http.Request, token string) {
-	p := e.find(token)
-	if p == nil {
-		answer(w, pollGone, "", nil)
-		return
-	}
-	var ends *frameError
-	switch err := p.post(r.Body, r.Header.Get("Content-Type")); {
-	case err == nil:
-		answer(w, pollOK, p.token, nil)
-		return
-	case errors.Is(err, errDispatch):
-		p.cut(closedTooFast, channels.DropClosed)
-		answer(w, pollTimedOut, "", nil)
-		return
-	case errors.Is(err, errMalformed):
-		p.cut(closedMalformed, channels.DropClosed)
-	case errors.As(err, &ends):
-		p.cut(ends.reason, channels.DropClosed)
-	default:
-		p.cut(closedLost, channels.DropClosed)
-	}
-	answer(w, pollGone, "", nil)
-}
-
-// errDispatch is returned when a client sends more than it may in the time that
-// a request has.
-var errDispatch = errors.New("socket: dispatch timed out")
-
-// post reads the messages of a POST.
-func (p *poll) post(body io.Reader, contentType string) error {
-	p.posting.Lock()
-	defer p.posting.Unlock()
-	limit := p.endpoint.config.MaxMessageBytes
-	if kind, _, _ := mime.ParseMediaType(contentType); kind != "application/x-ndjson" {
-		data, err := io.ReadAll(io.LimitReader(body, int64(limit)+1))
-		if err != nil {
-			return err
-		}
-		return p.receive(data)
-	}
-	start := time.Now()
-	in := bufio.NewScanner(body)
-	in.Buffer(nil, base64.StdEncoding.EncodedLen(limit)+2) // a line and its end
-	for n := 0; in.Scan(); n++ {
-		switch {
-		case n == maxPollLines:
-			return fmt.Errorf("%w: more than %d lines", errMalformed, maxPollLines)
-		case time.Since(start) > pollTimeout:
-			return errDispatch
-		}
-		if err := p.receive(bytes.TrimSpace(in.Bytes())); err != nil {
-			return err
-		}
-	}
-	if errors.Is(in.Err(), bufio.ErrTooLong) {
-		return errTooLarge
-	}
-	return in.Err()
-}
-
-// receive hands on one message: text, or else binary in base64. An empty one is
-// nothing. It waits if the client sends too much.
-func (p *poll) receive(data []byte) error {
-	limit := p.endpoint.config.MaxMessageBytes
-	switch {
-	case p.closing():
-		return io.ErrClosedPipe
-	case len(data) == 0:
-		return nil
-	case data[0] != '[' && data[0] != '{':
-		data, err := base64.StdEncoding.AppendDecode(nil, data)
-		if err != nil {
-			return fmt.Errorf("%w: %w", errMalformed, err)
-		}
-		return p.hand(data, true)
-	case len(data) > limit:
-		return errTooLarge
-	case !utf8.Valid(data):
-		return errInvalidText
-	}
-	return p.hand(data, false)
-}
-
-func (p *poll) hand(data []byte, binary bool) error {
-	time.Sleep(p.session.pace.wait(time.Now()))
-	after, err := p.session.take(data, binary)
-	if after.do != nil {
-		after.do()
-	}
-	return err
 }
 
 // answer answers a poll. The frames, in the format of long-polls, become its

@@ -159,11 +159,6 @@ func TestPollSessionEnds(t *testing.T) {
 				p.t.Errorf("%+v", got)
 			}
 		}, closedMalformed},
-		{"on too many messages", func(r *rig, p *poller) {
-			if got := p.post(strings.Split(strings.Repeat("\n", maxPollLines+1), "\n")...); got.Status != pollGone {
-				p.t.Errorf("%+v", got)
-			}
-		}, closedMalformed},
 		{"on messages too large", func(r *rig, p *poller) {
 			if got := p.post("[" + strings.Repeat(" ", 64<<10) + "]"); got.Status != pollGone {
 				p.t.Errorf("%+v", got)
@@ -231,15 +226,36 @@ func TestPollTokens(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		p := r.poll(version2)
 		alive := p.token
-		for name, token := range map[string]string{
-			"none": "", "null": "null", "of another node": newTokens("other").issue(), "forged": alive[:len(alive)-1] + "x",
+		for name, c := range map[string]struct {
+			token  string
+			status int
+		}{
+			"none":                     {"", pollGone},
+			"null":                     {"null", pollGone},
+			"undefined":                {"undefined", pollGone},
+			"the application's":        {"secret", pollGone},
+			"the application's JWT":    {"a.b.c", pollGone},
+			"with a part too few":      {"poll.a.b", pollGone},
+			"with a part too many":     {"poll.a.b.c.d", pollGone},
+			"with another prefix":      {"Poll.a.b.c", pollGone},
+			"of before a restart":      {newTokens("").issue(), pollError},
+			"of another node":          {newTokens("other").issue(), pollError},
+			"forged":                   {alive[:len(alive)-1] + "x", pollError},
+			"ours in form and no more": {"poll.a.b.c", pollError},
 		} {
-			p.token = token
-			if got := p.request(t.Context(), http.MethodGet, ""); got.Status != pollGone || got.Token == "" || got.Token == token || got.Messages == nil {
-				t.Errorf("%s: %+v", name, got)
-			}
-			if got := p.post(beat); got.Status != pollGone {
-				t.Errorf("POST %s: %+v", name, got)
+			for _, where := range []string{"parameter", "header"} {
+				p.token = c.token
+				if p.header = make(http.Header); where == "header" {
+					p.token = ""
+					p.header.Set(pollTokenHeader, c.token)
+				}
+				got := p.request(t.Context(), http.MethodGet, "")
+				if got.Status != c.status || (got.Token == "") != (c.status == pollError) || got.Messages == nil {
+					t.Errorf("%s as %s: %+v", name, where, got)
+				}
+				if got := p.post(beat); got.Status != pollGone {
+					t.Errorf("POST %s as %s: %+v", name, where, got)
+				}
 			}
 		}
 		p.token = "null" // the header wins

@@ -1,6 +1,9 @@
 package socket
 
 import (
+	"cmp"
+	"context"
+	"net/http"
 	"sync"
 	"time"
 
@@ -12,34 +15,107 @@ const (
 	pollGrace    = 15 * time.Second // how long a session waits for the next poll
 	pollFarewell = 2 * time.Second  // how long one does that has been shut
 	pollPieces   = 1024             // entries of the outlet in one answer
+	maxPosts     = 8                // POSTs of one session that are read at a time
 )
 
-// poll is a long-poll session: a connection that consists of requests. There is
-// at most one GET at a time, which takes from the outlet, and one POST, which
-// feeds the session.
+// pollState is where a session is in its life. Of its GETs at most one has the
+// turn, and while that is being answered one more is in line.
+//
+//	           a GET comes       its GET leaves,  its GET takes  the answer   is not  time is
+//	                             or gets nothing  what there is  is written           up
+//	idle       waiting           –                –              –            –       ended
+//	waiting    waiting (1)       idle             answering      –            –       –
+//	answering  answering (2)     –                –              idle (3)     ended   ended (4)
+//	ended      ended             ended            –              ended        ended   –
+//
+// (1) The new one has the turn, the one before gives way. (2) The new one is in
+// line, and another that was gives way. (3) Or waiting, if one is in line. Or
+// ended, if what was written was the last. (4) Only of a session that has been
+// shut: otherwise the deadlines of the answer are what bounds it.
+//
+// A GET takes under the lock under which it leaves or gives way, so that one
+// that has left or given way takes nothing. Whatever the state, cut leads to
+// ended, and nothing leads out of it.
+type pollState uint8
+
+const (
+	pollIdle pollState = iota
+	pollWaiting
+	pollAnswering
+	pollEnded
+)
+
+// poll is a long-poll session: a connection that consists of requests. Its GETs
+// take from the outlet, its POSTs feed the session.
 type poll struct {
 	// Immutable after newPoll.
 	endpoint *Endpoint
 	session  session
 	outlet   *channels.Outlet
 	token    string
-	ready    chan struct{} // Wake sends, the GET receives; one is enough to say that there is something
+	ready    chan struct{} // wake sends, the GET receives; one is enough to say that there is something
+	over     chan struct{} // closed when the session has ended
+	slots    chan struct{} // maxPosts of them: a POST takes one out while it is read, and puts it back
 
-	posting sync.Mutex     // held by the POST
-	polling sync.Mutex     // held by the GET
-	batch   channels.Batch // owned by the GET
+	batch channels.Batch // owned by the GET that has the turn
+
+	receiving sync.Mutex // held while a message is handed to the session
 
 	mu sync.Mutex
 
 	// Guarded by mu.
-	grace *time.Timer   // ends the session; stopped while there is a GET
-	kick  chan struct{} // closed by the next GET, so that the one before gives way
-	cause closeReason   // why the session is being closed, "" while it is not
-	ended bool
+	state  pollState
+	turn   *pollRequest // the GET that waits or is being answered, nil if there is none
+	line   *pollRequest // the GET after it
+	posts  map[*pollRequest]struct{}
+	eased  chan struct{} // closed when a GET has taken something; nil if nobody waits for that
+	cause  closeReason   // why the session is being closed, "" while it is not
+	idle   time.Time     // since when there is no GET
+	shutAt time.Time     // when it was shut
+	timer  *time.Timer   // calls timeUp
+}
+
+// pollRequest is a GET, or a POST that is being read.
+type pollRequest struct {
+	context context.Context
+	control *http.ResponseController
+	changed chan struct{} // whoever changes a GET's place sends, it receives; one is enough
+}
+
+func newPollRequest(w http.ResponseWriter, r *http.Request) *pollRequest {
+	return &pollRequest{r.Context(), http.NewResponseController(w), make(chan struct{}, 1)}
+}
+
+// nudge has a GET look where it is. A nil one is nobody.
+func (g *pollRequest) nudge() {
+	if g != nil {
+		signal(g.changed)
+	}
+}
+
+// interruptReading and interruptWriting end what a request is at. They are called
+// as long as the request is known to be under way.
+func (g *pollRequest) interruptReading() { _ = g.control.SetReadDeadline(longAgo) }
+func (g *pollRequest) interruptWriting() { _ = g.control.SetWriteDeadline(longAgo) }
+
+var longAgo = time.Unix(1, 0)
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll {
-	p := &poll{endpoint: e, token: e.tokens.issue(), ready: make(chan struct{}, 1), kick: make(chan struct{})}
+	p := &poll{
+		endpoint: e,
+		token:    e.tokens.issue(),
+		ready:    make(chan struct{}, 1),
+		over:     make(chan struct{}),
+		slots:    make(chan struct{}, maxPosts),
+		idle:     time.Now(),
+	}
 	p.outlet = channels.NewOutlet(e.config.Host.Hub(), channels.OutletConfig{
 		Replies:  e.config.Delivery.MailboxSize,
 		Bytes:    e.config.MailboxBytes,
@@ -47,23 +123,24 @@ func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll
 		Overflow: func() { p.cut(closedTooSlow, channels.DropTooSlow) },
 	})
 	p.session.init(e.context, &e.config, format|polled, socket, p.outlet)
-	p.grace = time.AfterFunc(pollGrace, func() { p.cut(closedNoPoll, channels.DropClosed) })
+	for range maxPosts {
+		p.slots <- struct{}{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer = time.AfterFunc(pollGrace, p.timeUp)
 	return p
 }
 
-// wake tells the GET that there is something to take.
-func (p *poll) wake() {
-	select {
-	case p.ready <- struct{}{}:
-	default:
-	}
-}
+// wake tells the GET that there is something to take. The outlet calls it, with
+// its lock held.
+func (p *poll) wake() { signal(p.ready) }
 
 // about implements link.
 func (p *poll) about() (*session, string) { return &p.session, "longpoll" }
 
-// shut implements link. There is no farewell but the end: the GET takes what is
-// left, and the next one finds no session.
+// shut implements link. There is no farewell but the end: the GETs take what is
+// left, and the next one finds no session. All of that has closeTimeout.
 func (p *poll) shut(f farewell, discard channels.DropReason) bool {
 	if !p.begin(f.reason) {
 		return false
@@ -71,10 +148,9 @@ func (p *poll) shut(f farewell, discard channels.DropReason) bool {
 	p.outlet.Close(nil, discard)
 	p.wake()
 	p.mu.Lock()
-	if p.grace.Stop() { // no GET is waiting: one that comes soon takes what is left
-		p.grace.Reset(pollFarewell)
-	}
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	p.shutAt = time.Now()
+	p.schedule()
 	return true
 }
 
@@ -82,8 +158,17 @@ func (p *poll) shut(f farewell, discard channels.DropReason) bool {
 func (p *poll) cut(reason closeReason, discard channels.DropReason) {
 	p.begin(reason)
 	p.outlet.Close(nil, discard)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.end()
-	p.wake()
+}
+
+// fail cuts a session because of what its client sent or did, unless it is being
+// closed already: then the client still gets what is queued.
+func (p *poll) fail(reason closeReason) {
+	if p.begin(reason) {
+		p.cut(reason, channels.DropClosed)
+	}
 }
 
 // begin marks the beginning of the end. It returns false if that has been
@@ -98,80 +183,81 @@ func (p *poll) begin(reason closeReason) bool {
 	return first
 }
 
-// end lets go of everything. Handlers are waited for in a goroutine, which
-// counts as the endpoint's.
-func (p *poll) end() {
-	p.mu.Lock()
-	first := !p.ended
-	p.ended = true
-	p.grace.Stop()
-	p.mu.Unlock()
-	if first {
-		go func() {
-			p.posting.Lock() // nothing is received any more when the session is closed
-			defer p.posting.Unlock()
-			p.session.close()
-			p.endpoint.remove(p, p.cause)
-		}()
-	}
-}
-
 func (p *poll) closing() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.cause != ""
 }
 
-// take begins a GET: it fills the batch with what there is, or waits for
-// something. It returns false if there was nothing in time. Each take is
-// followed by a taken.
-func (p *poll) take(gone <-chan struct{}) bool {
-	kicked := p.arrive()
-	p.polling.Lock()
-	timeout := time.NewTimer(pollTimeout)
-	defer timeout.Stop()
-	for !p.outlet.Take(&p.batch, writeBytes, pollPieces) {
-		if p.closing() {
-			return false
-		}
-		select {
-		case <-p.ready:
-		case <-timeout.C:
-			return false
-		case <-gone:
-			return false
-		case <-kicked:
-			return false
-		}
+// end lets go of everything, its requests included. Handlers are waited for in a
+// goroutine, which counts as the endpoint's. Called with mu held.
+func (p *poll) end() {
+	if p.state == pollEnded {
+		return
 	}
-	return true
+	if p.state == pollAnswering {
+		p.turn.interruptWriting()
+	}
+	for post := range p.posts {
+		post.interruptReading()
+	}
+	p.turn.nudge()
+	p.line.nudge()
+	p.state, p.turn, p.line = pollEnded, nil, nil
+	p.timer.Stop()
+	close(p.over)
+	go func() {
+		p.receiving.Lock() // what is being handed over has been, and nothing comes after it
+		p.receiving.Unlock()
+		p.session.close()
+		p.endpoint.remove(p, p.cause)
+	}()
 }
 
-// arrive makes a GET that is waiting give way to a new one.
-func (p *poll) arrive() (kicked <-chan struct{}) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.grace.Stop()
-	close(p.kick)
-	p.kick = make(chan struct{})
-	return p.kick
-}
-
-// taken ends a GET. If its answer could not be written, what it took is lost,
-// and the session with it.
-func (p *poll) taken(written bool) {
-	last := p.batch.Last // of a session that is being closed
-	p.polling.Unlock()
+// ends is when the session ends, if no GET comes and nothing is written; zero if
+// it does not. Called with mu held.
+func (p *poll) ends() time.Time {
 	switch {
-	case !written:
-		p.cut(closedLost, channels.DropClosed)
-	case last:
+	case p.state == pollEnded, p.state != pollIdle && p.shutAt.IsZero():
+		return time.Time{}
+	case p.shutAt.IsZero():
+		return p.idle.Add(pollGrace)
+	}
+	last := p.shutAt.Add(closeTimeout)
+	if p.state != pollIdle {
+		return last
+	}
+	soon := p.idle
+	if soon.Before(p.shutAt) {
+		soon = p.shutAt
+	}
+	if soon = soon.Add(pollFarewell); soon.Before(last) {
+		return soon
+	}
+	return last
+}
+
+// schedule sets the timer, after a change. Called with mu held.
+func (p *poll) schedule() {
+	if at := p.ends(); at.IsZero() {
+		p.timer.Stop()
+	} else {
+		p.timer.Reset(time.Until(at))
+	}
+}
+
+// timeUp ends the session, if its time is up: the timer may be late for that, or
+// not have heard yet of a GET that has come.
+func (p *poll) timeUp() {
+	p.mu.Lock()
+	at := p.ends()
+	over := !at.IsZero() && !time.Now().Before(at)
+	if over {
+		p.cause = cmp.Or(p.cause, closedNoPoll)
 		p.end()
-	default:
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if !p.ended {
-			p.grace.Reset(pollGrace)
-		}
+	}
+	p.mu.Unlock()
+	if over {
+		p.outlet.Close(nil, channels.DropClosed)
 	}
 }

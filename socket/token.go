@@ -11,7 +11,7 @@ import (
 // tokens makes and recognises the tokens that name long-poll sessions: "poll",
 // the node, a random text and a signature over these, with dots between.
 // Nothing is kept of a session that has ended, and yet its token is told from
-// one that never was.
+// what an application sends.
 type tokens struct {
 	node string
 	key  []byte
@@ -44,12 +44,10 @@ func (t tokens) sign(text string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// isToken tells whether a text is a token of some node, or what a client sends
-// while it has none.
+// isToken tells whether a text is a session's token, of whatever node and time.
 func isToken(text string) bool {
-	switch text {
-	case "", "null", "undefined":
-		return true
-	}
 	return strings.HasPrefix(text, tokenPrefix+".") && strings.Count(text, ".") == tokenFields-1
 }
+
+// isNoToken tells whether a text is what a client sends while it has no token.
+func isNoToken(text string) bool { return text == "" || text == "null" || text == "undefined" }

@@ -1,0 +1,133 @@
+package sluice
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluicehq/sluice/internal/httpservertest"
+)
+
+// inMemory serves a service's two listeners in memory, without its store.
+func inMemory(t *testing.T) (on [2]*httpservertest.Listener, stop func() error) {
+	t.Helper()
+	config := DefaultConfig()
+	config.DataDir = filepath.Join(t.TempDir(), "data")
+	service, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	on = [2]*httpservertest.Listener{httpservertest.Listen(), httpservertest.Listen()}
+	servers := service.newServers(on[0], on[1])
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- servers.run(ctx) }()
+	stop = func() error {
+		cancel()
+		return <-ended
+	}
+	return on, stop
+}
+
+// requests are one for each kind of handler, on each listener.
+var requests = [2][]string{
+	{"GET /healthz", "POST /nowhere", "GET /socket/websocket", "POST /socket/websocket", "GET /socket/longpoll", "POST /socket/longpoll",
+		"POST /socket/longpoll?token=poll.a.b.c", "OPTIONS /socket/longpoll", "PUT /socket/longpoll", "POST /socket"},
+	{"GET /", "GET /healthz", "GET /readyz", "GET /metrics", "POST /metrics", "POST /api/events", "POST /api/broadcast", "GET /api/sockets", "GET /api/topics",
+		"GET /api/stats", "DELETE /api/sockets/user", "POST /console/longpoll", "GET /console/websocket", "POST /nowhere"},
+}
+
+// TestNobodyHoldsAConnection has clients stall in every phase of every kind of
+// request on both listeners.
+func TestNobodyHoldsAConnection(t *testing.T) {
+	t.Parallel()
+	for i, name := range []string{"public", "admin"} {
+		for _, request := range requests[i] {
+			t.Run(name+"/"+request, func(t *testing.T) {
+				t.Parallel()
+				method, path, _ := strings.Cut(request, " ")
+				for _, stall := range httpservertest.Stalls {
+					synctest.Test(t, func(t *testing.T) {
+						on, stop := inMemory(t)
+						start := time.Now()
+						stall.Client(on[i].Dial(), method, path)
+						if took := time.Since(start); took > stall.Bound {
+							t.Errorf("%s: the connection has been open for %s", stall.Name, took)
+						}
+						if err := stop(); err != nil {
+							t.Errorf("%s: %v", stall.Name, err)
+						}
+						time.Sleep(time.Second) // of the test's own clock: the server lingers over what it closes
+					})
+				}
+			})
+		}
+	}
+}
+
+// TestStopWaitsForNoStall stops while all those clients are there.
+func TestStopWaitsForNoStall(t *testing.T) {
+	t.Parallel()
+	for i, name := range []string{"public", "admin"} {
+		for _, request := range requests[i] {
+			t.Run(name+"/"+request, func(t *testing.T) {
+				t.Parallel()
+				method, path, _ := strings.Cut(request, " ")
+				synctest.Test(t, func(t *testing.T) {
+					on, stop := inMemory(t)
+					ended := make(chan struct{}, len(httpservertest.Stalls))
+					for _, stall := range httpservertest.Stalls {
+						conn := on[i].Dial()
+						go func() {
+							stall.Client(conn, method, path)
+							ended <- struct{}{}
+						}()
+					}
+					time.Sleep(6 * time.Second) // of the test's own clock
+					start := time.Now()
+					if err := stop(); err != nil || time.Since(start) > 3*slowAtDrain {
+						t.Errorf("stopped after %s: %v", time.Since(start), err)
+					}
+					for range httpservertest.Stalls {
+						<-ended
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestSlowBulk posts as much as is allowed, by a client that is slow and moves.
+func TestSlowBulk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		on, stop := inMemory(t)
+		conn := on[1].Dial()
+		event := `{"topic":"a","event":"b","payload":{"x":"` + strings.Repeat("x", 32<<10) + `"}}` + "\n"
+		lines := 8 << 20 / len(event)
+		go func() {
+			fmt.Fprintf(conn, "POST /api//broadcast/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n", lines*len(event))
+			for range lines {
+				time.Sleep(10 * time.Second) // of the test's own clock
+				if _, err := io.WriteString(conn, event); err != nil {
+					return
+				}
+			}
+		}()
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || response.StatusCode != http.StatusAccepted {
+			t.Fatal(response, err)
+		}
+		conn.Close()
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

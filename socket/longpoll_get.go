@@ -1,0 +1,135 @@
+package socket
+
+import (
+	"time"
+
+	"github.com/sluicehq/sluice/channels"
+)
+
+// pollOutcome is what becomes of a GET.
+type pollOutcome uint8
+
+const (
+	pollWaits      pollOutcome = iota // it goes on
+	pollTook                          // the batch is its to write
+	pollGotNothing                    // in its time, or it has left or given way
+	pollOver                          // the session has ended
+)
+
+// fetch waits for a GET's turn and for something to take, which then is in the
+// batch. A GET that took something says by answered what became of it.
+func (p *poll) fetch(g *pollRequest) pollOutcome {
+	timeout := time.NewTimer(pollTimeout)
+	defer timeout.Stop()
+	p.arrive(g)
+	for final := false; ; {
+		if outcome := p.try(g, final); outcome != pollWaits {
+			if outcome != pollTook {
+				p.wake() // it may have been told what was for another
+			}
+			return outcome
+		}
+		select {
+		case <-p.ready:
+		case <-g.changed:
+		case <-g.context.Done():
+		case <-timeout.C:
+			final = true
+		}
+	}
+}
+
+// arrive gives a GET its place.
+func (p *poll) arrive(g *pollRequest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch p.state {
+	case pollIdle, pollWaiting:
+		p.turn.nudge()
+		p.state, p.turn = pollWaiting, g
+	case pollAnswering:
+		p.line.nudge()
+		p.line = g
+	}
+	p.schedule()
+}
+
+// try has a GET take what there is, if it is its turn. One that has left or given
+// way takes nothing. If it is its final one, it goes, whatever there is.
+func (p *poll) try(g *pollRequest, final bool) pollOutcome {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	final = final || g.context.Err() != nil
+	switch {
+	case p.state == pollEnded:
+		return pollOver
+	case p.line == g && final:
+		p.line = nil
+		return pollGotNothing
+	case p.line == g:
+		return pollWaits
+	case p.turn != g:
+		return pollGotNothing
+	case g.context.Err() == nil && p.outlet.Take(&p.batch, writeBytes, pollPieces):
+		p.state = pollAnswering
+		p.ease()
+		p.schedule()
+		return pollTook
+	case g.context.Err() == nil && p.batch.Last:
+		p.end()
+		return pollOver
+	case final:
+		p.rest(nil)
+		return pollGotNothing
+	}
+	return pollWaits
+}
+
+// answered says whether what a GET took has been written. If not, it is lost, and
+// the session with it.
+func (p *poll) answered(written bool) {
+	if !written {
+		p.cut(closedLost, channels.DropClosed)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.state == pollEnded:
+	case p.batch.Last:
+		p.state, p.turn = pollIdle, nil // nothing of it is to be interrupted any more
+		p.end()
+	default:
+		p.rest(p.line)
+	}
+}
+
+// rest gives the turn to the next GET, or to nobody. Called with mu held.
+func (p *poll) rest(next *pollRequest) {
+	p.state, p.turn, p.line = pollIdle, next, nil
+	if next != nil {
+		p.state = pollWaiting
+		next.nudge()
+	} else {
+		p.idle = time.Now()
+	}
+	p.schedule()
+}
+
+// ease tells POSTs that wait that there is room. Called with mu held.
+func (p *poll) ease() {
+	if p.eased != nil {
+		close(p.eased)
+		p.eased = nil
+	}
+}
+
+// easing is closed when a GET next takes something.
+func (p *poll) easing() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.eased == nil {
+		p.eased = make(chan struct{})
+	}
+	return p.eased
+}

@@ -1,0 +1,229 @@
+package socket
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+	"unicode/utf8"
+)
+
+// pollPost hands on what a client sends. Whatever is wrong with it ends the
+// session.
+func (e *Endpoint) pollPost(w http.ResponseWriter, r *http.Request, token string) {
+	p := e.find(token)
+	if p == nil {
+		answer(w, pollGone, "", nil)
+		return
+	}
+	post := &posting{poll: p, request: newPollRequest(w, r), patience: pollTimeout}
+	err := post.run(r.Body, r.Header.Get("Content-Type"))
+	var ends *frameError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		answer(w, pollOK, p.token, nil)
+		return
+	case errors.Is(err, errDispatch):
+		p.fail(closedTooFast)
+		answer(w, pollTimedOut, "", nil)
+		return
+	case errors.Is(err, errPollOver):
+	case errors.Is(err, errMalformed):
+		p.fail(closedMalformed)
+	case errors.As(err, &tooLarge):
+		p.fail(closedTooLarge)
+	case errors.As(err, &ends):
+		p.fail(ends.reason)
+	default:
+		p.fail(closedLost)
+	}
+	// What is queued goes first: on this the client gives the session up.
+	select {
+	case <-p.over:
+	case <-r.Context().Done():
+	}
+	answer(w, pollGone, "", nil)
+}
+
+var (
+	// errDispatch is returned when a client sends more than it may in the time
+	// that a request has.
+	errDispatch = errors.New("socket: dispatch timed out")
+
+	// errPollOver is returned for what comes when the session is being closed.
+	errPollOver = errors.New("socket: session is over")
+)
+
+// posting is a POST that is being read and handed on.
+type posting struct {
+	poll     *poll
+	request  *pollRequest
+	patience time.Duration // that is left for what makes it wait, apart from its client
+}
+
+// run hands on all messages of a body. It has as many lines as fit.
+func (o *posting) run(body io.ReadCloser, contentType string) error {
+	if err := o.begin(); err != nil {
+		return err
+	}
+	defer o.end()
+	config := &o.poll.endpoint.config
+	longest := base64.StdEncoding.EncodedLen(config.MaxMessageBytes)
+	kind, _, _ := mime.ParseMediaType(contentType)
+	if kind != "application/x-ndjson" {
+		data, err := io.ReadAll(http.MaxBytesReader(nil, body, int64(longest)))
+		if err != nil {
+			return err
+		}
+		return o.receive(data)
+	}
+	lines := lineReader{in: bufio.NewReader(http.MaxBytesReader(nil, body, int64(config.MaxBodyBytes))), limit: longest + len("\r\n")}
+	for {
+		line, end := lines.next()
+		if end != nil && end != io.EOF {
+			return end
+		}
+		if err := o.receive(bytes.TrimSpace(line)); err != nil {
+			return err
+		}
+		if end != nil {
+			return nil
+		}
+	}
+}
+
+// lineReader reads a body line by line.
+type lineReader struct {
+	in    *bufio.Reader
+	limit int    // bytes of a line, its end included
+	long  []byte // a line that is longer than what in holds
+}
+
+// next returns the next line, which is the caller's until next is called again.
+// Only with io.EOF, or no error, it is complete.
+func (l *lineReader) next() ([]byte, error) {
+	line, err := l.in.ReadSlice('\n')
+	if err != bufio.ErrBufferFull {
+		return line, err
+	}
+	l.long = l.long[:0]
+	for {
+		if len(l.long)+len(line) > l.limit {
+			return nil, errTooLarge
+		}
+		if l.long = append(l.long, line...); err != bufio.ErrBufferFull {
+			return l.long, err
+		}
+		line, err = l.in.ReadSlice('\n')
+	}
+}
+
+// begin waits until not too many others are being read.
+func (o *posting) begin() error {
+	p := o.poll
+	if err := o.wait(p.slots, 0); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.posts == nil {
+		p.posts = make(map[*pollRequest]struct{})
+	}
+	p.posts[o.request] = struct{}{}
+	if p.state == pollEnded {
+		o.request.interruptReading()
+	}
+	return nil
+}
+
+func (o *posting) end() {
+	p := o.poll
+	p.mu.Lock()
+	delete(p.posts, o.request)
+	p.mu.Unlock()
+	p.slots <- struct{}{}
+}
+
+// wait waits for something to come, or for some time if that is not zero. It
+// returns an error if there is no patience left before.
+func (o *posting) wait(come <-chan struct{}, pause time.Duration) error {
+	patience := o.patience
+	if pause > 0 {
+		patience = min(patience, pause)
+	}
+	start := time.Now()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	defer func() { o.patience -= time.Since(start) }()
+	select {
+	case <-come:
+		return nil
+	case <-timer.C:
+		if patience == pause {
+			return nil
+		}
+		return errDispatch
+	case <-o.poll.over:
+		return errPollOver
+	case <-o.request.context.Done():
+		return o.request.context.Err()
+	}
+}
+
+// receive hands on one message: text, or else binary in base64. An empty one is
+// nothing.
+func (o *posting) receive(data []byte) error {
+	limit := o.poll.endpoint.config.MaxMessageBytes
+	text := len(data) > 0 && (data[0] == '[' || data[0] == '{')
+	switch {
+	case len(data) == 0:
+		return nil
+	case text && !utf8.Valid(data):
+		return errInvalidText
+	case !text:
+		decoded, err := base64.StdEncoding.AppendDecode(nil, data)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errMalformed, err)
+		}
+		data = decoded
+	}
+	if len(data) > limit {
+		return errTooLarge
+	}
+	return o.hand(data, !text)
+}
+
+// hand hands a message to the session. It waits while the client sends too much,
+// or has too many answers waiting: its GETs take them meanwhile.
+func (o *posting) hand(data []byte, binary bool) error {
+	p := o.poll
+	for eased := p.easing(); p.outlet.Crowded(); eased = p.easing() {
+		if err := o.wait(eased, 0); err != nil {
+			return err
+		}
+	}
+	p.receiving.Lock()
+	if p.closing() {
+		p.receiving.Unlock()
+		return errPollOver
+	}
+	after, err := p.session.take(data, binary)
+	if after.do != nil {
+		p.session.group.Add(1) // before the session waits for those
+	}
+	p.receiving.Unlock()
+	if after.do != nil {
+		after.do()
+		p.session.group.Done()
+	}
+	if err != nil || after.wait <= 0 {
+		return err
+	}
+	return o.wait(nil, after.wait)
+}
