@@ -14,10 +14,11 @@ func New(...string) (*Server, error) { return nil, errUnsupported }
 
 // Of a server that New does not return, these are never called.
 
-func (*Server) URL() string    { return "" }
-func (*Server) Stop() error    { return errUnsupported }
-func (*Server) Kill() error    { return errUnsupported }
-func (*Server) Start() error   { return errUnsupported }
-func (*Server) Remove() error  { return errUnsupported }
-func (*Server) Mirror() error  { return errUnsupported }
-func (*Server) Promote() error { return errUnsupported }
+func (*Server) URL() string        { return "" }
+func (*Server) StandbyURL() string { return "" }
+func (*Server) Stop() error        { return errUnsupported }
+func (*Server) Kill() error        { return errUnsupported }
+func (*Server) Start() error       { return errUnsupported }
+func (*Server) Remove() error      { return errUnsupported }
+func (*Server) Mirror() error      { return errUnsupported }
+func (*Server) Promote() error     { return errUnsupported }

@@ -86,3 +86,6 @@ func until(ctx context.Context, conn *pgx.Conn, sql string) error {
 		}
 	}
 }
+
+// StandbyURL connects to the standby, which is there from Mirror to Promote.
+func (s *Server) StandbyURL() string { return s.standby.url() }

@@ -41,6 +41,9 @@ func (s *Server) Start(t testing.TB) { t.Helper(); check(t, s.server.Start()) }
 // Mirror gives the server a standby that has all that is committed from then on.
 func (s *Server) Mirror(t testing.TB) { t.Helper(); check(t, s.server.Mirror()) }
 
+// StandbyURL connects to the standby that Mirror has made.
+func (s *Server) StandbyURL() string { return s.server.StandbyURL() }
+
 // Promote kills the server and makes its standby the server, at another URL.
 func (s *Server) Promote(t testing.TB) { t.Helper(); check(t, s.server.Promote()) }
 

@@ -2,16 +2,20 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluicehq/sluice/store"
 )
 
+// What the log and its readers stand by is asked of a primary: connections see to
+// it, but a pooler may lead each of them to another server.
 const headSQL = `SELECT (SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1),
-	trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)) FROM sluice_meta`
+	trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)), pg_is_in_recovery() FROM sluice_meta`
+
+// cursorSQL has a row also where there is no cursor.
+const cursorSQL = `SELECT epoch, "offset", pg_is_in_recovery() FROM (VALUES (1)) one LEFT JOIN sluice_cursors ON name = $1`
 
 // Head implements [store.Log].
 func (l *Log) Head(ctx context.Context) (store.Head, error) {
@@ -23,8 +27,12 @@ func (l *Log) Head(ctx context.Context) (store.Head, error) {
 }
 
 func (l *Log) readHead(ctx context.Context, q querier) (head store.Head, err error) {
-	if err := q.QueryRow(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset); err != nil {
+	var standby bool
+	if err := q.QueryRow(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset, &standby); err != nil {
 		return store.Head{}, err
+	}
+	if standby {
+		return store.Head{}, pgconn.ErrStandbyConnection
 	}
 	l.head.Advance(head.Offset)
 	return head, nil
@@ -32,14 +40,20 @@ func (l *Log) readHead(ctx context.Context, q querier) (head store.Head, err err
 
 // Cursor implements [store.Log].
 func (l *Log) Cursor(ctx context.Context, name string) (c store.Cursor, ok bool, err error) {
-	err = l.pool.QueryRow(ctx, `SELECT epoch, "offset" FROM sluice_cursors WHERE name = $1`, name).Scan(&c.Epoch, &c.Offset)
-	if errors.Is(err, pgx.ErrNoRows) {
+	var epoch *string
+	var offset *int64
+	var standby bool
+	err = l.pool.QueryRow(ctx, cursorSQL, name).Scan(&epoch, &offset, &standby)
+	if err == nil && standby {
+		err = pgconn.ErrStandbyConnection
+	}
+	switch {
+	case err != nil:
+		return store.Cursor{}, false, l.failure(fmt.Sprintf("read cursor %q", name), err, reads)
+	case epoch == nil:
 		return store.Cursor{}, false, nil
 	}
-	if err != nil {
-		return store.Cursor{}, false, l.failure(fmt.Sprintf("read cursor %q", name), err, reads)
-	}
-	return c, true, nil
+	return store.Cursor{Epoch: *epoch, Offset: *offset}, true, nil
 }
 
 const commitSQL = `INSERT INTO sluice_cursors AS c (name, epoch, "offset") VALUES ($1, $2, $3)

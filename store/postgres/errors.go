@@ -34,7 +34,14 @@ func (l *Log) failure(op string, err error, effect effect) error {
 func (s *server) failure(op string, err error, effect effect) error {
 	var refusal *pgconn.PgError
 	isRefusal := errors.As(err, &refusal)
+	hint, wrongPooler := isWrongPooler(err)
 	switch {
+	case wrongPooler:
+		return fmt.Errorf("postgres: %s at %s: %w (%s)", op, s.addr, refusal, hint)
+	case errors.Is(err, errNoMeta):
+		return fmt.Errorf("postgres: %s in database %q at %s: %w", op, s.pool.ConnConfig.Database, s.addr, err)
+	case isForGood(err):
+		return fmt.Errorf("postgres: %s at %s: %w%s", op, s.addr, refusal, remedy(refusal))
 	case effect == reads && !isConnect(err) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
 		return fmt.Errorf("postgres: %s: %w", op, err) // the caller's own doing
 	case isRefusal && effect == writes && isBadData(refusal):
@@ -132,6 +139,8 @@ func (s *server) hint(err error) string {
 	var timeout net.Error
 	config := s.pool.ConnConfig
 	switch {
+	case errors.Is(err, pgconn.ErrStandbyConnection):
+		return standbyHint
 	case errors.As(err, &refusal):
 		switch refusal.Code {
 		case "28P01", "28000":

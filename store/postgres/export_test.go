@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"time"
 
 	"github.com/sluicehq/sluice/store"
@@ -28,4 +29,10 @@ func (l *Log) OfferFresh(epoch string, from, events int64, age time.Duration) {
 // TakeFresh is what Fetch tries first.
 func (l *Log) TakeFresh(after int64, limit store.Limit) []store.Event {
 	return l.takeFresh(after, limit)
+}
+
+// Setting is what a setting is in a session of readers and writers.
+func (l *Log) Setting(ctx context.Context, name string) (value string, err error) {
+	err = l.pool.QueryRow(ctx, `SELECT current_setting($1)`, name).Scan(&value)
+	return value, err
 }

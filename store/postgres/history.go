@@ -3,10 +3,12 @@ package postgres
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/sluicehq/sluice/store"
 )
 
-const historySQL = `SELECT e.epoch, e.first, trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log))
+const historySQL = `SELECT e.epoch, e.first, trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)), pg_is_in_recovery()
 	FROM sluice_meta, sluice_epochs e ORDER BY e.number`
 
 // History implements [store.Log].
@@ -18,7 +20,12 @@ func (l *Log) History(ctx context.Context) (h store.History, err error) {
 	defer rows.Close()
 	for rows.Next() {
 		var e store.Epoch
-		if err := rows.Scan(&e.ID, &e.First, &h.Trimmed, &h.Offset); err != nil {
+		var standby bool
+		err := rows.Scan(&e.ID, &e.First, &h.Trimmed, &h.Offset, &standby)
+		if err == nil && standby {
+			err = pgconn.ErrStandbyConnection
+		}
+		if err != nil {
 			return store.History{}, l.failure("read the log's history", err, reads)
 		}
 		h.Epoch = e.ID

@@ -80,7 +80,10 @@ func (s *server) applyNext(ctx context.Context, conn *pgx.Conn, names []string) 
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(1936487684, current_schema()::regnamespace::oid::integer)`); err != nil {
 			return err
 		}
-		version, err := schemaVersion(ctx, tx)
+		version, err := s.schemaVersion(ctx, tx)
+		if errors.Is(err, errNoMeta) {
+			version, err = fillMeta(ctx, tx)
+		}
 		if err != nil || version >= len(names) {
 			return err
 		}
@@ -92,8 +95,7 @@ func (s *server) applyNext(ctx context.Context, conn *pgx.Conn, names []string) 
 			return fmt.Errorf("%s: %w", path.Base(names[version]), err)
 		}
 		applied = path.Base(names[version])
-		_, err = tx.Exec(ctx, `UPDATE sluice_meta SET version = $1`, version+1)
-		return err
+		return noteVersion(ctx, tx, version+1)
 	})
 	if err != nil {
 		return "", s.failure("migrate", err, reads)
@@ -107,7 +109,7 @@ func (s *server) checkVersion(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	version, err := schemaVersion(ctx, conn)
+	version, err := s.schemaVersion(ctx, conn)
 	switch {
 	case err != nil:
 		return s.failure("read the version of the tables", err, reads)
@@ -125,15 +127,17 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// schemaVersion is 0 where there are no tables.
-func schemaVersion(ctx context.Context, q querier) (version int, err error) {
+// schemaVersion is 0 where there are no tables. The catalog is asked, as a session may
+// believe for as long as a transaction lasts that a name does not exist.
+func (s *server) schemaVersion(ctx context.Context, q querier) (version int, err error) {
 	var exists bool
-	if err := q.QueryRow(ctx, `SELECT to_regclass('sluice_meta') IS NOT NULL`).Scan(&exists); err != nil || !exists {
+	if err := q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+		WHERE relname = 'sluice_meta' AND nspname = $1)`, s.schema).Scan(&exists); err != nil || !exists {
 		return 0, err
 	}
 	err = q.QueryRow(ctx, `SELECT version FROM sluice_meta`).Scan(&version)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, errors.New("sluice_meta is empty: restore its row from a backup, or drop all sluice tables to begin anew")
+		return 0, errNoMeta
 	}
 	return version, err
 }

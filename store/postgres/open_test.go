@@ -97,7 +97,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{"no such host", "postgres://app:s3cret@nowhere.invalid/app", true, []string{"nowhere.invalid:", "host name"}},
 		{"no such database", "postgres://postgres:s3cret@" + addr + "/absent", true, []string{addr, "createdb absent"}},
 		{"no such user", "postgres://stranger:s3cret@" + addr + "/postgres", true, []string{addr, `"stranger"`}},
-		{"no such schema", "postgres://postgres:s3cret@" + addr + "/postgres?search_path=absent", false, []string{addr, `"absent"`, "CREATE SCHEMA"}},
+		{"no such schema", "postgres://postgres:s3cret@" + addr + "/postgres?search_path=absent", false, []string{addr, "search_path absent", "CREATE SCHEMA"}},
 		{"no tables", url, false, []string{addr, "sluice migrate"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -27,6 +27,8 @@ type server struct {
 	pool   *pgxpool.Config
 	addr   string // host and port, or several, for messages; never a password
 	pooled bool   // by a transaction pooler
+	schema string // where the tables are, or are to be made; known once connected
+	setUp  string // SQL that each direct connection begins with; known once the schema is
 }
 
 func newServer(config Config) (server, error) {
@@ -42,6 +44,9 @@ func newServer(config Config) (server, error) {
 	}
 	if params := pool.ConnConfig.RuntimeParams; params["application_name"] == "" {
 		params["application_name"] = "sluice"
+	}
+	if err := setConnect(pool.ConnConfig); err != nil {
+		return server{}, err
 	}
 	return server{pool: pool, addr: addresses(pool.ConnConfig), pooled: config.Pooled}, nil
 }
@@ -94,7 +99,7 @@ func address(host string, port uint16) string {
 }
 
 // prepare makes sure that the database can carry the log: it is new enough,
-// takes all of Unicode and has the tables.
+// takes all of Unicode and has the tables. What it refuses stays refused.
 func (s *server) prepare(ctx context.Context, migrate bool, logger *slog.Logger) error {
 	probe := s.pool.ConnConfig.Copy()
 	probe.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // works through any pooler
@@ -104,29 +109,35 @@ func (s *server) prepare(ctx context.Context, migrate bool, logger *slog.Logger)
 	}
 	defer disconnect(conn)
 
-	var pid uint32
-	var version, encoding string
-	var schema *string
-	err = conn.QueryRow(ctx, `SELECT pg_backend_pid(), current_setting('server_version_num'), current_setting('server_encoding'), current_schema()::text`).
-		Scan(&pid, &version, &encoding, &schema)
+	facts, err := conn.PgConn().Exec(ctx, `SELECT pg_backend_pid(), current_setting('server_version_num'), current_setting('server_encoding')`).ReadAll()
 	if err != nil {
 		return s.failure("ask the server's version", err, reads)
 	}
+	pid, version, encoding := string(facts[0].Rows[0][0]), string(facts[0].Rows[0][1]), string(facts[0].Rows[0][2])
 	if number, err := strconv.Atoi(version); err != nil || number < minVersion {
 		return fmt.Errorf("postgres: %s runs version %s: %d.%d or newer is needed", s.addr, version, minVersion/10000, minVersion%10000)
 	}
 	if encoding != "UTF8" {
 		return fmt.Errorf("postgres: database %q at %s has encoding %s: create one with ENCODING 'UTF8'", s.pool.ConnConfig.Database, s.addr, encoding)
 	}
-	if schema == nil {
-		return fmt.Errorf("postgres: no schema of search_path %q exists in database %q at %s: CREATE SCHEMA it, or change search_path in the database URL",
-			s.pool.ConnConfig.RuntimeParams["search_path"], s.pool.ConnConfig.Database, s.addr)
-	}
-	if pid != conn.PgConn().PID() {
+	if pid != strconv.Itoa(int(conn.PgConn().PID())) {
 		s.pooled = true
 	}
-	if s.pooled {
+	if !s.pooled {
+		if err := conn.PgConn().Exec(ctx, sessionSQL).Close(); err != nil {
+			return s.failure("set up a session", err, reads)
+		}
+	} else {
+		if err := s.checkPooled(ctx, conn); err != nil {
+			return err
+		}
 		logger.Warn("database is behind a connection pooler: events are found by polling; a direct connection would wake the log", "addr", s.addr)
+	}
+	if s.schema, err = s.findSchema(ctx, conn, logger); err != nil {
+		return err
+	}
+	if err := s.enterSchema(ctx, conn); err != nil {
+		return err
 	}
 	if migrate {
 		return s.migrate(ctx, conn, logger)
@@ -150,7 +161,7 @@ func (s *server) openPool() (*pgxpool.Pool, error) {
 			s.pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 		}
 		s.pool.ConnConfig.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
-			return conn.Exec(ctx, plansSQL).Close()
+			return conn.Exec(ctx, s.setUp+"; "+plansSQL).Close()
 		}
 	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), s.pool)
