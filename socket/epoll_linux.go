@@ -225,7 +225,7 @@ func (p *epoll) lookAround() {
 	c := &p.endpoint.config
 	if p.due(&p.sweepAt, len(p.wires) > len(p.free), min(c.HeartbeatTimeout/looks, rarely)) {
 		for _, w := range p.wires {
-			if w != nil && p.now-w.lastHeard > int64(c.HeartbeatTimeout) {
+			if w != nil && w.isSilent() {
 				w.shut(silent, channels.DropClosed)
 			}
 		}

@@ -3,7 +3,6 @@ package socket
 import (
 	"net"
 	"sync"
-	"time"
 
 	"github.com/sluicehq/sluice/channels"
 )
@@ -26,9 +25,9 @@ type gatherer struct {
 
 var gatherers = sync.Pool{New: func() any { return new(gatherer) }}
 
-// send writes the batch, in as few system calls as the connection allows. The
-// timeout is for each writeBytes of it.
-func (g *gatherer) send(to net.Conn, timeout time.Duration) error {
+// send writes the batch, in as few system calls as the connection allows. It has
+// allow called for each writeBytes of it, to give that its time.
+func (g *gatherer) send(to net.Conn, allow func() error) error {
 	for _, frame := range g.batch.Frames {
 		for len(frame) > 0 {
 			n := min(len(frame), writeBytes-g.pending)
@@ -36,17 +35,17 @@ func (g *gatherer) send(to net.Conn, timeout time.Duration) error {
 			g.pending += n
 			frame = frame[n:]
 			if g.pending == writeBytes {
-				if err := g.flush(to, timeout); err != nil {
+				if err := g.flush(to, allow); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	return g.flush(to, timeout)
+	return g.flush(to, allow)
 }
 
 // flush writes the pieces.
-func (g *gatherer) flush(to net.Conn, timeout time.Duration) error {
+func (g *gatherer) flush(to net.Conn, allow func() error) error {
 	defer func() {
 		clear(g.pieces)
 		g.pieces, g.vector, g.pending = g.pieces[:0], nil, 0
@@ -54,7 +53,7 @@ func (g *gatherer) flush(to net.Conn, timeout time.Duration) error {
 	if g.pending == 0 {
 		return nil
 	}
-	err := to.SetWriteDeadline(time.Now().Add(timeout))
+	err := allow()
 	if err != nil {
 		return err
 	}

@@ -27,17 +27,21 @@ type goroutineWire struct {
 
 	// Immutable after newGoroutineWire.
 	net    net.Conn
-	writer func() // write, made once so that starting it allocates nothing
+	writer func()       // write, made once so that starting it allocates nothing
+	allow  func() error // allowPiece, likewise
 
-	early []byte // owned by run
+	// Owned by run.
+	early  []byte
+	looked bool // the time to hear something is over but for the last look
 
 	writing sync.WaitGroup // the writer goroutine
 	woken   time.Time      // when the writer was started; written by wake, read by the writer
+	hurried bool           // closeTimeout is what it has, and no more; guarded by conn.mu
 }
 
 func newGoroutineWire(netConn net.Conn, early []byte) *conn {
 	w := &goroutineWire{net: netConn, early: early}
-	w.conn.wire, w.writer = w, w.write
+	w.conn.wire, w.writer, w.allow = w, w.write, w.allowPiece
 	return &w.conn
 }
 
@@ -94,7 +98,7 @@ func (w *goroutineWire) read() farewell {
 			large = nil
 		}
 		n, err := w.net.Read(buffer)
-		if n == 0 && err != nil {
+		if n == 0 && err != nil && !w.lookAgain(err) {
 			return farewellFor(err)
 		}
 		in = buffer[:n]
@@ -104,12 +108,36 @@ func (w *goroutineWire) read() farewell {
 // heard implements wire: it gives the client time for its next message, unless
 // the connection is being closed.
 func (w *goroutineWire) heard() {
+	w.looked = false
+	timeout := w.endpoint.config.HeartbeatTimeout
+	w.readUntil(timeout - timeout/lastLook)
+}
+
+// lookAgain tells whether a read that failed is to be tried once more, in what is
+// left of the time to hear something. After a pause of the process time is up
+// before what has come is read.
+func (w *goroutineWire) lookAgain(err error) bool {
+	if w.looked || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	w.looked = true
+	return w.readUntil(w.endpoint.config.HeartbeatTimeout / lastLook)
+}
+
+// lastLook is what part of the time to hear something is left for the last look.
+const lastLook = 16
+
+// readUntil allows some time to read, and returns false if the connection is being
+// closed: then it has what it has.
+func (w *goroutineWire) readUntil(timeout time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.cause == "" {
-		// It fails only if the connection is closed: then reading fails too.
-		_ = w.net.SetReadDeadline(time.Now().Add(w.endpoint.config.HeartbeatTimeout))
+	if w.cause != "" {
+		return false
 	}
+	// It fails only if the connection is closed: then reading fails too.
+	_ = w.net.SetReadDeadline(time.Now().Add(timeout))
+	return true
 }
 
 // linger lets the client read the close frame: closing while it is still
@@ -132,7 +160,21 @@ func (w *goroutineWire) wake() {
 
 // hurry implements wire.
 func (w *goroutineWire) hurry() {
-	_ = w.net.SetWriteDeadline(time.Now().Add(closeTimeout))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hurried = true
+	_ = w.net.SetWriteDeadline(time.Now().Add(min(closeTimeout, w.endpoint.config.WriteTimeout)))
+}
+
+// allowPiece gives the client time for a piece.
+func (w *goroutineWire) allowPiece() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	timeout := w.endpoint.config.WriteTimeout
+	if w.hurried {
+		timeout = min(timeout, closeTimeout)
+	}
+	return w.net.SetWriteDeadline(time.Now().Add(timeout))
 }
 
 // write writes until nothing is queued.
@@ -143,7 +185,7 @@ func (w *goroutineWire) write() {
 	g := gatherers.Get().(*gatherer)
 	for w.outlet.Take(&g.batch, writeBytes, writePieces) {
 		start := time.Now()
-		if err := g.send(w.net, w.endpoint.config.WriteTimeout); err != nil {
+		if err := g.send(w.net, w.allow); err != nil {
 			w.writeFailed(err)
 			continue
 		}

@@ -41,6 +41,13 @@ func readNow(fd int, buffer []byte) (n int, err syscall.Errno) {
 	return int(got), 0
 }
 
+// isWritable tells whether the kernel would take something now.
+func isWritable(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := unix.Poll(fds, 0)
+	return n == 1 && err == nil && fds[0].Revents&unix.POLLOUT != 0
+}
+
 // vector is what one system call writes. Small pieces are copied together.
 type vector struct {
 	pieces [turnPieces]unix.Iovec

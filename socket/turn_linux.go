@@ -42,7 +42,7 @@ func (w *epollWire) endWriting(o outcome, u *unsent) (again bool) {
 	case o == failed:
 	case o == full && w.deadline == 0, w.deadline > 0 && u.since >= writeBytes:
 		attend = w.deadline == 0
-		w.deadline = ticks() + int64(w.endpoint.config.WriteTimeout)
+		w.deadline = ticks() + int64(w.allowed())
 		u.since = 0
 	}
 	w.blocked = o == full && !w.writable

@@ -47,6 +47,7 @@ type epollWire struct {
 	writable bool  // has become so since that writer began
 	blocked  bool  // what is left is written when it is writable again
 	closed   bool  // fd is closed, or will be by the writer that is at it
+	hurried  bool  // closeTimeout is what it has, and no more
 	deadline int64 // in ticks, when the client must have accepted or ended something; 0 if there is nothing
 
 	// Owned by the queue of writers and guarded by its mu, and by the writer that
@@ -80,9 +81,18 @@ func (w *epollWire) sever() {
 func (w *epollWire) hurry() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if soon := ticks() + int64(closeTimeout); w.blocked && w.deadline > soon {
+	w.hurried = true // the writer that is at it will see it
+	if soon := ticks() + int64(closeTimeout); w.deadline > soon {
 		w.deadline = soon
 	}
+}
+
+// allowed is how long the client has to accept a piece. Called with mu held.
+func (w *epollWire) allowed() time.Duration {
+	if w.hurried {
+		return min(closeTimeout, w.endpoint.config.WriteTimeout)
+	}
+	return w.endpoint.config.WriteTimeout
 }
 
 // attend does what others have left word of. It is called by epoll's goroutine,
@@ -239,14 +249,39 @@ func (w *epollWire) end() {
 	go w.finish()
 }
 
+// isSilent tells whether nothing has come for too long. It reads what is there
+// before it judges: after a pause of the process that is not what has been heard.
+// What waits for us is no silence.
+func (w *epollWire) isSilent() bool {
+	timeout := int64(w.endpoint.config.HeartbeatTimeout)
+	if w.epoll.now-w.lastHeard <= timeout || w.paused {
+		return false
+	}
+	w.readable = true
+	w.read()
+	return !w.ended && !w.paused && !w.inMore && w.epoll.now-w.lastHeard > timeout
+}
+
 // underPressure ends the connection if its deadline has passed. It returns
-// false if there is none.
+// false if there is none. Like isSilent, it first looks at what the client has
+// done meanwhile.
 func (w *epollWire) underPressure() bool {
 	w.mu.Lock()
-	deadline := w.deadline
+	deadline, told, blocked := w.deadline, w.told, w.blocked
 	w.mu.Unlock()
+	late := deadline > 0 && deadline <= w.epoll.now && !w.ended
+	switch {
+	case late && told:
+		w.readable = true
+		w.read() // the end of its side, perhaps
+	case late && blocked && isWritable(w.fd):
+		w.unblock()
+		late = false
+	case late && !blocked:
+		late = false // a writer is at it, or will be
+	}
 	w.inPressed = deadline > 0 && !w.ended
-	if w.inPressed && deadline <= w.epoll.now {
+	if w.inPressed && late {
 		w.cut(closedTooSlow, channels.DropTooSlow)
 	}
 	return w.inPressed

@@ -1,0 +1,148 @@
+package socket
+
+import (
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/metrics"
+)
+
+// stopper is a connection whose messages stop the epoll that reads them, as a
+// process is stopped.
+type stopper struct {
+	*epollWire
+	reached chan struct{} // sent by the epoll's goroutine, which then stands still
+	release chan struct{} // closed by paused
+}
+
+func (s stopper) heard() {
+	s.epollWire.heard()
+	s.reached <- struct{}{}
+	<-s.release
+}
+
+// paused has the epoll stand still while f is called: what clients do meanwhile it
+// finds all at once afterwards, together with deadlines that have passed.
+func (d dialer) paused(r *rig, f func(p *epoll)) {
+	r.t.Helper()
+	here, there := d.pair(r.t)
+	if refused := r.endpoint.reserve(); refused != nil {
+		r.t.Fatal(refused)
+	}
+	c := newConn(r.endpoint, there, nil, &channels.Socket{}, version2)
+	s := stopper{c.wire.(*epollWire), make(chan struct{}), make(chan struct{})}
+	c.wire = s
+	r.endpoint.register(c)
+	c.wire.start()
+	client := &client{t: r.t, Conn: here, conn: c}
+	client.text(beat)
+	<-s.reached
+	f(s.epoll)
+	close(s.release)
+	client.want(beaten)
+	here.Close()
+}
+
+func epollRig(t *testing.T, adjust ...func(*Config)) (*rig, dialer) {
+	t.Helper()
+	r := newRig(t, append(adjust, func(c *Config) { c.Writers, c.MailboxBytes = 1, 64<<20 })...)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return r, dialer{l, func(c *net.TCPConn) net.Conn { return c }}
+}
+
+func wireOf(c *client) *epollWire { return c.conn.wire.(*epollWire) }
+
+// TestPauseIsNoSilence has the clients' heartbeats wait when the process goes on
+// and their time is over: more of them than one look finds.
+func TestPauseIsNoSilence(t *testing.T) {
+	t.Parallel()
+	const sockets = 2*eventsAtOnce + 10
+	r, dial := epollRig(t)
+	clients := make([]*client, sockets)
+	for i := range clients {
+		clients[i] = dial.connect(r)
+		clients[i].text(beat)
+		clients[i].want(beaten)
+	}
+	mute := dial.connect(r)
+	mute.text(beat)
+	mute.want(beaten)
+	dial.paused(r, func(p *epoll) {
+		for _, c := range clients {
+			c.text(beat)
+			wireOf(c).lastHeard -= int64(time.Hour)
+		}
+		wireOf(mute).lastHeard -= int64(time.Hour)
+		p.sweepAt = 0
+	})
+	for _, c := range clients {
+		c.want(beaten)
+	}
+	mute.want("close 1001")
+}
+
+// TestPauseIsNoPressure has clients read while the process stands still, and
+// their time is over when it goes on.
+func TestPauseIsNoPressure(t *testing.T) {
+	t.Parallel()
+	r, dial := epollRig(t, func(c *Config) { c.WriteTimeout = time.Hour })
+	reader, mute := dial.connect(r, tight), dial.connect(r, tight)
+	reader.join("room:a", `{}`)
+	mute.join("room:a", `{}`)
+	large := `"` + strings.Repeat("x", 4<<20) + `"`
+	r.log("room:a", "created", large)
+	for _, c := range []*client{reader, mute} { // the last that was written found no room
+		for w := wireOf(c); ; runtime.Gosched() {
+			w.mu.Lock()
+			blocked := w.blocked && w.deadline > 0
+			w.mu.Unlock()
+			if blocked {
+				break
+			}
+		}
+	}
+	rest := make(chan string, 1)
+	dial.paused(r, func(p *epoll) {
+		go func() { rest <- reader.next() }()
+		for !isWritable(wireOf(reader).fd) {
+			runtime.Gosched()
+		}
+		for _, c := range []*client{reader, mute} {
+			w := wireOf(c)
+			w.mu.Lock()
+			w.deadline = 1
+			w.mu.Unlock()
+		}
+		p.pressAt = 0
+	})
+	if got := <-rest; got != `[null,null,"room:a","created",`+large+`]` {
+		t.Fatalf("%d bytes: %.50s", len(got), got)
+	}
+	for r.counter(metrics.SocketsClosed, metrics.Reason(string(closedTooSlow))) == 0 { // mute
+		runtime.Gosched()
+	}
+}
+
+// TestHurriedWhileWriting shortens a deadline while a writer is at it, in whatever
+// the client's buffers do then.
+func TestHurriedWhileWriting(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.WriteTimeout = time.Hour })
+	for _, deadline := range []int64{0, ticks() + int64(time.Hour)} {
+		w := &epollWire{epoll: &epoll{deaf: true}, deadline: deadline, writing: true}
+		w.endpoint = r.endpoint
+		w.hurry()
+		w.endWriting(full, new(unsent))
+		if left := time.Duration(w.deadline - ticks()); left > closeTimeout {
+			t.Errorf("%s left, with a deadline at %d before", left, deadline)
+		}
+	}
+}
