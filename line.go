@@ -20,34 +20,43 @@ const (
 	segmentBytes = 128 << 10
 )
 
-// position is where this node begins to read, and the log that it counts in.
-func (s *Service) position(ctx context.Context, log store.Log) (after int64, epoch string, err error) {
+// begin is where this node begins to read, and the log that it counts in. It is
+// asked for until the store can tell.
+func (s *Service) begin(ctx context.Context, log store.Log) (store.Cursor, error) {
+	return untilAvailable(ctx, func() (store.Cursor, error) {
+		at, err := s.position(ctx, log)
+		if err != nil {
+			s.health.fail(err)
+		}
+		return at, err
+	}, s.logger)
+}
+
+func (s *Service) position(ctx context.Context, log store.Log) (store.Cursor, error) {
 	history, err := log.History(ctx)
 	if err != nil {
-		return 0, "", err
+		return store.Cursor{}, err
 	}
-	s.health.open(history)
-	word, offset, err := s.config.start()
+	word, after, err := s.config.start() // after is 0 unless it is an offset
 	if err != nil {
-		return 0, "", err
+		return store.Cursor{}, err
 	}
 	switch word {
 	case "head":
 		after = history.Offset
 	case "earliest":
 		after = history.Trimmed
-	case "offset":
-		after = offset
 	case "committed":
 		cursor, ok, err := log.Cursor(ctx, s.config.Node)
 		if err != nil {
-			return 0, "", fmt.Errorf("read the cursor %q: %w", s.config.Node, err)
+			return store.Cursor{}, fmt.Errorf("read the cursor %q: %w", s.config.Node, err)
 		}
 		if ok { // of an earlier epoch, perhaps: then from where the two part
 			after, _ = history.Resume(cursor)
 		}
 	}
-	return min(max(after, history.Trimmed), history.Offset), history.Epoch, nil
+	s.health.open(history)
+	return store.Cursor{Epoch: history.Epoch, Offset: min(max(after, history.Trimmed), history.Offset)}, nil
 }
 
 // segments bounds what a mailbox is given at a time, so that it takes it whole.

@@ -23,22 +23,38 @@ func openLog(ctx context.Context, config *Config, logger *slog.Logger, set *metr
 		log, err := openLogOnce(ctx, config, logger, set)
 		if err != nil {
 			failing(err)
-			if unavailable := new(store.UnavailableError); !errors.As(err, &unavailable) {
-				return nil, backoff.Permanent(err)
-			}
 		}
 		return log, err
 	}
+	return untilAvailable(ctx, open, logger)
+}
+
+// untilAvailable does what needs the store, again and again while that is an outage:
+// right after a failover even a store that was open a moment ago may be away. Any
+// other error is returned.
+func untilAvailable[T any](ctx context.Context, do func() (T, error), logger *slog.Logger) (T, error) {
 	waiting := backoff.NewExponentialBackOff()
 	waiting.InitialInterval = 100 * time.Millisecond
 	waiting.MaxInterval = 5 * time.Second
-	return backoff.Retry(ctx, open,
+	try := func() (T, error) {
+		result, err := do()
+		if err != nil && !isOutage(err) {
+			err = backoff.Permanent(err)
+		}
+		return result, err
+	}
+	return backoff.Retry(ctx, try,
 		backoff.WithBackOff(waiting),
 		backoff.WithMaxElapsedTime(0), // for ever
 		backoff.WithNotify(func(err error, wait time.Duration) {
 			logger.Warn("store not reachable, trying again", "error", err, "wait", wait.Round(time.Millisecond))
 		}),
 	)
+}
+
+func isOutage(err error) bool {
+	unavailable := new(store.UnavailableError)
+	return errors.As(err, &unavailable)
 }
 
 func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger, set *metrics.Set) (store.Log, error) {

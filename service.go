@@ -176,13 +176,16 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 		}
 		return nil, nil, err
 	}
-	after, epoch, err := s.position(life, log)
+	at, err := s.begin(life, log)
 	if err != nil {
+		if life.Err() != nil {
+			err = nil
+		}
 		return nil, nil, errors.Join(err, log.Close())
 	}
-	delivery := s.newDelivery(log, after, epoch)
+	delivery := s.newDelivery(log, at.Offset, at.Epoch)
 	s.stream.Store(&stream{log, delivery})
-	s.logger.Info("log open", "epoch", epoch, "after", after)
+	s.logger.Info("log open", "epoch", at.Epoch, "after", at.Offset)
 	running = start(life, "log", func(ctx context.Context) error {
 		return errors.Join(log.Run(ctx), log.Close())
 	}, fail)
