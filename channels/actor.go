@@ -79,11 +79,9 @@ func (a *Actor) address(ref Ref) Address {
 // task is one thing for an actor to do.
 type task struct {
 	kind    taskKind
-	inbound Inbound     // fromClient
-	message any         // toSelf
-	timer   *Timer      // toSelf, if it was not Send
-	segment *Segment    // fromTopic
-	room    reservation // fromTopic
+	inbound Inbound // fromClient
+	message any     // toSelf
+	timer   *Timer  // toSelf, if it was not Send
 }
 
 type taskKind uint8
@@ -91,7 +89,7 @@ type taskKind uint8
 const (
 	fromClient taskKind = iota
 	toSelf
-	fromTopic // to be intercepted
+	fromTopic // to be intercepted: the next that the mailbox has to see
 	kinds
 )
 
@@ -188,7 +186,7 @@ func (a *Actor) do(t task) {
 	case toSelf:
 		a.inform(t.message)
 	case fromTopic:
-		a.intercept(t)
+		a.intercept()
 	}
 }
 
@@ -247,7 +245,6 @@ func (a *Actor) end(reason error, last ...[]byte) {
 		if t.inbound.Event == leave {
 			frames = append(frames, a.encodeReply(t.inbound.Ref, StatusOK, emptyObject))
 		}
-		a.mailbox.release(t.room)
 	}
 	a.inbox = nil
 	if x := a.extras; x != nil {

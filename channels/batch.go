@@ -24,10 +24,23 @@ func (b *Batch) Written() {
 	for _, c := range b.counts {
 		c.series.pushed.Add(int64(c.messages))
 	}
+	b.counts = b.counts[:0]
 }
 
-// empty makes the batch one of nothing. Its memory is kept.
+// Lost counts the batch's messages as dropped, because it could not be written, or
+// not all of it: what the client has got of it is not known. After Written it does
+// nothing.
+func (b *Batch) Lost(reason DropReason) {
+	for _, c := range b.counts {
+		c.series.drop(reason, c.messages)
+	}
+	b.counts = b.counts[:0]
+}
+
+// empty makes the batch one of nothing. What has not been written is lost. Its
+// memory is kept.
 func (b *Batch) empty() {
+	b.Lost(DropClosed)
 	clear(b.Frames)
 	b.Frames, b.Inserted, b.counts = b.Frames[:0], b.Inserted[:0], b.counts[:0]
 	b.Queued, b.queued, b.Last = time.Time{}, 0, false

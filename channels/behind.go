@@ -63,16 +63,18 @@ func (m *mailbox) refill(seg *Segment) bool {
 	return all && err == nil
 }
 
-// reserveMissed is refill for a channel that wants to see the segment first.
-func (m *mailbox) reserveMissed(seg *Segment) (r reservation, ok bool) {
+// reserveMissed is refill for a channel that wants to see the segment first. It
+// also tells whether there is something to see.
+func (m *mailbox) reserveMissed(seg *Segment) (seen, all bool) {
 	o := m.outlet
 	o.mu.Lock()
 	defer func() { _ = o.unlock(nil) }()
 	if !m.open || !m.behind || o.refuses() {
-		return r, false
+		return false, false
 	}
+	var r reservation
 	all, err := m.sift(seg, Raw, time.Time{}, &r)
-	return r, all && err == nil
+	return m.show(seg, r), all && err == nil
 }
 
 // passed notes that there is nothing for the mailbox up to an offset but what

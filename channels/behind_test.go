@@ -151,6 +151,7 @@ func (w *world) joinFor(d Delivery, bytes int, resume *Resume, channel Channel) 
 // read takes one batch of what is queued.
 func (c *client) read() bool {
 	more := c.Take(&c.batch, 1<<10, 4)
+	c.batch.Written()
 	for _, frame := range c.batch.Frames {
 		c.got += string(frame)
 	}

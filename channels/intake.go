@@ -11,7 +11,11 @@ func (m *mailbox) takeIn(seg *Segment, now time.Time) (all bool, err error) {
 	}
 	frames := seg.encoded(m.format)
 	first, end := seg.from(m.pushed), seg.Len()
-	if frames == nil || first == end || frames.start(first) == frames.start(end) {
+	switch {
+	case frames == nil || first == end:
+		return true, nil
+	case frames.start(first) == frames.start(end):
+		m.series.drop(DropUnreadable, end-first)
 		return true, nil
 	}
 	held, alone, next := len(frames.data), end-first == 1, first
@@ -60,6 +64,9 @@ func (m *mailbox) decline(seg *Segment, messages int) (shed bool, err error) {
 		m.fallBehind()
 		return false, nil
 	case m.overflow == Disconnect:
+		if seg.Logged() {
+			m.pushed = seg.Last()
+		}
 		return false, m.outlet.overflow(m.series, messages)
 	}
 	return true, nil
@@ -76,7 +83,7 @@ func (m *mailbox) sift(seg *Segment, f Format, now time.Time, r *reservation) (a
 		return true, nil
 	}
 	digests := m.sent.of(seg)
-	var taken, withheld, shed int
+	var taken, withheld, shed, unreadable int
 	replayed := m.behind && seg.Logged()
 	defer func() {
 		if replayed {
@@ -84,12 +91,14 @@ func (m *mailbox) sift(seg *Segment, f Format, now time.Time, r *reservation) (a
 		}
 		m.series.duplicate.Add(int64(withheld))
 		m.series.drop(DropOverflow, shed)
+		m.series.drop(DropUnreadable, unreadable)
 	}()
 	first, end := seg.from(m.pushed), seg.Len()
 	for i := first; i < end; i++ {
 		d := digests.digest(i)
 		switch {
-		case r == nil && len(frames.frames(i, i+1)) == 0: // the format has no form for it
+		case r == nil && len(frames.frames(i, i+1)) == 0:
+			unreadable++
 		case d.print != noPrint && m.sent.repeats(d):
 			withheld++
 		case m.admit(seg, i, len(frames.data), end-first == 1, r):

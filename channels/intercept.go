@@ -10,9 +10,9 @@ func (a *Actor) Deliver(seg *Segment, now time.Time) {
 		a.mailbox.deliver(seg, now)
 		return
 	}
-	room, ok := a.mailbox.reserve(seg)
-	if ok && a.post(task{kind: fromTopic, segment: seg, room: room}) != nil {
-		a.mailbox.release(room)
+	if a.mailbox.reserve(seg) {
+		// An error means that the channel has ended, and with it what is reserved.
+		_ = a.post(task{kind: fromTopic})
 	}
 }
 
@@ -22,19 +22,19 @@ func (a *Actor) offer(seg *Segment) bool {
 	if a.intercepts == nil {
 		return a.mailbox.refill(seg)
 	}
-	room, ok := a.mailbox.reserveMissed(seg)
-	if room.messages > 0 && a.post(task{kind: fromTopic, segment: seg, room: room}) != nil {
-		a.mailbox.release(room)
+	seen, all := a.mailbox.reserveMissed(seg)
+	if seen {
+		_ = a.post(task{kind: fromTopic}) // as in Deliver
 	}
-	return ok
+	return all
 }
 
 // intercept shows a segment's messages to the channel, those that it wants to
 // see, and queues what becomes of them between the others.
-func (a *Actor) intercept(t task) {
-	a.mailbox.release(t.room)
-	for _, s := range t.room.spans {
-		if !a.interceptSpan(t.segment, s) {
+func (a *Actor) intercept() {
+	l, _ := a.mailbox.toSee()
+	for _, s := range l.room.spans {
+		if !a.interceptSpan(l.segment, s) {
 			return
 		}
 	}
@@ -54,7 +54,7 @@ func (a *Actor) interceptSpan(seg *Segment, s span) bool {
 			a.fail(err, seg.events[i])
 			return false
 		}
-		a.mailbox.forwardFrames(seg, i, 1, frame)
+		a.mailbox.settle(seg, i, 1, frame, DropWithheld)
 	}
 	a.mailbox.forward(seg, span{begin, s.end})
 	return true

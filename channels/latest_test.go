@@ -97,6 +97,7 @@ func TestLatestAgainstModel(t *testing.T) {
 					m.timeUp()
 				}
 				l.Take(&l.batch, 1<<20, rapid.IntRange(1, 6).Draw(t, "pieces"))
+				l.batch.Written()
 				got, want := joined(l.batch.Frames), ""
 				for len(want) < len(got) && len(model.list) > 0 {
 					want += model.take()

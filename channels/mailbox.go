@@ -27,7 +27,8 @@ type mailbox struct {
 	inLine     bool // for the writer's turns; perhaps with nothing in it, once ended
 	queue      queue
 	messages   int            // messages queued, replies not counted
-	reserved   int            // messages that the channel is looking at
+	reserved   int            // messages that the channel is looking at, or going to
+	looks      *ring[look]    // what it is going to look at; see reservation.go; nil until there is something
 	pushed     int64          // the highest offset dealt with: nothing at or below it is queued (again)
 	sent       *sent          // what repeats are told by, nil for DedupeOffset
 	newest     map[uint64]int // see latest.go; nil unless it counts
@@ -157,6 +158,7 @@ func (m *mailbox) end(replaced bool, last ...[]byte) error {
 		m.drop()
 	}
 	m.series.drop(DropReplaced, dropped)
+	m.overlook(replaced)
 	m.sent = nil
 	var err error
 	for _, frame := range last {

@@ -112,7 +112,7 @@ func (o *Outlet) Close(farewell []byte, discard DropReason) {
 // Take fills b with what is queued: pieces up to the given number, and no
 // further piece once limit bytes are reached. It returns false if there is
 // nothing, and Wake is called when there is again. What the last Take returned
-// is taken for written, and charged no longer.
+// is charged no longer; what of it has not been told to be written counts as lost.
 func (o *Outlet) Take(b *Batch, limit, pieces int) bool {
 	b.empty()
 	o.mu.Lock()
@@ -227,7 +227,7 @@ func (o *Outlet) admit(s *series, frame []byte) error {
 	case o.refuses():
 		return ErrClosed
 	case o.replies >= o.config.Replies, o.replies > 0 && o.replyBytes+len(frame) > o.config.Bytes:
-		return o.overflow(s, 1)
+		return o.overflow(s, 0) // replies are no messages of a topic
 	}
 	o.replies++
 	o.replyBytes += len(frame)
@@ -236,6 +236,14 @@ func (o *Outlet) admit(s *series, frame []byte) error {
 }
 
 func (o *Outlet) refuses() bool { return o.closed || o.tooSlow }
+
+// lost is why messages are lost that can no longer be queued.
+func (o *Outlet) lost() DropReason {
+	if o.tooSlow {
+		return DropTooSlow
+	}
+	return DropClosed
+}
 
 // overflow gives up on the client, because n messages more do not fit.
 func (o *Outlet) overflow(s *series, n int) error {
@@ -249,7 +257,9 @@ func (o *Outlet) overflow(s *series, n int) error {
 // discard drops all that is queued.
 func (o *Outlet) discard(reason DropReason) {
 	for e := o.next(); e != nil; e = o.next() {
-		e.series.drop(reason, int(e.messages))
+		if e.kind != control {
+			e.series.drop(reason, int(e.messages))
+		}
 		o.held -= e.held
 		o.drop()
 	}

@@ -61,13 +61,20 @@ const (
 	// mailbox overflowed.
 	DropTooSlow DropReason = "too_slow"
 
-	// DropClosed are messages still queued when their connection was closed or
-	// lost.
+	// DropClosed are messages still queued, or being written, when their connection
+	// was closed or lost, and those that a channel was looking at when it ended.
 	DropClosed DropReason = "closed"
 
 	// DropReplaced are messages still queued for a channel when its client
 	// joined the topic again.
 	DropReplaced DropReason = "replaced"
+
+	// DropWithheld are messages that the channel, which looked at them first, did
+	// not let out.
+	DropWithheld DropReason = "withheld"
+
+	// DropUnreadable are messages that the client's wire format has no form for.
+	DropUnreadable DropReason = "unreadable"
 )
 
-var dropReasons = []DropReason{DropOverflow, DropSuperseded, DropTooSlow, DropClosed, DropReplaced}
+var dropReasons = []DropReason{DropOverflow, DropSuperseded, DropTooSlow, DropClosed, DropReplaced, DropWithheld, DropUnreadable}

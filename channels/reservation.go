@@ -6,25 +6,50 @@ import (
 )
 
 // A channel that takes a look at what goes to its client has room reserved for
-// that in its mailbox, for as long as it takes.
+// that in its mailbox, for as long as it takes. What it is going to look at stands
+// in the mailbox, in order: to reserve the room and to put it there is one step,
+// so that nobody who routes or replays comes between. The actor is told of each.
+
+// look is a segment that the channel is going to look at.
+type look struct {
+	segment *Segment
+	room    reservation
+}
 
 // reserve charges what has not been pushed yet of a segment that the channel
 // wants to see before it is queued, as if it were queued already. It returns
-// the charge, and false if there is nothing to see.
-func (m *mailbox) reserve(seg *Segment) (r reservation, ok bool) {
+// false if there is nothing to see.
+func (m *mailbox) reserve(seg *Segment) bool {
 	o := m.outlet
 	o.mu.Lock()
 	if !m.listens(seg) {
 		_ = o.unlock(nil)
-		return r, false
+		return false
 	}
-	if _, err := m.sift(seg, Raw, time.Time{}, &r); err != nil {
+	var r reservation
+	_, err := m.sift(seg, Raw, time.Time{}, &r)
+	if err != nil {
 		m.reserved -= r.messages
 		o.held -= r.held
 		m.series.drop(DropTooSlow, r.messages)
-		return reservation{}, o.unlock(err) == nil
+		r.messages = 0
 	}
-	return r, o.unlock(nil) == nil && r.messages > 0
+	seen := m.show(seg, r)
+	_ = o.unlock(err)
+	return seen
+}
+
+// show puts what has been reserved where the channel is going to look. It returns
+// false if that is nothing. Called with outlet.mu held.
+func (m *mailbox) show(seg *Segment, r reservation) bool {
+	if r.messages == 0 {
+		return false
+	}
+	if m.looks == nil {
+		m.looks = new(ring[look])
+	}
+	m.looks.push(look{seg, r})
+	return true
 }
 
 // reservation is room in a mailbox for messages of a segment that are not in it
@@ -48,16 +73,33 @@ func (r *reservation) add(i int) {
 	r.messages++
 }
 
-// release gives a reservation back.
-func (m *mailbox) release(r reservation) {
-	if r.messages == 0 {
-		return
-	}
+// toSee is what the channel looks at next. From then on its bytes are not charged
+// any more, and its messages one by one are not, as it is done with them. There is
+// nothing once the mailbox has ended.
+func (m *mailbox) toSee() (look, bool) {
 	m.outlet.mu.Lock()
-	m.reserved -= r.messages
-	m.outlet.held -= r.held
+	defer func() { _ = m.outlet.unlock(nil) }()
+	if m.looks == nil || m.looks.len() == 0 {
+		return look{}, false
+	}
+	l := m.looks.pop()
+	m.outlet.held -= l.room.held
 	m.outlet.serveWaiting()
-	_ = m.outlet.unlock(nil)
+	return l, true
+}
+
+// overlook drops what the channel has not looked at, or not been done with, when it
+// ends. Called with outlet.mu held.
+func (m *mailbox) overlook(replaced bool) {
+	for m.looks != nil && m.looks.len() > 0 {
+		m.outlet.held -= m.looks.pop().room.held
+	}
+	reason := m.outlet.lost()
+	if replaced {
+		reason = DropReplaced
+	}
+	m.series.drop(reason, m.reserved)
+	m.reserved = 0
 }
 
 // forward queues messages of a segment that the channel has seen and left as
@@ -68,28 +110,36 @@ func (m *mailbox) forward(seg *Segment, s span) {
 		if m.overflow == Latest {
 			end = i + 1 // each by itself, since it has a key
 		}
-		m.forwardFrames(seg, i, end-i, bytes.Clone(seg.between(i, end, m.format)))
+		m.settle(seg, i, end-i, bytes.Clone(seg.between(i, end, m.format)), DropUnreadable)
 		i = end
 	}
 }
 
-// forwardFrames queues what has become of messages that the channel has seen,
-// from index first on.
-func (m *mailbox) forwardFrames(seg *Segment, first, messages int, frames []byte) {
-	if len(frames) == 0 {
+// settle queues what has become of messages that the channel has seen, from index
+// first on. What has become nothing is dropped for the given reason. What has been
+// settled is not reserved any more.
+func (m *mailbox) settle(seg *Segment, first, messages int, frames []byte, nothing DropReason) {
+	if messages == 0 {
 		return
 	}
 	o := m.outlet
 	o.mu.Lock()
-	if !m.open || o.refuses() {
-		_ = o.unlock(nil)
-		return
+	defer func() { _ = o.unlock(nil) }()
+	if m.ended {
+		return // it has been dropped with the rest
 	}
-	// It had a reservation: whether it is larger now is the channel's doing.
-	key := m.keyOf(seg, first)
-	m.supersede(key)
-	o.held += len(frames)
-	e := m.enter(shared, messages, key)
-	e.frames, e.held, e.queued, e.oldest = frames, len(frames), momentOf(time.Now()), seg.oldest
-	_ = o.unlock(nil)
+	m.reserved -= messages
+	switch {
+	case o.refuses():
+		m.series.drop(o.lost(), messages)
+	case len(frames) == 0:
+		m.series.drop(nothing, messages)
+		o.serveWaiting()
+	default: // it had a reservation: whether it is larger now is the channel's doing
+		key := m.keyOf(seg, first)
+		m.supersede(key)
+		o.held += len(frames)
+		e := m.enter(shared, messages, key)
+		e.frames, e.held, e.queued, e.oldest = frames, len(frames), momentOf(time.Now()), seg.oldest
+	}
 }

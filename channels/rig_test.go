@@ -73,6 +73,7 @@ func newLine(hub *Hub, size, bytes int) *line {
 func (l *line) drain() string {
 	var b strings.Builder
 	for l.Take(&l.batch, 1<<20, 16) {
+		l.batch.Written()
 		for _, frame := range l.batch.Frames {
 			b.Write(frame)
 		}
@@ -133,6 +134,7 @@ func newStage(t testing.TB) *stage {
 func (s *stage) write() {
 	var b Batch
 	for s.line.Take(&b, 1<<20, 16) {
+		b.Written()
 		s.mu.Lock()
 		for _, frame := range b.Frames {
 			s.out.Write(frame)

@@ -214,6 +214,17 @@ func (c *conn) cut(reason closeReason, discard channels.DropReason) {
 	c.wire.sever()
 }
 
+// lost counts a batch that could not be written. If it has been, it does nothing.
+func (c *conn) lost(b *channels.Batch) {
+	c.mu.Lock()
+	reason := channels.DropClosed
+	if c.cause == closedTooSlow {
+		reason = channels.DropTooSlow
+	}
+	c.mu.Unlock()
+	b.Lost(reason)
+}
+
 // finish is the last thing that happens to a connection, when its wire has been
 // severed. It waits for the handlers of its channels.
 func (c *conn) finish() {

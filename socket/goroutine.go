@@ -187,6 +187,7 @@ func (w *goroutineWire) write() {
 		start := time.Now()
 		if err := g.send(w.net, w.allow); err != nil {
 			w.writeFailed(err)
+			w.lost(&g.batch)
 			continue
 		}
 		m.wrote(&g.batch, start)

@@ -90,6 +90,7 @@ func (p *poll) try(g *pollRequest, final bool) pollOutcome {
 func (p *poll) answered(written bool) {
 	if !written {
 		p.cut(closedLost, channels.DropClosed)
+		p.batch.Lost(channels.DropClosed)
 		return
 	}
 	p.mu.Lock()

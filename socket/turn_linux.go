@@ -28,6 +28,7 @@ func (w *epollWire) endWriting(o outcome, u *unsent) (again bool) {
 	if w.closed {
 		_ = syscall.Close(w.fd)
 		w.mu.Unlock()
+		w.lost(&u.batch)
 		w.unsent = nil
 		return false
 	}
@@ -51,10 +52,21 @@ func (w *epollWire) endWriting(o outcome, u *unsent) (again bool) {
 	switch {
 	case o == failed:
 		w.cut(closedLost, channels.DropClosed)
+		w.lost(&u.batch)
 	case attend:
 		w.epoll.post(w)
 	}
 	return again
+}
+
+// leaveUnsent counts what was being written when reading ended as lost, if nobody is
+// going to come back to it: it waits for the client to read. Called with mu held,
+// when no turn is under way.
+func (w *epollWire) leaveUnsent() (left *unsent) {
+	if w.blocked {
+		left, w.unsent, w.blocked = w.unsent, nil, false
+	}
+	return left
 }
 
 // unblock gives the connection another turn, if it waits to be writable.

@@ -242,10 +242,15 @@ func (w *epollWire) end() {
 	w.rest, w.frames = nil, frameReader{}
 	w.mu.Lock()
 	w.closed = true
+	var left *unsent
 	if !w.writing {
+		left = w.leaveUnsent()
 		_ = syscall.Close(w.fd)
 	}
 	w.mu.Unlock()
+	if left != nil {
+		w.lost(&left.batch)
+	}
 	go w.finish()
 }
 

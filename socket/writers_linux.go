@@ -171,6 +171,7 @@ func (w *writer) serve(c *epollWire) (again bool) {
 		c.queued = 0
 	}
 	if !c.beginWriting() {
+		c.lost(&u.batch)
 		c.unsent = nil
 		return false
 	}
