@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/store/postgres"
 )
 
@@ -150,6 +151,12 @@ type Config struct {
 	// MaxConnections bounds the open connections of each mount; beyond it
 	// clients are answered 503. Zero: no bound.
 	MaxConnections int
+	// MaxConnectionsPerIP bounds the open sockets of one client address, an IPv6
+	// /64 network being one; beyond it clients are answered 503. TCP connections
+	// are bounded along with them. Zero: no bound.
+	MaxConnectionsPerIP int
+	// TrustedProxies lists addresses and networks whose X-Forwarded-For is believed.
+	TrustedProxies []string
 	// MaxChannels bounds the joined channels of one socket.
 	MaxChannels int
 	// MaxMessageBytes bounds one message from a client.
@@ -271,6 +278,7 @@ func (c *Config) Validate() error {
 		{"InboundRate", int64(c.InboundRate), 0, 1 << 30, "messages per second, 0 for no bound"},
 		{"MaxConnectionAge", int64(c.MaxConnectionAge), 0, 1 << 60, "0 (never) or more"},
 		{"MaxConnections", int64(c.MaxConnections), 0, 1 << 30, "a number of connections, 0 for no bound"},
+		{"MaxConnectionsPerIP", int64(c.MaxConnectionsPerIP), 0, 1 << 30, "a number of connections, 0 for no bound"},
 		{"MaxChannels", int64(c.MaxChannels), 1, 1 << 20, "1 to 1048576 channels"},
 		{"MaxMessageBytes", int64(c.MaxMessageBytes), 128, 1 << 30, "128B to 1GiB"},
 		{"MaxBodyBytes", int64(c.MaxBodyBytes), 1 << 10, 1 << 30, "1KiB to 1GiB"},
@@ -331,6 +339,9 @@ func (c *Config) validateDatabase() error {
 
 // validateAccess reports what would let nobody in, or everybody by mistake.
 func (c *Config) validateAccess() error {
+	if _, err := connlimit.ParseProxies(c.TrustedProxies); err != nil {
+		return &FieldError{"TrustedProxies", strings.Join(c.TrustedProxies, ","), fmt.Sprintf("addresses and networks such as 10.0.0.0/8,fd00::/8 (%v)", err)}
+	}
 	switch keys := c.JWTSecretFile != "" || c.JWTKeysFile != ""; {
 	case c.JWTSecretFile != "" && c.JWTKeysFile != "":
 		return &FieldError{"JWTKeysFile", c.JWTKeysFile, "nothing, since --jwt-secret-file is given too: choose one"}

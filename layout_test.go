@@ -24,6 +24,7 @@ var floors = map[string]int{
 	"internal/pgserver": -1, // for tests and scenarios alone
 	"internal/pgtest":   0,  // for tests alone
 
+	"internal/connlimit":      0,
 	"internal/httpserver":     0,
 	"internal/httpservertest": 0, // for tests alone
 

@@ -8,10 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/internal/httpserver"
+	"github.com/sluicehq/sluice/metrics"
 )
 
 // headerTimeout bounds how long a client may take to send a request's head,
@@ -25,6 +28,12 @@ const answerTimeout = 15 * time.Second
 // time to stop, if Config.DrainTimeout allows it.
 const slowAtDrain = 5 * time.Second
 
+// maxHead bounds a request's line and headers. The http.Server adds bufferedHead to it.
+const (
+	maxHead      = 16 << 10
+	bufferedHead = 4 << 10
+)
+
 // servers are the two HTTP servers, public and admin, with their listeners.
 type servers struct {
 	timeout time.Duration // for requests under way when it is time to stop
@@ -35,10 +44,13 @@ type servers struct {
 
 // listen opens both listeners, so that a port in use is an error at start.
 func (s *Service) listen(ctx context.Context) (*servers, error) {
-	public, err := listenOn(ctx, "Listen", s.config.Listen)
+	plan := connlimit.PlanFor(connlimit.Descriptors(), s.config.MaxConnections*(len(s.mounts)-1))
+	bounds := &connlimit.Listener{Max: plan.Public, Spare: plan.Spare, Addresses: s.addresses, Refused: s.overCapacity("public", plan.Public)}
+	counted, err := listenOn(ctx, "Listen", s.config.Listen, bounds)
 	if err != nil {
 		return nil, err
 	}
+	var public net.Listener = counted
 	if s.config.TLSCert != "" {
 		settings, err := s.tls()
 		if err != nil {
@@ -46,7 +58,8 @@ func (s *Service) listen(ctx context.Context) (*servers, error) {
 		}
 		public = tls.NewListener(public, settings)
 	}
-	admin, err := listenOn(ctx, "AdminListen", s.config.AdminListen)
+	bounds = &connlimit.Listener{Max: plan.Admin, Spare: plan.Spare, Refused: s.overCapacity("admin", plan.Admin)}
+	admin, err := listenOn(ctx, "AdminListen", s.config.AdminListen, bounds)
 	if err != nil {
 		return nil, errors.Join(err, public.Close())
 	}
@@ -54,20 +67,20 @@ func (s *Service) listen(ctx context.Context) (*servers, error) {
 	if s.config.OnListen != nil {
 		s.config.OnListen(public.Addr(), admin.Addr())
 	}
-	return s.newServers(public, admin), nil
+	return s.newServers(public, admin, counted, admin), nil
 }
 
-func (s *Service) newServers(public, admin net.Listener) *servers {
+func (s *Service) newServers(public, admin net.Listener, bounds ...*connlimit.Listener) *servers {
 	guard := httpserver.New(httpserver.Deadlines{Write: answerTimeout})
 	return &servers{
 		timeout: s.config.DrainTimeout,
 		guard:   guard,
-		each:    [2]*http.Server{s.newServer(guard, s.publicHandler()), s.newServer(guard, s.adminHandler())},
+		each:    [2]*http.Server{s.newServer(guard, bounds[0], s.publicHandler()), s.newServer(guard, bounds[1], s.adminHandler())},
 		on:      [2]net.Listener{public, admin},
 	}
 }
 
-func listenOn(ctx context.Context, field, addr string) (net.Listener, error) {
+func listenOn(ctx context.Context, field, addr string, bounds *connlimit.Listener) (*connlimit.Listener, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -76,7 +89,8 @@ func listenOn(ctx context.Context, field, addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, &FieldError{field, addr, fmt.Sprintf("an address of this machine (%v)", err)}
 	}
-	return listener, nil
+	bounds.Listener = listener
+	return bounds, nil
 }
 
 // tls is the public listener's side of TLS. It offers HTTP/1.1 alone: a
@@ -96,15 +110,50 @@ func (s *Service) tls() (*tls.Config, error) {
 	}, nil
 }
 
-func (s *Service) newServer(guard *httpserver.Guard, handler http.Handler) *http.Server {
+func (s *Service) newServer(guard *httpserver.Guard, bounds *connlimit.Listener, handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           guard.Handler(httpserver.CleanPath(handler)),
+		Handler:           guard.Handler(httpserver.CleanPath(withinCapacity(handler))),
+		MaxHeaderBytes:    maxHead - bufferedHead,
+		ConnState:         bounds.State,
+		ConnContext:       bounds.Context,
 		WriteTimeout:      answerTimeout, // of what the server answers by itself; the guard sets it anew for all else
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       6 * headerTimeout,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
 }
+
+// withinCapacity answers 503 to requests of connections beyond the bound; that the node is
+// alive it says to all.
+func withinCapacity(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !connlimit.Over(r) || r.URL.Path == healthPath {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Connection", "close")
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusServiceUnavailable, "too many connections", "connect again later, or to another node")
+	})
+}
+
+// overCapacity counts connections that a listener has no room for, and says so now and then.
+func (s *Service) overCapacity(listener string, most int) func() {
+	refused := s.metrics.Counter(metrics.SocketsRefused, metrics.Reason("capacity"))
+	var told atomic.Int64 // when, in Unix seconds
+	return func() {
+		refused.Add(1)
+		now := time.Now().Unix()
+		if last := told.Load(); now-last >= overCapacityEvery && told.CompareAndSwap(last, now) {
+			s.logger.Warn("connections refused: too many are open", "listener", listener, "most", most,
+				"max_connections_per_ip", s.config.MaxConnectionsPerIP, "descriptors", connlimit.Descriptors(),
+				"hint", "raise the limit of open files (ulimit -n), or bound addresses by --max-connections-per-ip")
+		}
+	}
+}
+
+// overCapacityEvery is how often that is said, in seconds.
+const overCapacityEvery = 10
 
 // run serves until ctx ends, then accepts no more and lets requests finish.
 func (s *servers) run(ctx context.Context) error {

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/internal/httpservertest"
 )
 
@@ -25,7 +26,7 @@ func inMemory(t *testing.T) (on [2]*httpservertest.Listener, stop func() error) 
 		t.Fatal(err)
 	}
 	on = [2]*httpservertest.Listener{httpservertest.Listen(), httpservertest.Listen()}
-	servers := service.newServers(on[0], on[1])
+	servers := service.newServers(on[0], on[1], &connlimit.Listener{}, &connlimit.Listener{})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- servers.run(ctx) }()

@@ -77,6 +77,7 @@ func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
 		Connect:        hook,
 		Origins:        s.config.Origins,
 		MaxConnections: s.config.MaxConnections,
+		Addresses:      s.addresses,
 	}
 	if s.tokens != nil {
 		config.Renew, config.Holds = s.renew, s.holds

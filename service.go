@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/stages"
@@ -33,6 +34,8 @@ type Service struct {
 	tokens   *verifier // nil where there are no tokens
 	admin    adminTokens
 	health   *health
+
+	addresses *connlimit.Addresses // what each client address holds
 
 	// Written before Run.
 	hook   ConnectFunc // of the public mount
@@ -63,7 +66,11 @@ func New(config Config) (*Service, error) {
 	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == "token" }); i >= 0 && config.JWTSecretFile == "" && config.JWTKeysFile == "" {
 		s.logger.Warn("a rule lets in tokens only, and without --jwt-secret-file or --jwt-keys-file nobody has one: its topics are closed", "match", config.Topics[i].Match)
 	}
-	var err error
+	proxies, err := connlimit.ParseProxies(config.TrustedProxies)
+	if err != nil {
+		return nil, err // Validate has seen it
+	}
+	s.addresses = connlimit.NewAddresses(config.MaxConnectionsPerIP, proxies)
 	if s.metrics, err = metrics.New(metrics.Config{
 		StatsD:   config.StatsD,
 		Prefix:   config.StatsDPrefix,

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/metrics"
 )
 
@@ -61,6 +62,11 @@ type Config struct {
 	// MaxConnections bounds the endpoint's open connections; further ones are
 	// answered 503. The default is no bound.
 	MaxConnections int
+
+	// Addresses bounds the open connections of one client address, for all
+	// endpoints that share it; further ones are answered 503. It also tells who a
+	// proxy connects for. The default is no bound, and no proxies.
+	Addresses *connlimit.Addresses
 
 	// MaxChannels bounds the channels of one connection. The default is 100.
 	MaxChannels int
@@ -118,7 +124,7 @@ type ConnectRequest struct {
 	Params     Params
 	Token      string // sent by subprotocol or header; a "token" parameter is among Params
 	Header     http.Header
-	RemoteAddr string
+	RemoteAddr string // of the connection, or without a port where a trusted proxy names it
 }
 
 // Refusal refuses a connection with a status of HTTP.
@@ -173,6 +179,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Holds == nil {
 		c.Holds = func(*channels.Socket) bool { return true }
+	}
+	if c.Addresses == nil {
+		c.Addresses = connlimit.NewAddresses(0, nil)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"path"
 	"runtime/debug"
 	"slices"
@@ -163,25 +164,34 @@ type refusal struct {
 	hint   string
 }
 
+// admission is a place that is reserved for a connection: the caller registers or
+// releases it.
+type admission struct {
+	socket *channels.Socket
+	format channels.Format
+	leave  func() // gives back what the client's address holds; nil if that is not counted
+}
+
 // admit runs the checks that all transports share, in the order of their cost,
-// and asks the connect hook. If all is well, a connection is reserved: the
-// caller registers or releases it.
-func (e *Endpoint) admit(r *http.Request, params Params, token string) (*channels.Socket, channels.Format, *refusal) {
+// and asks the connect hook.
+func (e *Endpoint) admit(r *http.Request, params Params, token string) (admission, *refusal) {
 	format, ok := versionOf(params.Get("vsn"))
 	if !ok {
-		return nil, 0, &refusal{refusedVersion, http.StatusForbidden,
+		return admission{}, &refusal{refusedVersion, http.StatusForbidden,
 			"unsupported protocol version", "vsn must be 1.0.x or 2.0.x"}
 	}
 	if !checkOrigin(r, e.origins) {
-		return nil, 0, &refusal{refusedOrigin, http.StatusForbidden,
+		return admission{}, &refusal{refusedOrigin, http.StatusForbidden,
 			"origin not allowed", "pages of this origin may not connect: see the list of origins"}
 	}
-	if refused := e.reserve(); refused != nil {
-		return nil, 0, refused
+	client := e.config.Addresses.Client(r)
+	leave, refused := e.reserve(client)
+	if refused != nil {
+		return admission{}, refused
 	}
-	socket, err := e.connect(r, params, token)
+	socket, err := e.connect(r, client, params, token)
 	if err != nil {
-		e.release()
+		e.release(leave)
 		refused := &refusal{refusedConnect, http.StatusForbidden, "connection refused", "the server's access rules refuse it"}
 		var explicit *Refusal
 		if errors.As(err, &explicit) {
@@ -189,16 +199,25 @@ func (e *Endpoint) admit(r *http.Request, params Params, token string) (*channel
 		} else {
 			e.config.Logger.Warn("connect hook failed", "remote_addr", r.RemoteAddr, "error", err)
 		}
-		return nil, 0, refused
+		return admission{}, refused
 	}
-	return socket, format, nil
+	return admission{socket, format, leave}, nil
+}
+
+// remoteAddr is where a request comes from: the connection's other end, unless a
+// trusted proxy says for whom it is.
+func remoteAddr(r *http.Request, client netip.Addr) string {
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); client.IsValid() && err == nil && peer.Addr().Unmap().WithZone("") != client {
+		return client.String()
+	}
+	return r.RemoteAddr
 }
 
 // connect asks the connect hook.
-func (e *Endpoint) connect(r *http.Request, params Params, token string) (*channels.Socket, error) {
+func (e *Endpoint) connect(r *http.Request, client netip.Addr, params Params, token string) (*channels.Socket, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), e.config.HandshakeTimeout)
 	defer cancel()
-	request := &ConnectRequest{Params: params, Token: token, Header: r.Header, RemoteAddr: r.RemoteAddr}
+	request := &ConnectRequest{Params: params, Token: token, Header: r.Header, RemoteAddr: remoteAddr(r, client)}
 	socket, err := guard("connect", func() (*channels.Socket, error) { return e.config.Connect(ctx, request) })
 	switch {
 	case err != nil:
@@ -207,7 +226,7 @@ func (e *Endpoint) connect(r *http.Request, params Params, token string) (*chann
 		return nil, errors.New("connect hook returned neither a socket nor an error")
 	}
 	own := *socket // the hook may give the same one to many
-	own.RemoteAddr = r.RemoteAddr
+	own.RemoteAddr = request.RemoteAddr
 	return &own, nil
 }
 
@@ -225,8 +244,23 @@ func guard(hook string, call func() (*channels.Socket, error)) (_ *channels.Sock
 	return call()
 }
 
-// reserve makes room for a connection.
-func (e *Endpoint) reserve() *refusal {
+// reserve makes room for a client's connection. Release gives it back.
+func (e *Endpoint) reserve(client netip.Addr) (leave func(), refused *refusal) {
+	leave, ok := e.config.Addresses.Reserve(client)
+	if !ok {
+		return nil, &refusal{refusedCapacity, http.StatusServiceUnavailable,
+			"too many connections from one address", "the limit of connections of an address is reached"}
+	}
+	if refused := e.reserveAny(); refused != nil {
+		if leave != nil {
+			leave()
+		}
+		return nil, refused
+	}
+	return leave, nil
+}
+
+func (e *Endpoint) reserveAny() *refusal {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
@@ -243,7 +277,10 @@ func (e *Endpoint) reserve() *refusal {
 }
 
 // release gives back what reserve took.
-func (e *Endpoint) release() {
+func (e *Endpoint) release(leave func()) {
+	if leave != nil {
+		leave()
+	}
 	e.mu.Lock()
 	e.reserved--
 	e.mu.Unlock()
@@ -281,7 +318,8 @@ func (e *Endpoint) remove(l link, reason closeReason) {
 		delete(e.polls, p.token)
 	}
 	e.mu.Unlock()
-	e.release()
+	s, _ := l.about()
+	e.release(s.leave)
 }
 
 // snapshot lists the open connections.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -67,25 +66,20 @@ func (e *Endpoint) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 // session's token, "" if there is none. Older clients send it behind a parameter
 // of the same name that is the application's.
 func pollParams(r *http.Request) (Params, string) {
+	query := r.URL.RawQuery
 	token := r.Header.Get(pollTokenHeader)
-	pairs := strings.Split(r.URL.RawQuery, "&")
-	for i := len(pairs) - 1; i >= 0; i-- {
-		encoded, found := strings.CutPrefix(pairs[i], "token=")
-		if !found {
-			continue
-		}
+	if encoded, others, found := cutLast(query, "token"); found {
 		if last, err := url.QueryUnescape(encoded); err == nil && (isToken(last) || isNoToken(last)) {
 			if !isToken(token) {
 				token = last
 			}
-			pairs = append(pairs[:i], pairs[i+1:]...)
+			query = others
 		}
-		break
 	}
 	if !isToken(token) {
 		token = ""
 	}
-	return parseParams(strings.Join(pairs, "&")), token
+	return parseParams(query), token
 }
 
 // find returns the session that a token names, or nil.
@@ -138,7 +132,7 @@ const maxGetBody = 1 << 10
 
 // pollOpen begins a session.
 func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Params) {
-	socket, format, refused := e.admit(r, params, r.Header.Get(authTokenHeader))
+	admitted, refused := e.admit(r, params, r.Header.Get(authTokenHeader))
 	if refused != nil {
 		e.meters.refused[refused.reason].Add(1)
 		status := pollForbidden
@@ -148,11 +142,12 @@ func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Param
 		answer(w, status, "", nil)
 		return
 	}
-	p := newPoll(e, socket, format)
+	p := newPoll(e, admitted.socket, admitted.format)
+	p.session.leave = admitted.leave
 	if !e.register(p) {
 		p.timer.Stop()
 		e.meters.refused[refusedDrain].Add(1)
-		e.release()
+		e.release(admitted.leave)
 		answer(w, pollError, "", nil)
 		return
 	}

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"encoding/base64"
+	"iter"
 	"net/http"
 	"net/url"
 	"strings"
@@ -44,6 +45,19 @@ func parseParams(query string) Params {
 	return params
 }
 
+// cutLast takes the last parameter of a name out of a query. What it costs does not grow
+// with the number of parameters.
+func cutLast(query, name string) (encoded, others string, found bool) {
+	for end := len(query); end >= 0; {
+		begin := strings.LastIndexByte(query[:end], '&') + 1
+		if pair := query[begin:end]; strings.HasPrefix(pair, name) && strings.HasPrefix(pair[len(name):], "=") {
+			return pair[len(name)+1:], query[:begin] + strings.TrimPrefix(query[end:], "&"), true
+		}
+		end = begin - 1
+	}
+	return "", query, false
+}
+
 // splitName splits a[b][c] into a, b and c. Brackets that do not match belong
 // to the name.
 func splitName(name string) []string {
@@ -54,7 +68,7 @@ func splitName(name string) []string {
 	if !nested || !strings.HasSuffix(rest, "]") {
 		return []string{name}
 	}
-	path := append([]string{base}, strings.Split(rest[:len(rest)-1], "][")...)
+	path := append([]string{base}, strings.SplitN(rest[:len(rest)-1], "][", maxParamDepth)...)
 	if len(path) > maxParamDepth {
 		return nil
 	}
@@ -92,7 +106,7 @@ const (
 
 // offersProtocol tells whether the client offers the subprotocol "phoenix".
 func offersProtocol(h http.Header) bool {
-	for _, offer := range protocols(h) {
+	for offer := range protocols(h) {
 		if offer == protocolName {
 			return true
 		}
@@ -103,7 +117,7 @@ func offersProtocol(h http.Header) bool {
 // bearerToken reads the token that a client sends by subprotocol, or "". The
 // stock client uses the standard alphabet of base64 in spite of the name.
 func bearerToken(h http.Header) string {
-	for _, offer := range protocols(h) {
+	for offer := range protocols(h) {
 		if encoded, ok := strings.CutPrefix(offer, bearerPrefix); ok {
 			encoded = strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(encoded, "="))
 			token, err := base64.RawURLEncoding.DecodeString(encoded)
@@ -115,12 +129,14 @@ func bearerToken(h http.Header) string {
 	return ""
 }
 
-func protocols(h http.Header) []string {
-	var offers []string
-	for _, line := range h[protocolHeader] {
-		for offer := range strings.SplitSeq(line, ",") {
-			offers = append(offers, strings.TrimSpace(offer))
+func protocols(h http.Header) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range h[protocolHeader] {
+			for offer := range strings.SplitSeq(line, ",") {
+				if !yield(strings.TrimSpace(offer)) {
+					return
+				}
+			}
 		}
 	}
-	return offers
 }

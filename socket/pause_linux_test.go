@@ -30,7 +30,7 @@ func (s stopper) heard() {
 func (d dialer) paused(r *rig, f func(p *epoll)) {
 	r.t.Helper()
 	here, there := d.pair(r.t)
-	if refused := r.endpoint.reserve(); refused != nil {
+	if refused := r.endpoint.reserveAny(); refused != nil {
 		r.t.Fatal(refused)
 	}
 	c := newConn(r.endpoint, there, nil, &channels.Socket{}, version2)

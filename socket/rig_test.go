@@ -127,7 +127,7 @@ func (r *rig) connect(format channels.Format) *client {
 
 func (r *rig) attach(format channels.Format, socket *channels.Socket, here, there net.Conn) *client {
 	r.t.Helper()
-	if refused := r.endpoint.reserve(); refused != nil {
+	if refused := r.endpoint.reserveAny(); refused != nil {
 		r.t.Fatal(refused)
 	}
 	c := newConn(r.endpoint, there, nil, socket, format)

@@ -30,6 +30,7 @@ type session struct {
 	joined roster // guarded by mu
 
 	// Immutable after begin.
+	leave  func() // gives back what the connection holds besides; nil if there is nothing
 	opened int64  // when, in Unix nanoseconds
 	serial uint64 // among the endpoint's connections
 	lease  *lease // nil if it does not end by itself

@@ -3,6 +3,7 @@ package socket
 import (
 	"bytes"
 	"maps"
+	"net"
 	"net/http"
 	"strings"
 
@@ -20,7 +21,7 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 		e.refuse(w, refused)
 		return
 	}
-	socket, format, refused := e.admit(r, parseParams(r.URL.RawQuery), bearerToken(r.Header))
+	admitted, refused := e.admit(r, parseParams(r.URL.RawQuery), bearerToken(r.Header))
 	if refused != nil {
 		if refused.status == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "1")
@@ -42,21 +43,37 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 		}
 		e.meters.refused[refusedHijack].Add(1)
 		e.config.Logger.Debug("handshake failed", "remote_addr", r.RemoteAddr, "error", err)
-		e.release()
+		e.release(admitted.leave)
 		return
 	}
 	// A client may send before the handshake is answered; the reader of the
 	// http.Server has it then, and goes back to its pool with this request.
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	c := newConn(e, netConn, bytes.Clone(early), socket, format)
+	netConn, admitted.leave = detach(netConn, admitted.leave)
+	c := newConn(e, netConn, bytes.Clone(early), admitted.socket, admitted.format)
+	c.session.leave = admitted.leave
 	if !e.register(c) {
 		c.wire.abandon()
 		e.meters.refused[refusedDrain].Add(1)
-		e.release()
+		e.release(admitted.leave)
 		return
 	}
 	c.wire.start()
 	e.confirm(c)
+}
+
+// detach takes the connection itself from a listener that counts its connections, since
+// what it is decides how it is served. Leave has it counted no longer.
+func detach(netConn net.Conn, leave func()) (net.Conn, func()) {
+	counted, ok := netConn.(interface{ Detach() (net.Conn, func()) })
+	if !ok {
+		return netConn, leave
+	}
+	inner, release := counted.Detach()
+	if leave == nil {
+		return inner, release
+	}
+	return inner, func() { leave(); release() }
 }
 
 // checkUpgrade tells what is wrong with a request as the beginning of a

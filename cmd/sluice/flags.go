@@ -52,23 +52,25 @@ type configFlags struct {
 	DedupeWindow  time.Duration `group:"Dedupe" help:"How far apart a repeat may have been inserted."`
 	DedupeEntries int           `group:"Dedupe" help:"Messages that a channel remembers having sent at most, at up to 48 bytes each."`
 
-	JWTSecretFile      string          `group:"Access" name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs the clients' tokens (HS256, HS384, HS512)."`
-	JWTKeysFile        string          `group:"Access" name:"jwt-keys-file" placeholder:"FILE" help:"File with public keys for the clients' tokens, as a JSON Web Key Set."`
-	JWTIssuer          string          `group:"Access" name:"jwt-issuer" placeholder:"ISS" help:"What a token's iss must be; none: it is not looked at."`
-	JWTAudience        []string        `group:"Access" name:"jwt-audience" placeholder:"AUD" help:"What a token's aud must be or list, one of these; none: it is not looked at."`
-	JWTAlgorithms      []string        `group:"Access" name:"jwt-algorithms" placeholder:"ALG" help:"Signatures that are accepted, such as RS256,ES256; none: all that the keys are for."`
-	JWTLeeway          time.Duration   `group:"Access" name:"jwt-leeway" help:"How far apart the issuer's clock and this one's may be."`
-	JWTRequireExp      bool            `group:"Access" name:"jwt-require-exp" help:"Refuse tokens that never expire; turn off with --jwt-require-exp=false."`
-	Anonymous          *bool           `group:"Access" help:"Clients may connect without a token: so by default on loopback where there are no keys, only when asked for elsewhere."`
-	Origins            []string        `group:"Access" placeholder:"//HOST" help:"Origins that browsers may connect from, such as //example.org,//*.example.org; none: the request's own host, any port."`
-	AdminTokenFile     string          `group:"Access" placeholder:"FILE" help:"File with the bearer token of the admin listener, 16 characters at least; required off loopback."`
-	AdminToken         string          `kong:"-"`
-	AdminReadTokenFile string          `group:"Access" placeholder:"FILE" help:"File with a bearer token that may read and nothing else, for who gathers metrics."`
-	MaxConnections     int             `group:"Access" help:"Open connections at most, beyond which clients are answered 503; 0: no bound."`
-	MaxChannels        int             `group:"Access" help:"Joined channels of one socket at most."`
-	MaxMessageBytes    sluice.ByteSize `group:"Access" help:"Size of a client's message at most."`
-	InboundRate        int             `group:"Access" help:"Messages per second of one socket, beyond which reading waits; 0: no bound."`
-	MaxBodyBytes       sluice.ByteSize `group:"Access" help:"Size of a request to the admin API at most."`
+	JWTSecretFile       string          `group:"Access" name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs the clients' tokens (HS256, HS384, HS512)."`
+	JWTKeysFile         string          `group:"Access" name:"jwt-keys-file" placeholder:"FILE" help:"File with public keys for the clients' tokens, as a JSON Web Key Set."`
+	JWTIssuer           string          `group:"Access" name:"jwt-issuer" placeholder:"ISS" help:"What a token's iss must be; none: it is not looked at."`
+	JWTAudience         []string        `group:"Access" name:"jwt-audience" placeholder:"AUD" help:"What a token's aud must be or list, one of these; none: it is not looked at."`
+	JWTAlgorithms       []string        `group:"Access" name:"jwt-algorithms" placeholder:"ALG" help:"Signatures that are accepted, such as RS256,ES256; none: all that the keys are for."`
+	JWTLeeway           time.Duration   `group:"Access" name:"jwt-leeway" help:"How far apart the issuer's clock and this one's may be."`
+	JWTRequireExp       bool            `group:"Access" name:"jwt-require-exp" help:"Refuse tokens that never expire; turn off with --jwt-require-exp=false."`
+	Anonymous           *bool           `group:"Access" help:"Clients may connect without a token: so by default on loopback where there are no keys, only when asked for elsewhere."`
+	Origins             []string        `group:"Access" placeholder:"//HOST" help:"Origins that browsers may connect from, such as //example.org,//*.example.org; none: the request's own host, any port."`
+	AdminTokenFile      string          `group:"Access" placeholder:"FILE" help:"File with the bearer token of the admin listener, 16 characters at least; required off loopback."`
+	AdminToken          string          `kong:"-"`
+	AdminReadTokenFile  string          `group:"Access" placeholder:"FILE" help:"File with a bearer token that may read and nothing else, for who gathers metrics."`
+	MaxConnections      int             `group:"Access" help:"Open connections at most, beyond which clients are answered 503; 0: no bound."`
+	MaxConnectionsPerIP int             `name:"max-connections-per-ip" group:"Access" help:"Open sockets of one client address at most, an IPv6 /64 being one, beyond which clients are answered 503; 0: no bound."`
+	TrustedProxies      []string        `group:"Access" placeholder:"NETWORK" help:"Addresses and networks of proxies whose X-Forwarded-For says who the client is, such as 10.0.0.0/8."`
+	MaxChannels         int             `group:"Access" help:"Joined channels of one socket at most."`
+	MaxMessageBytes     sluice.ByteSize `group:"Access" help:"Size of a client's message at most."`
+	InboundRate         int             `group:"Access" help:"Messages per second of one socket, beyond which reading waits; 0: no bound."`
+	MaxBodyBytes        sluice.ByteSize `group:"Access" help:"Size of a request to the admin API at most."`
 
 	Topics []sluice.TopicRule `kong:"-"`
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"syscall"
 
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -39,6 +41,11 @@ func (l *Log) failure(op string, err error) error {
 		unavailable.Hint = "the disk is full: make room"
 	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
 		unavailable.Hint = "let this program's user read and write the folder and the files in it"
+		if f, err := os.Open(os.DevNull); err == nil {
+			_ = f.Close()
+		} else if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) { // SQLite does not tell
+			unavailable.Hint = "too many files and connections are open: raise the limit (ulimit -n)"
+		}
 	case sqlite3.SQLITE_IOERR:
 		unavailable.Hint = "the disk fails: see the system's log"
 		unavailable.MaybeDone = true
