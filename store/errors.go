@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ErrTrimmed is returned for a position whose successor is no longer kept.
@@ -56,6 +57,27 @@ func (e *UnavailableError) Error() string {
 }
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// MaxStall is for how long events may wait in the outbox, with none sequenced,
+// before [Log.Sequencing] says so.
+const MaxStall = 5 * time.Second
+
+// StalledError says that events wait in the outbox and nobody sequences them, or
+// that this node, whose turn it is, cannot tell whether there are any.
+type StalledError struct {
+	For time.Duration // as this node has seen it
+	Err error         // why; nil where it is another node's to know
+}
+
+func (e *StalledError) Error() string {
+	text := fmt.Sprintf("for %v, events of the outbox have not been sequenced", e.For.Round(time.Second))
+	if e.Err == nil {
+		return text + ": the log of the node that sequences says why"
+	}
+	return text + ": " + e.Err.Error()
+}
+
+func (e *StalledError) Unwrap() error { return e.Err }
 
 // RetrySafe reports whether the call that returned err did nothing and may
 // well succeed when it is made again, as it is.

@@ -115,6 +115,13 @@ type Log interface {
 	// most once per Log.
 	Run(ctx context.Context) error
 
+	// Sequencing returns nil while events get from the outbox into the log,
+	// whoever moves them, or while there are none. A [*StalledError] says that
+	// some have been seen waiting for MaxStall or longer with none moved; any
+	// other, that the store takes no writes or cannot be asked. Ask every second
+	// or so. A log that nobody runs, anywhere, stalls.
+	Sequencing(ctx context.Context) error
+
 	// Close releases what Open acquired. Call it after Run has returned.
 	Close() error
 }

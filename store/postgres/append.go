@@ -2,6 +2,10 @@ package postgres
 
 import (
 	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/internal/arena"
@@ -29,8 +33,24 @@ func (l *Log) insert(ctx context.Context, drafts []store.Draft) error {
 			keys[i] = &present[i]
 		}
 	}
-	if _, err := l.pool.Exec(ctx, insertSQL, topics, names, payloads, keys); err != nil {
+	_, err := l.pool.Exec(ctx, insertSQL, topics, names, payloads, keys)
+	if refusal := new(pgconn.PgError); errors.As(err, &refusal) && class(refusal) == "54" {
+		err = l.insertQuietly(ctx, topics, names, payloads, keys)
+	}
+	if err != nil {
 		return l.failure("append", err, writes)
 	}
 	return nil
+}
+
+// hushSQL has the trigger that wakes the sequencer believe that it has done so.
+const hushSQL = `SELECT set_config('sluice.wakes_' || 'sluice_outbox'::regclass::oid, 'yes', true)`
+
+// insertQuietly writes drafts without a wake-up, after a refusal that may have been
+// the wake-up's: the server's notification queue is full.
+func (l *Log) insertQuietly(ctx context.Context, args ...any) error {
+	var both pgx.Batch // one transaction
+	both.Queue(hushSQL)
+	both.Queue(insertSQL, args...)
+	return l.pool.SendBatch(ctx, &both).Close()
 }

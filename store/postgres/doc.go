@@ -29,6 +29,17 @@
 // Rounds begin after a floor, below which no open transaction can still commit
 // a row, so that dead rows which a held snapshot keeps cost nothing.
 //
+// A round is bounded in rows, bytes and time. One that does not fit is undone, and
+// done again with less, down to a single row, which is given more time instead.
+// What another session has locked is passed by, with all that is behind it of its
+// topic. A row goes to sluice_rejected if the log refuses it alone, for its own
+// content; any other refusal is told, and tried again. A round that waits for a
+// synchronous standby is never cancelled: that would show what the standby may
+// not have.
+//
+// Two-phase commit: PREPARE TRANSACTION refuses what has notified, so disable the
+// trigger of sluice_outbox where events are written so; the poll finds them.
+//
 // # Retention and epochs
 //
 // The node that sequences also trims: sluice_trim notes which offset the log

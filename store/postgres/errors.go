@@ -46,7 +46,7 @@ func (s *server) failure(op string, err error, effect effect) error {
 		return fmt.Errorf("postgres: %s: %w", op, err) // the caller's own doing
 	case isRefusal && effect == writes && isBadData(refusal):
 		return invalid(refusal)
-	case isRefusal && !isConnect(err) && !passes(refusal):
+	case isRefusal && effect == reads && !isConnect(err) && !passes(refusal):
 		return fmt.Errorf("postgres: %s: %w%s", op, err, remedy(refusal))
 	}
 	maybeDone := effect == writes && !isConnect(err) && !pgconn.SafeToRetry(err) &&
@@ -81,14 +81,43 @@ func cause(err error) error {
 	return err
 }
 
-// isBadData reports refusals that the same rows would meet again: data
-// exceptions, violated constraints, and program limits such as nesting.
+// isBadData reports refusals that may come from the content of a row, and so would
+// meet the same row again: data exceptions, violated constraints, and program
+// limits such as nesting or the size of an index entry. Whether one does is found
+// out by trying the row alone and without a wake-up, as a full notification queue
+// is a program limit too. That there is no partition for a row is reported as a
+// check that has no name.
 func isBadData(refusal *pgconn.PgError) bool {
-	switch class(refusal) {
-	case "22", "23", "54":
+	switch refusal.Code {
+	case "23502", "23503", "23P01":
 		return true
+	case "23514":
+		return refusal.ConstraintName != ""
 	}
-	return false
+	return class(refusal) == "22" || class(refusal) == "54"
+}
+
+// isRefused reports an error of a statement, after which the session goes on.
+func isRefused(err error) bool {
+	var refusal *pgconn.PgError
+	return errors.As(err, &refusal) && refusal.Severity != "FATAL" && refusal.Severity != "PANIC"
+}
+
+// code is the SQLSTATE of a refusal; of any other error something else.
+func code(err error) string {
+	var refusal *pgconn.PgError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &refusal):
+		return refusal.Code
+	}
+	return "lost"
+}
+
+// unavailable says that the database is not there for an operation, which has done nothing.
+func (s *server) unavailable(op string, err error) error {
+	return &store.UnavailableError{Op: "postgres: " + op, Addr: s.addr, Hint: s.hint(err), Err: err}
 }
 
 // passes reports refusals that come from the server's present state.
@@ -127,10 +156,15 @@ func remedy(refusal *pgconn.PgError) string {
 	case "42P01", "42883", "3F000": // no such table, function, schema
 		return " (the tables are missing or not on the search_path: run sluice migrate)"
 	case "42501":
+		if refusal.Routine == "check_enable_rls" {
+			return " (row-level security would hide rows from this database user: ALTER TABLE sluice_outbox DISABLE ROW LEVEL SECURITY, or give the user BYPASSRLS)"
+		}
 		return " (grant the database user the right to it, or run sluice migrate as the owner)"
 	}
 	return ""
 }
+
+const readOnlyHint = "if it is a standby (pg_is_in_recovery), name the primary in the database URL, or add target_session_attrs=read-write; else set default_transaction_read_only off for the server, the database and the user"
 
 // hint says what an operator can do about a database that is not available.
 func (s *server) hint(err error) string {
@@ -150,8 +184,11 @@ func (s *server) hint(err error) string {
 		case "53300":
 			return "raise the server's max_connections, or lower pool_max_conns in the database URL"
 		case "25006":
-			return "this server is a standby: name the primary in the database URL, or add target_session_attrs=read-write"
+			return readOnlyHint
 		}
+		return strings.Trim(remedy(refusal), " ()")
+	case errors.Is(err, errReadOnly):
+		return readOnlyHint
 	case errors.As(err, &dns):
 		return "check the host name in the database URL"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):

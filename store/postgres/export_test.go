@@ -2,14 +2,27 @@ package postgres
 
 import (
 	"context"
+	"io/fs"
+	"log/slog"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/sluicehq/sluice/store"
 )
 
 // In tests the floor rises whenever it may, and nothing that it passes over by
-// mistake is found again. No page grows old by itself.
-func init() { watchPause, sweepPause, maxFreshAge = 0, time.Hour, time.Hour }
+// mistake is found again. No page grows old by itself, and a stall is told soon.
+func init() {
+	watchPause, sweepPause, maxFreshAge = 0, time.Hour, time.Hour
+	maxQuiet, maxStall = 20*time.Millisecond, 200*time.Millisecond
+}
+
+// GiveRounds has the log's rounds take so long, at most, before they are made
+// smaller, and so much longer before their session is given up. Call it before Run.
+func (l *Log) GiveRounds(timeout, grace time.Duration) {
+	l.budget.timeout, l.budget.grace = timeout, grace
+}
 
 // KnownHead is the newest offset that the log has heard of.
 func (l *Log) KnownHead() int64 { return l.head.Offset() }
@@ -35,4 +48,30 @@ func (l *Log) TakeFresh(after int64, limit store.Limit) []store.Event {
 func (l *Log) Setting(ctx context.Context, name string) (value string, err error) {
 	err = l.pool.QueryRow(ctx, `SELECT current_setting($1)`, name).Scan(&value)
 	return value, err
+}
+
+// MigrateTo makes the tables of an older version.
+func MigrateTo(ctx context.Context, databaseURL string, version int) error {
+	server, err := newServer(Config{DatabaseURL: databaseURL})
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, server.pool.ConnConfig)
+	if err != nil {
+		return err
+	}
+	defer disconnect(conn)
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err == nil {
+		server.schema, err = server.findSchema(ctx, conn, slog.New(slog.DiscardHandler))
+	}
+	if err == nil {
+		err = server.enterSchema(ctx, conn)
+	}
+	for range version {
+		if err == nil {
+			_, err = server.applyNext(ctx, conn, names[:version])
+		}
+	}
+	return err
 }

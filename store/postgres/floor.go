@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -10,11 +11,12 @@ import (
 // moved, or rolled back, and that a held snapshot keeps in the index. It
 // decides how long a round takes, never what reaches the log: ids are drawn
 // before commit, so it rises only past those that no open transaction can
-// still commit, and once in a while a round begins at 0 all the same.
+// still commit, never past a row that a round has seen and not moved, and once in
+// a while a round begins at the beginning all the same.
 //
 // It is owned by a session's loop.
 type floor struct {
-	id int64 // rows up to it are done with
+	id int64 // rows up to it are done with; 0: none, not even those with a negative id
 
 	// The next floor. settled says that its writers have ended, so that a
 	// round that begins later finds all rows up to next, or there is none.
@@ -23,8 +25,24 @@ type floor struct {
 	settled bool
 
 	watchDue time.Time // when to ask for the writers again
-	sweepDue time.Time // when to begin at 0 again
+	sweepDue time.Time // when to begin at the beginning again
+
+	file uint32 // of the sequence: another one when it has been restarted
+	off  bool   // ids were not drawn in ascending order: the floor stays where it is, at the beginning
 }
+
+// writers is what sluice_writers returns.
+type writers struct {
+	drawn    int64    // the id that was drawn last
+	open     []string // transactions that may, after that, commit one up to it
+	ordered  bool     // ids are drawn in ascending order
+	file     uint32
+	notifier string // the transaction that sends a wake-up when it commits, if there is one
+	pid      int    // of its session
+}
+
+// beginning is before every id: some can be negative, by hand.
+const beginning = math.MinInt64
 
 // How often writers are asked for, and how late a row can be that was given an
 // id by hand. Tests watch always, and do not sweep.
@@ -38,16 +56,28 @@ func (f *floor) start(now time.Time) int64 {
 	if f.sweepDue.IsZero() {
 		f.sweepDue = now.Add(sweepPause)
 	}
-	if now.After(f.sweepDue) {
-		return 0
+	if f.id == 0 || now.After(f.sweepDue) {
+		return beginning
 	}
 	return f.id
+}
+
+// reset forgets what is known: it is of another sequence, or of other writers.
+func (f *floor) reset() {
+	*f = floor{watchDue: f.watchDue, file: f.file, off: f.off}
+}
+
+// distrust lets rounds begin at the beginning from now on: some session has ids
+// that were drawn long ago, and has more of them perhaps.
+func (f *floor) distrust() {
+	f.reset()
+	f.off = true
 }
 
 // moved tells that a round that began after the id start has moved all rows up
 // to last, or, when drained, all there are.
 func (f *floor) moved(now time.Time, start, last int64, drained bool) {
-	if drained && start == 0 {
+	if drained && start == beginning {
 		f.sweepDue = now.Add(sweepPause)
 	}
 	if !f.settled {
@@ -60,21 +90,24 @@ func (f *floor) moved(now time.Time, start, last int64, drained bool) {
 	f.settled = f.id < f.next
 }
 
-// watched tells which id was drawn last, and which transactions may, after
-// that, commit one up to it.
-func (f *floor) watched(drawn int64, writers []string) {
-	if drawn < f.next { // the sequence was set back
-		*f = floor{watchDue: f.watchDue}
+// watched tells which id was drawn last, and who may commit one up to it.
+func (f *floor) watched(w writers) {
+	switch {
+	case !w.ordered:
+		f.distrust()
+	case w.drawn < f.next || f.file != 0 && w.file != f.file: // the sequence was set back
+		f.reset()
 	}
-	if f.settled {
+	f.file = w.file
+	if f.settled || f.off {
 		return
 	}
 	if f.next > f.id {
-		f.settled = !slices.ContainsFunc(writers, func(w string) bool { return isPrepared(w) || slices.Contains(f.writers, w) })
+		f.settled = !slices.ContainsFunc(w.open, func(name string) bool { return isPrepared(name) || slices.Contains(f.writers, name) })
 		return
 	}
-	f.next, f.writers = drawn, writers
-	f.settled = len(writers) == 0 && drawn > f.id
+	f.next, f.writers = w.drawn, w.open
+	f.settled = len(w.open) == 0 && w.drawn > f.id
 }
 
 // isPrepared reports a prepared transaction: it may have had another name when

@@ -13,6 +13,8 @@ func TestFloorRisesPastNobody(t *testing.T) {
 	type step struct {
 		drawn   int64    // the writers are listed, unless it is 0
 		writers []string // with it
+		cached  bool     // ids are not in order
+		file    uint32   // of the sequence
 		last    int64    // else a round moves up to this
 		drained bool     // or all
 		floor   int64    // comes of it
@@ -41,6 +43,9 @@ func TestFloorRisesPastNobody(t *testing.T) {
 			{drawn: 10, writers: []string{"3/1"}, floor: 0}, {drained: true, floor: 0}, {drawn: 10, floor: 0}, {last: 4, floor: 4},
 		}},
 		{"the sequence is set back", []step{{drawn: 10, floor: 0}, {drained: true, floor: 10}, {drawn: 3, floor: 0}, {drained: true, floor: 3}}},
+		{"the sequence is restarted, and draws as many", []step{{drawn: 10, file: 1, floor: 0}, {drained: true, floor: 10}, {drawn: 30, file: 2, floor: 0}, {drained: true, floor: 30}}},
+		{"the sequence has a cache", []step{{drawn: 10, floor: 0}, {drained: true, floor: 10}, {drawn: 60, cached: true, floor: 0}, {drained: true, floor: 0}, {drawn: 70, floor: 0}, {drained: true, floor: 0}}},
+		{"a row is passed by", []step{{drawn: 10, floor: 0}, {last: 6, floor: 6}, {last: 6, floor: 6}, {drained: true, floor: 10}}},
 		{"a sequence not used yet", []step{{floor: 0}, {drained: true, floor: 0}, {drawn: 5, floor: 0}, {drained: true, floor: 5}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -50,7 +55,7 @@ func TestFloorRisesPastNobody(t *testing.T) {
 				if start := f.start(now); step.drawn == 0 {
 					f.moved(now, start, step.last, step.drained)
 				} else {
-					f.watched(step.drawn, step.writers)
+					f.watched(writers{drawn: step.drawn, open: step.writers, ordered: !step.cached, file: step.file})
 				}
 				if f.id != step.floor {
 					t.Fatalf("step %d, %+v: the floor is %d", i+1, step, f.id)
@@ -65,17 +70,17 @@ func TestFloorIsSwept(t *testing.T) {
 	now := time.Now()
 	var f floor
 	f.start(now)
-	f.watched(10, nil)
-	f.moved(now, 0, 0, true)
+	f.watched(writers{drawn: 10, ordered: true})
+	f.moved(now, beginning, 0, true)
 	if got := f.start(now.Add(sweepPause)); got != 10 {
 		t.Errorf("a round begins at %d, want 10", got)
 	}
 	now = now.Add(sweepPause + 1)
 	for _, drained := range []bool{false, true} { // sweeps until there is nothing left
-		if got := f.start(now); got != 0 {
-			t.Errorf("a round begins at %d, want 0", got)
+		if got := f.start(now); got != beginning {
+			t.Errorf("a round begins at %d, want the beginning", got)
 		}
-		f.moved(now, 0, 5, drained)
+		f.moved(now, beginning, 5, drained)
 	}
 	if got := f.start(now); got != 10 {
 		t.Errorf("a round begins at %d after the sweep, want 10", got)

@@ -15,10 +15,14 @@ const (
 	maxFreshBytes = 128 << 10
 )
 
+// maxFreshRow bounds a payload, as it is stored, that is read so: the round waits
+// for a slow link to take it.
+const maxFreshRow = maxFreshBytes / 2
+
 // freshSQL says of which epoch the log is along with each row: they are few.
 const freshSQL = `SELECT "offset", topic, event, payload, key, inserted_at,
 	(SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1)
-	FROM sluice_log WHERE "offset" > $1 AND "offset" <= $2 ORDER BY "offset"`
+	FROM sluice_log WHERE "offset" > $1 AND "offset" <= $2 AND pg_column_size(payload) <= $3 ORDER BY "offset"`
 
 // maxFreshAge is for how long a page may be taken: who waits for it takes it at
 // once, and later the log may have been trimmed, or be in another epoch.

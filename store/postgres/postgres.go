@@ -65,6 +65,10 @@ type Log struct {
 	logger    *slog.Logger
 	appends   *group.Group
 	failures  *metrics.Counter // of sequencing and trimming
+	healed    bool             // ids were not drawn in ascending order before
+
+	rounds rounds
+	budget budget // owned by Run
 
 	head    wake.Head
 	fresh   atomic.Pointer[page] // moved just now, and not fetched yet; nil if nothing is
@@ -104,6 +108,12 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 		l.pool.Close()
 		return nil, err
 	}
+	if err := l.checkIDs(ctx); err != nil {
+		l.pool.Close()
+		return nil, err
+	}
+	l.rounds.logger = l.logger
+	l.budget = newBudget()
 	l.pace.Store(maxPace)
 	l.appends = group.New(l.insert)
 	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))

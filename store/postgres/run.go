@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -33,9 +35,12 @@ const (
 	afterUnannounced = 2
 )
 
-// roundTimeout ends a round, and with it the session, on a server that has
-// fallen silent.
-const roundTimeout = 10 * time.Second
+// maxRefused bounds the pause after a round that the server has refused.
+const maxRefused = time.Second
+
+// lockTimeout is how long a round waits for who has locked a table, or a row just
+// before it was moved. It is tried again: what waits is waited for by others.
+const lockTimeout = 200 * time.Millisecond
 
 // maxSilence is how long the node that sequences may do nothing before the
 // server ends its session, so that another takes over. It looks for work at
@@ -51,24 +56,21 @@ func (l *Log) Run(ctx context.Context) error {
 
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = minReconnect, maxReconnect
-	var lost time.Time // when the outage began; zero while there is none
+	lost := false
 	for {
 		err := l.runSession(ctx, func() {
-			if !lost.IsZero() {
+			if lost {
 				l.pool.Reset() // its connections are as dead as ours was
-				l.logger.Info("database is back", "addr", l.server.addr, "outage", time.Since(lost).Round(time.Millisecond))
 			}
-			lost = time.Time{}
+			lost = false
 			pause.Reset()
 		})
 		if ctx.Err() != nil {
 			return nil
 		}
 		l.failures.Add(1)
-		if lost.IsZero() {
-			lost = time.Now()
-			l.logger.Error("database is lost; reconnecting until it is back", "error", l.server.failure("run the log", err, reads))
-		}
+		lost = !isRefused(err)
+		l.rounds.fail(l.server.failure("run the log", err, reads), lost)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -83,28 +85,43 @@ type session struct {
 	conn   *pgx.Conn
 	outbox uint32 // oid of sluice_outbox, which lock and notification names derive from
 
-	leads       bool          // this session sequences; the others only listen
-	leading     chan struct{} // closed by lead once leads is set; the session's trimmer waits for it
-	woken       bool          // somebody committed to the outbox since the last round
-	heard       bool          // they did before the present one
-	announced   int64         // offset that a notification has named since announce
-	head        *int64        // of the log, after the last round; nil while it has to be read
-	trickles    bool          // the last round has moved few rows, and all there were
-	batch       int           // rows to move in the next round; smaller after a failure, larger in a backlog
-	floor       floor         // where rounds begin
-	extendAfter time.Time     // no attempt to make a partition before this
+	leads     bool          // this session sequences; the others only listen
+	leading   chan struct{} // closed by lead once leads is set; the session's trimmer waits for it
+	woken     bool          // somebody committed to the outbox since the last round
+	heard     bool          // they did before the present one
+	announced int64         // offset that a notification has named since announce
+	head      *int64        // of the log, after the last round; nil while it has to be read
+	trickles  bool          // the last round has moved few rows, and all there were
+	floor     floor         // where rounds begin
+	epoch     int32         // the number of the log's, where rounds tell it
+
+	timeout       time.Duration // statement_timeout
+	extendAfter   time.Time     // no attempt to make a partition before this
+	extendFailure error         // of the last one
+
+	// How the next round is done: see sluice_sequence.
+	careful    bool
+	quiet      bool      // no wake-up this time
+	quietUntil time.Time // nor until then
+	quietTold  time.Time
+	redone     string // SQLSTATE of the round before, if it was refused
+	rejected   bool   // rows were looked for that are refused
+	held       held
 }
 
 // runSession connects, listens and sequences until ctx ends or the connection
 // is lost. It calls connected once all is in order.
 func (l *Log) runSession(ctx context.Context, connected func()) error {
-	s := &session{log: l, batch: usualBatch, leading: make(chan struct{})}
+	s := &session{log: l, leading: make(chan struct{})}
+	s.floor.off = l.healed // somebody has ids left
 	config := l.pool.Config().ConnConfig
 	config.OnNotification = s.notified
+	connectedOnce := cancelNothing(config)
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return err
 	}
+	connectedOnce()
 	s.conn = conn
 	defer disconnect(conn)
 	defer l.fresh.Store(nil)
@@ -118,13 +135,23 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 	if l.retention > 0 {
 		trimmer.Go(func() { s.trimWhileLeading(ctx) })
 	}
+	connected()
 	idle, longer := settle, time.Duration(afterUnannounced)
+	refused := backoff.NewExponentialBackOff()
+	refused.InitialInterval, refused.MaxInterval = minReconnect, maxRefused
 	for ctx.Err() == nil {
 		progress, err := s.round(ctx)
 		if err != nil {
-			return err
+			if conn.IsClosed() || !isRefused(err) {
+				return err
+			}
+			s.tell(ctx, err)
+			if err := s.pause(ctx, refused.NextBackOff(), true); err != nil {
+				return err
+			}
+			continue
 		}
-		connected()
+		refused.Reset()
 		switch progress {
 		case full:
 			continue
@@ -137,13 +164,43 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 			// Who commits while another notifies is not announced; looking
 			// soon, and then less and less often, finds most of them long
 			// before the poll does.
-			idle = min(longer*idle, l.poll)
+			idle = min(longer*idle, s.pollInterval())
 		}
 		if err := s.pause(ctx, idle, progress == some); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tell tells why a round was refused, for as long as rounds are.
+func (s *session) tell(ctx context.Context, err error) {
+	s.log.failures.Add(1)
+	err = s.log.server.failure("sequence events", err, reads)
+	if code(err) == lockNotAvailable {
+		ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+		defer cancel()
+		if holders := s.lockers(ctx); holders != "" {
+			err = fmt.Errorf("%w (%s: wait for it, or end it with pg_terminate_backend)", err, holders)
+		}
+	}
+	s.log.rounds.fail(err, false)
+}
+
+// cancelNothing keeps the driver from having the server cancel what it is at, once
+// the connection is given up: of a round that waits for a synchronous standby, a
+// cancel ends the waiting, and shows what the standby may never have. It returns
+// what to call when connected. To cancel, the driver dials anew.
+func cancelNothing(config *pgx.ConnConfig) (connected func()) {
+	dial := config.DialFunc
+	var done atomic.Bool
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if done.Load() {
+			return nil, errors.New("postgres: a round is not cancelled")
+		}
+		return dial(ctx, network, addr)
+	}
+	return func() { done.Store(true) }
 }
 
 // start listens, and then reads the head: nothing that is sequenced in
@@ -167,9 +224,9 @@ func (s *session) setUp(ctx context.Context) error {
 	// would keep the session, and its lock. An offset that readers have seen
 	// must survive a crash.
 	silence := max(maxSilence, 3*s.log.poll)
-	settings := fmt.Sprintf(`SET idle_session_timeout = %d; SET statement_timeout = %d; LISTEN sluice_outbox_%[3]d; LISTEN sluice_log_%[3]d;
+	settings := fmt.Sprintf(`SET idle_session_timeout = %d; SET lock_timeout = %d; LISTEN sluice_outbox_%[3]d; LISTEN sluice_log_%[3]d;
 		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`,
-		silence.Milliseconds(), roundTimeout.Milliseconds(), s.outbox)
+		silence.Milliseconds(), lockTimeout.Milliseconds(), s.outbox)
 	_, err := s.conn.Exec(ctx, settings, pgx.QueryExecModeSimpleProtocol)
 	return err
 }
@@ -187,6 +244,9 @@ func (s *session) notified(_ *pgconn.PgConn, n *pgconn.Notification) {
 		return
 	}
 	s.announced = offset
+	if n.PID != s.conn.PgConn().PID() {
+		s.log.rounds.heard()
+	}
 	if s.head != nil && n.PID != s.conn.PgConn().PID() {
 		s.head = nil // a node behind a pooler, where nobody leads, sequences too
 	}

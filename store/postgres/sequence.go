@@ -4,24 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Rows of a round, which the log's readers wait for, and which is done again if
-// the session is lost. A backlog is moved in larger ones, since each waits for
-// the disk once; but they do not grow beyond what is done in a moment.
-const (
-	usualBatch = 1000
-	maxBatch   = 4 * usualBatch
-	longRound  = 50 * time.Millisecond
-)
-
 // extendPause keeps a partition that cannot be made from stopping the line
 // each round: half a partition of room is left when the first attempt is due.
 const extendPause = 10 * time.Second
+
+// quietPause is for how long no wake-ups are sent once the server has refused one.
+const quietPause = 10 * time.Second
 
 // progress is what a round comes to.
 type progress int
@@ -29,16 +24,25 @@ type progress int
 const (
 	nothing progress = iota // there was nothing to move, or it is another session's to move
 	some                    // all that was there
-	full                    // a whole batch: there is more, or a row to isolate
+	full                    // a whole batch, so that there is more; or it has to be done again, in another way
 )
 
 // round moves one batch from the outbox to the log, if this session is the
 // one to do so. A round that has begun is finished: ctx only ends the waiting
 // between them.
 func (s *session) round(ctx context.Context) (progress, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), roundTimeout)
+	budget := &s.log.budget
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget.timeout+budget.grace)
 	defer cancel()
-	if leads, err := s.lead(ctx); err != nil || !leads {
+	leads, err := s.lead(ctx)
+	if err != nil {
+		return nothing, err
+	}
+	if !leads {
+		s.log.rounds.succeed(false)
+		return nothing, nil
+	}
+	if err := s.setTimeout(ctx); err != nil {
 		return nothing, err
 	}
 	if err := s.watchWriters(ctx); err != nil {
@@ -48,98 +52,194 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	start := s.floor.start(began)
 	known := s.head // which a notification may take away meanwhile
 	m, err := s.move(ctx, start)
-	var refusal *pgconn.PgError
-	switch {
-	case errors.As(err, &refusal) && refusal.Code == uniqueViolation && known != nil:
-		s.head = nil // another session has moved rows since
-		return full, nil
-	case errors.As(err, &refusal) && isUnstorable(refusal):
-		return full, s.isolate(ctx, refusal)
-	case err != nil:
-		return nothing, err
-	case m.rows < 0: // another session is at it
+	if err != nil {
+		return s.again(ctx, err, known, start)
+	}
+	if m.rows < 0 { // another session is at it
+		s.log.rounds.succeed(false)
 		return nothing, nil
 	}
 	if m.begun != nil {
 		s.log.logger.Warn("the log begins a new epoch: its database was failed over or restored", "epoch", *m.begun, "head", *m.head-int64(m.rows), "addr", s.log.server.addr)
 	}
+	if m.epoch != nil && *m.epoch != s.epoch { // another server, perhaps, with ids and transactions of its own
+		s.floor.reset()
+		s.epoch = *m.epoch
+	}
 	if !s.log.server.pooled { // which may lead to another server each time
 		s.head = m.head
 	}
-	s.trickles = *m.drained && m.rows <= maxFresh
 	s.log.head.Advance(*m.head)
+	late := m.rows > 0 && *m.first <= s.floor.id
 	s.floor.moved(time.Now(), start, *m.last, *m.drained)
-	if *m.extend && time.Now().After(s.extendAfter) {
-		s.extend(ctx)
+	if late {
+		s.floor.distrust()
+		s.log.logger.Warn("an event came with an id that was drawn long ago: events may be up to the poll interval later from now on, and are all found", "outbox_id", *m.first)
 	}
+	s.wakeUpsWork()
+	s.passedBy(ctx, m)
+	if *m.extend && time.Now().After(s.extendAfter) {
+		s.extendFailure = s.extend(ctx)
+	}
+	more := !*m.drained && m.waits == nil
+	if *m.room == 0 && more {
+		if s.extendFailure != nil {
+			return nothing, s.extendFailure
+		}
+		more = m.rows > 0
+	}
+	s.trickles = !more && m.rows <= maxFresh
+	s.careful = m.waits != nil
+	s.log.rounds.succeed(true)
+	budget.spent(time.Since(began), more)
 	switch {
 	case m.rows == 0:
 		return nothing, nil
-	case *m.drained:
-		s.batch = usualBatch
-		return some, nil
+	case more:
+		return full, nil
 	}
-	if s.batch < usualBatch || time.Since(began) < longRound {
-		s.batch = min(2*s.batch, maxBatch)
+	return some, nil
+}
+
+// again says how to go on after a round that failed, and was undone by that. Its
+// error is returned if it is to be told.
+func (s *session) again(ctx context.Context, err error, known *int64, start int64) (progress, error) {
+	var refusal *pgconn.PgError
+	if !errors.As(err, &refusal) {
+		s.log.budget.exceeded() // or the connection was lost: what is less is as well
+		return nothing, err
 	}
-	return full, nil
+	redone := s.redone
+	s.redone = refusal.Code
+	switch {
+	case refusal.Code == uniqueViolation && known != nil:
+		s.head = nil // another session has moved rows since
+		return full, nil
+	case refusal.Code == queryCanceled:
+		s.log.budget.exceeded()
+		return full, s.told(redone == refusal.Code, err)
+	case (refusal.Code == lockNotAvailable || refusal.Code == serializationFailure) && !s.careful:
+		s.careful = true // a row was locked, or changed, after it was seen
+		return full, nil
+	case isBadData(refusal) && !s.isQuiet():
+		s.quiet = true // is it the wake-up that is refused?
+		return full, nil
+	case isBadData(refusal):
+		s.careful, s.rejected = true, true
+		if rejected, failure := s.reject(ctx, start); rejected > 0 || failure != nil {
+			return full, failure
+		}
+	}
+	return nothing, err
+}
+
+// told returns an error that comes the second time in succession.
+func (s *session) told(again bool, err error) error {
+	if again {
+		return err
+	}
+	return nil
 }
 
 // move is what sluice_sequence returns: all but rows is nil when these are -1.
 type move struct {
-	rows            int
-	last, head      *int64
-	drained, extend *bool
-	begun           *string
+	rows                     int
+	last, head, first, waits *int64
+	room                     *int64
+	epoch                    *int32
+	drained, extend          *bool
+	begun                    *string
 }
 
 func (m *move) scan(row pgx.Row) error {
-	return row.Scan(&m.rows, &m.last, &m.drained, &m.head, &m.extend, &m.begun)
+	return row.Scan(&m.rows, &m.last, &m.drained, &m.head, &m.extend, &m.begun, &m.first, &m.waits, &m.room, &m.epoch)
 }
 
-// uniqueViolation is what comes of offsets that the log has given out already.
-const uniqueViolation = "23505"
+// What comes of offsets that the log has given out already, of a statement that
+// takes too long, and of a row that was changed meanwhile.
+const (
+	uniqueViolation      = "23505"
+	queryCanceled        = "57014"
+	serializationFailure = "40001"
+)
 
-const moveSQL = `SELECT moved, last, drained, head, extend, begun FROM sluice_sequence($1, $2, $3)`
+const moveSQL = `SELECT moved, last, drained, head, extend, begun, first, waits, room, epoch FROM sluice_sequence($1, $2, $3, $4, $5, $6)`
+
+// limitSQL is for connections that others use too: it is the transaction's.
+const limitSQL = `SELECT set_config('statement_timeout', $1, true)`
 
 // move moves rows with an id above floor. Where few are expected it reads them
 // in the same round trip, for the reader who waits.
 func (s *session) move(ctx context.Context, floor int64) (m move, err error) {
 	size := s.freshSize()
-	if size == 0 {
-		return m, m.scan(s.conn.QueryRow(ctx, moveSQL, s.batch, floor, s.head))
+	budget := s.log.budget
+	args := []any{budget.rows, floor, s.head, budget.bytes, s.careful, !s.isQuiet()}
+	if size == 0 && !s.log.server.pooled {
+		return m, m.scan(s.conn.QueryRow(ctx, moveSQL, args...))
 	}
-	head := *s.head    // as it is now, see round
-	var both pgx.Batch // one transaction: the second sees what the first has moved
-	both.Queue(moveSQL, s.batch, floor, head)
-	both.Queue(freshSQL, head, head+int64(size))
-	results := s.conn.SendBatch(ctx, &both)
-	err = m.scan(results.QueryRow())
-	if err != nil {
-		return m, errors.Join(err, results.Close())
+	var head int64
+	var all pgx.Batch // one transaction: each sees what those before it have moved
+	if s.log.server.pooled {
+		all.Queue(limitSQL, strconv.FormatInt(budget.timeout.Milliseconds(), 10))
 	}
-	page, err := s.readFresh(results, head)
+	all.Queue(moveSQL, args...)
+	if size > 0 {
+		head = *s.head // as it is now, see round
+		all.Queue(freshSQL, head, head+int64(size), maxFreshRow)
+	}
+	results := s.conn.SendBatch(ctx, &all)
+	if s.log.server.pooled {
+		_, err = results.Exec()
+	}
+	if err == nil {
+		err = m.scan(results.QueryRow())
+	}
+	var page *page
+	if err == nil && size > 0 {
+		page, err = s.readFresh(results, head)
+	}
 	// Only now is it committed: nobody may see any of it before.
 	if err := errors.Join(err, results.Close()); err != nil {
 		return m, err
 	}
-	s.log.fresh.Store(page)
+	if page != nil {
+		s.log.fresh.Store(page)
+	}
 	return m, nil
 }
 
-// watchWriters asks, once in a while, who may hold up the floor.
+// setTimeout has the server end what takes longer than a round may. It does not
+// end the wait for a synchronous standby: that has begun when all is done.
+func (s *session) setTimeout(ctx context.Context) error {
+	timeout := s.log.budget.timeout
+	if s.log.server.pooled || s.timeout == timeout {
+		return nil
+	}
+	_, err := s.conn.Exec(ctx, fmt.Sprintf(`SET statement_timeout = %d`, timeout.Milliseconds()), pgx.QueryExecModeSimpleProtocol)
+	if err == nil {
+		s.timeout = timeout
+	}
+	return err
+}
+
+// watchWriters asks, once in a while, who may hold up the floor, and who wake-ups.
 func (s *session) watchWriters(ctx context.Context) error {
 	now := time.Now()
 	if now.Before(s.floor.watchDue) {
 		return nil
 	}
-	var drawn int64
-	var writers []string
-	if err := s.conn.QueryRow(ctx, `SELECT drawn, writers FROM sluice_writers()`).Scan(&drawn, &writers); err != nil {
+	var w writers
+	err := s.conn.QueryRow(ctx, `SELECT drawn, writers, ordered, file, coalesce(notifier, ''), coalesce(pid, 0) FROM sluice_writers()`).
+		Scan(&w.drawn, &w.open, &w.ordered, &w.file, &w.notifier, &w.pid)
+	if err != nil {
 		return err
 	}
-	s.floor.watched(drawn, writers)
+	s.floor.watched(w)
 	s.floor.watchDue = now.Add(watchPause)
+	if !w.ordered {
+		return s.heal(ctx)
+	}
+	s.watchNotifier(now, w)
 	return nil
 }
 
@@ -163,36 +263,53 @@ func (s *session) lead(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// isUnstorable reports refusals that come from a row itself: data exceptions,
-// and program limits such as the size of an index entry. A violated
-// constraint is not among them: it would speak of the log, and setting rows
-// aside would go on for ever.
-func isUnstorable(refusal *pgconn.PgError) bool {
-	return class(refusal) == "22" || class(refusal) == "54"
+// reject sets those rows of the failed round aside which the log will not take.
+func (s *session) reject(ctx context.Context, start int64) (rejected int, err error) {
+	s.log.budget.rows = min(s.log.budget.rows, usualRows)
+	rows, err := s.conn.Query(ctx, `SELECT outbox_id, code, reason FROM sluice_reject($1, $2, $3)`, s.log.budget.rows, start, s.log.budget.bytes)
+	if err != nil {
+		return 0, err
+	}
+	type row struct {
+		ID           int64
+		Code, Reason string
+	}
+	gone, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
+	if err != nil {
+		return 0, fmt.Errorf("set outbox rows aside: %w", err)
+	}
+	for _, r := range gone {
+		s.log.failures.Add(1)
+		s.log.logger.Error("event cannot be stored; it was moved to sluice_rejected", "outbox_id", r.ID, "code", r.Code, "reason", r.Reason)
+	}
+	return len(gone), nil
 }
 
-// isolate halves the batch until the row that the log will not take is alone
-// and can be set aside: the oldest there is, so rounds begin with that.
-func (s *session) isolate(ctx context.Context, refusal *pgconn.PgError) error {
-	s.floor = floor{}
-	if s.batch > 1 {
-		s.batch /= 2
-		return nil
+// isQuiet tells whether rounds send no wake-ups: because the server has refused
+// one, or to find out whether that is what it refuses.
+func (s *session) isQuiet() bool { return s.quiet || time.Now().Before(s.quietUntil) }
+
+// wakeUpsWork notes, after a round, whether wake-ups may be sent.
+func (s *session) wakeUpsWork() {
+	if s.quiet && !s.rejected {
+		s.quietUntil = time.Now().Add(quietPause)
+		if now := time.Now(); now.Sub(s.quietTold) >= tellPause {
+			s.quietTold = now
+			s.log.logger.Error("the server's notification queue is full: events are found by polling, and so later; end the session that listens in a transaction which stays open (pg_stat_activity), or see pg_notification_queue_usage()", "addr", s.log.server.addr)
+		}
 	}
-	var id int64
-	if err := s.conn.QueryRow(ctx, `SELECT sluice_reject($1)`, refusal.Message).Scan(&id); err != nil {
-		return fmt.Errorf("set outbox row aside: %w", err)
-	}
-	s.log.failures.Add(1)
-	s.log.logger.Error("event cannot be stored; it was moved to sluice_rejected", "outbox_id", id, "error", refusal)
-	return nil
+	s.quiet, s.rejected, s.redone = false, false, ""
 }
 
 // extend makes the log's next partition.
-func (s *session) extend(ctx context.Context) {
-	if _, err := s.conn.Exec(ctx, `SELECT sluice_extend_log()`); err != nil {
-		s.log.failures.Add(1)
-		s.extendAfter = time.Now().Add(extendPause)
-		s.log.logger.Error("the log's next partition cannot be made; trying again", "error", err, "pause", extendPause)
+func (s *session) extend(ctx context.Context) error {
+	_, err := s.conn.Exec(ctx, `SELECT sluice_extend_log()`)
+	if err == nil {
+		return nil
 	}
+	s.log.failures.Add(1)
+	s.extendAfter = time.Now().Add(extendPause)
+	err = fmt.Errorf("make the log's next partition: %w", err)
+	s.log.logger.Error("the log's next partition cannot be made; trying again", "error", s.log.server.failure("extend the log", err, reads), "pause", extendPause)
+	return err
 }

@@ -176,6 +176,7 @@ func (s *server) openPool() (*pgxpool.Pool, error) {
 func disconnect(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	conn.Close(ctx) // an error means that it is closed the hard way
+	conn.Close(ctx)              // an error means that it is closed the hard way
+	conn.PgConn().Conn().Close() // the driver would hear out a server that does not answer
 	<-conn.PgConn().CleanupDone()
 }

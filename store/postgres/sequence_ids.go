@@ -1,0 +1,63 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// healSQL makes the sequence of the outbox draw ids in ascending order, whoever
+// draws them. It is a no-op where it does.
+const healSQL = `ALTER SEQUENCE sluice_outbox_id_seq INCREMENT BY 1 CACHE 1 NO CYCLE`
+
+type executer interface {
+	querier
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+// checkIDs makes sure that ids are drawn in ascending order. A sequence with a
+// cache gives a session several at once, which it writes rows with later, behind
+// rows that were committed after them. healed says that it was so.
+func checkIDs(ctx context.Context, conn executer) (healed bool, err error) {
+	var ordered bool
+	err = conn.QueryRow(ctx, `SELECT seqcache = 1 AND seqincrement > 0 FROM pg_sequence WHERE seqrelid = 'sluice_outbox_id_seq'::regclass`).Scan(&ordered)
+	if err != nil || ordered {
+		return false, err
+	}
+	if _, err := conn.Exec(ctx, healSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return false, fmt.Errorf("the sequence of sluice_outbox has a cache or counts down, so that events would be out of order; as its owner: %s: %w", healSQL, err)
+	}
+	return true, nil
+}
+
+// checkIDs is for a log that is being opened.
+func (l *Log) checkIDs(ctx context.Context) error {
+	healed, err := checkIDs(ctx, l.pool)
+	var refusal *pgconn.PgError
+	switch {
+	case errors.As(err, &refusal) && !passes(refusal):
+		return fmt.Errorf("postgres: %w", err)
+	case err != nil:
+		return l.failure("check the sequence of sluice_outbox", err, reads)
+	case healed:
+		l.healed = true
+		l.tellHealed()
+	}
+	return nil
+}
+
+func (l *Log) tellHealed() {
+	l.logger.Warn("the sequence of sluice_outbox had a cache or counted down, and does not any more: sessions that were connected then use up the ids that they have, out of order", "addr", l.server.addr)
+}
+
+// heal does so while the log runs.
+func (s *session) heal(ctx context.Context) error {
+	healed, err := checkIDs(ctx, s.conn)
+	if healed {
+		s.log.tellHealed()
+	}
+	return err
+}

@@ -1,0 +1,209 @@
+package postgres_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicehq/sluice/internal/pgtest"
+	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/postgres"
+)
+
+// TestStallIsSeen takes from the sequencer what it needs, and gives it back: the
+// log says that events wait, with the reason and what to do, and goes on.
+func TestStallIsSeen(t *testing.T) {
+	t.Parallel()
+	for i, test := range []struct {
+		name, take, give string
+		words            []string
+	}{
+		{"a locked log", `BEGIN; LOCK TABLE sluice_log IN SHARE MODE`, `COMMIT`, []string{"ShareLock on sluice_log", "pg_terminate_backend"}},
+		{"a right of the log", `REVOKE INSERT ON sluice_log FROM %s`, `GRANT INSERT ON sluice_log TO %s`, []string{"permission denied", "sluice_log", "grant"}},
+		{"a right of the outbox", `REVOKE DELETE ON sluice_outbox FROM %s`, `GRANT DELETE ON sluice_outbox TO %s`, []string{"permission denied", "sluice_outbox"}},
+		{"a right of the sequence", `REVOKE ALL ON sluice_outbox_id_seq FROM %s`, `GRANT ALL ON sluice_outbox_id_seq TO %s`, []string{"permission denied", "sluice_outbox_id_seq"}},
+		{"row-level security", `ALTER TABLE sluice_outbox ENABLE ROW LEVEL SECURITY`, `ALTER TABLE sluice_outbox DISABLE ROW LEVEL SECURITY`, []string{"row-level security", "BYPASSRLS"}},
+		{"a partition", `ALTER TABLE sluice_log DETACH PARTITION sluice_log_0`, `ALTER TABLE sluice_log ATTACH PARTITION sluice_log_0 FOR VALUES FROM (0) TO (5000000)`, []string{"no partition"}},
+		{"a function", `ALTER FUNCTION sluice_pick RENAME TO gone; UPDATE sluice_outbox SET event = event; ALTER FUNCTION sluice_writers RENAME TO gone2`, `ALTER FUNCTION gone RENAME TO sluice_pick; ALTER FUNCTION gone2 RENAME TO sluice_writers`, []string{"sluice_writers", "sluice migrate"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			owner := pgtest.Schema(t)
+			if err := postgres.Migrate(t.Context(), owner, quiet); err != nil {
+				t.Fatal(err)
+			}
+			conn := connect(t, owner)
+			role := fmt.Sprintf("sequencer_%d", i)
+			mustExec(t, conn, `CREATE ROLE `+role+` LOGIN`)
+			mustExec(t, conn, `DO $$ BEGIN EXECUTE format('GRANT ALL ON SCHEMA %I TO `+role+`', current_schema());
+				EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %I TO `+role+`', current_schema());
+				EXECUTE format('GRANT ALL ON ALL SEQUENCES IN SCHEMA %I TO `+role+`', current_schema()); END $$`)
+			var lines syncBuffer
+			log := mustOpen(t, postgres.Config{DatabaseURL: strings.Replace(owner, "postgres@", role+"@", 1), PollInterval: 5 * time.Millisecond, Logger: textLogger(&lines)})
+			mustRun(t, log)
+			mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+			next(t, log, 0)
+			app := connect(t, owner)
+			for _, sql := range strings.Split(test.take, ";") {
+				mustExec(t, conn, strings.ReplaceAll(sql, "%s", role))
+			}
+			mustExec(t, app, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+			lines.await(t, "events are not sequenced", 1)
+			stalled := new(store.StalledError)
+			for err := error(nil); !errors.As(err, &stalled) || stalled.Err == nil; err = log.Sequencing(t.Context()) {
+			}
+			for _, word := range test.words {
+				if !strings.Contains(stalled.Error(), word) {
+					t.Errorf("the reason does not say %q: %v", word, stalled)
+				}
+			}
+			for _, sql := range strings.Split(test.give, ";") {
+				mustExec(t, conn, strings.ReplaceAll(sql, "%s", role))
+			}
+			next(t, log, 1)
+			lines.await(t, "events are sequenced again", 1)
+			for log.Sequencing(t.Context()) != nil {
+			}
+			if strings.Contains(lines.String(), "database is lost") {
+				t.Errorf("it took this for an outage:\n%s", lines.String())
+			}
+		})
+	}
+}
+
+// TestNobodyRunsTheLog: then events wait, and the log says so.
+func TestNobodyRunsTheLog(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	log := mustOpen(t, postgres.Config{DatabaseURL: url})
+	if err := log.Sequencing(t.Context()); err != nil {
+		t.Errorf("with nothing to do: %v", err)
+	}
+	mustExec(t, connect(t, url), `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+	stalled := new(store.StalledError)
+	for err := error(nil); !errors.As(err, &stalled); err = log.Sequencing(t.Context()) {
+	}
+	mustRun(t, log)
+	next(t, log, 0)
+	for log.Sequencing(t.Context()) != nil {
+	}
+}
+
+// TestCachedIDsAreHealed gives the sequence a cache, before the log is opened and
+// while it runs, with sessions that have taken from it: no event waits for a sweep.
+func TestCachedIDsAreHealed(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	if err := postgres.Migrate(t.Context(), url, quiet); err != nil {
+		t.Fatal(err)
+	}
+	conn, one, two := connect(t, url), connect(t, url), connect(t, url)
+	const write = `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`
+	mustExec(t, conn, `ALTER SEQUENCE sluice_outbox_id_seq CACHE 50`)
+	mustExec(t, one, write)
+	mustExec(t, two, write)
+	var lines syncBuffer
+	log := mustOpen(t, postgres.Config{DatabaseURL: url, PollInterval: 5 * time.Millisecond, Logger: textLogger(&lines)})
+	mustRun(t, log)
+	after := int64(1)
+	next(t, log, after)
+	for turn := range 3 {
+		if turn == 1 {
+			mustExec(t, conn, `ALTER SEQUENCE sluice_outbox_id_seq CACHE 50`)
+			lines.await(t, "had a cache", 2)
+		}
+		for range 5 {
+			for _, app := range []*pgx.Conn{two, one} {
+				mustExec(t, app, write)
+				after++
+				next(t, log, after)
+			}
+		}
+	}
+	if strings.Contains(lines.String(), "events are not sequenced") {
+		t.Errorf("it stalled:\n%s", lines.String())
+	}
+}
+
+// TestCachedIDsAreRefused opens the log as somebody who may not heal them.
+func TestCachedIDsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []string{`CACHE 50`, `INCREMENT BY -1 NO MINVALUE`} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.Schema(t)
+			if err := postgres.Migrate(t.Context(), url, quiet); err != nil {
+				t.Fatal(err)
+			}
+			conn := connect(t, url)
+			role := "cached_" + strings.ToLower(fault[:1])
+			mustExec(t, conn, `CREATE ROLE `+role+` LOGIN`)
+			mustExec(t, conn, `DO $$ BEGIN EXECUTE format('GRANT ALL ON SCHEMA %I TO `+role+`', current_schema());
+				EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %I TO `+role+`', current_schema());
+				EXECUTE format('GRANT ALL ON ALL SEQUENCES IN SCHEMA %I TO `+role+`', current_schema()); END $$`)
+			mustExec(t, conn, `ALTER SEQUENCE sluice_outbox_id_seq `+fault)
+			_, err := postgres.Open(t.Context(), postgres.Config{DatabaseURL: strings.Replace(url, "postgres@", role+"@", 1), Logger: quiet})
+			if unavailable := new(store.UnavailableError); err == nil || errors.As(err, &unavailable) || !strings.Contains(err.Error(), "ALTER SEQUENCE") {
+				t.Errorf("opened with %v", err)
+			}
+		})
+	}
+}
+
+// TestIDsStartAgain restarts the sequence, sets it back, and gives rows ids by hand,
+// each so that as many are drawn as before when the sequencer looks.
+func TestIDsStartAgain(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, again string }{
+		{"restarted", `TRUNCATE sluice_outbox RESTART IDENTITY`},
+		{"set to the beginning", `ALTER SEQUENCE sluice_outbox_id_seq RESTART`},
+		{"set back", `SELECT setval('sluice_outbox_id_seq', 1)`},
+		{"below zero", `ALTER SEQUENCE sluice_outbox_id_seq MINVALUE -1000 RESTART WITH -1000`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.Schema(t)
+			log := mustOpen(t, postgres.Config{DatabaseURL: url, PollInterval: 5 * time.Millisecond})
+			mustRun(t, log)
+			conn := connect(t, url)
+			mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, 100)`)
+			next(t, log, 99)
+			for after := range int64(20) { // the floor has risen meanwhile
+				mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+				next(t, log, 100+after)
+			}
+			mustExec(t, conn, `BEGIN`)
+			mustExec(t, conn, test.again)
+			more := 5
+			if test.name != "set back" {
+				more = 300
+			}
+			mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, $1)`, more)
+			mustExec(t, conn, `COMMIT`)
+			next(t, log, int64(119+more))
+		})
+	}
+}
+
+// TestPoolerLeadsToAnotherServer is a failover behind a pooler, as a session sees
+// it: another node has begun the epoch, and ids start lower, but not for long.
+func TestPoolerLeadsToAnotherServer(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	log := mustOpen(t, postgres.Config{DatabaseURL: url, Pooled: true, PollInterval: 5 * time.Millisecond})
+	mustRun(t, log)
+	conn := connect(t, url)
+	for after := range int64(20) {
+		mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+		next(t, log, after)
+	}
+	mustExec(t, conn, `BEGIN`)
+	mustExec(t, conn, `SELECT sluice_begin_epoch(), setval('sluice_outbox_id_seq', 1)`)
+	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, 100)`)
+	mustExec(t, conn, `COMMIT`)
+	next(t, log, 119)
+}
