@@ -164,7 +164,8 @@ type Config struct {
 	// InboundRate bounds the messages per second of one socket; beyond it,
 	// reading waits. Zero: no bound.
 	InboundRate int
-	// MaxBodyBytes bounds the body of a request to the admin listener.
+	// MaxBodyBytes bounds the body of a request: to the admin API, and of messages
+	// that a long-poll client sends together.
 	MaxBodyBytes ByteSize
 
 	// Topics are rules for who may join which topic and push to it. None: see

@@ -70,7 +70,7 @@ type configFlags struct {
 	MaxChannels         int             `group:"Access" help:"Joined channels of one socket at most."`
 	MaxMessageBytes     sluice.ByteSize `group:"Access" help:"Size of a client's message at most."`
 	InboundRate         int             `group:"Access" help:"Messages per second of one socket, beyond which reading waits; 0: no bound."`
-	MaxBodyBytes        sluice.ByteSize `group:"Access" help:"Size of a request to the admin API at most."`
+	MaxBodyBytes        sluice.ByteSize `group:"Access" help:"Size of a request at most: to the admin API, or of a long-poll client."`
 
 	Topics []sluice.TopicRule `kong:"-"`
 
