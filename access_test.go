@@ -85,7 +85,7 @@ func TestRulesSayWhoMayDoWhat(t *testing.T) {
 		}
 	}
 	seven.Send(`["5","7","room:7","said",[1]]`)
-	seven.Expect(`["5","7","room:7","phx_reply",{"status":"error","response":{"reason":"payload is not a JSON object"}}]`)
+	seven.Expect(`["5","7","room:7","phx_reply",{"status":"error","response":{"reason":"invalid payload"}}]`)
 	if status, body := n.Ask("DELETE", "/api/sockets/user:7"); status != 200 || !strings.Contains(body, `"closed":1`) {
 		t.Errorf("disconnect: %d %s", status, body)
 	}

@@ -84,11 +84,11 @@ func TestParseLinesNamesTheBadLine(t *testing.T) {
 // A name is what its JSON says, whatever stood in the line before.
 func TestNamesAreUnescaped(t *testing.T) {
 	t.Parallel()
-	drafts, err := parseLines([]byte(`{"topic":"x\\u0041","event":"e\\n"}` + "\n" + `{"topic":"x\u0041","event":"e\n"}`))
+	drafts, err := parseLines([]byte(`{"topic":"x\\u0041","event":"e\\n"}` + "\n" + `{"topic":"x\u0041","event":"e\u0042"}`))
 	if err != nil || len(drafts) != 2 {
 		t.Fatal(drafts, err)
 	}
-	if drafts[0].Topic != `x\u0041` || drafts[0].Name != `e\n` || drafts[1].Topic != "xA" || drafts[1].Name != "e\n" {
+	if drafts[0].Topic != `x\u0041` || drafts[0].Name != `e\n` || drafts[1].Topic != "xA" || drafts[1].Name != "eB" {
 		t.Errorf("%q", drafts)
 	}
 }

@@ -30,32 +30,33 @@ var floors = map[string]int{
 
 	"metrics": 0,
 
-	"channels":        1,
-	"pipeline":        1,
-	"store":           1,
-	"store/postgres":  1,
-	"store/sqlite":    1,
-	"store/storetest": 1, // for tests alone
+	"pipeline": 1,
+	"store":    1,
 
-	"socket": 2,
-	"stages": 2,
+	"channels":        2,
+	"store/postgres":  2,
+	"store/sqlite":    2,
+	"store/storetest": 2, // for tests alone
 
-	"": 3,
+	"socket": 3,
+	"stages": 3,
 
-	"benchmarks/swarm": 3,
+	"": 4,
 
-	"benchmarks":          4,
-	"benchmarks/pipeline": 4,
-	"benchmarks/tuning":   4,
+	"benchmarks/swarm": 4,
 
-	"internal/sluicetest": 4, // for tests alone
+	"benchmarks":          5,
+	"benchmarks/pipeline": 5,
+	"benchmarks/tuning":   5,
 
-	"cmd/sluice":         5,
-	"e2e":                5,
-	"examples/admin":     5,
-	"examples/chatroom":  5,
-	"examples/dashboard": 5,
-	"examples/ticker":    5,
+	"internal/sluicetest": 5, // for tests alone
+
+	"cmd/sluice":         6,
+	"e2e":                6,
+	"examples/admin":     6,
+	"examples/chatroom":  6,
+	"examples/dashboard": 6,
+	"examples/ticker":    6,
 }
 
 // folders are those that the design names: the layout is part of the contract.

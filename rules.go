@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/store"
 )
 
@@ -105,6 +106,8 @@ func (c *ruled) Review(topic string, s *Socket) error {
 func mayJoin(rules []TopicRule, topic string, token *access) bool {
 	rule := ruleFor(rules, topic)
 	switch {
+	case strings.HasPrefix(topic, store.OwnTopics) && (rule == nil || !strings.HasPrefix(rule.Match, store.OwnTopics)):
+		return false // they are joined only by a rule that names them
 	case rules == nil: // all topics are open, but a token that lists some means these
 		return token == nil || !token.listed || token.allows(topic)
 	case rule == nil || rule.Access == "deny":
@@ -139,8 +142,13 @@ func (c *ruled) HandleIn(ctx *Context, event string, payload Payload) Result {
 // notPublished answers a push that could not be done: with the reason if it is
 // the client's to mend.
 func (c *ruled) notPublished(ctx *Context, err error) Result {
-	if invalid := new(store.InvalidError); errors.As(err, &invalid) {
-		return channels.Error(channels.Reason(invalid.Field + " " + invalid.Reason))
+	var invalid *store.InvalidError
+	switch {
+	case errors.As(err, &invalid):
+		c.service.metrics.Counter(metrics.MessagesRefused, metrics.Reason("invalid_"+invalid.Field)).Add(1)
+		return channels.Error(channels.Reason("invalid " + invalid.Field))
+	case ctx.Context().Err() != nil: // the client has gone
+		return channels.Error(channels.Reason("unavailable"))
 	}
 	c.service.logger.Error("push not published", "topic", ctx.Topic(), "error", err)
 	return channels.Error(channels.Reason("unavailable"))

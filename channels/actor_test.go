@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/sluicehq/sluice/store"
 	"testing/synctest"
 )
 
@@ -262,8 +264,8 @@ func TestBroadcast(t *testing.T) {
 			case "bad":
 				return OK(fmt.Sprint(c.Broadcast("b", func() {}) != nil))
 			case "reserved":
-				return OK(fmt.Sprint(errors.Is(c.Broadcast("phx_close", nil), ErrReserved),
-					errors.Is(c.Push("phx_error", nil), ErrReserved)))
+				return OK(fmt.Sprint(errors.As(c.Broadcast("phx_close", nil), new(*store.InvalidError)),
+					errors.As(c.Push("phx_error", nil), new(*store.InvalidError))))
 			}
 			return NoReply()
 		}

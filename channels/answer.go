@@ -4,8 +4,8 @@ import "errors"
 
 // push sends an event to the client.
 func (a *Actor) push(event string, p Payload) error {
-	if Reserved(event) {
-		return ErrReserved
+	if err := check(event, p); err != nil {
+		return err
 	}
 	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.format, a.address(""), event, p)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/sluicehq/sluice/store"
 )
 
 // Socket describes the connection that a channel belongs to, in the words of
@@ -33,7 +35,9 @@ func (c *Context) Socket() *Socket { return c.actor.socket() }
 // for, such as queries.
 func (c *Context) Context() context.Context { return c.actor.context() }
 
-// Push sends an event to this client. It returns ErrClosed unless the channel
+// Push sends an event to this client, a JSON object or [Binary]. It returns a
+// [*store.InvalidError] if the event's name or payload is none that a client can be
+// sent, ErrClosed unless the channel
 // is joined, ErrShed if the mailbox is full and its rule sheds, and ErrOverflow
 // if the client is too slow and is being disconnected.
 func (c *Context) Push(event string, payload any) error {
@@ -45,7 +49,8 @@ func (c *Context) Push(event string, payload any) error {
 }
 
 // Broadcast sends an event to all that have joined the topic, this client
-// included. It is not logged: who is not there now does not get it.
+// included. It is not logged: who is not there now does not get it. A name or
+// payload that clients cannot be sent is a [*store.InvalidError].
 func (c *Context) Broadcast(event string, payload any) error {
 	return c.broadcast(event, payload, nil)
 }
@@ -74,7 +79,7 @@ func (c *Context) Publish(event string, payload any, key []byte) error {
 	p, err := payloadOf(payload)
 	switch {
 	case err == nil && p.Binary:
-		err = errors.New("the log holds JSON only")
+		err = &store.InvalidError{Index: -1, Field: "payload", Reason: "is binary: the log holds JSON objects only"}
 	case err == nil && c.actor.host.publisher == nil:
 		err = ErrNoLog
 	}

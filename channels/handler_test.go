@@ -19,7 +19,7 @@ type clock struct {
 func (c *clock) HandleInfo(ctx *Context, message any) Result { return c.info(ctx, message) }
 
 func pushInfo(ctx *Context, message any) Result {
-	_ = ctx.Push("info", message)
+	_ = ctx.Push("info", map[string]any{"is": message})
 	return NoReply()
 }
 
@@ -40,7 +40,7 @@ func TestInfo(t *testing.T) {
 		}
 		a := s.join("t", c, nil)
 		time.Sleep(3200 * time.Millisecond) // of the test's own clock
-		want := `reply 1 ok {};push 1 info "joined";push 1 info "tick";push 1 info "once";push 1 info "tick";push 1 info "tick";`
+		want := `reply 1 ok {};push 1 info {"is":"joined"};push 1 info {"is":"tick"};push 1 info {"is":"once"};push 1 info {"is":"tick"};push 1 info {"is":"tick"};`
 		if got := s.sent(); got != want {
 			t.Fatal(got)
 		}
@@ -258,11 +258,11 @@ func TestHandleOut(t *testing.T) {
 				t.Errorf("%s: got %q, want %q", c.events, got, want)
 			}
 		}
-		if err := s.host.pubsub.Broadcast(&Message{Topic: "t", Event: "a", Payload: []byte("1")}, b); err != nil {
+		if err := s.host.pubsub.Broadcast(&Message{Topic: "t", Event: "a", Payload: []byte("{}")}, b); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if got := s.sent(); got != `0:a 0 "seen 1";` {
+		if got := s.sent(); got != `0:a 0 "seen {}";` {
 			t.Fatal(got)
 		}
 		if s.line.held != 0 || a.mailbox.reserved != 0 {

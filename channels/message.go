@@ -1,11 +1,11 @@
 package channels
 
 import (
-	"errors"
 	"iter"
 	"math/bits"
-	"strings"
 	"time"
+
+	"github.com/sluicehq/sluice/store"
 )
 
 // Message is what travels to a topic: an event of the log, or a broadcast.
@@ -19,12 +19,15 @@ type Message struct {
 	InsertedAt time.Time
 }
 
-// Reserved tells whether an event is the protocol's own: neither clients nor
-// applications send it.
-func Reserved(event string) bool { return strings.HasPrefix(event, "phx_") }
-
-// ErrReserved is returned for a message whose event is the protocol's own.
-var ErrReserved = errors.New("channels: events that begin with phx_ are reserved")
+// check returns a [*store.InvalidError] if clients must not be sent this: the log's
+// rule, but that a payload may be binary.
+func check(event string, p Payload) error {
+	err := store.CheckEvent(event)
+	if err == nil && !p.Binary {
+		err = store.CheckPayload(p.Data)
+	}
+	return err
+}
 
 // Payload is the content of a message from or to one client.
 type Payload struct {

@@ -20,11 +20,11 @@ func NewPubSub(hub *Hub, encoder Encoder) *PubSub {
 // Broadcast sends m to all subscribers of its topic except one, which may be
 // nil. It returns when m is in their mailboxes.
 func (p *PubSub) Broadcast(m *Message, except Subscriber) error {
-	switch {
-	case m.Offset != 0:
+	if m.Offset != 0 {
 		return errors.New("channels: an event of the log is routed, not broadcast")
-	case Reserved(m.Event):
-		return ErrReserved
+	}
+	if err := check(m.Event, Payload{Data: m.Payload, Binary: m.Binary}); err != nil {
+		return err
 	}
 	to := p.hub.Watched(m.Topic)
 	if to.Formats == 0 {

@@ -13,6 +13,7 @@ const (
 	MessagesDuplicate Name = "messages.duplicate"
 	MessagesDropped   Name = "messages.dropped"
 	MessagesReplayed  Name = "messages.replayed"
+	MessagesRefused   Name = "messages.refused"
 	Catchups          Name = "catchups"
 	SocketsOpened     Name = "sockets.opened"
 	SocketsClosed     Name = "sockets.closed"
@@ -52,6 +53,7 @@ var Meaning = map[Name]string{
 	MessagesDuplicate: "Messages withheld because they had been sent.",
 	MessagesDropped:   "Messages shed, by reason.",
 	MessagesReplayed:  "Messages pushed out of the log or the recent ring, to channels that were behind.",
+	MessagesRefused:   "Pushes of clients refused for what they are, by reason.",
 	Catchups:          "Times a channel fell behind and caught up.",
 	SocketsOpened:     "Connections accepted.",
 	SocketsClosed:     "Connections closed, by reason.",

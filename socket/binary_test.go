@@ -30,7 +30,7 @@ func TestBinary(t *testing.T) {
 		send("3", "fail", "")
 		a.want(`["1","3","room:a","phx_reply",{"status":"error","response":{"reason":"no"}}]`)
 		send("4", "publish", "\x00")
-		a.want(`["1","4","room:a","phx_reply",{"status":"error","response":{"reason":"publish \"created\": the log holds JSON only"}}]`)
+		a.want(`["1","4","room:a","phx_reply",{"status":"error","response":{"reason":"publish \"created\": store: invalid event: payload is binary: the log holds JSON objects only"}}]`)
 
 		send("", "broadcast", "\x01\x02")
 		a.want(`binary "\x02\x06\x04room:anews\x01\x02"`)

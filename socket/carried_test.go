@@ -373,13 +373,13 @@ func TestCarriedStorm(t *testing.T) {
 			topic := fmt.Sprintf("room:%d", n)
 			c.join(topic, `{}`)
 			c.join("room:all", `{}`)
-			c.text(fmt.Sprintf(`["1","2",%q,"push",%d]`, topic, n))
+			c.text(fmt.Sprintf(`["1","2",%q,"push",{"n":%d}]`, topic, n))
 			for {
 				got := c.next()
 				if strings.Contains(got, `"room:all"`) {
 					continue
 				}
-				if want := fmt.Sprintf(`["1",null,%q,"pushed",%d]`, topic, n); got != want {
+				if want := fmt.Sprintf(`["1",null,%q,"pushed",{"n":%d}]`, topic, n); got != want {
 					t.Errorf("got %s, want %s", got, want)
 				}
 				break

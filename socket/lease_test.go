@@ -131,15 +131,6 @@ type explosive struct{}
 
 func (explosive) MarshalJSON() ([]byte, error) { panic("encoded") }
 
-func TestAccessTokenIsNothingSpecialWithoutRenew(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, r *rig) {
-		c := r.connect(version2)
-		c.join("quiet", `{}`)
-		c.text(`["1","2","quiet","access_token",{"access_token":"x"}]`)
-		c.want(`["1","2","quiet","phx_reply",{"status":"error","response":{"reason":"unmatched event"}}]`)
-	})
-}
-
 func TestConnectionAge(t *testing.T) {
 	adjust := func(c *Config) { c.MaxConnectionAge, c.HeartbeatTimeout = 10*time.Minute, time.Hour }
 	bubble(t, adjust, func(t *testing.T, r *rig) {

@@ -60,9 +60,10 @@ func newRig(t testing.TB, adjust ...func(*Config)) *rig {
 	}
 	var routes channels.Routes
 	for pattern, factory := range map[string]channels.Factory{
-		"room:*": func() channels.Channel { return new(room) },
-		"quiet":  func() channels.Channel { return quiet{} },
-		"broken": func() channels.Channel { panic("no channel") },
+		"room:*":   func() channels.Channel { return new(room) },
+		"params:*": func() channels.Channel { return new(room) },
+		"quiet":    func() channels.Channel { return quiet{} },
+		"broken":   func() channels.Channel { panic("no channel") },
 	} {
 		if err := routes.Handle(pattern, factory); err != nil {
 			t.Fatal(err)
@@ -232,6 +233,9 @@ func (m *room) Join(ctx *channels.Context, params channels.Payload) (any, error)
 		Reply any    `json:"reply"`
 	}
 	_ = params.Decode(&wish)
+	if strings.HasPrefix(ctx.Topic(), "params:") { // tells what the channel sees
+		return params, nil
+	}
 	switch wish.Do {
 	case "reject":
 		return nil, channels.Reject("not you")

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/store"
 )
 
 // session carries many channels over one connection: it finds the channel that
@@ -35,10 +37,6 @@ type session struct {
 	serial uint64 // among the endpoint's connections
 	lease  *lease // nil if it does not end by itself
 }
-
-// maxTopicBytes bounds the topics that are served, as the log does. None is
-// empty.
-const maxTopicBytes = 255
 
 // init makes a new session. It is part of its connection: there may be very many.
 func (s *session) init(ctx context.Context, c *Config, f channels.Format, socket *channels.Socket, o *channels.Outlet) {
@@ -103,10 +101,13 @@ func (s *session) receive(m message) (do func()) {
 		s.refuse(channels.Address{Topic: m.topic, Ref: m.ref}, "unmatched topic")
 	case m.joinRef != "" && bareRef(m.joinRef) != bareRef(actor.JoinRef()):
 		// Stale: from a join that the client has replaced since.
-	case channels.Reserved(m.event) && m.event != "phx_leave":
-		s.refuse(m.address(), "unmatched event")
-	case m.event == "access_token" && s.config.Renew != nil:
+	case m.event == accessToken && s.config.Renew != nil:
 		return func() { s.renew(m, actor) }
+	case m.event == accessToken: // of a client that has one, though nothing here asks for it
+		s.reply(m.address(), channels.StatusOK, emptyObject)
+	case m.event != "phx_leave" && store.CheckEvent(m.event) != nil:
+		s.config.Metrics.Counter(metrics.MessagesRefused, metrics.Reason("invalid_event")).Add(1)
+		s.refuse(m.address(), "invalid event")
 	default:
 		actor.Receive(channels.Inbound{Event: m.event, Ref: m.ref, Payload: m.payload})
 	}
@@ -119,10 +120,11 @@ func (s *session) join(m message, old *channels.Actor) {
 		old.End(channels.ErrReplaced)
 	}
 	factory := s.config.Routes.Find(m.topic)
-	if factory == nil || m.topic == "" || len(m.topic) > maxTopicBytes {
+	if factory == nil || !store.ValidTopic(m.topic) {
 		s.refuse(channels.Address{Topic: m.topic, Ref: m.ref}, "unmatched topic")
 		return
 	}
+	m.payload = withoutToken(m.payload)
 	resume, err := channels.ParseResume(m.payload)
 	if err != nil {
 		s.refuse(m.address(), err.Error())

@@ -211,7 +211,29 @@ func TestWire(t *testing.T) {
 			a> ["1","1","room:a","phx_join",{}]
 			a< ["1","1","room:a","phx_reply",{"status":"ok","response":{}}]
 			a> ["1","2","room:a","phx_close",{}]
-			a< ["1","2","room:a","phx_reply",{"status":"error","response":{"reason":"unmatched event"}}]`},
+			a< ["1","2","room:a","phx_reply",{"status":"error","response":{"reason":"invalid event"}}]
+			a> ["1","3","room:a","chan_reply_7",{}]
+			a< ["1","3","room:a","phx_reply",{"status":"error","response":{"reason":"invalid event"}}]
+			a> ["1","4","room:a","presence_diff",{"joins":{}}]
+			a< ["1","4","room:a","phx_reply",{"status":"error","response":{"reason":"invalid event"}}]
+			a> ["1","5","room:a","sluice_position",{"offset":9}]
+			a< ["1","5","room:a","phx_reply",{"status":"error","response":{"reason":"invalid event"}}]
+			a> ["1","6","room:a","",{}]
+			a< ["1","6","room:a","phx_reply",{"status":"error","response":{"reason":"invalid event"}}]
+			a> ["1","7","room:a","e\u0000",{}]
+			a< ["1","7","room:a","phx_reply",{"status":"error","response":{"reason":"invalid event"}}]
+			a> ["8","8","room:\u0007","phx_join",{}]
+			a< [null,"8","room:\u0007","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`},
+		{"a token is the socket's own", v2, `
+			a> ["1","1","params:a","phx_join",{"access_token":"secret","config":{"x":[1,"access_token"]},"\u0061ccess_token":"secret"}]
+			a< ["1","1","params:a","phx_reply",{"status":"ok","response":{"config":{"x":[1,"access_token"]}}}]
+			a> ["3","3","room:a","phx_join",{}]
+			a< ["3","3","room:a","phx_reply",{"status":"ok","response":{}}]
+			b> ["1","1","room:a","phx_join",{}]
+			b< ["1","1","room:a","phx_reply",{"status":"ok","response":{}}]
+			a> ["3","4","room:a","access_token",{"access_token":"secret"}]
+			a< ["3","4","room:a","phx_reply",{"status":"ok","response":{}}]
+			b- nothing`},
 		{"published events come back", v2, `
 			a> ["1","1","room:a","phx_join",{}]
 			a< ["1","1","room:a","phx_reply",{"status":"ok","response":{}}]

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -36,17 +37,11 @@ func ValidateAll(drafts []Draft) error {
 func (d *Draft) check() *InvalidError {
 	refuse := func(field, reason string) *InvalidError { return &InvalidError{Field: field, Reason: reason} }
 
-	if reason := checkName(d.Topic, MaxTopicBytes); reason != "" {
+	if reason := checkTopic(d.Topic); reason != "" {
 		return refuse("topic", reason)
 	}
-	if d.Topic == "phoenix" {
-		return refuse("topic", `must not be "phoenix": the protocol's heartbeats use it`)
-	}
-	if reason := checkName(d.Name, MaxNameBytes); reason != "" {
+	if reason := checkEvent(d.Name); reason != "" {
 		return refuse("event", reason)
-	}
-	if strings.HasPrefix(d.Name, "phx_") {
-		return refuse("event", `must not begin with "phx_": the protocol's own messages do`)
 	}
 	if len(d.Key) > MaxKeyBytes {
 		return refuse("key", fmt.Sprintf("has %d bytes; at most %d are allowed", len(d.Key), MaxKeyBytes))
@@ -60,6 +55,64 @@ func (d *Draft) check() *InvalidError {
 	return nil
 }
 
+// CheckEvent returns an [*InvalidError] if clients could not be sent an event of this
+// name, or would take it for what it is not: the one rule for all ways in.
+func CheckEvent(name string) error {
+	if reason := checkEvent(name); reason != "" {
+		return &InvalidError{Index: -1, Field: "event", Reason: reason}
+	}
+	return nil
+}
+
+// CheckPayload returns an [*InvalidError] if a text is not what an event carries: a
+// JSON object, since stock clients fail at anything else.
+func CheckPayload(payload []byte) error {
+	if reason := checkPayload(payload); reason != "" {
+		return &InvalidError{Index: -1, Field: "payload", Reason: reason}
+	}
+	return nil
+}
+
+// OwnTopics begins the topics that are the service's own: nobody publishes there.
+const OwnTopics = "sluice:"
+
+// ValidTopic tells whether a topic can be joined, the service's own among them.
+func ValidTopic(topic string) bool { return checkName(topic, MaxTopicBytes) == "" }
+
+func checkTopic(topic string) (reason string) {
+	switch reason = checkName(topic, MaxTopicBytes); {
+	case reason != "":
+		return reason
+	case topic == "phoenix":
+		return `must not be "phoenix": the protocol's heartbeats use it`
+	case strings.HasPrefix(topic, OwnTopics):
+		return `must not begin with "` + OwnTopics + `": the service's own topics do`
+	}
+	return ""
+}
+
+// Events that clients read themselves, or that the service alone sends: the beginnings
+// of names, and whole ones.
+var (
+	ownBeginnings = []string{"phx_", "chan_reply_", "sluice_"}
+	ownEvents     = []string{"presence_state", "presence_diff", "access_token"}
+)
+
+func checkEvent(name string) (reason string) {
+	if reason = checkName(name, MaxNameBytes); reason != "" {
+		return reason
+	}
+	for _, beginning := range ownBeginnings {
+		if strings.HasPrefix(name, beginning) {
+			return fmt.Sprintf("must not begin with %q: messages of the protocol or the service do", beginning)
+		}
+	}
+	if slices.Contains(ownEvents, name) {
+		return fmt.Sprintf("must not be %q: a message of the protocol is", name)
+	}
+	return ""
+}
+
 func checkName(name string, maxBytes int) (reason string) {
 	switch {
 	case name == "":
@@ -68,8 +121,11 @@ func checkName(name string, maxBytes int) (reason string) {
 		return fmt.Sprintf("has %d bytes; 1 to %d are allowed", len(name), maxBytes)
 	case !utf8.ValidString(name):
 		return "is not valid UTF-8"
-	case strings.IndexByte(name, 0) >= 0:
-		return "contains a NUL character"
+	}
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c == 0x7f {
+			return fmt.Sprintf("contains a control character (U+%04X)", c)
+		}
 	}
 	return ""
 }

@@ -22,7 +22,7 @@ func TestInvalidErrorNamesTheDraft(t *testing.T) {
 		text string
 	}{
 		{store.Draft{Name: "e"}, "store: invalid event 2: topic is empty; 1 to 255 bytes are allowed"},
-		{store.Draft{Topic: "t", Name: "phx_x"}, `store: invalid event 2: event must not begin with "phx_": the protocol's own messages do`},
+		{store.Draft{Topic: "t", Name: "phx_x"}, `store: invalid event 2: event must not begin with "phx_": messages of the protocol or the service do`},
 		{store.Draft{Topic: "t", Name: "e", Payload: []byte(`{"a":}`)}, "store: invalid event 2: payload is not valid JSON: invalid character '}' looking for beginning of value at byte 6"},
 		{store.Draft{Topic: "t", Name: "e", Payload: []byte(`[1]`)}, "store: invalid event 2: payload is not a JSON object"},
 		{store.Draft{Topic: "t", Name: "e", Key: []byte(strings.Repeat("k", 2000))}, "store: invalid event 2: key has 2000 bytes; at most 1024 are allowed"},
