@@ -37,7 +37,8 @@ type Delivery struct {
 	// are sent together. With the overflow rule Latest, only the newest of each
 	// key is sent. What is for this client alone (replies, pushes) is not held
 	// up, and takes along what has been collected; a channel that catches up
-	// does not wait. Negative: not at all, which is the default.
+	// does not wait. What fills half of the mailbox, or of what the connection
+	// may hold, goes out before its time. Negative: not at all, which is the default.
 	FlushInterval time.Duration
 
 	// Tags stand on the metrics of the channel's messages and joins. They are

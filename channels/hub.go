@@ -233,6 +233,9 @@ func (h *Hub) flip(topic string, offset int64, m *mailbox) bool {
 	return t != nil && t.pasts.last <= offset && m.live(offset)
 }
 
+// replays tells whether what a channel misses can be replayed.
+func (h *Hub) replays() bool { return h.replayer.Load() != nil }
+
 // replay has a channel brought up to date, as far as anybody can.
 func (h *Hub) replay(a *Actor) {
 	if r := h.replayer.Load(); r != nil {

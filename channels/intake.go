@@ -56,11 +56,14 @@ func (m *mailbox) takeIn(seg *Segment, now time.Time) (all bool, err error) {
 // not fit: whether it is to be shed, or else what happens to the mailbox. Called
 // with outlet.mu held.
 func (m *mailbox) decline(seg *Segment, messages int) (shed bool, err error) {
+	collected := len(m.outlet.collecting) > 0
+	m.outlet.flushAll()
 	switch {
 	case m.behind && seg.Logged():
 		m.outlet.waiting = append(m.outlet.waiting, m) // not served at once: it would ask again and again
 		return false, nil
-	case m.overflow == CatchUp && seg.Logged():
+	case m.overflow == CatchUp && seg.Logged(),
+		collected && m.overflow == Disconnect && seg.Logged() && m.outlet.hub.replays(): // that was in the way, not the client
 		m.fallBehind()
 		return false, nil
 	case m.overflow == Disconnect:

@@ -4,7 +4,11 @@ import "time"
 
 // A mailbox with an interval collects: from the first message on that comes
 // while it is not in the writer's line, it keeps out of that until the interval
-// is over. Its timer is set only meanwhile.
+// is over. Its timer is set only meanwhile. It collects no more than leaves room:
+// once half of what the mailbox may hold, or of the connection's bytes, is taken,
+// what has been collected goes out before its time. So nothing is shed, no client
+// is disconnected and no channel of the connection waits for the sake of what could
+// have been sent.
 
 // collect begins to collect before the first message is queued, and ends it
 // before what does not wait. Called with outlet.mu held.
@@ -13,7 +17,7 @@ func (m *mailbox) collect(k kind) {
 	switch {
 	case k != shared || m.behind:
 		m.flush()
-	case !m.inLine && !m.collecting:
+	case !m.inLine && !m.collecting && m.roomy():
 		m.collecting = true
 		o.collecting = append(o.collecting, m)
 		if m.timer == nil {
@@ -55,6 +59,10 @@ func (m *mailbox) flush() {
 		o.line(m)
 	}
 }
+
+// crowded tells whether what is collected takes room that others may need. Called
+// with mu held.
+func (o *Outlet) crowded() bool { return len(o.collecting) > 0 && o.held*2 > o.config.Bytes }
 
 // flushAll ends all collecting. Called with mu held.
 func (o *Outlet) flushAll() {

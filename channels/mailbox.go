@@ -200,6 +200,9 @@ func (m *mailbox) enter(k kind, messages int, key uint64) *entry {
 // deepen notes that messages have been queued. Called with outlet.mu held.
 func (m *mailbox) deepen(messages int) {
 	m.messages += messages
+	if m.collecting && (m.messages+m.reserved)*2 > m.size {
+		m.flush()
+	}
 	m.outlet.hub.meters.depth(m.messages)
 }
 

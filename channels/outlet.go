@@ -267,6 +267,9 @@ func (o *Outlet) discard(reason DropReason) {
 
 // unlock releases mu and then makes the calls that are due. It returns err.
 func (o *Outlet) unlock(err error) error {
+	if o.crowded() {
+		o.flushAll()
+	}
 	wake := !o.taking && (o.entries > 0 || o.farewell != nil)
 	tell := o.tell
 	o.taking = o.taking || wake

@@ -1,0 +1,91 @@
+package channels
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestWhatIsCollectedIsInNobodysWay has one topic of a connection collect for an
+// hour, as much as comes, while siblings of each rule get events, broadcasts and
+// pushes, and the client reads all that it is sent. No time passes: nobody is
+// disconnected, nothing is shed and nothing waits for the timer.
+func TestWhatIsCollectedIsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	for rule := CatchUp; rule <= Disconnect; rule++ {
+		for name, bound := range map[string]struct{ bytes, size int }{
+			"bytes": {600, 1000}, "messages": {1 << 20, 10}, "hardly any": {40, 2},
+		} {
+			t.Run(fmt.Sprint(rule, "/", name), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, 1<<20)
+					c := w.joinFor(Delivery{Overflow: rule, MailboxSize: bound.size}, bound.bytes, nil, accepts{})
+					c.settle()
+					begin := time.Now()
+					collecting := c.mailbox(Delivery{Overflow: rule, MailboxSize: bound.size, FlushInterval: time.Hour})
+					collecting.open = true
+					for i := range int64(100) {
+						collecting.deliver(keyed(t, Formats(0, keyDigests), i+1, fmt.Sprint("k", i)), time.Now())
+						switch i % 3 {
+						case 0:
+							w.publish(1)
+						case 1:
+							_ = w.host.pubsub.Broadcast(&Message{Topic: "t", Event: "b", Payload: []byte("{}")}, nil)
+						case 2:
+							if err := c.actor.push("p", emptyObject); err != nil {
+								t.Fatal(err)
+							}
+						}
+						for synctest.Wait(); c.read(); synctest.Wait() {
+						}
+					}
+					if c.overflowed > 0 || time.Now() != begin {
+						t.Fatalf("disconnected %d times, after %v", c.overflowed, time.Since(begin))
+					}
+					for _, reason := range dropReasons {
+						if n := w.hub.series.own.dropped[reason].Value(); n > 0 {
+							t.Errorf("%d dropped as %s", n, reason)
+						}
+					}
+					if c.actor.mailbox.behind || len(c.waiting) > 0 {
+						t.Error("it still waits for room")
+					}
+					c.actor.End(ErrDisconnected)
+					_ = collecting.end(false)
+					c.group.Wait()
+				})
+			})
+		}
+	}
+}
+
+// A segment that does not fit beside what is collected disconnects nobody: it is
+// read again once that has gone out.
+func TestALargeSegmentBesideWhatIsCollected(t *testing.T) {
+	t.Parallel()
+	for _, rule := range []Overflow{CatchUp, Disconnect} {
+		t.Run(rule.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 1<<20)
+				c := w.joinFor(Delivery{Overflow: rule, MailboxSize: 100}, 160, &Resume{After: -1}, accepts{})
+				c.settle()
+				other := c.mailbox(Delivery{FlushInterval: time.Hour})
+				other.open = true
+				other.deliver(segment(t, "u", Formats(0), 1, 2, 3), time.Now())
+				begin := time.Now()
+				w.publish(20) // more than half of the bytes
+				for synctest.Wait(); c.read(); synctest.Wait() {
+				}
+				if c.overflowed > 0 || time.Now() != begin || c.actor.mailbox.behind {
+					t.Errorf("disconnected %d times, behind: %v, after %v", c.overflowed, c.actor.mailbox.behind, time.Since(begin))
+				}
+				c.actor.End(ErrDisconnected)
+				_ = other.end(false)
+				c.group.Wait()
+			})
+		})
+	}
+}
