@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -11,8 +10,13 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-const replaySQL = `SELECT "offset", topic, event, payload, key, inserted_at FROM sluice_replay($1, $2, $4, $5)
-	WHERE ` + inEpochSQL
+const replaySQL = `SELECT "offset", topic, event, payload, key, inserted_at FROM sluice_replay($1, $2, $3, $4, $5)`
+
+// What the last row of sluice_replay has in place of an offset.
+const (
+	isTrimmed    = -1
+	isOtherEpoch = -2
+)
 
 // Replay implements [store.Log].
 func (l *Log) Replay(ctx context.Context, topic string, after, upTo int64, limit store.Limit) (events []store.Event, through int64, err error) {
@@ -22,11 +26,11 @@ func (l *Log) Replay(ctx context.Context, topic string, after, upTo int64, limit
 	size := l.fetchSize(limit)
 	events, whole, cut, err := l.readTopic(ctx, topic, after, upTo, limit, size)
 	switch {
-	case errors.Is(err, store.ErrNewEpoch):
-		return nil, 0, fmt.Errorf("replay %q after %d in %s: %w", topic, after, limit.Epoch, err)
 	case err != nil:
 		return nil, 0, l.failure(fmt.Sprintf("replay %q after %d", topic, after), err, reads)
-	case whole < 0:
+	case whole == isOtherEpoch:
+		return nil, 0, fmt.Errorf("replay %q after %d in %s: %w", topic, after, limit.Epoch, store.ErrNewEpoch)
+	case whole == isTrimmed:
 		return nil, 0, fmt.Errorf("replay %q after %d: %w", topic, after, store.ErrTrimmed)
 	}
 	l.adjustPace(size, len(events), cut)
@@ -36,22 +40,34 @@ func (l *Log) Replay(ctx context.Context, topic string, after, upTo int64, limit
 	return events, max(after, whole), nil
 }
 
-// readTopic calls sluice_replay, whose first row says how far the topic is
-// whole.
+// readTopic calls sluice_replay, whose last row says how far the topic is whole: it
+// is read also where the events before it are cut short.
 func (l *Log) readTopic(ctx context.Context, topic string, after, upTo int64, limit store.Limit, size int) (events []store.Event, whole int64, cut bool, err error) {
-	rows, err := l.pool.Query(ctx, replaySQL, eventColumns, storable(topic), after, limit.Epoch, upTo, size)
+	rows, err := l.pool.Query(ctx, replaySQL, eventColumns, storable(topic), after, upTo, size, limit.Epoch)
 	if err != nil {
 		return nil, 0, false, err
 	}
 	defer rows.Close()
-	switch {
-	case rows.Next():
-		whole = int64(binary.BigEndian.Uint64(rows.RawValues()[0]))
-	case rows.Err() == nil:
-		return nil, 0, false, store.ErrNewEpoch
+	memory := l.sizes.Arena(expected(0, size))
+	bytes, told := 0, false
+	for rows.Next() {
+		switch columns := rows.RawValues(); {
+		case columns[1] == nil:
+			whole, told = int64(binary.BigEndian.Uint64(columns[0])), true
+		case !cut:
+			events = append(events, event(columns, &memory))
+			bytes += len(columns[3])
+			cut = limit.Bytes > 0 && bytes >= limit.Bytes
+		}
 	}
-	events, cut, err = l.readEvents(rows, limit, expected(0, size))
-	return events, whole, cut, err
+	l.sizes.Learn(len(events), &memory)
+	if err := rows.Err(); err != nil {
+		return nil, 0, false, err
+	}
+	if !told {
+		return nil, 0, false, errNoMeta
+	}
+	return events, whole, cut, nil
 }
 
 // storable replaces a topic that Postgres would refuse as text, and that no
