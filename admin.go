@@ -20,6 +20,7 @@ func (s *Service) adminHandler() http.Handler {
 	api := http.NewServeMux()
 	api.HandleFunc("POST /api/events", s.postEvents)
 	api.HandleFunc("POST /api/broadcast", s.postBroadcast)
+	api.HandleFunc("POST /api/erase", s.postErase)
 	api.HandleFunc("GET /api/sockets", s.getSockets)
 	api.HandleFunc("DELETE /api/sockets/{id}", s.deleteSockets)
 	api.HandleFunc("GET /api/topics", s.getTopics)

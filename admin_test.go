@@ -161,6 +161,7 @@ func TestWritesAreAudited(t *testing.T) {
 			for _, test := range []struct{ method, path, body, want string }{
 				{"POST", "/api/events", event + event, "action=append count=2"},
 				{"POST", "/api/broadcast", event, "action=broadcast count=1"},
+				{"POST", "/api/erase", `{"topic":"none"}`, "action=erase count=0"},
 				{"DELETE", "/api/sockets/user:7", "", "action=disconnect count=0"},
 			} {
 				before := len(log.String())

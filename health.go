@@ -33,6 +33,10 @@ var (
 
 // health knows whether this node does its work, and if not, why.
 type health struct {
+	// Immutable after New. Lets go of what has been erased from the log; nil where
+	// nothing is kept of it.
+	forget func(ctx context.Context, log store.Log, head store.Head) error
+
 	suspected chan struct{} // sent to by suspect, received from by watch; holds one
 
 	looking sync.Mutex
@@ -111,6 +115,12 @@ func (h *health) beat(ctx context.Context, log store.Log, routed func() int64) e
 		return fmt.Errorf("%w: %s, after %s", ErrNewEpoch, head.Epoch, h.extent().Epoch)
 	default:
 		h.see(head, routed(), time.Now())
+		if h.forget == nil {
+			break
+		}
+		if err := h.forget(limited, log, head); err != nil {
+			h.fail(err)
+		}
 	}
 	return nil
 }

@@ -56,6 +56,7 @@ func (s *Service) position(ctx context.Context, log store.Log) (store.Cursor, er
 		}
 	}
 	s.health.open(history)
+	s.forgetter.begin(history.Erased)
 	return store.Cursor{Epoch: history.Epoch, Offset: min(max(after, history.Trimmed), history.Offset)}, nil
 }
 

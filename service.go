@@ -41,8 +41,9 @@ type Service struct {
 	hook   ConnectFunc // of the public mount
 	mounts []*Mount    // all there are
 
-	inForce inForce
-	stream  atomic.Pointer[stream] // nil until the store is open; written by Run
+	inForce   inForce
+	forgetter forgetter
+	stream    atomic.Pointer[stream] // nil until the store is open; written by Run
 }
 
 // stream is the log, and the line that reads it.
@@ -63,6 +64,7 @@ func New(config Config) (*Service, error) {
 		health: newHealth(),
 	}
 	s.hook = s.Authenticate
+	s.health.forget = s.forget
 	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == "token" }); i >= 0 && config.JWTSecretFile == "" && config.JWTKeysFile == "" {
 		s.logger.Warn("a rule lets in tokens only, and without --jwt-secret-file or --jwt-keys-file nobody has one: its topics are closed", "match", config.Topics[i].Match)
 	}

@@ -40,6 +40,7 @@ type Hub struct {
 type shard struct {
 	mu     sync.RWMutex
 	topics map[string]*topic // guarded by mu, and so is all within
+	erased map[string]int64  // see Hub.Forget; guarded by mu
 }
 
 // topic lists the subscribers of one topic. The list only grows at its end, so
@@ -266,7 +267,7 @@ func (h *Hub) enter(sub *Subscription) {
 	t := s.topics[sub.topic]
 	if t == nil {
 		head := h.Head() // what was fetched before now may pass without being remembered
-		t = &topic{shard: s, name: sub.topic, pasts: pasts{since: head, last: head}}
+		t = &topic{shard: s, name: sub.topic, pasts: pasts{since: head, last: head, erased: s.erased[sub.topic]}}
 		s.topics[t.name] = t
 		h.topics.Add(1)
 	}

@@ -67,12 +67,14 @@ type pasts struct {
 	list  ring[past] // in the order of their offsets
 	since int64      // every event above this offset that was fetched is in list, or under way; it only grows
 	last  int64      // the last offset routed
+
+	erased int64 // segments that begin here or before are not remembered: see Hub.Forget
 }
 
 // past is a segment that was routed. Its last offset stands beside it, so that
 // a search does not have to go and look.
 type past struct {
-	segment *Segment
+	segment *Segment // nil if it was erased: since is not before it then
 	last    int64
 }
 
@@ -82,6 +84,9 @@ type past struct {
 func (p *pasts) add(seg *Segment) bool {
 	last := seg.Last()
 	p.last = max(p.last, last)
+	if seg.offsets[0] <= p.erased {
+		p.since = max(p.since, last)
+	}
 	if last <= p.since {
 		return false
 	}

@@ -167,6 +167,7 @@ func (r *Replayer) read(ctx context.Context, topic string, after int64, formats 
 	if p := r.pages.find(topic, after, formats); p != nil {
 		return p, nil
 	}
+	seen := r.pages.erasures()
 	upTo := r.hub.Head()
 	messages, through, err := r.history.Replay(ctx, topic, after, upTo, pageMessages, pageBytes)
 	if err != nil {
@@ -182,7 +183,9 @@ func (r *Replayer) read(ctx context.Context, topic string, after int64, formats 
 		}
 	}
 	p := &page{topic: topic, after: after, through: through, segment: builder.Segment()}
-	r.pages.keep(p)
+	if !r.pages.keep(p, seen) { // what was read may have been erased since
+		return r.read(ctx, topic, after, formats, builder)
+	}
 	return p, nil
 }
 
@@ -198,9 +201,10 @@ type page struct {
 type pages struct {
 	limit int
 
-	mu   sync.Mutex
-	held int     // bytes; guarded by mu
-	list []*page // oldest first; guarded by mu
+	mu        sync.Mutex
+	held      int     // bytes; guarded by mu
+	list      []*page // oldest first; guarded by mu
+	forgotten int     // how often something was erased; guarded by mu
 }
 
 // maxPages bounds how many pages are looked through.
@@ -217,13 +221,24 @@ func (p *pages) find(topic string, after int64, formats FormatSet) *page {
 	return nil
 }
 
-// keep remembers a page that has events, and forgets others for it.
-func (p *pages) keep(one *page) {
+// erasures is how often something was erased.
+func (p *pages) erasures() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.forgotten
+}
+
+// keep remembers a page that has events, and forgets others for it. It returns
+// false if something was erased since erasures returned seen.
+func (p *pages) keep(one *page, seen int) bool {
 	if one.segment == nil {
-		return
+		return true
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.forgotten != seen {
+		return false
+	}
 	p.list = append(p.list, one)
 	p.held += one.segment.size()
 	for len(p.list) > 0 && (p.held > p.limit || len(p.list) > maxPages) {
@@ -232,4 +247,5 @@ func (p *pages) keep(one *page) {
 		p.list[len(p.list)-1] = nil
 		p.list = p.list[:len(p.list)-1]
 	}
+	return true
 }

@@ -44,6 +44,7 @@ type Head struct {
 	Epoch   string // opaque id of this log: offsets of different epochs do not compare
 	Offset  int64  // the last event's offset, 0 for an empty log
 	Trimmed int64  // events up to and including this offset are no longer kept
+	Erased  int64  // number of the last erasure, 0 if there was none: see [Log.Erasures]
 }
 
 // Cursor is a committed position in the log: all events up to and including
@@ -106,6 +107,19 @@ type Log interface {
 	// Commit stores a position under name. A position never moves back
 	// within one epoch: an older one is ignored.
 	Commit(ctx context.Context, name string, c Cursor) error
+
+	// Erase makes {} of the payloads of events, and leaves all else of them as it
+	// is. It returns how many it has changed, and the offset up to which it has
+	// looked: where the limit has ended it, that is what the next call begins after.
+	// When more is false there is none to come. If it fails midway, it is to be
+	// called again.
+	Erase(ctx context.Context, which Selection) (count, through int64, more bool, err error)
+
+	// Erasures returns the erasures after the one with the given number, by
+	// whatever process, oldest first, for who keeps payloads in memory. They are
+	// kept for a day at least: where the first has not the next number, some are
+	// missing. An event that is read after its erasure was seen here is erased.
+	Erasures(ctx context.Context, after int64) ([]Erasure, error)
 
 	// Run moves what writers commit to the outbox into the log and listens
 	// for wake-ups, reconnecting as often as it takes, until ctx ends. It

@@ -61,9 +61,15 @@ func (e *apiError) Error() string {
 
 // post sends a body, of which the API accepts all or nothing.
 func (a *adminAPI) post(ctx context.Context, path, contentType string, body []byte) error {
+	_, err := a.ask(ctx, path, contentType, body)
+	return err
+}
+
+// ask sends a body, and returns the answer.
+func (a *adminAPI) ask(ctx context.Context, path, contentType string, body []byte) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+path, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", a.base, err)
+		return nil, fmt.Errorf("ask %s: %w", a.base, err)
 	}
 	request.Header.Set("Content-Type", contentType)
 	if a.token != "" {
@@ -71,28 +77,28 @@ func (a *adminAPI) post(ctx context.Context, path, contentType string, body []by
 	}
 	response, err := a.client.Do(request)
 	if ctx.Err() != nil {
-		return errInterrupted
+		return nil, errInterrupted
 	}
 	if err != nil {
 		var cause *url.Error
 		if errors.As(err, &cause) {
 			err = cause.Err
 		}
-		return fmt.Errorf("cannot reach %s: %w; start it with: sluice serve; or name it with --admin-url", a.base, err)
+		return nil, fmt.Errorf("cannot reach %s: %w; start it with: sluice serve; or name it with --admin-url", a.base, err)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
 	switch {
-	case response.StatusCode == http.StatusAccepted:
-		return nil
+	case err == nil && response.StatusCode/100 == 2:
+		return answer, nil
 	case response.StatusCode == http.StatusUnauthorized:
-		return fmt.Errorf("%s wants its admin token: give the file that holds it with --admin-token-file", a.base)
+		return nil, fmt.Errorf("%s wants its admin token: give the file that holds it with --admin-token-file", a.base)
 	case err != nil:
-		return fmt.Errorf("read the answer of %s: %w", a.base, err)
+		return nil, fmt.Errorf("read the answer of %s: %w", a.base, err)
 	}
 	refused := new(apiError)
 	if json.Unmarshal(answer, refused) != nil || refused.Message == "" {
-		return fmt.Errorf("%s answered %s: is that the admin listener of sluice?", a.base, response.Status)
+		return nil, fmt.Errorf("%s answered %s: is that the admin listener of sluice?", a.base, response.Status)
 	}
-	return refused
+	return nil, refused
 }

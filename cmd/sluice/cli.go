@@ -23,6 +23,7 @@ type cli struct {
 	Publish   publishCmd   `cmd:"" help:"Append events to the log of a running service."`
 	Watch     watchCmd     `cmd:"" help:"Join a topic as a client and print what arrives."`
 	Broadcast broadcastCmd `cmd:"" help:"Send to whoever is joined now; not logged."`
+	Erase     eraseCmd     `cmd:"" help:"Empty payloads that are kept, for those who must forget."`
 	Bench     benchCmd     `cmd:"" help:"Run a scenario of load or chaos, and report."`
 	Migrate   migrateCmd   `cmd:"" help:"Create or upgrade the tables."`
 	Version   versionCmd   `cmd:"" help:"Print version, commit and Go version."`
@@ -37,6 +38,7 @@ func defaults() *cli {
 		Publish:   publishCmd{Post: defaultPost()},
 		Watch:     watchCmd{URL: "ws://127.0.0.1:4000/socket"},
 		Broadcast: broadcastCmd{Post: defaultPost()},
+		Erase:     eraseCmd{AdminURL: defaultPost().AdminURL},
 		Migrate: migrateCmd{
 			DataDir: sluice.DefaultConfig().DataDir,
 			Log:     defaultLog(),

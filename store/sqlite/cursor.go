@@ -11,11 +11,11 @@ import (
 )
 
 const headSQL = `SELECT (SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1),
-	trimmed, max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)) FROM sluice_meta`
+	trimmed, max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)), erased FROM sluice_meta`
 
 // Head implements [store.Log].
 func (l *Log) Head(ctx context.Context) (head store.Head, err error) {
-	if err := l.queries.QueryRowContext(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset); err != nil {
+	if err := l.queries.QueryRowContext(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset, &head.Erased); err != nil {
 		return store.Head{}, l.failure("read the log's head", err)
 	}
 	l.head.Advance(head.Offset)

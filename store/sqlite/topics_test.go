@@ -118,6 +118,8 @@ func TestIndexBecomesTheLists(t *testing.T) {
 		`DROP TABLE sluice_topics`,
 		`DROP TABLE sluice_topics_recent`,
 		`CREATE INDEX sluice_log_topic ON sluice_log (topic, "offset")`,
+		`ALTER TABLE sluice_meta DROP COLUMN erased`,
+		`DROP TABLE sluice_erasures`,
 		`PRAGMA user_version = 3`,
 	} {
 		if _, err := application(t, dir).Exec(statement); err != nil {

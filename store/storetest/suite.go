@@ -74,6 +74,8 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"ReplayOfTrimmedEvents", testReplayOfTrimmedEvents},
 		{"RetentionTrims", testRetentionTrims},
 		{"RetentionCountsFromSequencing", testRetentionCountsFromSequencing},
+		{"ErasingEmptiesPayloads", testErasingEmptiesPayloads},
+		{"ErasuresAreTold", testErasuresAreTold},
 		{"EpochsAreAChain", testEpochsAreAChain},
 		{"ReadersKeepToTheirEpoch", testReadersKeepToTheirEpoch},
 		{"ValidEventsAreTaken", testValidEventsAreTaken},

@@ -1,0 +1,121 @@
+package sluice
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sluicehq/sluice/store"
+)
+
+// forgetter keeps this node's memory in step with what is erased in the log, by
+// whatever node.
+type forgetter struct {
+	mu   sync.Mutex
+	seen int64 // number of the last erasure that was dealt with; guarded by mu
+}
+
+// begin notes what was erased before this node read anything.
+func (f *forgetter) begin(number int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen = number
+}
+
+// forget lets go of what has been erased since, if the log's head says that
+// something was.
+func (s *Service) forget(ctx context.Context, log store.Log, head store.Head) error {
+	f := &s.forgetter
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if head.Erased <= f.seen {
+		return nil
+	}
+	list, err := log.Erasures(ctx, f.seen)
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 || list[0].Number != f.seen+1 { // it was away for too long to know which
+		s.hub.ForgetAll(head.Offset)
+		f.seen = head.Erased
+	}
+	for _, each := range list {
+		s.hub.Forget(each.Topic, each.UpTo)
+		f.seen = max(f.seen, each.Number)
+	}
+	s.logger.Info("erased events forgotten", "erasures", len(list))
+	return nil
+}
+
+// maxErased bounds the events that one request looks at, and so its time.
+const maxErased = 50_000
+
+// eraseRequest is the body of POST /api/erase.
+type eraseRequest struct {
+	Topic  string          `json:"topic"`
+	After  int64           `json:"after"`  // an offset; where an answer says through, to go on
+	Before json.RawMessage `json:"before"` // an offset, or a time of RFC 3339; absent: all
+	Key    *string         `json:"key"`    // absent: any, and none
+}
+
+// selection is what the request chooses.
+func (r *eraseRequest) selection() (which store.Selection, err error) {
+	which = store.Selection{Topic: r.Topic, AfterOffset: r.After, Key: r.Key, Limit: maxErased}
+	switch {
+	case r.Topic == "":
+		return which, errors.New("topic is missing")
+	case r.After < 0:
+		return which, fmt.Errorf("after is %d: want an offset from 0", r.After)
+	case len(r.Before) == 0:
+	case json.Unmarshal(r.Before, &which.BeforeOffset) == nil && which.BeforeOffset > 0:
+	case json.Unmarshal(r.Before, &which.BeforeTime) == nil && !which.BeforeTime.IsZero():
+	default:
+		return which, fmt.Errorf("before is %s: want an offset from 1, or a time such as %q", r.Before, time.Now().UTC().Format(time.RFC3339))
+	}
+	return which, nil
+}
+
+// postErase erases payloads from the log and from this node's memory. Other nodes
+// learn of it with their next look at the log.
+func (s *Service) postErase(w http.ResponseWriter, r *http.Request) {
+	const hint = `a request is {"topic":"…"}, with "before" (an offset or a time) and "key" to choose among its events`
+	var request eraseRequest
+	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, int64(s.config.MaxBodyBytes)))
+	in.DisallowUnknownFields() // a slip must not erase more than was meant
+	err := in.Decode(&request)
+	var which store.Selection
+	if err == nil {
+		which, err = request.selection()
+	}
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error(), hint)
+		return
+	}
+	stream := s.stream.Load()
+	if stream == nil {
+		refuse(w, http.StatusServiceUnavailable, s.health.reason().Error(), "try again when /readyz answers 200")
+		return
+	}
+	count, through, more, err := stream.log.Erase(r.Context(), which)
+	if err == nil {
+		var head store.Head
+		if head, err = stream.log.Head(r.Context()); err == nil {
+			err = s.forget(r.Context(), stream.log, head)
+		}
+	}
+	if err != nil {
+		s.audit(r, "erase", int(count), "topic", which.Topic, "outcome", "incomplete")
+		refuse(w, http.StatusServiceUnavailable, err.Error(), "some of it may be erased: ask again")
+		return
+	}
+	s.audit(r, "erase", int(count), "topic", which.Topic)
+	answer(w, http.StatusOK, struct {
+		Count   int64 `json:"count"`
+		Through int64 `json:"through"` // this offset has been looked at, and all before it
+		More    bool  `json:"more"`    // ask again, with after: through
+	}{count, through, more})
+}
