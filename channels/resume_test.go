@@ -3,6 +3,8 @@ package channels
 import (
 	"encoding/json"
 	"errors"
+	"math"
+	"math/big"
 	"testing"
 )
 
@@ -23,13 +25,39 @@ func TestParseResume(t *testing.T) {
 		{`{"after":41,"epoch":7}`, &Resume{After: 41}, nil},
 		{`{"after":-1}`, nil, ErrInvalidAfter},
 		{`{"after":1.5}`, nil, ErrInvalidAfter},
-		{`{"after":"1"}`, nil, ErrInvalidAfter},
 		{`{"after":9223372036854775808}`, nil, ErrInvalidAfter},
 		{`{"after":{}}`, nil, ErrInvalidAfter},
+		{`{"\u0061fter":7}`, &Resume{After: 7}, nil},
 	} {
 		got, err := ParseResume(Payload{Data: []byte(test.params)})
 		if !errors.Is(err, test.err) || (got == nil) != (test.want == nil) || got != nil && *got != *test.want {
 			t.Errorf("%s: got %+v, %v; want %+v, %v", test.params, got, err, test.want, test.err)
+		}
+	}
+}
+
+// TestParseResumeReadsAllNotations writes positions as the libraries of other
+// languages do, and what is none in as many ways.
+func TestParseResumeReadsAllNotations(t *testing.T) {
+	t.Parallel()
+	positions := map[string]int64{
+		"41.0": 41, "4.1e1": 41, "4.1E+1": 41, "410e-1": 41, "0.41e2": 41, "1.2345678E7": 12345678, "12345678.0": 12345678,
+		"100": 100, "1e2": 100, "1.00e2": 100, "1000e-1": 100, "9.223372036854775807e18": math.MaxInt64, "9223372036854775807.000": math.MaxInt64,
+		"0.0": 0, "-0": 0, "-0.0": 0, "0e99": 0, "0E-7": 0, "0e99999999999": 0, "0.00000000000000000000000041e26": 41,
+		`"41"`: 41, `"0"`: 0, `"041"`: 41, `"\u0034\u0031"`: 41, `"9223372036854775807"`: math.MaxInt64,
+	}
+	for text, want := range positions {
+		if r, err := ParseResume(Payload{Data: []byte(`{"after": ` + text + ` }`)}); err != nil || r == nil || r.After != want {
+			t.Errorf("%s is %+v, %v; want %d", text, r, err, want)
+		}
+	}
+	for _, text := range []string{
+		"41.5", "4.11e1", "41e-1", "-41", "-4.1e1", "1e-1", "9223372036854775808", "9.223372036854775808e18", "1e19", "1e99",
+		"1e99999999999", "1e-99999999999", "1e9223372036854775807", `""`, `" 41"`, `"41.0"`, `"-1"`, `"+1"`, `"4e1"`, `"0x29"`, `"٤١"`, `"null"`,
+		`"9223372036854775808"`, "true", "false", "[]", "[41]", "{}", `{"after":41}`,
+	} {
+		if r, err := ParseResume(Payload{Data: []byte(`{"after":` + text + `}`)}); !errors.Is(err, ErrInvalidAfter) {
+			t.Errorf("%s is %+v, %v", text, r, err)
 		}
 	}
 }
@@ -45,6 +73,12 @@ func FuzzParseResume(f *testing.F) {
 		}
 		if r == nil {
 			return
+		}
+		var written struct{ After json.Number }
+		if r.After >= 0 && json.Unmarshal(data, &written) == nil && len(written.After) < 40 {
+			if exact, ok := new(big.Rat).SetString(written.After.String()); !ok || exact.Cmp(new(big.Rat).SetInt64(r.After)) != 0 {
+				t.Fatalf("%s: after %d", data, r.After)
+			}
 		}
 		if r.After < -1 {
 			t.Fatalf("%s: after %d", data, r.After)

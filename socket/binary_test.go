@@ -47,6 +47,45 @@ func TestBinary(t *testing.T) {
 	})
 }
 
+// TestBinaryOfOtherKinds sends what realtime-js does, and what nobody does: who can be
+// answered is, and the connection goes on.
+func TestBinaryOfOtherKinds(t *testing.T) {
+	const mine = "151room:ashout" // join_ref 1, ref 51, topic, event
+	lengths := "\x01\x02\x06\x05"
+	for name, test := range map[string]struct{ frame, want string }{
+		"broadcast":            {"\x03" + lengths + "\x00\x01" + mine + `{"x":1}`, `[null,null,"room:a","news",{"type":"broadcast","event":"shout","payload":{"x":1}}]`},
+		"with metadata":        {"\x03" + lengths + "\x02\x01" + mine + `{}[1]`, `[null,null,"room:a","news",{"type":"broadcast","event":"shout","payload":[1]}]`},
+		"with quotes":          {"\x03\x01\x02\x06\x01\x00\x01" + `151room:a"{}`, `[null,null,"room:a","news",{"type":"broadcast","event":"\"","payload":{}}]`},
+		"not JSON":             {"\x03" + lengths + "\x00\x01" + mine + `{"x"`, `["1","51","room:a","phx_reply",{"status":"error","response":{"reason":"invalid payload"}}]`},
+		"more than one value":  {"\x03" + lengths + "\x00\x01" + mine + `1},{"x":1`, `["1","51","room:a","phx_reply",{"status":"error","response":{"reason":"invalid payload"}}]`},
+		"binary":               {"\x03" + lengths + "\x00\x00" + mine + "\xff", `["1","51","room:a","phx_reply",{"status":"error","response":{"reason":"invalid payload"}}]`},
+		"unknown encoding":     {"\x03" + lengths + "\x00\x02" + mine + "{}", `["1","51","room:a","phx_reply",{"status":"error","response":{"reason":"invalid payload"}}]`},
+		"the server's reply":   {"\x01" + lengths + mine, `["1","51","room:a","phx_reply",{"status":"error","response":{"reason":"unknown kind of message"}}]`},
+		"realtime's own":       {"\x04" + lengths + mine, `["1","51","room:a","phx_reply",{"status":"error","response":{"reason":"unknown kind of message"}}]`},
+		"the highest":          {"\xff" + lengths + mine, `["1","51","room:a","phx_reply",{"status":"error","response":{"reason":"unknown kind of message"}}]`},
+		"without a ref":        {"\xff\x01\x00\x06\x051room:ashout", ""},
+		"ends in its header":   {"\x03\x01", ""},
+		"ends in its fields":   {"\x03" + lengths + "\xff\x01" + mine, ""},
+		"unknown and not UTF8": {"\x08\x01\x01\x01\x01\xff\xff\xff\xff", ""},
+		"nothing":              {"", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, nil, func(t *testing.T, r *rig) {
+				c := r.connect(version2)
+				c.join("room:a", `{}`)
+				c.frame(ws.OpBinary, true, test.frame)
+				if test.want == "" {
+					c.want(`close 1011`)
+					return
+				}
+				c.want(test.want)
+				c.text(`[null,"9","phoenix","heartbeat",{}]`)
+				c.want(`[null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]`)
+			})
+		})
+	}
+}
+
 func TestBinaryDecodesAsNothingElse(t *testing.T) {
 	t.Parallel()
 	p := channels.Payload{Data: []byte("{}"), Binary: true}

@@ -115,9 +115,24 @@ func FuzzDecodeBinary(f *testing.F) {
 	f.Add([]byte("\x00\x01\x02\x03\x04JRRtopEVNTdata"))
 	f.Add([]byte("\x00\x00\x00\x00\x00"))
 	f.Add([]byte("\x00\xff\xff\xff\xffx"))
+	f.Add([]byte("\x03\x01\x02\x03\x04\x02\x01JRRtopEVNT{}[1]"))
+	f.Add([]byte("\x09\x01\x02\x03\x04JRRtopEVNTdata"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := decodeBinary(version2, data)
-		if err != nil {
+		refused := new(refusedError)
+		switch {
+		case errors.As(err, &refused):
+			if _, err := (Encoder{}).AppendReply(nil, version2, refused.to, channels.StatusError, emptyObject); err != nil {
+				t.Fatalf("%q is answered to %+v: %v", data, refused.to, err)
+			}
+			return
+		case err != nil:
+			return
+		case data[0] == kindUserBroadcast:
+			var body struct{ Type, Event string }
+			if m.payload.Binary || json.Unmarshal(m.payload.Data, &body) != nil || m.event != "broadcast" || body.Type != "broadcast" {
+				t.Fatalf("%q became %+v", data, m)
+			}
 			return
 		}
 		// What was decoded encodes to the same again.

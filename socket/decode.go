@@ -116,47 +116,6 @@ func refOf(raw []byte) (channels.Ref, bool) {
 	return "", false
 }
 
-// kindPush is the first byte of a binary push, and others of what the server
-// sends.
-const (
-	kindPush      = 0
-	kindReply     = 1
-	kindBroadcast = 2
-)
-
-// decodeBinary decodes a binary frame, which only version 2 has. The message
-// refers to data.
-func decodeBinary(version channels.Format, data []byte) (m message, err error) {
-	const header = 5
-	switch {
-	case version&version2 == 0:
-		return m, fmt.Errorf("%w: binary frame in version 1", errMalformed)
-	case len(data) < header:
-		return m, fmt.Errorf("%w: binary frame of %d bytes", errMalformed, len(data))
-	case data[0] != kindPush:
-		return m, fmt.Errorf("%w: binary frame of kind %d", errMalformed, data[0])
-	}
-	var fields [header - 1]string
-	rest := data[header:]
-	for i := range fields {
-		n := int(data[1+i])
-		if n > len(rest) {
-			return m, fmt.Errorf("%w: binary frame ends within its header", errMalformed)
-		}
-		fields[i], rest = string(rest[:n]), rest[n:]
-		if !validUTF8(fields[i]) {
-			return m, fmt.Errorf("%w: invalid UTF-8 in a binary frame", errMalformed)
-		}
-	}
-	return message{
-		joinRef: quoteRef(fields[0]),
-		ref:     quoteRef(fields[1]),
-		topic:   fields[2],
-		event:   fields[3],
-		payload: channels.Payload{Data: rest, Binary: true},
-	}, nil
-}
-
 // quoteRef is a ref from a binary frame, where null is empty and all else is
 // text.
 func quoteRef(s string) channels.Ref {

@@ -60,7 +60,7 @@ func (Encoder) AppendMessage(dst []byte, f channels.Format, m *channels.Message)
 // nothing that others send can be taken for a position.
 func appendEnvelope(dst []byte, f channels.Format, event string, offset int64) (_ []byte, tail string) {
 	switch {
-	case f&enveloped == 0 || bare(event):
+	case f&enveloped == 0 || offset == 0 && bare(event): // an old log may have events by these names
 		return dst, closing(f)
 	case offset > 0:
 		dst = append(strconv.AppendInt(append(dst, `{"offset":`...), offset, 10), ',')

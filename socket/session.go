@@ -72,10 +72,16 @@ func (s *session) take(data []byte, binary bool) (after, error) {
 		decode = decodeBinary
 	}
 	m, err := decode(s.format, data)
-	if err != nil {
+	var do func()
+	var refused *refusedError
+	switch {
+	case errors.As(err, &refused):
+		s.refuse(refused.to, refused.reason)
+	case err != nil:
 		return after{}, err
+	default:
+		do = s.receive(m)
 	}
-	do := s.receive(m)
 	if s.pace == nil {
 		return after{do: do}, nil
 	}

@@ -265,7 +265,7 @@ func TestWire(t *testing.T) {
 		{"anything else after", v2, `
 			a> ["1","1","room:a","phx_join",{"after":-1}]
 			a< ["1","1","room:a","phx_reply",{"status":"error","response":{"reason":"invalid after"}}]
-			a> ["2","2","room:a","phx_join",{"after":"1"}]
+			a> ["2","2","room:a","phx_join",{"after":"1.0"}]
 			a< ["2","2","room:a","phx_reply",{"status":"error","response":{"reason":"invalid after"}}]
 			a> ["3","3","room:a","phx_join",{"after":1.5}]
 			a< ["3","3","room:a","phx_reply",{"status":"error","response":{"reason":"invalid after"}}]

@@ -1,0 +1,103 @@
+package socket
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/sluicehq/sluice/channels"
+)
+
+// The first byte of a binary frame says what it is. The server sends pushes,
+// replies and broadcasts, and reads pushes; supabase's realtime-js sends
+// broadcasts of its users as a kind of their own.
+const (
+	kindPush          = 0
+	kindReply         = 1
+	kindBroadcast     = 2
+	kindUserBroadcast = 3
+)
+
+// encodingJSON is how a kindUserBroadcast says that its data is JSON.
+const encodingJSON = 1
+
+// refusedError is the answer to a message that cannot be read, but for who wants to
+// be answered: the connection goes on.
+type refusedError struct {
+	to     channels.Address
+	reason string
+}
+
+func (e *refusedError) Error() string { return "socket: refused: " + e.reason }
+
+// decodeBinary decodes a binary frame, which only version 2 has. The message
+// refers to data. An error is a [*refusedError], or wraps errMalformed.
+func decodeBinary(version channels.Format, data []byte) (m message, err error) {
+	switch {
+	case version&version2 == 0:
+		return m, fmt.Errorf("%w: binary frame in version 1", errMalformed)
+	case len(data) == 0:
+		return m, fmt.Errorf("%w: empty binary frame", errMalformed)
+	case data[0] == kindUserBroadcast:
+		return decodeUserBroadcast(data)
+	}
+	var fields [4]string
+	rest, err := cutFields(fields[:], 0, data)
+	if err != nil {
+		return m, err
+	}
+	m = message{
+		joinRef: quoteRef(fields[0]),
+		ref:     quoteRef(fields[1]),
+		topic:   fields[2],
+		event:   fields[3],
+		payload: channels.Payload{Data: rest, Binary: true},
+	}
+	switch {
+	case data[0] == kindPush:
+		return m, nil
+	case m.ref == "":
+		return message{}, fmt.Errorf("%w: binary frame of kind %d", errMalformed, data[0])
+	}
+	return message{}, &refusedError{m.address(), "unknown kind of message"}
+}
+
+// decodeUserBroadcast decodes what realtime-js sends in place of the text event
+// "broadcast" with {"type", "event", "payload"}: the same, with the user's event in
+// the place of the push's, and metadata that nobody here reads. Binary data has no
+// place in such an object.
+func decodeUserBroadcast(data []byte) (message, error) {
+	var fields [5]string
+	rest, err := cutFields(fields[:], 1, data)
+	if err != nil {
+		return message{}, err
+	}
+	m := message{joinRef: quoteRef(fields[0]), ref: quoteRef(fields[1]), topic: fields[2], event: "broadcast"}
+	if data[1+len(fields)] != encodingJSON || !json.Valid(rest) {
+		return message{}, &refusedError{m.address(), "invalid payload"}
+	}
+	payload := appendQuoted([]byte(`{"type":"broadcast","event":`), fields[3])
+	payload = append(append(payload, `,"payload":`...), rest...)
+	m.payload.Data = append(payload, '}')
+	return m, nil
+}
+
+// cutFields reads the fields of a binary frame, text of at most 255 bytes each: after
+// the kind their lengths, then bytes of other use, then all fields, then the rest.
+func cutFields(fields []string, others int, data []byte) (rest []byte, err error) {
+	header := 1 + len(fields) + others
+	if len(data) < header {
+		return nil, fmt.Errorf("%w: binary frame of %d bytes", errMalformed, len(data))
+	}
+	rest = data[header:]
+	for i := range fields {
+		n := int(data[1+i])
+		if n > len(rest) {
+			return nil, fmt.Errorf("%w: binary frame ends within its header", errMalformed)
+		}
+		fields[i], rest = string(rest[:n]), rest[n:]
+		if !validUTF8(fields[i]) {
+			return nil, fmt.Errorf("%w: invalid UTF-8 in a binary frame", errMalformed)
+		}
+	}
+	return rest, nil
+}
