@@ -3,9 +3,12 @@ package sluice
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +22,12 @@ import (
 // inMemory serves a service's two listeners in memory, without its store.
 func inMemory(t *testing.T) (on [2]*httpservertest.Listener, stop func() error) {
 	t.Helper()
+	return inMemoryOver(t, func(l net.Listener) net.Listener { return l })
+}
+
+// inMemoryOver is inMemory with something between the public one and the service.
+func inMemoryOver(t *testing.T, wrap func(net.Listener) net.Listener) (on [2]*httpservertest.Listener, stop func() error) {
+	t.Helper()
 	config := DefaultConfig()
 	config.DataDir = filepath.Join(t.TempDir(), "data")
 	service, err := New(config)
@@ -26,7 +35,7 @@ func inMemory(t *testing.T) (on [2]*httpservertest.Listener, stop func() error) 
 		t.Fatal(err)
 	}
 	on = [2]*httpservertest.Listener{httpservertest.Listen(), httpservertest.Listen()}
-	servers := service.newServers(on[0], on[1], &connlimit.Listener{}, &connlimit.Listener{})
+	servers := service.newServers(wrap(on[0]), on[1], &connlimit.Listener{}, &connlimit.Listener{})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- servers.run(ctx) }()
@@ -102,6 +111,47 @@ func TestStopWaitsForNoStall(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestNobodyHoldsATLSConnection has clients stall in the handshake, and behind it
+// in every phase of a request.
+func TestNobodyHoldsATLSConnection(t *testing.T) {
+	t.Parallel()
+	lender := httptest.NewTLSServer(nil) // of a certificate
+	certificate := lender.TLS.Certificates
+	lender.Close()
+	for _, stall := range append([]httpservertest.Stall{
+		{Name: "says nothing at all", Bound: httpservertest.Longest},
+		{Name: "begins the handshake", Bound: httpservertest.Longest},
+	}, httpservertest.Stalls...) {
+		t.Run(stall.Name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				on, stop := inMemoryOver(t, func(l net.Listener) net.Listener {
+					return tls.NewListener(l, &tls.Config{Certificates: certificate})
+				})
+				start := time.Now()
+				conn := on[0].Dial()
+				if stall.Client == nil {
+					if strings.HasPrefix(stall.Name, "begins") {
+						_, _ = io.WriteString(conn, "\x16\x03\x01\x02\x00\x01")
+					}
+					<-conn.Ended
+				} else {
+					secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+					stall.Client(&httpservertest.Conn{Conn: secure, Ended: conn.Ended}, "POST", "/socket/longpoll")
+				}
+				if took := time.Since(start); took > stall.Bound+10*time.Second { // for the goodbye of TLS
+					t.Errorf("the connection has been open for %s", took)
+				}
+				conn.Close()
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(10 * time.Second) // of the test's own clock: the server lingers over what it closes
+			})
+		})
 	}
 }
 
