@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -31,6 +32,16 @@ var (
 	errDraining = errors.New("the service is shutting down")
 )
 
+// lineError says that the line has work and does not move.
+type lineError struct {
+	routed, head int64
+	idle         time.Duration
+}
+
+func (e *lineError) Error() string {
+	return fmt.Sprintf("the line has not moved from offset %d for %v, and the log's head is %d", e.routed, e.idle.Round(time.Second), e.head)
+}
+
 // health knows whether this node does its work, and if not, why.
 type health struct {
 	// Immutable after New. Lets go of what has been erased from the log; nil where
@@ -42,40 +53,89 @@ type health struct {
 	looking sync.Mutex
 	looked  time.Time // when the last look began; guarded by looking
 
+	logger *slog.Logger // written before Run
+
 	mu sync.Mutex
 	// Guarded by mu.
-	trouble error         // nil when all is well
+	own     error         // why this node does not do its work; nil when it does
+	shared  error         // why none of the nodes can; nil when all is well
+	begun   bool          // the log has been opened: what fails from now on, fails for all
+	told    time.Time     // when it was last told why the node is not ready; zero when it is
+	telling string        // what was told
 	log     store.History // as last seen
 	routed  int64         // this node's position when it last moved
 	moved   time.Time
 }
 
+// tellInterval is how often the reason is told, for as long as it lasts.
+const tellInterval = time.Minute
+
 func newHealth() *health {
-	return &health{trouble: errStarting, suspected: make(chan struct{}, 1)}
+	return &health{own: errStarting, suspected: make(chan struct{}, 1), logger: slog.New(slog.DiscardHandler)}
 }
 
 // reason is why the node is not ready, nil when it is.
 func (h *health) reason() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.trouble
+	if h.own != nil {
+		return h.own
+	}
+	return h.shared
+}
+
+// ownReason is a reason that other nodes need not share.
+func (h *health) ownReason() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.own
 }
 
 // drain says that the node is about to stop: that is the last to be said.
 func (h *health) drain() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.trouble = errDraining
+	h.own = errDraining
 }
 
-// fail says why the node is not ready.
+// fail says why the store cannot be used: by this node, which has not begun to
+// use it, or by any.
 func (h *health) fail(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.trouble != errDraining {
-		h.trouble = err
+	switch {
+	case h.own == errDraining:
+	case h.begun:
+		h.shared = err
+	default:
+		h.own = err
 	}
 }
+
+// tell tells why the node is not ready: when it has another reason, and once in a
+// while for as long as it lasts.
+func (h *health) tell(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	reason := h.own
+	if reason == nil {
+		reason = h.shared
+	}
+	switch {
+	case reason == errDraining:
+	case reason == nil:
+		if !h.told.IsZero() {
+			h.logger.Info("ready again")
+		}
+		h.told, h.telling = time.Time{}, ""
+	case now.Sub(h.told) >= tellInterval || h.telling != kind(reason):
+		h.logger.Error("not ready", "error", reason)
+		h.told, h.telling = now, kind(reason)
+	}
+}
+
+// kind is what does not change in a reason from one second to the next.
+func kind(reason error) string { return fmt.Sprintf("%T", reason) }
 
 // watch takes the log's pulse until ctx ends: is it there, is it the same, and
 // does routed follow its head? It returns ErrNewEpoch if it is another.
@@ -114,14 +174,19 @@ func (h *health) beat(ctx context.Context, log store.Log, routed func() int64) e
 	case head.Epoch != h.extent().Epoch:
 		return fmt.Errorf("%w: %s, after %s", ErrNewEpoch, head.Epoch, h.extent().Epoch)
 	default:
+		err := log.Sequencing(limited)
+		if h.forget != nil {
+			if failure := h.forget(limited, log, head); err == nil {
+				err = failure
+			}
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
 		h.see(head, routed(), time.Now())
-		if h.forget == nil {
-			break
-		}
-		if err := h.forget(limited, log, head); err != nil {
-			h.fail(err)
-		}
+		h.fail(err)
 	}
+	h.tell(time.Now())
 	return nil
 }
 
@@ -154,7 +219,7 @@ func (h *health) look(ctx context.Context, log store.Log) (store.History, error)
 func (h *health) open(log store.History) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.log = log
+	h.log, h.begun = log, true
 }
 
 // see judges the line by the log's head and the position that has been routed.
@@ -166,12 +231,13 @@ func (h *health) see(log store.Head, routed int64, now time.Time) {
 	}
 	h.log.Head = log
 	switch idle := now.Sub(h.moved); {
-	case h.trouble == errDraining:
+	case h.own == errDraining:
 	case idle >= stallAfter:
-		h.trouble = fmt.Errorf("the line has not moved from offset %d for %v, and the log's head is %d", routed, idle.Round(time.Second), log.Offset)
+		h.own = &lineError{routed, log.Offset, idle}
 	default:
-		h.trouble = nil
+		h.own = nil
 	}
+	h.begun = true
 }
 
 // extent is the log's extent and its epochs, as last seen.
@@ -183,12 +249,4 @@ func (h *health) extent() store.History {
 
 func (s *Service) getHealth(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, map[string]string{"status": "alive"})
-}
-
-func (s *Service) getReadiness(w http.ResponseWriter, _ *http.Request) {
-	if err := s.health.reason(); err != nil {
-		refuse(w, http.StatusServiceUnavailable, err.Error(), "the log of this node says more")
-		return
-	}
-	answer(w, http.StatusOK, map[string]string{"status": "ready"})
 }

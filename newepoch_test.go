@@ -24,6 +24,8 @@ type chronicle struct {
 
 func (c *chronicle) Head(context.Context) (store.Head, error) { return c.history.Head, nil }
 
+func (c *chronicle) Sequencing(context.Context) error { return nil }
+
 func (c *chronicle) History(context.Context) (store.History, error) {
 	c.mu.Lock()
 	c.looks++

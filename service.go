@@ -63,6 +63,7 @@ func New(config Config) (*Service, error) {
 		logger: config.logger(),
 		health: newHealth(),
 	}
+	s.health.logger = s.logger
 	s.hook = s.Authenticate
 	s.health.forget = s.forget
 	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == "token" }); i >= 0 && config.JWTSecretFile == "" && config.JWTKeysFile == "" {

@@ -1,9 +1,27 @@
 package sqlite
 
-import "time"
+import (
+	"context"
+	"fmt"
+	"time"
+)
 
-// In tests no page grows old by itself.
-func init() { maxFreshAge = time.Hour }
+// In tests no page grows old by itself, and a stall is told soon.
+func init() { maxFreshAge, maxStall = time.Hour, 50*time.Millisecond }
+
+// LimitPages has the file grow no larger, as on a disk that is full: 0 lifts the limit.
+func (l *Log) LimitPages(ctx context.Context, pages int) error {
+	if pages == 0 {
+		pages = 1 << 30
+	}
+	return l.borrowWriter(ctx, func(w *writer) error {
+		limit, err := w.prepare(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages))
+		if err == nil {
+			_, err = w.integer(limit)
+		}
+		return err
+	})
+}
 
 // AgeFresh makes what was appended last too old to be taken.
 func (l *Log) AgeFresh() {

@@ -22,22 +22,13 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 	poll := time.NewTicker(l.poll)
 	defer poll.Stop()
-	var failing time.Time // since when; zero while all is well
 	for {
-		err := l.watch(ctx, poll.C, func() {
-			if !failing.IsZero() {
-				l.logger.Info("log works again", "path", l.path, "outage", time.Since(failing).Round(time.Millisecond))
-			}
-			failing = time.Time{}
-		})
+		err := l.watch(ctx, poll.C, l.trouble.end)
 		if ctx.Err() != nil {
 			return nil
 		}
 		l.failures.Add(1)
-		if failing.IsZero() {
-			failing = time.Now()
-			l.logger.Error("log fails; trying again until it works", "error", l.failure("run the log", err))
-		}
+		l.trouble.begin(l.failure("sequence events", err))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -92,6 +83,3 @@ func (l *Log) look(ctx context.Context, conn *sql.Conn) error {
 	}
 	return l.drain(context.WithoutCancel(ctx)) // bounded by the lock's timeout
 }
-
-// Sequencing implements [store.Log].
-func (l *Log) Sequencing(ctx context.Context) error { return nil }

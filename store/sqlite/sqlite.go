@@ -71,6 +71,7 @@ type Log struct {
 	logger    *slog.Logger
 	appends   *group.Group
 	failures  *metrics.Counter // of Run
+	trouble   trouble
 
 	writer  chan *writer // who writes takes it and puts it back: SQLite has one writer anyway. Close takes it, and closes the chan.
 	readers chan *reader // Fetch takes one and puts it back; nil is a place for one. Close takes all, and closes the chan.
@@ -114,6 +115,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(err, l.closeFiles())
 	}
+	l.trouble.logger, l.trouble.path = l.logger, l.path
 	l.appends = group.New(l.write)
 	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))
 	config.Metrics.GaugeFunc(metrics.LogHead, l.head.Offset)

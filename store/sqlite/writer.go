@@ -24,6 +24,7 @@ type writer struct {
 	mark, advance           uintptr // of retention.go
 	forgetMarks, trimmed    uintptr
 	remove                  uintptr
+	probe                   uintptr // of trouble.go
 
 	row     uintptr // memory of SQLite's for the texts of a row
 	rowSize int
@@ -72,6 +73,7 @@ func (w *writer) open(path string) error {
 		&w.forgetMarks:  forgetMarksSQL,
 		&w.trimmed:      trimmedSQL,
 		&w.remove:       removeSQL,
+		&w.probe:        probeSQL,
 	} {
 		if *statement, err = w.prepare(query); err != nil {
 			return err
@@ -89,7 +91,9 @@ func (l *Log) borrowWriter(ctx context.Context, use func(*writer) error) error {
 			return store.ErrClosed
 		}
 		defer func() { l.writer <- w }()
-		return use(w)
+		err := use(w)
+		l.trouble.wrote(err)
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
