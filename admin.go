@@ -3,9 +3,10 @@ package sluice
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"strings"
+
+	"github.com/sluicehq/sluice/socket"
 )
 
 // consoleMount is where the console page's own socket is mounted on the admin
@@ -107,22 +108,13 @@ func (s *Service) sameSite(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !addressed(r.Host) {
+		if !socket.IsLocalName(r.Host) {
 			refuse(w, http.StatusForbidden, "the admin listener does not answer to the name "+r.Host,
 				"use localhost or an IP address, or set --admin-token-file")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// addressed tells whether a Host header names an address rather than a host
-// that anyone's DNS may point here.
-func addressed(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	return host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil
 }
 
 // answer sends a value as JSON.

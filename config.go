@@ -3,6 +3,7 @@ package sluice
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/internal/connlimit"
+	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/store/postgres"
 )
 
@@ -138,7 +140,8 @@ type Config struct {
 	// loopback and there are no keys.
 	Anonymous *bool
 	// Origins lists the origins that browsers may connect from: "//host",
-	// "//*.host", with scheme and port where they matter. Empty: the same
+	// "//*.host", with scheme and port where they matter (with a scheme and no port,
+	// it is the scheme's), "file://" and other schemes, "null", or "*" for all. Empty: the same
 	// host as the request's, on any port.
 	Origins []string
 	// AdminTokenFile is a file with the bearer token of the admin listener, of 16
@@ -314,6 +317,17 @@ func (c *Config) Validate() error {
 	if c.Node == "" {
 		return &FieldError{"Node", c.Node, "a name that no other node on the same database has"}
 	}
+	if !tagValue.MatchString(c.Node) {
+		return &FieldError{"Node", c.Node, "1 to 200 letters, digits and any of _.-/, since it is a tag of every metric"}
+	}
+	if !statsdPrefix.MatchString(c.StatsDPrefix) {
+		return &FieldError{"StatsDPrefix", c.StatsDPrefix, "letters, digits and any of _.-, such as sluice."}
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Tags)) {
+		if err := validateTag("Tags", key, c.Tags[key]); err != nil {
+			return err
+		}
+	}
 	for _, address := range []struct {
 		field, given string
 		optional     bool
@@ -340,6 +354,9 @@ func (c *Config) validateDatabase() error {
 
 // validateAccess reports what would let nobody in, or everybody by mistake.
 func (c *Config) validateAccess() error {
+	if err := socket.CheckOrigins(c.Origins); err != nil {
+		return &FieldError{"Origins", strings.Join(c.Origins, ","), fmt.Sprintf("a list of //host, //*.host, scheme://host:port, scheme:// (file:// for one), null or * (%v)", err)}
+	}
 	if _, err := connlimit.ParseProxies(c.TrustedProxies); err != nil {
 		return &FieldError{"TrustedProxies", strings.Join(c.TrustedProxies, ","), fmt.Sprintf("addresses and networks such as 10.0.0.0/8,fd00::/8 (%v)", err)}
 	}

@@ -104,22 +104,36 @@ func (r *TopicRule) validateDelivery(taken map[string]string) *FieldError {
 		return &FieldError{"FlushInterval", r.FlushInterval.String(), flushIntervals}
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
-		_, global := taken[key]
-		switch {
-		case global || slices.Contains(ownTags, key) || !tagKey.MatchString(key):
-			return &FieldError{"Tags", key, "as key letters, digits and _, other than " + strings.Join(ownTags, ", ") + " and those of --tag"}
-		case !tagValue.MatchString(r.Tags[key]):
-			return &FieldError{"Tags", r.Tags[key], "as value letters, digits and any of _.-/"}
+		if _, global := taken[key]; global {
+			return &FieldError{"Tags", key, "as key none of those of --tag"}
+		}
+		if err := validateTag("Tags", key, r.Tags[key]); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// ownTags are those that the service itself puts on metrics.
-var ownTags = []string{"node", "reason", "stage", "status"}
+// validateTag reports a tag that not all outlets of metrics can carry, or that clashes
+// with one that is there already.
+func validateTag(field, key, value string) *FieldError {
+	switch {
+	case slices.Contains(ownTags, key) || strings.HasPrefix(key, "__") || !tagKey.MatchString(key):
+		return &FieldError{field, key, "as key letters, digits and _, with no digit and no __ at the beginning, other than " + strings.Join(ownTags, ", ")}
+	case !tagValue.MatchString(value):
+		return &FieldError{field, value, tagValues}
+	}
+	return nil
+}
+
+// ownTags are those that metrics have by themselves, or that Prometheus gives a meaning.
+var ownTags = []string{"commit", "go", "le", "node", "quantile", "reason", "route", "stage", "status", "transport", "version"}
 
 // Tags are what all outlets of metrics can carry without escaping.
 var (
-	tagKey   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	tagValue = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
+	tagKey       = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
+	statsdPrefix = regexp.MustCompile(`^[A-Za-z0-9_.-]{0,200}$`)
+	tagValue     = regexp.MustCompile(`^[A-Za-z0-9_./-]{1,200}$`)
 )
+
+const tagValues = "as value 1 to 200 letters, digits and any of _.-/"

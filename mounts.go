@@ -39,7 +39,7 @@ type Mount struct {
 // of [Service.Authenticate]. It is called concurrently. Off loopback, New asks
 // for keys or for Config.Anonymous all the same: it knows of no hook. Call it
 // before Run.
-func (s *Service) OnConnect(hook ConnectFunc) { s.hook = hook }
+func (s *Service) OnConnect(hook ConnectFunc) { s.hook, s.hooked = hook, true }
 
 // Mount lets another kind of client connect: at path, on the public listener,
 // if the hook lets them. They may join what [Mount.Handle] serves, and nothing
@@ -70,6 +70,12 @@ var mountPattern = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
 
 func mountable(p string) bool { return mountPattern.MatchString(p) && path.Clean(p) == p }
 
+// open tells whether whoever reaches the public listener may connect, which only this
+// machine does.
+func (s *Service) open() bool {
+	return loopback(s.config.Listen) && s.config.anonymous() && s.tokens == nil && !s.hooked
+}
+
 // mountPublic makes a mount of the public listener.
 func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
 	config := socket.Config{
@@ -78,6 +84,7 @@ func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
 		Origins:        s.config.Origins,
 		MaxConnections: s.config.MaxConnections,
 		Addresses:      s.addresses,
+		Open:           func() bool { return path == s.config.SocketPath && s.open() },
 	}
 	if s.tokens != nil {
 		config.Renew, config.Holds = s.renew, s.holds

@@ -39,6 +39,7 @@ type Service struct {
 
 	// Written before Run.
 	hook   ConnectFunc // of the public mount
+	hooked bool        // it is the application's
 	mounts []*Mount    // all there are
 
 	inForce   inForce

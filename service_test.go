@@ -109,7 +109,7 @@ func TestStart(t *testing.T) {
 	}{
 		{sluice.DefaultConfig().Node, "committed", 0}, // where the first run ended
 		{"another", "committed", 10},                  // it has no cursor yet
-		{"yet another", "head", 0},
+		{"yet-another", "head", 0},
 		{sluice.DefaultConfig().Node, "earliest", 10},
 		{sluice.DefaultConfig().Node, "7", 3},
 	} {

@@ -49,7 +49,7 @@ func (s *Service) makeSockets() error {
 	if s.public, err = s.mountPublic(s.config.SocketPath, hook); err != nil {
 		return err
 	}
-	if s.console, err = s.mount(socket.Config{Path: consoleMount, Connect: s.connectConsole, Holds: s.holdsConsole}); err != nil {
+	if s.console, err = s.mount(socket.Config{Path: consoleMount, OwnOrigin: true, Connect: s.connectConsole, Holds: s.holdsConsole}); err != nil {
 		return err
 	}
 	return s.console.Handle("*", func() Channel { return &ruled{s, func() []TopicRule { return nil }} })

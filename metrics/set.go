@@ -26,6 +26,9 @@ type Config struct {
 	// FlushInterval is how often StatsD gets sums and gauges. More often
 	// costs packets, less often hides short peaks. Zero: one second.
 	FlushInterval time.Duration
+	// ReconnectInterval is how often the address of StatsD is looked up again: it
+	// moves, where containers do. Zero: half a minute.
+	ReconnectInterval time.Duration
 	// Logger hears of trouble on the way to StatsD. Nil: slog.Default().
 	Logger *slog.Logger
 }
@@ -54,6 +57,7 @@ type series interface {
 // New makes an empty set. It starts nothing: see [Set.Run].
 func New(config Config) (*Set, error) {
 	config.FlushInterval = cmp.Or(config.FlushInterval, time.Second)
+	config.ReconnectInterval = cmp.Or(config.ReconnectInterval, 30*time.Second)
 	config.TagStyle = cmp.Or(config.TagStyle, "datadog")
 	if config.Logger == nil {
 		config.Logger = slog.Default()

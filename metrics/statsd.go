@@ -41,6 +41,7 @@ func (s *Set) Run(ctx context.Context) error {
 		return nil
 	}
 	client := statsd.NewClient(s.config.StatsD,
+		statsd.ReconnectInterval(s.config.ReconnectInterval),
 		statsd.MetricPrefix(s.config.Prefix),
 		statsd.TagStyle(tagStyles[s.config.TagStyle]),
 		statsd.DefaultTags(statsdTags(s.config.Tags)...),

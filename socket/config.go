@@ -46,10 +46,19 @@ type Config struct {
 	// by [Endpoint.Review]. The default is that it would.
 	Holds func(socket *channels.Socket) bool
 
-	// Origins lists the pages that may connect, as //host, //*.host or
-	// scheme://host:port. The default is pages of the host that is connected
-	// to, on any port.
+	// Origins lists the pages that may connect, as //host, //*.host,
+	// scheme://host:port, scheme://, null or *. The default is pages of the host
+	// that is connected to, on any port.
 	Origins []string
+
+	// OwnOrigin lets in pages of the very origin that is connected to, its port
+	// included, and no others.
+	OwnOrigin bool
+
+	// Open tells whether whoever reaches the listener may connect, which is on
+	// loopback. Then requests must name an IP address, localhost or a host of
+	// Origins, and the names of loopback are one host. The default is never.
+	Open func() bool
 
 	// Delivery is how what goes to a client is kept, thinned out and counted,
 	// where its channel does not say otherwise.
@@ -176,6 +185,9 @@ func (c Config) withDefaults() (Config, error) {
 		c.Connect = func(context.Context, *ConnectRequest) (*channels.Socket, error) {
 			return new(channels.Socket), nil
 		}
+	}
+	if c.Open == nil {
+		c.Open = func() bool { return false }
 	}
 	if c.Holds == nil {
 		c.Holds = func(*channels.Socket) bool { return true }

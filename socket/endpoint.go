@@ -30,15 +30,16 @@ import (
 // rest: a handler between must let http.ResponseController through.
 type Endpoint struct {
 	// Immutable after New.
-	config  Config
-	origins []origin
-	meters  meters
-	tokens  tokens
-	name    string // stands before the serial numbers of connections
-	guard   *httpserver.Guard
-	handler http.Handler    // serve, guarded
-	context context.Context // of handlers: cancelled when connections are cut
-	cancel  context.CancelFunc
+	config   Config
+	gate     gate
+	refusals refusals
+	meters   meters
+	tokens   tokens
+	name     string // stands before the serial numbers of connections
+	guard    *httpserver.Guard
+	handler  http.Handler    // serve, guarded
+	context  context.Context // of handlers: cancelled when connections are cut
+	cancel   context.CancelFunc
 
 	group   sync.WaitGroup // one for each connection
 	polling polling        // serves the connections that have no goroutine of their own
@@ -85,12 +86,9 @@ func New(config Config) (*Endpoint, error) {
 		guard:  httpserver.New(httpserver.Deadlines{Write: config.WriteTimeout}),
 	}
 	e.handler = e.guard.Handler(http.HandlerFunc(e.serve))
-	for _, pattern := range config.Origins {
-		o, err := parseOrigin(pattern)
-		if err != nil {
-			return nil, err
-		}
-		e.origins = append(e.origins, o)
+	e.gate = gate{own: config.OwnOrigin, open: config.Open}
+	if e.gate.list, err = parseOrigins(config.Origins); err != nil {
+		return nil, err
 	}
 	e.context, e.cancel = context.WithCancel(context.Background())
 	return e, nil
@@ -101,6 +99,12 @@ func New(config Config) (*Endpoint, error) {
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler.ServeHTTP(w, r) }
 
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
+	if !e.gate.answersTo(r) {
+		e.tellRefused(r, "host")
+		e.refuse(w, &refusal{refusedOrigin, http.StatusForbidden, "the listener does not answer to this host name",
+			"use localhost or an IP address, or list the host in --origins"})
+		return
+	}
 	switch strings.TrimPrefix(path.Clean(r.URL.Path), e.config.Path) { // empty segments do not count
 	case "/websocket":
 		e.websocket(w, r)
@@ -180,7 +184,7 @@ func (e *Endpoint) admit(r *http.Request, params Params, token string) (admissio
 		return admission{}, &refusal{refusedVersion, http.StatusForbidden,
 			"unsupported protocol version", "vsn must be 1.0.x or 2.0.x"}
 	}
-	if !checkOrigin(r, e.origins) {
+	if !e.letsPage(r) {
 		return admission{}, &refusal{refusedOrigin, http.StatusForbidden,
 			"origin not allowed", "pages of this origin may not connect: see the list of origins"}
 	}

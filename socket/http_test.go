@@ -2,18 +2,22 @@ package socket
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
@@ -277,33 +281,148 @@ func TestOrigin(t *testing.T) {
 		{[]string{"//*.a.example"}, "x", "http://a.example", false},
 		{[]string{"//*.a.example"}, "x", "http://evila.example", false},
 		{[]string{"https://a.example"}, "x", "http://a.example", false},
-		{[]string{"https://a.example"}, "x", "https://a.example:444", true},
+		{[]string{"https://a.example"}, "x", "https://a.example:444", false}, // RFC 6454
+		{[]string{"https://a.example"}, "x", "https://a.example", true},
+		{[]string{"https://a.example"}, "x", "https://a.example:443", true},
+		{[]string{"http://*.a.example:80"}, "x", "http://b.a.example", true},
+		{[]string{"*"}, "x", "https://anybody.example:444", true},
+		{[]string{"*"}, "x", "null", true},
+		{[]string{"*"}, "x", "file://", true},
+		{[]string{"null"}, "x", "null", true},
+		{[]string{"null"}, "x", "http://a.example", false},
+		{[]string{"//a.example"}, "x", "null", false},
+		{[]string{"file://"}, "x", "file://", true},
+		{[]string{"file://"}, "x", "null", false},
+		{[]string{"capacitor://"}, "x", "capacitor://localhost", true},
+		{[]string{"capacitor://localhost"}, "x", "capacitor://localhost", true},
+		{[]string{"capacitor://localhost"}, "x", "capacitor://localhost:1", false},
+		{[]string{"capacitor://"}, "x", "http://localhost", false},
+		{nil, "a.example", "file://", false},
+		{nil, "127.0.0.1:4000", "http://localhost:5173", false}, // not where there are keys
 		{[]string{"//a.example:443"}, "x", "https://a.example", true},
 		{[]string{"//a.example:443"}, "x", "https://a.example:444", false},
 		{[]string{"//a.example", "//b.example"}, "x", "http://b.example", true},
 	} {
-		var list []origin
-		for _, s := range c.list {
-			o, err := parseOrigin(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			list = append(list, o)
+		list, err := parseOrigins(c.list)
+		if err != nil {
+			t.Fatal(err)
 		}
+		g := gate{list: list, open: func() bool { return false }}
 		req := httptest.NewRequest(http.MethodGet, "/", nil)
 		req.Host = c.host
 		if c.origin != "" {
 			req.Header.Set("Origin", c.origin)
 		}
-		if got := checkOrigin(req, list); got != c.want {
+		if got := g.allows(req); got != c.want {
 			t.Errorf("from %q to %q with %q: %v", c.origin, c.host, c.list, got)
 		}
 	}
-	for _, s := range []string{"", "a.example", "//", "//a.example/path", "//a.*.example", "//*", "http://u@a.example"} {
+	for _, s := range []string{"", "a.example", "//", "//a.example/path", "//a.*.example", "//*", "http://u@a.example", "**", "*.a.example", "file:", "file:///x", "NULL", "//:80", "http://a.example?"} {
 		if _, err := parseOrigin(s); err == nil {
 			t.Errorf("%q is no origin", s)
 		}
 	}
+}
+
+// TestOpenGate: where everybody who reaches loopback may connect, it must be asked for by a name
+// that DNS has no say in, and all names of loopback are one.
+func TestOpenGate(t *testing.T) {
+	t.Parallel()
+	g := gate{open: func() bool { return true }}
+	listed := gate{open: g.open, list: []origin{{host: "dev.example", anyPort: true}, {host: "*.dev.example", anyPort: true}, {any: true}}}
+	for _, c := range []struct {
+		host            string
+		answers, listed bool
+	}{
+		{"127.0.0.1:4000", true, true}, {"[::1]:4000", true, true}, {"192.168.0.1", true, true}, {"[fe80::1]", true, true},
+		{"localhost:4000", true, true}, {"LOCALHOST", true, true}, {"localhost.:80", true, true}, {"app.localhost:4000", true, true},
+		{"evil.example:4000", false, false}, {"localhost.evil.example", false, false}, {"127.0.0.1.evil.example", false, false},
+		{"", false, false}, {"1", false, false}, {"0x7f000001", false, false},
+		{"dev.example:4000", false, true}, {"a.dev.example", false, true}, {"notdev.example", false, false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = c.host
+		if got := g.answersTo(r); got != c.answers {
+			t.Errorf("to %q: %v", c.host, got)
+		}
+		if got := listed.answersTo(r); got != c.listed {
+			t.Errorf("to %q, with a list: %v", c.host, got)
+		}
+	}
+	for _, c := range []struct {
+		host, origin string
+		want         bool
+	}{
+		{"127.0.0.1:4000", "http://localhost:5173", true}, {"localhost:4000", "http://127.0.0.1:5173", true},
+		{"[::1]:4000", "https://localhost", true}, {"localhost", "http://[::1]:5173", true},
+		{"127.0.0.1:4000", "http://evil.example", false}, {"127.0.0.1:4000", "http://evil.localhost.example", false},
+		{"127.0.0.1:4000", "http://192.168.0.1", false}, {"127.0.0.1:4000", "null", false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = c.host
+		r.Header.Set("Origin", c.origin)
+		if got := g.allows(r); got != c.want {
+			t.Errorf("from %q to %q: %v", c.origin, c.host, got)
+		}
+	}
+}
+
+// TestOwnOrigin: the very origin that is connected to, as a browser writes both.
+func TestOwnOrigin(t *testing.T) {
+	t.Parallel()
+	g := gate{own: true, open: func() bool { return false }}
+	for _, c := range []struct {
+		host, origin string
+		want         bool
+	}{
+		{"127.0.0.1:4001", "http://127.0.0.1:4001", true}, {"a.example", "http://a.example", true},
+		{"a.example", "https://a.example", true}, {"A.example:443", "https://a.example", true}, {"[::1]:4001", "http://[::1]:4001", true},
+		{"127.0.0.1:4001", "http://127.0.0.1:4000", false}, {"127.0.0.1:4001", "http://127.0.0.1", false},
+		{"127.0.0.1:4001", "http://localhost:4001", false}, {"a.example", "http://a.example:81", false},
+		{"a.example:80", "https://a.example", false}, {"127.0.0.1:4001", "null", false}, {"127.0.0.1:4001", "", true},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = c.host
+		if c.origin != "" {
+			r.Header.Set("Origin", c.origin)
+		}
+		if got := g.allows(r); got != c.want {
+			t.Errorf("from %q to %q: %v", c.origin, c.host, got)
+		}
+	}
+}
+
+// TestRefusedPagesAreTold: once in a while, with what would let them in.
+func TestRefusedPagesAreTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		r := newRig(t, func(c *Config) {
+			c.Open = func() bool { return true }
+			c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		})
+		ask := func(host, origin string) int {
+			req := httptest.NewRequest(http.MethodGet, "/socket/longpoll?vsn=2.0.0", nil)
+			req.Host = host
+			req.Header.Set("Origin", origin)
+			w := httptest.NewRecorder()
+			r.endpoint.ServeHTTP(w, req)
+			return w.Code
+		}
+		for range 100 {
+			ask("127.0.0.1:4000", "http://evil.example")
+		}
+		time.Sleep(tellEvery) // of the test's own clock
+		if status := ask("evil.example", "http://evil.example"); status != 403 {
+			t.Errorf("a request for another host is answered %d", status)
+		}
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		if len(lines) != 2 || !strings.Contains(lines[0], `allow_by="--origins http://evil.example"`) ||
+			!strings.Contains(lines[1], `allow_by="--origins //evil.example" refused_since=99`) {
+			t.Errorf("%s", log.String())
+		}
+		_ = r.stop()
+	})
 }
 
 func TestParams(t *testing.T) {

@@ -52,7 +52,7 @@ func (e *Endpoint) longpoll(w http.ResponseWriter, r *http.Request) {
 // allowOrigin tells whether the page that a request comes from may connect, and
 // if so lets it read the answer.
 func (e *Endpoint) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
-	if !checkOrigin(r, e.origins) {
+	if !e.letsPage(r) {
 		return false
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {

@@ -321,7 +321,7 @@ func TestPollRefused(t *testing.T) {
 				if r.endpoint.config.MaxConnections > 0 {
 					r.poll(version2)
 				}
-				if len(r.endpoint.origins) > 0 {
+				if len(r.endpoint.gate.list) > 0 {
 					p.header.Set("Origin", "http://b.example")
 				}
 				got := p.get()

@@ -60,7 +60,7 @@ type configFlags struct {
 	JWTLeeway           time.Duration   `group:"Access" name:"jwt-leeway" help:"How far apart the issuer's clock and this one's may be."`
 	JWTRequireExp       bool            `group:"Access" name:"jwt-require-exp" help:"Refuse tokens that never expire; turn off with --jwt-require-exp=false."`
 	Anonymous           *bool           `group:"Access" help:"Clients may connect without a token: so by default on loopback where there are no keys, only when asked for elsewhere."`
-	Origins             []string        `group:"Access" placeholder:"//HOST" help:"Origins that browsers may connect from, such as //example.org,//*.example.org; none: the request's own host, any port."`
+	Origins             []string        `group:"Access" placeholder:"//HOST" help:"Origins that browsers may connect from, such as //example.org,//*.example.org; file:// and other schemes, null, and * for all. None: the request's own host, any port."`
 	AdminTokenFile      string          `group:"Access" placeholder:"FILE" help:"File with the bearer token of the admin listener, 16 characters at least; required off loopback."`
 	AdminToken          string          `kong:"-"`
 	AdminReadTokenFile  string          `group:"Access" placeholder:"FILE" help:"File with a bearer token that may read and nothing else, for who gathers metrics."`
