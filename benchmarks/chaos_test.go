@@ -45,6 +45,17 @@ func TestPlanIsTheSeeds(t *testing.T) {
 	}
 }
 
+// book is an audit of one topic, of whose writers each writes what is listed,
+// at offsets that are two apart.
+func book(at time.Time, events ...[2]int64) *audit {
+	a := &audit{epochs: []epoch{{1, "e", 1}, {2, "g", 160}, {3, "f", 1}}, byTopic: map[string][]entry{}}
+	for i, e := range events {
+		a.all = append(a.all, entry{position{1, 10 + 2*int64(i)}, e[0], e[1], at.Add(time.Duration(i) * time.Second)})
+	}
+	a.byTopic["t"] = a.all
+	return a
+}
+
 func TestReceiptsTellWhatWentWrong(t *testing.T) {
 	t.Parallel()
 	type arrival struct {
@@ -52,44 +63,96 @@ func TestReceiptsTellWhatWentWrong(t *testing.T) {
 		writer int
 		number int64
 	}
-	committed := []numbers{nil, nil}
+	var events [][2]int64
+	var whole []arrival
 	for n := range int64(70) { // more than a word of them
-		committed[0].add(n)
+		events = append(events, [2]int64{0, n})
+		whole = append(whole, arrival{10 + 2*n, 0, n})
 	}
-	committed[1].add(3)
-	all := func() (arrivals []arrival) {
-		for n := range int64(70) {
-			arrivals = append(arrivals, arrival{10 + 2*n, 0, n})
-		}
-		return append(arrivals, arrival{200, 1, 3})
-	}
+	events, whole = append(events, [2]int64{1, 3}), append(whole, arrival{150, 1, 3})
+	events = append(events, [2]int64{-1, -1}) // a client's
+	a := book(time.Now(), events...)
+	all := func() []arrival { return slices.Clone(whole) }
+	hole := func(from, to int64) []told { return []told{{"e", "e", from, to, time.Now()}} }
 	for name, test := range map[string]struct {
 		arrivals []arrival
+		start    int64
+		told     []told
 		want     Check
+		excused  int64
 		strange  int64
 	}{
-		"all":                    {all(), Check{}, 0},
-		"none":                   {nil, Check{Lost: 71}, 0},
-		"one less":               {slices.Delete(all(), 65, 66), Check{Lost: 1}, 0},
-		"one again":              {append(all(), all()[5]), Check{Twice: 1}, 0},
-		"again by a new offset":  {append(all(), arrival{300, 0, 5}), Check{Twice: 1}, 0},
-		"late":                   {append(slices.Delete(all(), 5, 6), all()[5]), Check{Disordered: 1}, 0},
-		"at another's offset":    {append(slices.Delete(all(), 5, 6), arrival{200, 0, 5}), Check{Disordered: 1}, 0},
-		"never committed":        {append(all(), arrival{300, 1, 4}), Check{}, 1},
-		"of nobody":              {append(all(), arrival{300, 2, 0}, arrival{301, -1, 0}), Check{}, 2},
-		"with an absurd number":  {append(all(), arrival{300, 0, 1 << 62}, arrival{301, 0, -1}), Check{}, 2},
-		"lost and never came it": {append(slices.Delete(all(), 0, 1), arrival{300, 1, 4}), Check{Lost: 1}, 1},
+		"all":                     {arrivals: all()},
+		"none":                    {want: Check{Lost: 71}},
+		"from the middle on":      {arrivals: all()[30:], start: 10 + 2*29},
+		"one less":                {arrivals: slices.Delete(all(), 65, 66), want: Check{Lost: 1}},
+		"one less, and told":      {arrivals: slices.Delete(all(), 65, 66), told: hole(10+2*64, 10+2*65), excused: 1},
+		"one less, told of later": {arrivals: slices.Delete(all(), 65, 66), told: hole(10+2*65, 200), want: Check{Lost: 1}},
+		"one less, told of other": {arrivals: slices.Delete(all(), 65, 66), told: hole(0, 10+2*64), want: Check{Lost: 1}},
+		"told of a later epoch":   {arrivals: all()[:60], told: []told{{"e", "f", 10 + 2*59, 1, time.Now()}}, excused: 11},
+		"told in a later epoch of the same offsets": {arrivals: all()[:45], told: []told{{"g", "g", 10 + 2*44, 200, time.Now()}}, excused: 26},
+		"one again":             {arrivals: append(all(), all()[5]), want: Check{Twice: 1}},
+		"again by a new offset": {arrivals: append(all(), arrival{300, 0, 5}), want: Check{Twice: 1}},
+		"late":                  {arrivals: append(slices.Delete(all(), 5, 6), all()[5]), want: Check{Disordered: 1}},
+		"at another's offset":   {arrivals: append(slices.Delete(all(), 5, 6), arrival{150, 0, 5}), want: Check{Disordered: 1}},
+		"never committed":       {arrivals: append(all(), arrival{300, 1, 4}), strange: 1},
+		"of nobody":             {arrivals: append(all(), arrival{300, 2, 0}, arrival{301, -1, 0}), strange: 2},
+		"with an absurd number": {arrivals: append(all(), arrival{300, 0, 1 << 62}, arrival{301, 0, -1}), strange: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := receipts{seen: make([]numbers, 2)}
+			r := receipts{seen: make([]numbers, 2), started: true, startEpoch: "e", start: test.start, told: test.told}
 			for _, a := range test.arrivals {
 				r.note(a.offset, a.writer, a.number)
 			}
-			if got, strange := r.against(committed); got != test.want || strange != test.strange {
-				t.Errorf("%+v and %d strange, want %+v and %d", got, strange, test.want, test.strange)
+			if got, excused, strange := r.against("t", a); got != test.want || excused != test.excused || strange != test.strange {
+				t.Errorf("%+v, %d excused and %d strange, want %+v, %d and %d", got, excused, strange, test.want, test.excused, test.strange)
 			}
 		})
+	}
+}
+
+// Being told has a cause: what was asked for is older than the retention, or
+// somebody removed it.
+func TestToldWithoutACause(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	a := book(began, [2]int64{0, 0}, [2]int64{0, 1}, [2]int64{0, 2})
+	for name, test := range map[string]struct {
+		from    int64
+		after   time.Duration
+		removed time.Duration // 0: never
+		want    int64
+	}{
+		"in time":            {10, 5 * time.Second, 0, 1},
+		"too late":           {10, 12 * time.Second, 0, 0},
+		"nothing came since": {14, time.Hour, 0, 1},
+		"removed before":     {10, 5 * time.Second, time.Second, 0},
+		"removed after":      {10, 5 * time.Second, 6 * time.Second, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := receipts{told: []told{{"e", "e", test.from, 99, began.Add(test.after)}}}
+			var removed time.Time
+			if test.removed > 0 {
+				removed = began.Add(test.removed)
+			}
+			if got := r.causeless(a, 10*time.Second, removed); got != test.want {
+				t.Errorf("%d without a cause, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+func TestAuditTellsDisorder(t *testing.T) {
+	t.Parallel()
+	a := book(time.Now(), [2]int64{0, 0}, [2]int64{1, 5}, [2]int64{0, 2}, [2]int64{0, 1}, [2]int64{0, 3}, [2]int64{1, 4}, [2]int64{-1, -1})
+	certain := func(string, int64, int64) bool { return false }
+	if got := a.disordered(certain); got != 2 {
+		t.Errorf("%d out of order, want 2", got)
+	}
+	if got := a.disordered(func(_ string, writer, _ int64) bool { return writer == 1 }); got != 1 {
+		t.Errorf("%d out of order without the doubtful, want 1", got)
 	}
 }
 
@@ -98,10 +161,10 @@ func TestChaosClientResumes(t *testing.T) {
 	t.Parallel()
 	at := func(n int64) *int64 { return &n }
 	for name, test := range map[string]struct {
-		before       *int64
-		answer       string
-		after        int64
-		broken, ends bool
+		before     *int64
+		answer     string
+		after      int64
+		told, ends bool
 	}{
 		"from now on":       {nil, `{"status":"ok","response":{"offset":9,"epoch":"e","resumed":true}}`, 9, false, false},
 		"resumed":           {at(4), `{"status":"ok","response":{"offset":9,"epoch":"e","resumed":true}}`, 4, false, false},
@@ -114,7 +177,7 @@ func TestChaosClientResumes(t *testing.T) {
 			c := chaosClient{seated: make(chan struct{}), unseated: 1}
 			s := &seat{after: test.before}
 			err := c.answered(s, []byte(test.answer))
-			if (err != nil) != test.ends || s.joined == test.ends || (len(c.broken) > 0) != test.broken || *s.after != test.after {
+			if (err != nil) != test.ends || s.joined == test.ends || (len(s.receipts.told) > 0) != test.told || *s.after != test.after {
 				t.Errorf("goes on after %d, joined %v, broken %q: %v", *s.after, s.joined, c.broken, err)
 			}
 		})

@@ -1,6 +1,9 @@
 package benchmarks
 
-import "math/bits"
+import (
+	"math/bits"
+	"time"
+)
 
 // numbers is a set of small ones.
 type numbers []uint64
@@ -16,6 +19,11 @@ func (s *numbers) add(n int64) bool {
 	return added
 }
 
+// has tells whether n was added.
+func (s numbers) has(n int64) bool {
+	return n/64 < int64(len(s)) && s[n/64]&(1<<(n%64)) != 0
+}
+
 // without counts the numbers that other does not have.
 func (s numbers) without(other numbers) (n int64) {
 	for i, word := range s {
@@ -27,15 +35,26 @@ func (s numbers) without(other numbers) (n int64) {
 	return n
 }
 
-// truth is what was committed: numbers by topic and writer.
-type truth [][]numbers
+// told is a word to a client that it cannot have what came after one position
+// and up to another: what is in between may be missing, and nothing else.
+type told struct {
+	fromEpoch, toEpoch string
+	from, to           int64
+	when               time.Time
+}
 
 // receipts are what a client has received of a topic, over all its connections.
 type receipts struct {
-	last     int64     // the highest offset
+	last     int64     // the highest offset of this epoch
 	seen     []numbers // by writer
 	strangeN int64     // of nobody that writes
 	check    Check
+
+	// What is due begins after this position, once started.
+	started    bool
+	startEpoch string
+	start      int64
+	told       []told
 }
 
 // note enters an arrival, and tells whether it was the first of that event.
@@ -57,13 +76,62 @@ func (r *receipts) note(offset int64, writer int, number int64) (first bool) {
 // maxNumber keeps a wrong number from costing memory.
 const maxNumber = 1 << 30
 
-// against compares with what was committed of the topic. strange counts what
-// arrived and was not.
-func (r *receipts) against(committed []numbers) (c Check, strange int64) {
+// against compares with what came into the log of the topic. Nothing may be
+// missing that the client was not told of. untold is how many were; strange
+// counts what arrived and never was in the log.
+func (r *receipts) against(topic string, a *audit) (c Check, excused, strange int64) {
 	c, strange = r.check, r.strangeN
-	for writer, due := range committed {
-		c.Lost += due.without(r.seen[writer])
-		strange += r.seen[writer].without(due)
+	start := a.at(r.startEpoch, r.start)
+	for _, e := range a.byTopic[topic] {
+		switch {
+		case e.writer < 0 || e.writer >= int64(len(r.seen)): // a client's
+		case r.seen[e.writer].has(e.number) || r.started && !start.before(e.position):
+		case r.excuses(a, e.position):
+			excused++
+		default:
+			c.Lost++
+		}
 	}
-	return c, strange
+	logged := a.logged(topic, len(r.seen))
+	for writer := range r.seen {
+		strange += r.seen[writer].without(logged[writer])
+	}
+	return c, excused, strange
+}
+
+// firstLost is where the first event stands that is missing and was not told of.
+func (r *receipts) firstLost(topic string, a *audit) (e entry, ok bool) {
+	start := a.at(r.startEpoch, r.start)
+	for _, e := range a.byTopic[topic] {
+		if e.writer >= 0 && e.writer < int64(len(r.seen)) && !r.seen[e.writer].has(e.number) &&
+			!(r.started && !start.before(e.position)) && !r.excuses(a, e.position) {
+			return e, true
+		}
+	}
+	return e, false
+}
+
+// excuses tells whether the client was told that it misses what is there.
+func (r *receipts) excuses(a *audit, p position) bool {
+	for _, t := range r.told {
+		if a.at(t.fromEpoch, t.from).before(p) && !a.at(t.toEpoch, t.to).before(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// causeless counts the words that a client should not have been told: all that
+// it asked for had been in the log for less than the retention, and nobody had
+// removed anything by hand until then.
+func (r *receipts) causeless(a *audit, retention time.Duration, removed time.Time) (n int64) {
+	for _, t := range r.told {
+		if !removed.IsZero() && t.when.After(removed) {
+			continue
+		}
+		if at, ok := a.oldestAfter(a.at(t.fromEpoch, t.from)); !ok || t.when.Sub(at) < retention {
+			n++
+		}
+	}
+	return n
 }

@@ -22,9 +22,11 @@ const (
 	pollingTemper  temper = "polling"  // has no WebSocket
 	oldTemper      temper = "old"      // speaks version 1
 	lateTemper     temper = "late"     // joins in the middle, from the beginning of the log
+	siblingsTemper temper = "siblings" // watches topics of every kind on one connection, at leisure
+	lonelyTemper   temper = "lonely"   // comes to and goes from a topic that nobody else watches
 )
 
-var tempers = []temper{fastTemper, slowTemper, restlessTemper, pollingTemper, oldTemper, lateTemper}
+var tempers = []temper{fastTemper, slowTemper, restlessTemper, pollingTemper, oldTemper, lateTemper, siblingsTemper, lonelyTemper}
 
 const (
 	chaosPatience = 60 * time.Second       // for an answer, or any message
@@ -33,6 +35,7 @@ const (
 	slowHeld      = 4 << 10                // bytes that the kernel holds for it
 	reconnectMost = 100 * time.Millisecond // before it connects again
 	oneInWhim     = 60                     // messages of a restless one
+	oneInLonely   = 8                      // messages of a lonely one
 )
 
 // carrier is a connection as a client sees it: texts go out and come in.
@@ -55,6 +58,7 @@ type chaosClient struct {
 
 	arrived  atomic.Int64  // different events
 	idleTill atomic.Int64  // it reads nothing until then (Unix nanoseconds)
+	awayTill atomic.Int64  // it connects to nobody until then
 	seated   chan struct{} // closed by run once all topics have been joined
 
 	mu sync.Mutex
@@ -66,14 +70,16 @@ type chaosClient struct {
 	unseated int // topics not joined yet, ever
 	refs     int
 	sessions int64
-	refused  int64    // joins
-	broken   []string // promises
+	refused  int64            // joins
+	ended    map[string]int64 // connections and channels, by reason
+	foreign  int64            // messages of other clients
+	broken   []string         // promises
 }
 
 // seat is a client's place in a topic.
 type seat struct {
-	topic int
 	receipts
+	reached atomic.Int64 // after, for others
 
 	// What the snippet in PROTOCOL.md keeps.
 	after *int64
@@ -95,7 +101,13 @@ func (c *chaosClient) breaks(format string, values ...any) {
 // run connects again and again, until it is over.
 func (c *chaosClient) run(ctx context.Context) {
 	for !over(ctx, c.over) {
-		_ = c.session(ctx) // how it ended does not matter: what arrived does
+		if away := time.Until(time.Unix(0, c.awayTill.Load())); away > 0 {
+			pause(ctx, c.hurry, away)
+		}
+		err := c.session(ctx) // how it ended does not matter: what arrived does
+		if closed := new(closedError); errors.As(err, closed) {
+			c.ends("socket closed " + strconv.Itoa(closed.code))
+		}
 		pause(ctx, c.over, time.Duration(c.random.Int64N(int64(reconnectMost))))
 	}
 }
@@ -112,6 +124,19 @@ func (c *chaosClient) cut() {
 // idle has the client read nothing for a while.
 func (c *chaosClient) idle(d time.Duration) { c.idleTill.Store(time.Now().Add(d).UnixNano()) }
 
+// leave has the client be away for a while.
+func (c *chaosClient) leave(d time.Duration) {
+	c.awayTill.Store(time.Now().Add(d).UnixNano())
+	c.cut()
+}
+
+func (c *chaosClient) ends(reason string) {
+	if c.ended == nil {
+		c.ended = map[string]int64{}
+	}
+	c.ended[reason]++
+}
+
 // linger takes the time that a client of its temper, or an idle one, takes
 // before it reads on.
 func (c *chaosClient) linger(ctx context.Context) {
@@ -125,7 +150,7 @@ func (c *chaosClient) linger(ctx context.Context) {
 
 // leisurely tells whether the client is slow just now.
 func (c *chaosClient) leisurely() bool {
-	return c.temper == slowTemper && !over(context.Background(), c.hurry)
+	return (c.temper == slowTemper || c.temper == siblingsTemper) && !over(context.Background(), c.hurry)
 }
 
 // open connects to one of the nodes.
@@ -190,7 +215,7 @@ func (c *chaosClient) session(ctx context.Context) error {
 		if err := c.handle(w, m); err != nil {
 			return err
 		}
-		if c.temper == restlessTemper && c.random.IntN(oneInWhim) == 0 && !over(ctx, c.hurry) {
+		if one := c.oneIn(); one > 0 && c.random.IntN(one) == 0 && !over(ctx, c.hurry) {
 			if err := c.whim(w); err != nil {
 				return err
 			}
@@ -205,6 +230,17 @@ func (c *chaosClient) session(ctx context.Context) error {
 }
 
 var errWhim = errors.New("benchmarks: a client that felt like it")
+
+// oneIn says after how many messages a client feels like leaving, 0 for never.
+func (c *chaosClient) oneIn() int {
+	switch c.temper {
+	case restlessTemper:
+		return oneInWhim
+	case lonelyTemper:
+		return oneInLonely
+	}
+	return 0
+}
 
 // whim ends the connection, or leaves topics; the answer to that joins again.
 func (c *chaosClient) whim(w carrier) error {
@@ -258,8 +294,9 @@ type chaosReply struct {
 type chaosEvent struct {
 	Offset *int64
 	Data   struct {
-		W int
-		N *int64
+		W      int
+		N      *int64
+		Forged *int64 // of a hostile client
 	}
 }
 
@@ -275,16 +312,56 @@ func (c *chaosClient) handle(w carrier, m phoenixMessage) error {
 			return nil // to a leave: the close that follows it says all
 		}
 		return c.answered(s, m.payload)
+	case "phx_error":
+		if m.joinRef != "" && m.joinRef != s.join {
+			return nil // of a join that was replaced
+		}
+		c.ends("channel ended: " + reasonOf(m.payload))
+		return c.join(w, m.topic, s)
 	case "phx_close":
-		if m.joinRef != "" && m.joinRef != s.join || c.temper != restlessTemper {
+		if m.joinRef != "" && m.joinRef != s.join || c.oneIn() == 0 {
 			return fmt.Errorf("benchmarks: topic %s was closed", m.topic)
 		}
 		return c.join(w, m.topic, s)
+	case "sluice_position":
+		c.move(s, m.payload)
+		return nil
 	case eventName:
 		return c.receive(s, m.payload)
+	case forgedEvent, "sluice_epoch":
+		c.foreign++
+		return nil
 	}
-	c.breaks("%s on %s: %s", m.event, m.topic, m.payload)
+	c.breaks("%s on %s: %.200s", m.event, m.topic, m.payload)
 	return fmt.Errorf("benchmarks: %s on %s", m.event, m.topic)
+}
+
+// reasonOf is the reason that a payload gives.
+func reasonOf(payload []byte) string {
+	var with struct{ Reason string }
+	if err := json.Unmarshal(payload, &with); err != nil || with.Reason == "" {
+		return "without a reason"
+	}
+	return with.Reason
+}
+
+// move takes note of a position that everything up to has been seen of.
+func (c *chaosClient) move(s *seat, payload []byte) {
+	var event struct{ Offset *int64 }
+	switch err := json.Unmarshal(payload, &event); {
+	case err == nil && event.Offset == nil: // another client's
+		c.foreign++
+		return
+	case err != nil || s.after == nil || *event.Offset < *s.after:
+		c.breaks("a position that is none, or behind: %.200s", payload)
+		return
+	}
+	s.moveTo(*event.Offset)
+}
+
+func (s *seat) moveTo(after int64) {
+	s.after = &after
+	s.reached.Store(after)
 }
 
 // answered is what PROTOCOL.md does when a join was answered.
@@ -295,19 +372,24 @@ func (c *chaosClient) answered(s *seat, payload []byte) error {
 		return fmt.Errorf("benchmarks: a join was answered %s", payload)
 	}
 	response := reply.Response
+	first := s.epoch == ""
 	switch {
-	case !response.Resumed:
-		if s.after != nil {
-			c.breaks("told that it cannot resume after %d in epoch %q: %s", *s.after, s.epoch, payload)
-		}
-		s.after = response.Offset
+	case !response.Resumed && s.after != nil:
+		s.receipts.told = append(s.receipts.told, told{s.epoch, response.Epoch, *s.after, *response.Offset, time.Now()})
+		s.moveTo(*response.Offset)
 	case s.after == nil:
-		s.after = response.Offset
+		s.moveTo(*response.Offset)
 	}
-	if s.epoch == "" {
+	if first {
+		if !s.started {
+			s.started, s.startEpoch, s.start = true, response.Epoch, *s.after
+		}
 		if c.unseated--; c.unseated == 0 {
 			close(c.seated)
 		}
+	}
+	if s.epoch != response.Epoch {
+		s.last = 0 // offsets may have begun again
 	}
 	s.epoch, s.joined = response.Epoch, true
 	return nil
@@ -315,15 +397,27 @@ func (c *chaosClient) answered(s *seat, payload []byte) error {
 
 func (c *chaosClient) receive(s *seat, payload []byte) error {
 	var event chaosEvent
-	if err := json.Unmarshal(payload, &event); err != nil || event.Offset == nil || event.Data.N == nil {
+	if err := json.Unmarshal(payload, &event); err != nil {
 		c.breaks("an event that is none of ours: %.200s", payload)
+		return nil
+	}
+	if event.Offset == nil { // it is not in the log
+		c.foreign++
+		if event.Data.N != nil {
+			c.breaks("an event without an offset: %.200s", payload)
+		}
 		return nil
 	}
 	if !s.joined {
 		c.breaks("event %d came before the answer to the join", *event.Offset)
 	}
-	s.after = event.Offset
-	if s.note(*event.Offset, event.Data.W, *event.Data.N) {
+	s.moveTo(*event.Offset)
+	switch {
+	case event.Data.Forged != nil: // pushed to the log by a client
+		c.foreign++
+	case event.Data.N == nil:
+		c.breaks("an event that is none of ours: %.200s", payload)
+	case s.note(*event.Offset, event.Data.W, *event.Data.N):
 		c.arrived.Add(1)
 	}
 	return nil

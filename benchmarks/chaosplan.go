@@ -2,6 +2,7 @@ package benchmarks
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -23,6 +24,29 @@ const (
 	databaseKilled    faultKind = "database killed"
 	databaseRestarted faultKind = "database restarted"
 	databaseFailsOver faultKind = "database fails over to its standby"
+
+	// Whoever is away for longer than the log is kept.
+	nodeLeftBehind faultKind = "node hung for longer than the retention"
+	clientsAway    faultKind = "clients away for longer than the retention"
+	clientsReturn  faultKind = "all clients cut at once"
+	logEmptied     faultKind = "log emptied by hand"
+	logShortened   faultKind = "log's beginning removed by hand"
+
+	// What rows are like, and what is done to them.
+	rowsLarge   faultKind = "rows of a megabyte"
+	rowsMany    faultKind = "many rows at once"
+	rowsSlow    faultKind = "rows that take their time"
+	rowsLocked  faultKind = "row locked in the outbox"
+	rowsChanged faultKind = "rows changed in the outbox"
+	idsCached   faultKind = "ids drawn from a cache"
+
+	// Surroundings of the sequencer.
+	logLocked      faultKind = "log locked"
+	rightsRevoked  faultKind = "rights revoked"
+	rowsHidden     faultKind = "rows hidden by row-level security"
+	serverReadOnly faultKind = "server read-only"
+	notifiesHeld   faultKind = "notifications held up"
+	standbyLags    faultKind = "standby lags while the primary refuses"
 )
 
 // Bounds of what the plan draws.
@@ -38,9 +62,17 @@ var (
 	outsideFaults = []faultKind{
 		nodeKilled, nodeRestarted, nodeHung, databaseCut, databaseStalled, databaseRefused, backendTerminated,
 		snapshotHeld, writersCut, clientsCut, clientsStalled,
+		nodeLeftBehind, clientsAway, clientsReturn, logEmptied, logShortened,
+		rowsLarge, rowsMany, rowsSlow, rowsLocked, rowsChanged, idsCached, logLocked,
 	}
-	ownFaults = []faultKind{databaseKilled, databaseRestarted, databaseFailsOver}
+	ownFaults = []faultKind{
+		databaseKilled, databaseRestarted, databaseFailsOver,
+		rightsRevoked, rowsHidden, serverReadOnly, notifiesHeld, standbyLags,
+	}
 )
+
+// ChaosKinds is how many kinds of faults strike a database of the run's own.
+var ChaosKinds = len(outsideFaults) + len(ownFaults)
 
 // fault is one of the plan.
 type fault struct {
@@ -58,11 +90,12 @@ type plan struct {
 	deck   []faultKind // what is left of this round
 }
 
-func newPlan(seed uint64, ownsDatabase bool) *plan {
-	p := &plan{random: rand.New(rand.NewPCG(seed, 0)), kinds: outsideFaults}
+func newPlan(seed uint64, ownsDatabase bool, spared ...string) *plan {
+	p := &plan{random: rand.New(rand.NewPCG(seed, 0)), kinds: slices.Clone(outsideFaults)}
 	if ownsDatabase {
-		p.kinds = append(p.kinds[:len(p.kinds):len(p.kinds)], ownFaults...)
+		p.kinds = append(p.kinds, ownFaults...)
 	}
+	p.kinds = slices.DeleteFunc(p.kinds, func(kind faultKind) bool { return slices.Contains(spared, string(kind)) })
 	return p
 }
 

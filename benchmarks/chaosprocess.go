@@ -27,6 +27,7 @@ type process struct {
 	public  string // host:port of the sockets
 	admin   string // host:port of the admin listener
 	log     *watchedLog
+	hasty   bool // its drain is given too little time, and may end it badly
 
 	command *exec.Cmd     // nil while it is down
 	exited  chan struct{} // closed by start's goroutine when the process has ended

@@ -117,10 +117,11 @@ func (r *relay) carry(near *net.TCPConn) {
 func (r *relay) enter(conn *net.TCPConn) (target string, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.refusing {
+	refusing := r.refusing || r.target == "" // to nowhere
+	if !refusing {
 		r.conns[conn] = true
 	}
-	return r.target, !r.refusing
+	return r.target, !refusing
 }
 
 func (r *relay) leave(conn *net.TCPConn) {

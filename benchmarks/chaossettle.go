@@ -13,9 +13,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// settle lets all come to rest, and finds out what was committed. Then the
+// settle lets all come to rest, and finds out what came into the log. Then the
 // nodes are drained, so that an event that comes twice at the very end counts.
-func (s *storm) settle(progress Progress) (truth, error) {
+func (s *storm) settle(progress Progress) (a *audit, err error) {
 	s.tell("enough is written")
 	close(s.enough)
 	close(s.hurry)
@@ -23,17 +23,17 @@ func (s *storm) settle(progress Progress) (truth, error) {
 	if err := s.direct(s.emptied); err != nil {
 		return nil, err
 	}
-	committed := make(truth, s.Topics)
+	if err := s.direct(func(conn *pgx.Conn) error {
+		a, err = readAudit(s.ctx, conn)
+		return err
+	}); err != nil {
+		return nil, err
+	}
 	for _, w := range s.writers {
-		if err := s.direct(func(conn *pgx.Conn) error { return w.resolve(s.ctx, conn) }); err != nil {
-			return nil, err
-		}
-		for topic := range committed {
-			committed[topic] = append(committed[topic], w.known[topic])
-		}
+		w.resolve(a)
 	}
 	s.tell("all is in the log")
-	if err := s.deliver(committed, progress); err != nil {
+	if err := s.deliver(a, progress); err != nil {
 		return nil, err
 	}
 	s.tell("all has arrived, or nothing more does")
@@ -44,7 +44,7 @@ func (s *storm) settle(progress Progress) (truth, error) {
 			return nil, err
 		}
 		s.tally(node)
-		if err := node.stop(); err != nil {
+		if err := node.stop(); err != nil && !node.hasty {
 			s.broken = append(s.broken, err.Error())
 		}
 	}
@@ -53,7 +53,7 @@ func (s *storm) settle(progress Progress) (truth, error) {
 	}
 	s.reading.Wait()
 	s.tell("all have ended")
-	return committed, nil
+	return a, nil
 }
 
 // tally adds what a node has counted since it was started last.
@@ -98,34 +98,35 @@ func (s *storm) emptied(conn *pgx.Conn) error {
 	}
 }
 
-// deliver waits until each client has all, or nothing arrives any more.
-func (s *storm) deliver(committed truth, progress Progress) error {
-	due := make([]int64, len(s.clients))
+// calm is how long nothing may arrive before all is taken to have.
+const calm = 2 * time.Second
+
+// deliver waits until each client has come to the last event of each of its
+// topics, or nothing arrives any more.
+func (s *storm) deliver(a *audit, progress Progress) error {
 	var all int64
-	for i, c := range s.clients {
-		for _, seat := range c.seats {
-			for _, numbers := range committed[seat.topic] {
-				due[i] += numbers.without(nil)
-			}
-		}
-		all += due[i]
+	for _, c := range s.clients {
+		all += int64(len(c.seats))
 	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	seen, moved := int64(-1), time.Now()
 	for {
-		var arrived int64
-		waiting := false
-		for i, c := range s.clients {
-			has := c.arrived.Load()
-			arrived += min(has, due[i])
-			waiting = waiting || has < due[i]
+		var arrived, come int64
+		for _, c := range s.clients {
+			arrived += c.arrived.Load()
+			for topic, seat := range c.seats {
+				entries := a.byTopic[topic]
+				if len(entries) == 0 || seat.reached.Load() >= entries[len(entries)-1].offset {
+					come++
+				}
+			}
 		}
-		progress.tell("deliveries", arrived, all)
+		progress.tell("places that have come to their end", come, all)
 		if arrived > seen {
 			seen, moved = arrived, time.Now()
 		}
-		if !waiting || time.Since(moved) > chaosPatience {
+		if since := time.Since(moved); come == all && since > calm || since > chaosPatience {
 			return nil
 		}
 		select {
@@ -137,42 +138,69 @@ func (s *storm) deliver(committed truth, progress Progress) error {
 }
 
 // report sums up. Everybody must have ended.
-func (s *storm) report(committed truth) Result {
+func (s *storm) report(a *audit) Result {
 	r := Result{Scenario: s.Name(), Params: s.params(), Events: s.committed.Load(), Seconds: time.Since(s.began).Seconds()}
-	var sessions, refused, strange, rolledBack, lostSight, struck int64
+	var sessions, refused, strange, struck, told, excused, causeless, foreign int64
+	ended, kinds := map[string]int64{}, map[temper]int64{}
 	for _, c := range s.clients {
+		kinds[c.temper]++
 		for topic, seat := range c.seats {
-			check, unknown := seat.against(committed[seat.topic])
-			if !check.Sound() {
-				s.tell("a %s client of %s: %+v; its last offset is %d, its place %d, joined %v by %s in %d connections",
-					c.temper, topic, check, seat.last, *cmp.Or(seat.after, new(int64)), seat.joined, seat.join, c.sessions)
+			check, missed, unknown := seat.against(topic, a)
+			if !check.Sound() || !seat.started {
+				s.tell("a %s client of %s: %+v; its last offset is %d, its place %d, joined %v by %s in %d connections, told %d times",
+					c.temper, topic, check, seat.last, *cmp.Or(seat.after, new(int64)), seat.joined, seat.join, c.sessions, len(seat.receipts.told))
+				if e, ok := seat.firstLost(topic, a); ok {
+					s.tell("the first that it lost: %+v, %.3fs into the run; it was told %+v", e, e.at.Sub(s.began).Seconds(), seat.receipts.told)
+				}
+			}
+			if !seat.started {
+				s.broken = append(s.broken, fmt.Sprintf("a %s client has never joined %s", c.temper, topic))
 			}
 			r.Check = r.Plus(check)
 			strange += unknown
+			excused += missed
+			told += int64(len(seat.receipts.told))
+			if c.temper != lateTemper {
+				causeless += seat.causeless(a, chaosRetention, s.removed)
+			}
+		}
+		for reason, n := range c.ended {
+			ended[reason] += n
 		}
 		r.Deliveries += c.arrived.Load()
 		sessions += c.sessions
 		refused += c.refused
+		foreign += c.foreign
 		s.broken = append(s.broken, c.broken...)
-	}
-	for _, w := range s.writers {
-		rolledBack += w.rolledBack
-		lostSight += w.lostSight
 	}
 	r.EventsPerSecond, r.DeliveriesPerSecond = float64(r.Events)/r.Seconds, float64(r.Deliveries)/r.Seconds
 	for _, kind := range slices.Sorted(maps.Keys(s.struck)) {
 		r.Figures = append(r.Figures, Param{string(kind), s.struck[kind]})
 		struck += s.struck[kind]
 	}
+	r.Figures = append(r.Figures, Param{"faults", struck})
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		r.Figures = append(r.Figures, Param{string(kind) + " clients", kinds[kind]})
+	}
+	r.Figures = append(r.Figures, Param{"told that they cannot resume", told}, Param{"events missed that were told of", excused})
+	for _, reason := range slices.Sorted(maps.Keys(ended)) {
+		r.Figures = append(r.Figures, Param{reason, ended[reason]})
+	}
 	r.Figures = append(r.Figures,
-		Param{"faults", struck},
 		Param{"catch-ups since the nodes' last starts", s.counted["sluice_catchups_total"]},
 		Param{"messages replayed in them", s.counted["sluice_messages_replayed_total"]},
-		Param{"connections", sessions}, Param{"joins refused", refused},
-		Param{"transactions rolled back", rolledBack}, Param{"commits without an answer", lostSight},
-		Param{"delivered without a commit", strange})
+		Param{"connections", sessions}, Param{"joins refused", refused}, Param{"messages of other clients", foreign},
+		Param{"times that a node had to be not ready", s.unready},
+		Param{"delivered without having been in the log", strange})
 	if strange > 0 {
-		s.broken = append(s.broken, fmt.Sprintf("%d events were delivered that nobody committed", strange))
+		s.broken = append(s.broken, fmt.Sprintf("%d events were delivered that were never in the log", strange))
+	}
+	if causeless > 0 {
+		s.broken = append(s.broken, fmt.Sprintf("%d times a client was told that it cannot resume, after what was kept", causeless))
+	}
+	s.audit(a, &r)
+	for _, h := range s.hostiles {
+		r.Figures = append(r.Figures, Param{"hostile: " + h.kind, h.done.Load()})
 	}
 	s.weigh(&r)
 	for _, node := range s.nodes {
@@ -180,6 +208,43 @@ func (s *storm) report(committed truth) Result {
 	}
 	r.Broken = briefly(s.broken)
 	return r
+}
+
+// audit compares what was committed with what came into the log.
+func (s *storm) audit(a *audit, r *Result) {
+	var missing, invented, rolledBack, lostSight int64
+	doubtful := map[string][]numbers{}
+	for i, topic := range s.topics {
+		logged := a.logged(topic, len(s.writers))
+		for _, w := range s.writers {
+			missing += w.known[i].without(logged[w.id])
+			invented += logged[w.id].without(w.known[i])
+			doubtful[topic] = append(doubtful[topic], w.unknown[i])
+		}
+	}
+	for _, w := range s.writers {
+		rolledBack += w.rolledBack
+		lostSight += w.lostSight
+	}
+	disordered := a.disordered(func(topic string, writer, number int64) bool {
+		return writer < int64(len(s.writers)) && doubtful[topic][writer].has(number)
+	})
+	r.Figures = append(r.Figures,
+		Param{"transactions rolled back", rolledBack}, Param{"commits without an answer", lostSight},
+		Param{"committed and not in the log", missing}, Param{"in the log and not committed", invented},
+		Param{"in the log behind a later one of its writer", disordered})
+	for _, wrong := range []struct {
+		n    int64
+		what string
+	}{
+		{missing, "were committed and never came into the log"},
+		{invented, "came into the log that nobody committed"},
+		{disordered, "came into the log behind a later one of their topic and writer"},
+	} {
+		if wrong.n > 0 {
+			s.broken = append(s.broken, fmt.Sprintf("%d events %s", wrong.n, wrong.what))
+		}
+	}
 }
 
 // fewBroken are enough to begin looking: what breaks often breaks the same way.

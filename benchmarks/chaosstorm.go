@@ -2,11 +2,15 @@ package benchmarks
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,15 +25,20 @@ import (
 type storm struct {
 	// Immutable after brew.
 	*Chaos
-	server  *pgserver.Server // the run's own database, nil if it belongs to others
-	place   place
-	doors   []*relay // between each node and the database
-	desk    *relay   // between the writers and the database
-	nodes   []*process
-	writers []*chaosWriter
-	clients []*chaosClient
-	plan    *plan
-	log     *tellTale
+	server   *pgserver.Server // the run's own database, nil if it belongs to others
+	place    place
+	doors    []*relay // between each node and the database
+	sides    []*relay // between some of the nodes and the database's standby
+	desk     *relay   // between the writers and the database
+	nodes    []*process
+	writers  []*chaosWriter
+	bulk     *chaosWriter // one of them, whose rows are faults: Run's goroutine is it
+	clients  []*chaosClient
+	topics   []string
+	hostiles []*hostile
+	folder   string // with the nodes' files
+	plan     *plan
+	log      *tellTale
 
 	committed atomic.Int64 // events
 
@@ -41,6 +50,7 @@ type storm struct {
 	writing   sync.WaitGroup
 	reading   sync.WaitGroup
 	measuring sync.WaitGroup
+	besieging sync.WaitGroup
 
 	// Owned by Run's goroutine.
 	database string // URL of the schema, past the relays
@@ -48,6 +58,8 @@ type storm struct {
 	struck   map[faultKind]int64
 	counted  map[string]int64 // by the nodes, by metric
 	broken   []string         // promises of nodes
+	removed  time.Time        // when the log was first cut by hand
+	unready  int64            // times that nodes had to say so, and did
 }
 
 // measureEvery is how often the nodes' memory is looked at.
@@ -60,7 +72,7 @@ const lookEvery = 20 * time.Millisecond
 // writers that begin.
 func brew(ctx context.Context, c *Chaos) (s *storm, err error) {
 	s = &storm{
-		Chaos: c, plan: newPlan(c.Seed, c.DatabaseURL == ""), log: &tellTale{out: c.Log}, struck: map[faultKind]int64{}, counted: map[string]int64{},
+		Chaos: c, topics: c.chaosTopics(), plan: newPlan(c.Seed, c.DatabaseURL == "", c.Spared...), log: &tellTale{out: c.Log}, struck: map[faultKind]int64{}, counted: map[string]int64{},
 		enough: make(chan struct{}), hurry: make(chan struct{}), over: make(chan struct{}),
 	}
 	s.ctx, s.fail = context.WithCancelCause(ctx)
@@ -87,6 +99,9 @@ func brew(ctx context.Context, c *Chaos) (s *storm, err error) {
 // perhaps.
 func (s *storm) settleIn(ctx context.Context) (database string, err error) {
 	config := sluice.Config{DatabaseURL: s.DatabaseURL}
+	if s.folder, err = os.MkdirTemp("", "sluice-chaos-"); err != nil {
+		return "", err
+	}
 	if s.DatabaseURL == "" {
 		if s.server, err = pgserver.New(); err != nil {
 			return "", err
@@ -109,22 +124,33 @@ func (s *storm) raise() error {
 	if err != nil {
 		return err
 	}
+	if err := s.employ(); err != nil {
+		return err
+	}
 	for i := range s.Nodes {
 		door, err := newRelay(address)
 		if err != nil {
 			return err
 		}
 		s.doors = append(s.doors, door)
-		through, err := named(s.database, door.address(), nodesName)
+		addresses := door.address()
+		if s.server != nil && i%2 == 1 { // its URL names the standby too
+			standby, err := hostPort(s.server.StandbyURL())
+			if err != nil {
+				return err
+			}
+			side, err := newRelay(standby)
+			if err != nil {
+				return err
+			}
+			s.sides = append(s.sides, side)
+			addresses += "," + side.address()
+		}
+		through, err := named(s.database, addresses, nodeName(i), s.role())
 		if err != nil {
 			return err
 		}
-		node, err := newProcess(s.Program, fmt.Sprintf("node-%d", i+1), s.log,
-			"--database-url", through,
-			"--mailbox-size", fmt.Sprint(chaosMailboxSize), "--mailbox-bytes", fmt.Sprint(chaosMailboxBytes),
-			"--recent", fmt.Sprint(chaosRecent), "--fetch-bytes", fmt.Sprint(chaosFetchBytes),
-			"--lanes", fmt.Sprint(chaosLanes), "--max-demand", fmt.Sprint(chaosMaxDemand),
-			"--max-connections", fmt.Sprint(s.maxConnections()))
+		node, err := s.newNode(i, through)
 		if err == nil {
 			err = node.start()
 		}
@@ -132,6 +158,17 @@ func (s *storm) raise() error {
 			return err
 		}
 		s.nodes = append(s.nodes, node)
+		if i == 0 { // the tables are there once, and the book with them
+			if err := node.ready(s.ctx); err != nil {
+				return err
+			}
+			if err := s.direct(func(conn *pgx.Conn) error {
+				_, err := conn.Exec(s.ctx, auditSQL)
+				return err
+			}); err != nil {
+				return fmt.Errorf("begin the audit: %w", err)
+			}
+		}
 	}
 	for _, node := range s.nodes {
 		if err := node.ready(s.ctx); err != nil {
@@ -141,14 +178,54 @@ func (s *storm) raise() error {
 	if s.desk, err = newRelay(address); err != nil {
 		return err
 	}
-	through, err := named(s.database, s.desk.address(), writersName)
+	through, err := named(s.database, s.desk.address(), writersName, nil)
 	if err != nil {
 		return err
 	}
 	for i := range s.Writers {
-		s.writers = append(s.writers, newChaosWriter(i, s.Seed, through, s.Topics, &s.committed))
+		s.writers = append(s.writers, newChaosWriter(i, s.Seed, through, s.topics, &s.committed))
 	}
+	s.bulk = newChaosWriter(s.Writers, s.Seed, "", s.topics, &s.committed)
+	s.writers = append(s.writers, s.bulk)
 	return nil
+}
+
+// nodeName is what a node's connections are called.
+func nodeName(i int) string { return fmt.Sprintf("%s-%d", nodesName, i+1) }
+
+// newNode prepares a node: serve, or every second time an application's own
+// program, whose drains are given too little time.
+func (s *storm) newNode(i int, database string) (*process, error) {
+	name := fmt.Sprintf("node-%d", i+1)
+	if i%2 == 0 {
+		rules := filepath.Join(s.folder, "rules.yaml")
+		if err := os.WriteFile(rules, []byte(s.rulesFile()), 0o600); err != nil {
+			return nil, err
+		}
+		return newProcess(s.Program, name, s.log,
+			"--config", rules, "--database-url", database, "--retention", chaosRetention.String(),
+			"--mailbox-size", fmt.Sprint(chaosMailboxSize), "--mailbox-bytes", fmt.Sprint(chaosMailboxBytes),
+			"--recent", fmt.Sprint(chaosRecent), "--fetch-bytes", fmt.Sprint(chaosFetchBytes),
+			"--lanes", fmt.Sprint(chaosLanes), "--max-demand", fmt.Sprint(chaosMaxDemand),
+			"--max-connections", fmt.Sprint(s.maxConnections()))
+	}
+	node, err := newProcess(s.Program, name, s.log)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(application{
+		Node: name, Listen: node.public, AdminListen: node.admin, DatabaseURL: database,
+		Retention: chaosRetention, DrainTimeout: chaosHaste,
+		MailboxSize: chaosMailboxSize, MaxDemand: chaosMaxDemand, Lanes: chaosLanes,
+		MailboxBytes: chaosMailboxBytes, Recent: chaosRecent, FetchBytes: chaosFetchBytes,
+		MaxConnections: s.maxConnections(), Topics: s.rules(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(s.folder, name+".json")
+	node.args, node.hasty = []string{"bench", applicationName, "--target", file}, true
+	return node, os.WriteFile(file, text, 0o600)
 }
 
 // gather makes the clients, waits until those that watch from now on have
@@ -159,14 +236,13 @@ func (s *storm) gather() error {
 			temper: tempers[i%len(tempers)], nodes: s.nodes, random: rand.New(rand.NewPCG(s.Seed, 2000+uint64(i))),
 			hurry: s.hurry, over: s.over, seated: make(chan struct{}), seats: map[string]*seat{},
 		}
-		for range min(3, s.Topics) {
-			topic := c.random.IntN(s.Topics)
-			c.seats[topicName(topic)] = &seat{topic: topic, receipts: receipts{seen: make([]numbers, s.Writers)}}
+		for _, topic := range s.choose(c, i) {
+			c.seats[topic] = &seat{receipts: receipts{seen: make([]numbers, s.Writers+1)}}
 		}
 		c.unseated = len(c.seats)
 		if c.temper == lateTemper {
 			for _, seat := range c.seats {
-				seat.after = new(int64)
+				seat.after, seat.started = new(int64), true // from the beginning
 			}
 		}
 		s.clients = append(s.clients, c)
@@ -191,10 +267,30 @@ func (s *storm) gather() error {
 		}
 	}
 	s.began = time.Now()
-	for _, w := range s.writers {
+	s.besiege()
+	for _, w := range s.writers[:s.Writers] {
 		s.writing.Go(func() { w.run(s.ctx, s.enough) })
 	}
 	return nil
+}
+
+// choose says what a client watches.
+func (s *storm) choose(c *chaosClient, i int) (topics []string) {
+	switch c.temper {
+	case lonelyTemper:
+		return []string{chaosTopic(lonelyTopic, i)}
+	case siblingsTemper:
+		for _, kind := range topicKinds {
+			if some := ofKind(s.topics[:s.Topics], kind); len(some) > 0 {
+				topics = append(topics, some[c.random.IntN(len(some))])
+			}
+		}
+		return topics
+	}
+	for range min(3, s.Topics) {
+		topics = append(topics, s.topics[c.random.IntN(s.Topics)])
+	}
+	return topics
 }
 
 // measure looks at the nodes' memory until all is over, and whether one of
@@ -220,7 +316,7 @@ func (s *storm) end() (err error) {
 	for _, node := range s.nodes {
 		err = errors.Join(err, node.kill())
 	}
-	for _, door := range s.doors {
+	for _, door := range slices.Concat(s.doors, s.sides) {
 		err = errors.Join(err, door.close())
 	}
 	if s.desk != nil {
@@ -229,6 +325,10 @@ func (s *storm) end() (err error) {
 	s.writing.Wait()
 	s.reading.Wait()
 	s.measuring.Wait()
+	s.besieging.Wait()
+	if s.folder != "" {
+		err = errors.Join(err, os.RemoveAll(s.folder))
+	}
 	if s.place.remove != nil {
 		err = errors.Join(err, s.place.remove())
 	}
@@ -263,8 +363,9 @@ func by(database, address string) (string, error) {
 	return u.String(), nil
 }
 
-// named is a database's URL by way of a relay, with a name for its connections.
-func named(database, relay, name string) (string, error) {
+// named is a database's URL by way of a relay, or several, with a name for its
+// connections. A role that is nil is the database's own.
+func named(database, relay, name string, role *url.Userinfo) (string, error) {
 	through, err := by(database, relay)
 	if err != nil {
 		return "", err
@@ -272,6 +373,9 @@ func named(database, relay, name string) (string, error) {
 	u, err := url.Parse(through)
 	if err != nil {
 		return "", err
+	}
+	if role != nil {
+		u.User = role
 	}
 	query := u.Query()
 	query.Set("application_name", name)

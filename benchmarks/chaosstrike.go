@@ -119,7 +119,7 @@ func (s *storm) strike(f fault) error {
 		last()
 		return errors.Join(err, node.start())
 	case nodeRestarted:
-		if err := node.stop(); err != nil {
+		if err := node.stop(); err != nil && !node.hasty {
 			s.broken = append(s.broken, err.Error())
 		}
 		return node.start()
@@ -157,6 +157,21 @@ func (s *storm) strike(f fault) error {
 		return errors.Join(err, s.server.Start())
 	case databaseFailsOver:
 		return s.failOver(last)
+	case nodeLeftBehind:
+		return s.leaveBehind(f.whom)
+	case clientsAway:
+		s.someClients(f.whom, func(c *chaosClient) { c.leave(beyondRetention) })
+		pause(s.ctx, nil, beyondRetention)
+	case clientsReturn:
+		for _, c := range s.clients {
+			c.cut()
+		}
+	case logEmptied, logShortened:
+		return s.removeByHand(f)
+	case rowsLarge, rowsMany, rowsSlow, rowsLocked, rowsChanged, idsCached:
+		return s.strikeRows(f)
+	case logLocked, rightsRevoked, rowsHidden, serverReadOnly, notifiesHeld, standbyLags:
+		return s.strikeDatabase(f)
 	default:
 		panic("benchmarks: a fault of no kind: " + string(f.kind))
 	}
@@ -174,6 +189,13 @@ func (s *storm) failOver(last func()) error {
 	if err == nil {
 		err = s.server.Mirror()
 	}
+	if err != nil {
+		return err
+	}
+	address, err := hostPort(s.server.StandbyURL())
+	for _, side := range s.sides {
+		side.redirect(address)
+	}
 	return err
 }
 
@@ -188,6 +210,9 @@ func (s *storm) follow() (err error) {
 	}
 	for _, r := range append(s.doors[:len(s.doors):len(s.doors)], s.desk) {
 		r.redirect(address)
+	}
+	for _, r := range s.sides { // to nowhere: the standby is to be made first
+		r.redirect("")
 	}
 	return nil
 }
@@ -229,7 +254,7 @@ func (s *storm) terminate(whom uint64) error {
 	return s.direct(func(conn *pgx.Conn) error {
 		_, err := conn.Exec(s.ctx, `SELECT pg_terminate_backend(pid) FROM (
 			SELECT pid, row_number() OVER (ORDER BY backend_start) - 1 AS place, count(*) OVER () AS all
-			FROM pg_stat_activity WHERE application_name = $1) AS backends WHERE place = $2 % "all"`, nodesName, int64(whom>>1))
+			FROM pg_stat_activity WHERE starts_with(application_name, $1)) AS backends WHERE place = $2 % "all"`, nodesName, int64(whom>>1))
 		return err
 	})
 }

@@ -14,7 +14,17 @@ import (
 )
 
 // chaosFrame bounds a frame that a client reads.
-const chaosFrame = 1 << 20
+const chaosFrame = 4 << 20
+
+// closedError is a close frame.
+type closedError struct {
+	code   int
+	reason string
+}
+
+func (e closedError) Error() string {
+	return fmt.Sprintf("benchmarks: closed with %d %s", e.code, e.reason)
+}
 
 // socketWire is a WebSocket.
 type socketWire struct {
@@ -68,7 +78,7 @@ func (s *socketWire) next() ([]byte, error) {
 			return s.text, nil
 		case ws.OpClose:
 			code, reason := ws.ParseCloseFrameData(s.text)
-			return nil, fmt.Errorf("benchmarks: closed with %d %s", code, reason)
+			return nil, closedError{int(code), reason}
 		}
 	}
 }

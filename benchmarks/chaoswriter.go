@@ -18,23 +18,23 @@ type chaosWriter struct {
 	// Immutable after its making.
 	id        int
 	database  string
-	topics    int
+	topics    []string
 	random    *rand.Rand
 	committed *atomic.Int64 // events of all writers
 
 	// Owned by run; the storm's when it has ended.
 	next       []int64   // by topic
 	known      []numbers // by topic: committed for certain
-	unknown    [][]int64 // by topic: committed, or not
+	unknown    []numbers // by topic: nobody told whether they are committed
 	rolledBack int64     // transactions
 	lostSight  int64     // transactions whose end nobody told
 }
 
-func newChaosWriter(id int, seed uint64, database string, topics int, committed *atomic.Int64) *chaosWriter {
+func newChaosWriter(id int, seed uint64, database string, topics []string, committed *atomic.Int64) *chaosWriter {
 	return &chaosWriter{
 		id: id, database: database, topics: topics, committed: committed,
 		random: rand.New(rand.NewPCG(seed, 1000+uint64(id))),
-		next:   make([]int64, topics), known: make([]numbers, topics), unknown: make([][]int64, topics),
+		next:   make([]int64, len(topics)), known: make([]numbers, len(topics)), unknown: make([]numbers, len(topics)),
 	}
 }
 
@@ -50,6 +50,8 @@ const (
 	oneInLate     = 40
 	oneInBurst    = 60
 	oneInLarge    = 50 // payloads
+	oneInHuge     = 20 // of those that are alone
+	oneInOdd      = 30
 )
 
 // run writes until enough is closed. An error of the database is part of the
@@ -90,10 +92,10 @@ func (w *chaosWriter) transaction(ctx context.Context, conn *pgx.Conn) error {
 	written := make([]int64, len(topics))
 	payloads := make([]string, len(topics))
 	for i := range topics {
-		topics[i] = w.random.IntN(w.topics)
+		topics[i] = w.random.IntN(len(w.topics))
 		written[i] = w.next[topics[i]]
 		w.next[topics[i]]++
-		payloads[i] = w.payload(written[i])
+		payloads[i] = w.payload(written[i], len(topics))
 	}
 	tx, err := conn.Begin(ctx)
 	if err != nil {
@@ -102,7 +104,7 @@ func (w *chaosWriter) transaction(ctx context.Context, conn *pgx.Conn) error {
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // of no effect after the commit
 	var inserts pgx.Batch
 	for i, topic := range topics {
-		inserts.Queue(`INSERT INTO sluice_outbox (topic, event, payload) VALUES ($1, $2, $3)`, topicName(topic), eventName, payloads[i])
+		inserts.Queue(`INSERT INTO sluice_outbox (topic, event, payload) VALUES ($1, $2, $3)`, w.topics[topic], eventName, payloads[i])
 	}
 	if err := tx.SendBatch(ctx, &inserts).Close(); err != nil {
 		return err
@@ -118,7 +120,7 @@ func (w *chaosWriter) transaction(ctx context.Context, conn *pgx.Conn) error {
 	}
 	for i, topic := range topics {
 		if err != nil {
-			w.unknown[topic] = append(w.unknown[topic], written[i])
+			w.unknown[topic].add(written[i])
 		} else {
 			w.known[topic].add(written[i])
 		}
@@ -129,35 +131,37 @@ func (w *chaosWriter) transaction(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// payload is small, mostly.
-func (w *chaosWriter) payload(number int64) string {
-	padding := w.random.IntN(256)
+// odd are members that a careless decoder or encoder stumbles over.
+var odd = []string{
+	`"\ud800"`, `"\u0000"`, `1e999`, `"\u2028</script>"`, strings.Repeat("[", 400) + strings.Repeat("]", 400),
+	`{"offset":9007199254740993,"data":{"n":1}}`, `"` + "\U0001F6F0\u202e" + `"`, `{"":{"":[]}}`,
+}
+
+// payload is small, mostly; the larger ones stand alone in their transaction.
+func (w *chaosWriter) payload(number int64, among int) string {
+	padding, extra := w.random.IntN(256), ""
 	if w.random.IntN(oneInLarge) == 0 {
-		padding = w.random.IntN(chaosPayload - 256)
+		padding = w.random.IntN(chaosLarge)
 	}
-	return fmt.Sprintf(`{"w":%d,"n":%d,"pad":"%s"}`, w.id, number, strings.Repeat("x", padding))
+	if w.random.IntN(oneInHuge) == 0 && among == 1 {
+		padding = chaosPayload - 256
+	}
+	if w.random.IntN(oneInOdd) == 0 {
+		extra = `,"odd":` + odd[w.random.IntN(len(odd))]
+	}
+	return fmt.Sprintf(`{"w":%d,"n":%d,"pad":"%s"%s}`, w.id, number, strings.Repeat("x", padding), extra)
 }
 
 // resolve finds out what became of those transactions that nobody told the end
-// of: their events are in the log, or will never be.
-func (w *chaosWriter) resolve(ctx context.Context, conn *pgx.Conn) error {
+// of: their events came into the log, or never will.
+func (w *chaosWriter) resolve(a *audit) {
 	for topic, unknown := range w.unknown {
-		rows, err := conn.Query(ctx, `SELECT (payload->>'n')::bigint FROM sluice_log
-			WHERE topic = $1 AND (payload->>'w')::bigint = $2 AND (payload->>'n')::bigint = ANY ($3)`, topicName(topic), w.id, unknown)
-		if err != nil {
-			return fmt.Errorf("look for %d events in the log: %w", len(unknown), err)
-		}
-		found, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-		if err != nil {
-			return fmt.Errorf("look for %d events in the log: %w", len(unknown), err)
-		}
-		for _, number := range found {
-			if w.known[topic].add(number) {
+		for _, e := range a.byTopic[w.topics[topic]] {
+			if e.writer == int64(w.id) && unknown.has(e.number) && w.known[topic].add(e.number) {
 				w.committed.Add(1)
 			}
 		}
 	}
-	return nil
 }
 
 // pause waits, unless it is over.

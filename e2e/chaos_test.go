@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"testing"
+	"time"
 
 	"github.com/sluicehq/sluice/benchmarks"
 )
@@ -17,8 +18,12 @@ func TestChaos(t *testing.T) {
 	t.Parallel()
 	chaos := benchmarks.DefaultChaos()
 	chaos.Program = sluice
-	chaos.Seed, chaos.For, chaos.Faults = 7, 0, 14
-	chaos.Topics, chaos.Sockets, chaos.Writers = 4, 18, 4
+	chaos.Seed, chaos.For, chaos.Faults = 7, 0, benchmarks.ChaosKinds
+	chaos.Topics, chaos.Sockets, chaos.Writers = 7, 16, 4
+	chaos.Outage = 1 * time.Second
+	faults := []string{"ids drawn from a cache", "log emptied by hand", "log's beginning removed by hand"}
+	chaos.Spared = append(faults, "reserved events")
+	chaos.Faults -= len(faults)
 	chaos.Log = t.Output()
 	if raceEnabled {
 		chaos.Overhead = raceOverhead

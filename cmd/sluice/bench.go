@@ -77,6 +77,8 @@ func (b *benchCmd) Run(ctx context.Context, p process) (err error) {
 		return listScenarios(p.stdout)
 	case floorScenario:
 		return benchmarks.ServeFloor(ctx, b.Target, b.AdminURL, b.DatabaseURL)
+	case chaosNodeScenario:
+		return benchmarks.ServeChaosNode(ctx, b.Target)
 	}
 	log, err := b.openLog()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -160,9 +161,9 @@ func TestBenchSettings(t *testing.T) {
 	}
 	want := &benchmarks.Chaos{
 		Program: chaos.Program, DatabaseURL: "postgres://h/d", Seed: 7, For: 10 * time.Minute, Faults: 5,
-		Nodes: 3, Topics: 4, Sockets: 9, Writers: 2,
+		Nodes: 3, Topics: 4, Sockets: 9, Writers: 2, Outage: benchmarks.DefaultChaos().Outage,
 	}
-	if *chaos != *want || chaos.Program == "" {
+	if !reflect.DeepEqual(chaos, want) || chaos.Program == "" {
 		t.Errorf("configured %+v, want %+v", chaos, want)
 	}
 }

@@ -16,6 +16,8 @@ import (
 const (
 	allScenarios  = "all"
 	floorScenario = "floor"
+	// chaosNodeScenario is not one either: it runs a node of chaos.
+	chaosNodeScenario = "chaos-node"
 )
 
 // benchPlan is the runs that a command line asks for, in order.

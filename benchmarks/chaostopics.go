@@ -1,0 +1,84 @@
+package benchmarks
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sluicehq/sluice"
+)
+
+// Kinds of topics, by what their rule has them do. Clients join all of them
+// with after, so that none may shed.
+const (
+	plainTopic     = "plain"
+	collectedTopic = "collected" // with flush-interval
+	latestTopic    = "latest"    // overflow: latest
+	strictTopic    = "strict"    // overflow: disconnect
+	openTopic      = "open"      // publish: broadcast, to whoever is hostile
+	heldTopic      = "held"      // intercepted, by a node that is a program of its own
+	loggedTopic    = "logged"    // publish: log
+	lonelyTopic    = "lonely"    // watched by one client, which comes and goes
+)
+
+var topicKinds = []string{plainTopic, collectedTopic, latestTopic, strictTopic, openTopic, heldTopic, loggedTopic}
+
+// chaosFlush is how long a collected topic's events are collected.
+const chaosFlush = 300 * time.Millisecond
+
+// chaosTopics are the names of the run's topics: of each kind in turn, and then
+// one for each client that is alone on its own.
+func (c *Chaos) chaosTopics() (names []string) {
+	for i := range c.Topics {
+		names = append(names, chaosTopic(topicKinds[i%len(topicKinds)], i))
+	}
+	for i := range c.Sockets {
+		if tempers[i%len(tempers)] == lonelyTemper {
+			names = append(names, chaosTopic(lonelyTopic, i))
+		}
+	}
+	return names
+}
+
+func chaosTopic(kind string, i int) string { return fmt.Sprintf("%s%s:%d", topicPrefix, kind, i) }
+
+// ofKind are the names among these that are of a kind.
+func ofKind(topics []string, kind string) (some []string) {
+	for _, topic := range topics {
+		if strings.HasPrefix(topic, topicPrefix+kind+":") {
+			some = append(some, topic)
+		}
+	}
+	return some
+}
+
+// rules are what the nodes serve the topics by.
+func (c *Chaos) rules() []sluice.TopicRule {
+	match := func(kind string) string { return topicPrefix + kind + ":*" }
+	return []sluice.TopicRule{
+		{Match: match(collectedTopic), FlushInterval: chaosFlush},
+		{Match: match(latestTopic), Overflow: "latest"},
+		{Match: match(strictTopic), Overflow: "disconnect"},
+		{Match: match(openTopic), Publish: "broadcast"},
+		{Match: match(loggedTopic), Publish: "log"},
+		{Match: topicPrefix + "*"},
+	}
+}
+
+// rulesFile is what a node reads: the rules as YAML.
+func (c *Chaos) rulesFile() string {
+	var b strings.Builder
+	b.WriteString("topics:\n")
+	for _, rule := range c.rules() {
+		fmt.Fprintf(&b, "  - match: %q\n", rule.Match)
+		for _, field := range []struct{ name, value string }{{"overflow", rule.Overflow}, {"publish", rule.Publish}} {
+			if field.value != "" {
+				fmt.Fprintf(&b, "    %s: %s\n", field.name, field.value)
+			}
+		}
+		if rule.FlushInterval > 0 {
+			fmt.Fprintf(&b, "    flush-interval: %v\n", rule.FlushInterval)
+		}
+	}
+	return b.String()
+}
