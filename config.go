@@ -290,6 +290,9 @@ func (c *Config) Validate() error {
 		{"DrainTimeout", int64(c.DrainTimeout), 0, int64(time.Hour), "0 to 1h"},
 	} {
 		if bound.given < bound.lo || bound.given > bound.hi {
+			if c.MaxDemand == 0 && c.Listen == "" && c.Node == "" { // nothing has been set at all
+				return &FieldError{"Config", "empty", "what DefaultConfig returns, with what is to be otherwise"}
+			}
 			return &FieldError{bound.field, c.given(bound.field, bound.given), bound.allowed}
 		}
 	}

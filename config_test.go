@@ -25,6 +25,7 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		change       func(*sluice.Config)
 		field, given string // of the error; empty if there is none
 	}{
+		{"nothing at all", func(c *sluice.Config) { *c = sluice.Config{} }, "Config", "empty"},
 		{"no demand", func(c *sluice.Config) { c.MaxDemand = 0 }, "MaxDemand", "0"},
 		{"min demand not below max", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = 10, 10 }, "MinDemand", "10"},
 		{"smallest demand", func(c *sluice.Config) { c.MaxDemand = 1 }, "", ""},

@@ -33,7 +33,7 @@ func (r *room) HandleIn(ctx *sluice.Context, event string, payload sluice.Payloa
 }
 
 func serve(ctx context.Context, config sluice.Config) error {
-	service, err := sluice.New(config)
+	service, err := sluice.New(config) // sluice.DefaultConfig(), with what is to be otherwise
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,24 @@ try {
   for (const cell of cells.flat()) if (/[\p{Cc}\p{Bidi_Control}]/u.test(cell)) report("broken", { response: "shows a control character" })
   for (const [, topic, event, , , payload] of cells.reverse()) report("row", { topic, event, payload: JSON.parse(payload) })
   await page.screenshot({ path: screenshot, animations: "disabled" })
+
+  // On the smallest phones, a narrow one, a tablet and a wide screen: nothing is cut off.
+  await page.fill("#event", "e".repeat(255))
+  await page.fill("#payload", JSON.stringify({ word: "w".repeat(400) }))
+  await page.click("#send")
+  await page.waitForSelector("#feed tr:has-text('wwww')")
+  for (const width of [320, 360, 768, 1920]) {
+    await page.setViewportSize({ width, height: 740 })
+    const beyond = await page.evaluate((width) => {
+      const scroll = document.querySelector(".scroll")
+      const cut = [...document.querySelectorAll("#feed td, .panel, header > *, button, input, textarea")]
+        .filter((each) => { const { right, width: own } = each.getBoundingClientRect(); return own > 0 && right > width + 1 })
+      const wide = document.documentElement.scrollWidth > width || scroll.scrollWidth > scroll.clientWidth
+      return wide || cut.length > 0 ? cut.map((each) => each.outerHTML.slice(0, 80)).join(" ") || "scrolls sideways" : ""
+    }, width)
+    if (beyond) report("broken", { response: `cut off at ${width} px: ${beyond}` })
+    await page.screenshot({ path: screenshot.replace(".png", `-${width}.png`), animations: "disabled", fullPage: true })
+  }
 } finally {
   await browser.close()
 }
