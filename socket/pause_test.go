@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
@@ -78,5 +79,31 @@ func TestPauseIsNoSilenceForAGoroutine(t *testing.T) {
 			t.Fatalf("closed after %s", took)
 		}
 		c.Close()
+	})
+}
+
+// TestPauseIsNoEndOfPolling has the time of a session be over when the process
+// goes on, and its next poll come then.
+func TestPauseIsNoEndOfPolling(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		p := r.joinedPoll()
+		session := r.endpoint.find(p.token)
+		late := func() {
+			session.mu.Lock()
+			session.idle = session.idle.Add(-time.Hour)
+			session.mu.Unlock()
+			session.timeUp()
+		}
+		late()
+		p.text(beat)
+		if got := p.next(); got != beaten {
+			t.Fatal("the session has ended: ", got)
+		}
+		late()                     // and nobody polls
+		time.Sleep(lastLookAtPoll) // of the test's own clock
+		synctest.Wait()
+		if r.endpoint.Sockets() > 0 {
+			t.Fatal("the session lives on")
+		}
 	})
 }

@@ -73,6 +73,7 @@ type poll struct {
 	idle   time.Time     // since when there is no GET
 	shutAt time.Time     // when it was shut
 	timer  *time.Timer   // calls timeUp
+	looked bool          // it has, and will once more
 }
 
 // pollRequest is a GET, or a POST that is being read.
@@ -128,7 +129,7 @@ func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.timer = time.AfterFunc(pollGrace, p.timeUp)
+	p.timer = time.AfterFunc(pollGrace-lastLookAtPoll, p.timeUp)
 	return p
 }
 
@@ -237,24 +238,38 @@ func (p *poll) ends() time.Time {
 	return last
 }
 
-// schedule sets the timer, after a change. Called with mu held.
+// schedule sets the timer, after a change: some time before the end, which is left
+// for one more look. Called with mu held.
 func (p *poll) schedule() {
+	p.looked = false
 	if at := p.ends(); at.IsZero() {
 		p.timer.Stop()
 	} else {
-		p.timer.Reset(time.Until(at))
+		p.timer.Reset(max(time.Until(at)-lastLookAtPoll, 0))
 	}
 }
+
+// lastLookAtPoll is what of the time that a session waits is left for the last
+// look. After a pause of the process time is up before the GET is seen that came
+// meanwhile.
+const lastLookAtPoll = pollFarewell / 4
 
 // timeUp ends the session, if its time is up: the timer may be late for that, or
 // not have heard yet of a GET that has come.
 func (p *poll) timeUp() {
 	p.mu.Lock()
 	at := p.ends()
-	over := !at.IsZero() && !time.Now().Before(at)
-	if over {
+	over := p.looked && !at.IsZero() && !time.Now().Before(at)
+	switch {
+	case at.IsZero():
+	case over:
 		p.cause = cmp.Or(p.cause, closedNoPoll)
 		p.end()
+	case p.looked:
+		p.timer.Reset(time.Until(at))
+	default:
+		p.looked = true
+		p.timer.Reset(max(time.Until(at), lastLookAtPoll))
 	}
 	p.mu.Unlock()
 	if over {
