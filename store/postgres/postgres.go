@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -108,7 +109,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 		l.pool.Close()
 		return nil, err
 	}
-	if err := l.checkIDs(ctx); err != nil {
+	if err := errors.Join(l.checkIDs(ctx), l.checkPartitions(ctx)); err != nil {
 		l.pool.Close()
 		return nil, err
 	}

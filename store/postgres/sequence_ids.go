@@ -49,6 +49,23 @@ func (l *Log) checkIDs(ctx context.Context) error {
 	return nil
 }
 
+// extendsSQL asks whether this user may make the log's next partition.
+const extendsSQL = `SELECT prosecdef OR pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE')
+	FROM pg_class, pg_proc WHERE pg_class.oid = 'sluice_log'::regclass AND pg_proc.oid = 'sluice_extend_log()'::regprocedure`
+
+// checkPartitions tells at start what stops the sequencer much later, when the
+// present partition is full.
+func (l *Log) checkPartitions(ctx context.Context) error {
+	var extends bool
+	if err := l.pool.QueryRow(ctx, extendsSQL).Scan(&extends); err != nil {
+		return l.failure("check who owns sluice_log", err, reads)
+	}
+	if !extends {
+		l.logger.Error("this database user may not make the log's next partition, and will sequence nothing once the present one is full: make it a member of the role that owns sluice_log, with CREATE on the schema", "user", l.server.pool.ConnConfig.User, "addr", l.server.addr)
+	}
+	return nil
+}
+
 func (l *Log) tellHealed() {
 	l.logger.Warn("the sequence of sluice_outbox had a cache or counted down, and does not any more: sessions that were connected then use up the ids that they have, out of order", "addr", l.server.addr)
 }
