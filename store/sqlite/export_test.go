@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/sluicehq/sluice/store"
 )
 
 // In tests no page grows old by itself, and a stall is told soon.
@@ -32,3 +34,11 @@ func (l *Log) AgeFresh() {
 
 // HasFresh tells whether there are events for a Fetch that need not be read.
 func (l *Log) HasFresh() bool { return l.fresh.Load() != nil }
+
+// WriteRound is one transaction of those that write drafts after the outbox.
+func (l *Log) WriteRound(ctx context.Context, drafts []store.Draft) (written bool, err error) {
+	return l.writeRound(ctx, drafts)
+}
+
+// KnownHead is the newest offset that the log has heard of.
+func (l *Log) KnownHead() int64 { return l.head.Offset() }

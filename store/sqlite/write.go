@@ -11,7 +11,15 @@ import (
 // log, so that writers wait for none of them for long.
 const maxMove = 1000
 
+// maxMoveBytes bounds their payloads, which SQLite holds in memory while it numbers
+// the rows. One that is larger is moved alone.
+const maxMoveBytes = 8 << 20
+
 const (
+	fitSQL = `SELECT count(*), count(*) FILTER (WHERE number = 1 OR total <= ?2) FROM (
+		SELECT row_number() OVER (ORDER BY id) AS number, sum(size) OVER (ORDER BY id) AS total
+		FROM (SELECT id, octet_length(payload) AS size FROM sluice_outbox ORDER BY id LIMIT ?1))`
+
 	lastSQL = `SELECT max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)) AS head,
 		(SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1) FROM sluice_meta`
 
@@ -79,17 +87,23 @@ func (r *round) run(w *writer) error {
 	if err != nil {
 		return err
 	}
-	moved, err := w.exec(w.move, first, int64(maxMove))
+	var there, fit int64
+	err = w.query(w.fit, []any{int64(maxMove), int64(maxMoveBytes)}, func() {
+		there, fit = w.column64(w.fit, 0), w.column64(w.fit, 1)
+	})
 	if err != nil {
 		return err
 	}
-	if moved > 0 {
-		if _, err := w.exec(w.take, int64(maxMove)); err != nil {
+	if fit > 0 {
+		if _, err := w.exec(w.move, first, fit); err != nil {
+			return err
+		}
+		if _, err := w.exec(w.take, fit); err != nil {
 			return err
 		}
 	}
-	r.last = first + moved
-	if r.written = moved < maxMove; r.written {
+	r.last = first + fit
+	if r.written = fit == there && there < maxMove; r.written {
 		r.insertedAt = time.Now().UnixMicro()
 		for i := range r.drafts {
 			r.last++

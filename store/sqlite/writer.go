@@ -16,7 +16,7 @@ type writer struct {
 
 	// Statements, sqlite3_stmt*.
 	begin, commit, rollback uintptr
-	last, move, take        uintptr // of write.go
+	last, fit, move, take   uintptr // of write.go
 	insert                  uintptr
 	listed, count, upTo     uintptr // of topics.go
 	gather, forget          uintptr
@@ -59,6 +59,7 @@ func (w *writer) open(path string) error {
 		&w.commit:       `COMMIT`,
 		&w.rollback:     `ROLLBACK`,
 		&w.last:         lastSQL,
+		&w.fit:          fitSQL,
 		&w.move:         moveSQL,
 		&w.take:         takeSQL,
 		&w.insert:       insertSQL,
