@@ -80,7 +80,7 @@ func (p process) report(err error, open *settings) int {
 		wrong *refusal
 	)
 	switch {
-	case err == nil, errors.Is(err, errHelpShown):
+	case err == nil, errors.Is(err, errHelpShown), readerGone(err):
 		return exitOK
 	case errors.As(err, &field):
 		wrong = &refusal{flagOf(field.Field), field.Given, field.Allowed}
@@ -94,6 +94,13 @@ func (p process) report(err error, open *settings) int {
 	}
 	fmt.Fprintf(p.stderr, "sluice: %v%s\n", wrong, open.origin(wrong.name))
 	return exitUsage
+}
+
+// readerGone tells whether nobody reads what is printed any more, as head does
+// when it has seen enough. A pipe that breaks elsewhere is an error.
+func readerGone(err error) bool {
+	var write *os.PathError
+	return errors.As(err, &write) && write.Path == os.Stdout.Name() && errors.Is(write.Err, syscall.EPIPE)
 }
 
 // refusal reports a value that cannot be used, wherever it came from.

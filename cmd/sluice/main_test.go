@@ -156,3 +156,22 @@ func TestVersion(t *testing.T) {
 		t.Errorf("version: %+v", got)
 	}
 }
+
+// TestReaderGone prints to who has stopped reading.
+func TestReaderGone(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"--help", "serve --help", "bench list", "version"} {
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader.Close()
+		command := program(t, nil, strings.Fields(args)...)
+		var stderr bytes.Buffer
+		command.Stdout, command.Stderr = writer, &stderr
+		if err := command.Run(); err != nil || stderr.Len() > 0 {
+			t.Errorf("%s: %v, %s", args, err, &stderr)
+		}
+		writer.Close()
+	}
+}
