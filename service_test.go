@@ -78,6 +78,8 @@ func TestAdminAPI(t *testing.T) {
 		{"another site's page", "POST", "/api/events", map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, good, 403, "another web site"},
 		{"another site's name", "GET", "/api/stats", map[string]string{"Host": "evil.example"}, "", 403, "evil.example"},
 		{"by name", "GET", "/api/stats", map[string]string{"Host": "localhost:4001"}, "", 200, `"node"`},
+		{"the console's own page", "GET", "/console/longpoll?vsn=2.0.0", map[string]string{"Origin": "http://" + n.Admin}, "", 200, `"status":410`},
+		{"another port's page at the console", "GET", "/console/longpoll?vsn=2.0.0", map[string]string{"Origin": "http://" + n.Public}, "", 200, `"status":403`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			status, body := n.Request(test.method, n.Admin, test.path, test.header, test.body)
@@ -86,7 +88,16 @@ func TestAdminAPI(t *testing.T) {
 			}
 		})
 	}
-	n.Eventually("routed", func() bool { return readStats(t, n).Position == 3 }) // of the refused ones, nothing
+	n.Eventually("routed", func() bool { return readStats(t, n).Position == 3 })                   // of the refused ones, nothing
+	for host, want := range map[string]int{"evil.example": 403, "localhost": 200, n.Public: 200} { // anonymous, on loopback
+		page := map[string]string{"Host": host, "Origin": "http://" + host}
+		if status, body := n.Request("GET", n.Public, "/socket/longpoll?vsn=2.0.0", page, ""); status != want {
+			t.Errorf("as %s: %d %s", host, status, body)
+		}
+		if status, _ := n.Request("GET", n.Public, "/healthz", page, ""); status != 200 {
+			t.Errorf("health as %s: %d", host, status)
+		}
+	}
 	if status, body := n.Request("GET", n.Public, "/nowhere", nil, ""); status != 404 || !strings.Contains(body, "/socket/websocket") {
 		t.Errorf("public: %d %s", status, body)
 	}
