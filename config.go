@@ -100,7 +100,8 @@ type Config struct {
 	// is closed). A channel that was joined with "after" never sheds.
 	Overflow string
 	// Recent bounds the memory for replaying recent events without asking the
-	// store.
+	// store. A quarter of it, and at least 4 MiB, bounds what has been read from
+	// the store for clients that resume and is on its way to them.
 	Recent ByteSize
 
 	// Dedupe.

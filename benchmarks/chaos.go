@@ -164,6 +164,7 @@ type Budget struct {
 const (
 	budgetBase       = 48 << 20 // the program, its runtime, pools and metrics
 	budgetConnection = 32 << 10 // buffers, goroutines, the handlers' state
+	budgetReplays    = 4 << 20  // pages on their way to clients: a quarter of recent, or at least this
 	budgetFormats    = 3        // wire formats that a segment is encoded in: v1, v2, long-polls
 	budgetGarbage    = 2        // Go collects when the heap is twice what lives on (GOGC=100)
 )
@@ -171,7 +172,7 @@ const (
 // Bytes is the bound:
 //
 //	base + garbage × ( connections × (connection + mailbox bytes + payload)
-//	                 + recent + fetch bytes
+//	                 + recent + replays + fetch bytes
 //	                 + lanes × max demand × payload × (1 + formats) )
 //
 // A mailbox takes one message of any size when it is empty, hence the payload
@@ -179,7 +180,7 @@ const (
 // encoded.
 func (b Budget) Bytes() int64 {
 	return budgetBase + budgetGarbage*(b.Connections*(budgetConnection+b.MailboxBytes+b.Payload)+
-		b.Recent+b.FetchBytes+b.Lanes*b.MaxDemand*b.Payload*(1+budgetFormats))
+		b.Recent+budgetReplays+b.FetchBytes+b.Lanes*b.MaxDemand*b.Payload*(1+budgetFormats))
 }
 
 // budget is that of each of the run's nodes.

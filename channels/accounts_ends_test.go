@@ -141,7 +141,7 @@ func TestReservingIsBeingInLine(t *testing.T) {
 		c.Outlet.mu.Lock()
 		m.behind = true
 		c.Outlet.mu.Unlock()
-		c.actor.offer(segment(t, "t", formats, 3, 4))
+		c.actor.offer(segment(t, "t", formats, 3, 4), false)
 		synctest.Wait() // the channel has been told of these alone
 		_ = c.actor.post(task{kind: fromTopic})
 		synctest.Wait()

@@ -51,21 +51,26 @@ func (m *mailbox) lag() (after int64, behind bool) {
 
 // refill queues what has not been pushed yet of a segment, for a mailbox that
 // is behind. It returns false if there is no room for all of it; then the
-// mailbox is served again once there is.
-func (m *mailbox) refill(seg *Segment) bool {
+// mailbox is served again once there is. What was read for it is charged to the
+// replays.
+func (m *mailbox) refill(seg *Segment, read bool) bool {
 	o := m.outlet
 	o.mu.Lock()
 	defer func() { _ = o.unlock(nil) }()
 	if !m.open || !m.behind || o.refuses() {
 		return false
 	}
+	before := o.held
 	all, err := m.takeIn(seg, time.Now())
+	if read {
+		o.borrow(o.held - before)
+	}
 	return all && err == nil
 }
 
 // reserveMissed is refill for a channel that wants to see the segment first. It
 // also tells whether there is something to see.
-func (m *mailbox) reserveMissed(seg *Segment) (seen, all bool) {
+func (m *mailbox) reserveMissed(seg *Segment, read bool) (seen, all bool) {
 	o := m.outlet
 	o.mu.Lock()
 	defer func() { _ = o.unlock(nil) }()
@@ -73,7 +78,11 @@ func (m *mailbox) reserveMissed(seg *Segment) (seen, all bool) {
 		return false, false
 	}
 	var r reservation
+	before := o.held
 	all, err := m.sift(seg, Raw, time.Time{}, &r)
+	if read {
+		o.borrow(o.held - before)
+	}
 	return m.show(seg, r), all && err == nil
 }
 

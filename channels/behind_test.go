@@ -83,14 +83,16 @@ func event(offset int64) Message {
 // world is a hub that replays, and the one who routes to it.
 type world struct {
 	*stage
-	log     *memory
-	builder *Builder
+	log      *memory
+	builder  *Builder
+	replayer *Replayer
 }
 
 func newWorld(t testing.TB, recentBytes int) *world {
 	w := &world{stage: newStage(t), log: &memory{event: event}, builder: NewBuilder(plain{})}
 	w.host.history = w.log
 	replayer := NewReplayer(w.hub, w.log, plain{}, recentBytes)
+	w.replayer = replayer
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = replayer.Run(ctx) })

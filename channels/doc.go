@@ -51,6 +51,9 @@
 // it sent takes at most 48 bytes for each of DedupeEntries; with [DedupeOffset]
 // it remembers an offset.
 //
+// What was read from the history and is on its way to clients takes a bounded
+// number of bytes, of all clients together (replay_budget.go).
+//
 // Cost: fan-out holds no lock of the hub while it delivers, allocates nothing
 // and never waits for a client. A delivery fills in one entry where it stands in
 // the mailbox's queue, whatever the number of its messages; the slots of queues

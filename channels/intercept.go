@@ -17,12 +17,12 @@ func (a *Actor) Deliver(seg *Segment, now time.Time) {
 }
 
 // offer queues what the client has not got yet of a segment, for a channel that
-// is behind. It returns false if there is no room for it now.
-func (a *Actor) offer(seg *Segment) bool {
+// is behind; read says that it was read from the history. It returns false if there is no room for it now.
+func (a *Actor) offer(seg *Segment, read bool) bool {
 	if a.intercepts == nil {
-		return a.mailbox.refill(seg)
+		return a.mailbox.refill(seg, read)
 	}
-	seen, all := a.mailbox.reserveMissed(seg)
+	seen, all := a.mailbox.reserveMissed(seg, read)
 	if seen {
 		_ = a.post(task{kind: fromTopic}) // as in Deliver
 	}

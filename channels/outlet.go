@@ -3,6 +3,7 @@ package channels
 import (
 	"errors"
 	"sync"
+	"time"
 )
 
 // ErrClosed is returned for a message to a channel or connection that has
@@ -68,8 +69,11 @@ type Outlet struct {
 	// Guarded by mu: what it is charged.
 	held       int // bytes of all queues, and of what the writer has in hand
 	inHand     int // bytes of what the last Take returned
+	replayed   int // bytes of held that are charged to replays; see replay_budget.go
 	replies    int // control entries queued
 	replyBytes int // bytes of these
+
+	touched moment // when replayed changed last
 
 	// Guarded by mu: the state.
 	taking   bool   // the writer has been woken, and has not seen an empty outlet since
@@ -106,6 +110,9 @@ func (o *Outlet) Close(farewell []byte, discard DropReason) {
 		o.closed, o.farewell = true, farewell
 	}
 	o.waiting = nil
+	if discard != "" {
+		o.giveBack(o.replayed) // what is in hand is the writer's
+	}
 	_ = o.unlock(nil)
 }
 
@@ -138,6 +145,13 @@ func (o *Outlet) Take(b *Batch, limit, pieces int) bool {
 	}
 	if b.queued != 0 {
 		b.Queued = b.queued.time()
+	}
+	if o.replayed > 0 {
+		o.settle()
+		o.touched = momentOf(time.Now())
+		if b.Last {
+			o.giveBack(o.replayed) // nobody comes back for it
+		}
 	}
 	o.serveWaiting()
 	o.taking = len(b.Frames) > 0
@@ -267,6 +281,7 @@ func (o *Outlet) discard(reason DropReason) {
 
 // unlock releases mu and then makes the calls that are due. It returns err.
 func (o *Outlet) unlock(err error) error {
+	o.settle()
 	if o.crowded() {
 		o.flushAll()
 	}

@@ -32,6 +32,7 @@ type Replayer struct {
 	history History
 	encoder Encoder
 	pages   *pages
+	budget  budget
 
 	mu sync.Mutex
 	// Guarded by mu: channels that have something to read and room for it, each
@@ -42,12 +43,15 @@ type Replayer struct {
 }
 
 // NewReplayer returns a replayer for the channels of a hub, which from then on
-// remembers what it routes. What is remembered, and the pages that are kept for
-// others that want the same, hold at most the given number of bytes. Call it
-// before anything is routed.
+// remembers what it routes. What is remembered (half), the pages that are kept for
+// others that want the same (a quarter), and those on their way to clients (a
+// quarter, or leastReplays) hold at most the given number of bytes. Call it before
+// anything is routed.
 func NewReplayer(hub *Hub, history History, encoder Encoder, bytes int) *Replayer {
 	r := &Replayer{hub: hub, history: history, encoder: encoder, pages: &pages{limit: bytes / 4}}
-	hub.recent.limit = int64(bytes - r.pages.limit)
+	r.budget.limit = int64(max(bytes/4, leastReplays))
+	r.budget.holders = make(map[*Outlet]struct{})
+	hub.recent.limit = int64(bytes - 2*(bytes/4))
 	r.ready.L = &r.mu
 	hub.replayer.Store(r)
 	return r
@@ -58,6 +62,9 @@ func (r *Replayer) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		r.mu.Lock()
 		r.over = true
+		if r.budget.timer != nil {
+			r.budget.timer.Stop()
+		}
 		r.mu.Unlock()
 		r.ready.Broadcast()
 	})
@@ -71,6 +78,7 @@ func (r *Replayer) Run(ctx context.Context) error {
 					builder = NewBuilder(r.encoder) // whatever it holds is half-written
 					a.fail(err, "replay")
 				}
+				r.goOn() // who had room made for it may not have needed it
 			}
 		})
 	}
@@ -119,17 +127,19 @@ func (r *Replayer) serve(ctx context.Context, a *Actor, builder *Builder) {
 			}
 		case whole:
 			for _, seg := range segments {
-				if !a.offer(seg) {
+				if !a.offer(seg, false) {
 					return
 				}
 			}
+		case !r.admit(a):
+			return
 		default:
 			page, err := r.read(ctx, topic, after, formats, builder)
 			if err != nil {
 				r.failed(ctx, a, err)
 				return
 			}
-			if page.segment != nil && !a.offer(page.segment) {
+			if page.segment != nil && !a.offer(page.segment, true) {
 				return
 			}
 			a.mailbox.passed(page.through)

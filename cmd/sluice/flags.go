@@ -46,7 +46,7 @@ type configFlags struct {
 	MailboxSize  int             `group:"Mailboxes" help:"Messages waiting for one channel at most."`
 	MailboxBytes sluice.ByteSize `group:"Mailboxes" help:"Bytes waiting for one connection at most."`
 	Overflow     string          `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: catch-up, drop-oldest, drop-newest, latest or disconnect."`
-	Recent       sluice.ByteSize `group:"Mailboxes" help:"Memory for replaying recent events without asking the store."`
+	Recent       sluice.ByteSize `group:"Mailboxes" help:"Memory for replaying recent events without asking the store; a quarter of it, 4 MiB at least, bounds replays under way."`
 
 	Dedupe        string        `group:"Dedupe" placeholder:"BY" help:"What makes an event a repeat, which is withheld: offset, key or payload."`
 	DedupeWindow  time.Duration `group:"Dedupe" help:"How far apart a repeat may have been inserted."`

@@ -1,0 +1,156 @@
+package channels
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Replays under way are bounded in bytes together: a page that was read from the
+// history is charged from when it is queued for a client until that has taken it,
+// to each client that it is queued for. Once that is too much, channels that need
+// another page wait in line, whatever the store can do. What comes from the hub's
+// memory is in memory anyway, and does not count.
+//
+// A client that does not take what it was given holds nobody else up for long: if
+// others wait, what it has not touched for replayPatience is written off. It counts
+// as the connection's own from then on, within its OutletConfig.Bytes, and it is
+// given no more before it has taken that.
+
+// replayPatience is how long a client may leave what was replayed to it where it is
+// while others wait.
+const replayPatience = time.Second
+
+// leastReplays is what replays under way may take at least, however little is to be
+// remembered.
+const leastReplays = 4 << 20
+
+// budget is how much replays under way may take. It is exceeded by no more than a
+// page for each worker.
+type budget struct {
+	limit int64        // set before Run
+	used  atomic.Int64 // changed with the lock of the outlet held that it is charged to
+
+	// Guarded by the replayer's mu.
+	holders map[*Outlet]struct{} // outlets that are charged something
+	parked  ring[*Actor]         // those that wait, for a page each
+	waiting atomic.Int32         // how many these are; read without the lock
+	timer   *time.Timer          // set while somebody waits
+}
+
+func (b *budget) spent() bool {
+	used := b.used.Load()
+	return used > 0 && used >= b.limit
+}
+
+// admit tells whether a channel may read a page now. If not, it is served again
+// later.
+func (r *Replayer) admit(a *Actor) bool {
+	b := &r.budget
+	if !b.spent() {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.parked.push(a)
+	b.waiting.Add(1) // who gives something back from now on sees it
+	if b.timer == nil {
+		b.timer = time.AfterFunc(replayPatience, r.writeOff)
+	}
+	if !b.spent() {
+		r.unpark()
+	}
+	return false
+}
+
+// unpark has as many channels served as there is room for. Called with mu held.
+func (r *Replayer) unpark() {
+	b := &r.budget
+	for n := 1 + (b.limit-b.used.Load())/pageBytes; n > 0 && b.parked.len() > 0; n-- {
+		r.queue = append(r.queue, b.parked.pop())
+		b.waiting.Add(-1)
+		r.ready.Signal()
+	}
+	if b.parked.len() == 0 && b.timer != nil {
+		b.timer.Stop()
+		b.timer = nil
+	}
+}
+
+// goOn has others served that wait, if there is room.
+func (r *Replayer) goOn() {
+	if r.budget.waiting.Load() == 0 || r.budget.spent() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unpark()
+}
+
+// writeOff is called when somebody has waited for long.
+func (r *Replayer) writeOff() {
+	b := &r.budget
+	r.mu.Lock()
+	outlets := make([]*Outlet, 0, len(b.holders))
+	for o := range b.holders {
+		outlets = append(outlets, o)
+	}
+	r.mu.Unlock()
+	before := momentOf(time.Now()) - moment(replayPatience)
+	for _, o := range outlets {
+		o.mu.Lock()
+		if o.touched <= before {
+			o.giveBack(o.replayed)
+		}
+		o.mu.Unlock()
+	}
+	r.goOn()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if b.timer != nil {
+		b.timer.Reset(replayPatience)
+	}
+	if r.over && b.timer != nil {
+		b.timer.Stop()
+	}
+}
+
+// borrow charges what a page has added to what the outlet holds. Called with mu
+// held.
+func (o *Outlet) borrow(bytes int) {
+	r := o.hub.replayer.Load()
+	if bytes <= 0 || r == nil {
+		return
+	}
+	o.touched = momentOf(time.Now())
+	if o.replayed == 0 {
+		r.mu.Lock()
+		r.budget.holders[o] = struct{}{}
+		r.mu.Unlock()
+	}
+	o.replayed += bytes
+	r.budget.used.Add(int64(bytes))
+}
+
+// giveBack takes back what was charged. Called with mu held.
+func (o *Outlet) giveBack(bytes int) {
+	r := o.hub.replayer.Load()
+	if bytes <= 0 || r == nil {
+		return
+	}
+	o.touched = momentOf(time.Now())
+	o.replayed -= bytes
+	r.budget.used.Add(-int64(bytes))
+	if o.replayed == 0 {
+		r.mu.Lock()
+		delete(r.budget.holders, o)
+		r.mu.Unlock()
+	}
+	r.goOn()
+}
+
+// settle takes back what the outlet does not hold any more. Called with mu held.
+func (o *Outlet) settle() {
+	if o.replayed > o.held {
+		o.giveBack(o.replayed - o.held)
+	}
+}

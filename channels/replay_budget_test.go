@@ -1,0 +1,100 @@
+package channels
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestAStormOfReplaysIsBounded has many clients resume far back, from a history that
+// answers at once, some of which read nothing: what is on its way to all of them
+// together stays within the budget, whatever they do, and all that read get
+// everything, in a time that does not grow with those that do not.
+func TestAStormOfReplaysIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, idle := range map[string]int{"all read": 0, "some read nothing": 20, "most read nothing": 60} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const clients, limit = 80, 40_000
+				w := newWorld(t, 0)
+				w.replayer.budget.limit = limit
+				w.publish(2000) // nobody is there
+				var list []*client
+				for i := range clients {
+					var channel Channel = accepts{}
+					if i%4 == 3 {
+						channel = sees{}
+					}
+					list = append(list, w.join(1024, 20_000, CatchUp, &Resume{After: int64(i)}, channel))
+				}
+				most := int64(0)
+				start := time.Now()
+				for round := 0; round < 1000; round++ {
+					for _, c := range list[idle:] {
+						synctest.Wait()
+						most = max(most, w.replayer.budget.used.Load())
+						c.read()
+					}
+					time.Sleep(replayPatience / 20) // of the test's own clock
+				}
+				page := int64(pageMessages * len("0:e 2000 {};"))
+				if bound := limit + replayWorkers*page; most > bound || most < limit/2 {
+					t.Errorf("%d bytes were on their way, at most %d may be", most, bound)
+				}
+				for i, c := range list[idle:] {
+					c.expect(t, int64(idle+i)+1, 2000)
+				}
+				t.Log(name, time.Since(start))
+				for _, c := range list {
+					c.actor.End(ErrDisconnected)
+					c.Close(nil, DropClosed)
+					c.group.Wait()
+				}
+				synctest.Wait()
+				b := &w.replayer.budget
+				if b.used.Load() != 0 || len(b.holders) != 0 || b.parked.len() != 0 || b.timer != nil {
+					t.Errorf("%d bytes, %d outlets and %d channels are left", b.used.Load(), len(b.holders), b.parked.len())
+				}
+			})
+		})
+	}
+}
+
+// What is charged to replays is given back in each way that a connection ends, also
+// with a batch in hand.
+func TestReplaysAreGivenBack(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*client){
+		"read":     func(c *client) { c.settle() },
+		"closed":   func(c *client) { c.Close(nil, DropClosed) },
+		"in hand":  func(c *client) { c.Take(&c.batch, 1, 1); c.Close(nil, DropTooSlow) },
+		"farewell": func(c *client) { c.Close([]byte("bye;"), ""); c.settle() },
+		"replaced": func(c *client) { c.actor.End(ErrReplaced); c.settle() },
+		"last taken": func(c *client) {
+			c.actor.End(ErrDisconnected)
+			c.Close(nil, "")
+			c.Take(&c.batch, 1<<20, 100)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 0)
+				w.publish(400)
+				c := w.join(1024, 20_000, CatchUp, &Resume{After: 0}, accepts{})
+				synctest.Wait()
+				if w.replayer.budget.used.Load() == 0 {
+					t.Fatal("nothing is charged")
+				}
+				end(c)
+				synctest.Wait()
+				if b := &w.replayer.budget; b.used.Load() != 0 || len(b.holders) != 0 {
+					t.Errorf("%d bytes of %d outlets are left", b.used.Load(), len(b.holders))
+				}
+				c.actor.End(ErrDisconnected)
+				c.group.Wait()
+			})
+		})
+	}
+}
