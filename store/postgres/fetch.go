@@ -48,16 +48,11 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 		return nil, l.fetchFailure(after, err)
 	}
 	l.adjustPace(size, len(events), cut)
-	switch {
-	case len(events) == 0:
+	if len(events) == 0 {
 		return nil, l.explainNothing(ctx, after, known, limit.Epoch)
-	case events[0].Offset != after+1:
-		return nil, l.explainGap(ctx, after, events[0].Offset)
 	}
-	for i := range events {
-		if want := after + 1 + int64(i); events[i].Offset != want {
-			return nil, gap(want, events[i].Offset)
-		}
+	if before, found := lastGap(after, events); found > 0 {
+		return nil, l.explainGap(ctx, after, before, found)
 	}
 	return events, nil
 }
@@ -112,7 +107,22 @@ func (l *Log) explainNothing(ctx context.Context, after, known int64, epoch stri
 	return nil
 }
 
-func (l *Log) explainGap(ctx context.Context, after, found int64) error {
+// lastGap finds the last place where events do not follow one another; found is 0
+// where all do.
+func lastGap(after int64, events []store.Event) (before, found int64) {
+	if events[len(events)-1].Offset == after+int64(len(events)) {
+		return 0, 0
+	}
+	for i := range events {
+		if events[i].Offset != after+1 {
+			before, found = after, events[i].Offset
+		}
+		after = events[i].Offset
+	}
+	return before, found
+}
+
+func (l *Log) explainGap(ctx context.Context, after, before, found int64) error {
 	head, err := l.Head(ctx)
 	switch {
 	case err != nil:
@@ -120,11 +130,7 @@ func (l *Log) explainGap(ctx context.Context, after, found int64) error {
 	case after < head.Trimmed:
 		return fmt.Errorf("fetch after %d, trimmed up to %d: %w", after, head.Trimmed, store.ErrTrimmed)
 	}
-	return gap(after+1, found)
-}
-
-func gap(want, found int64) error {
-	return fmt.Errorf("postgres: sluice_log has a gap: offset %d follows %d; rows were removed from it by hand", found, want-1)
+	return l.noteHole(ctx, before, found)
 }
 
 func (l *Log) fetchFailure(after int64, err error) error {

@@ -132,6 +132,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 	defer trimmer.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	trimmer.Go(func() { s.mendWhileLeading(ctx) })
 	if l.retention > 0 {
 		trimmer.Go(func() { s.trimWhileLeading(ctx) })
 	}

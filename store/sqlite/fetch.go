@@ -30,7 +30,7 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 	}
 	for i := range events {
 		if want := after + 1 + int64(i); events[i].Offset != want {
-			return nil, gap(want, events[i].Offset)
+			return nil, l.explain(ctx, want-1, known, events[i:], limit.Epoch)
 		}
 	}
 	return events, nil

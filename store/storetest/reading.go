@@ -128,9 +128,56 @@ func testFetchNoticesAGap(t *testing.T, h Harness) {
 	fetch(t, log, 0, 5)
 	mustExec(t, h, `DELETE FROM sluice_log WHERE "offset" = 3`)
 	for _, after := range []int64{0, 1, 2} {
-		if events, err := log.Fetch(t.Context(), after, store.Limit{Events: 5}); err == nil || errors.Is(err, store.ErrTrimmed) {
-			t.Errorf("fetch after %d over a gap at 3: %d events, error %v; want an error of its own", after, len(events), err)
+		if events, err := log.Fetch(t.Context(), after, store.Limit{Events: 5}); !errors.Is(err, store.ErrTrimmed) {
+			t.Errorf("fetch after %d over a gap at 3: %d events, error %v; want ErrTrimmed", after, len(events), err)
 		}
 	}
 	fetch(t, log, 3, 2)
+}
+
+// testWhatIsRemovedCountsAsTrimmed has somebody remove rows of the log, before it is
+// run and while it is: who misses some of them cannot resume, who has seen them all
+// can, and offsets go on.
+func testWhatIsRemovedCountsAsTrimmed(t *testing.T, h Harness) {
+	log := open(t, h, polling)
+	for turn, test := range []struct {
+		where string // n counts from 1
+		last  int64  // n of the last that is removed
+	}{{`n <= 4`, 4}, {`n = 4`, 4}, {`n IN (2, 4)`, 4}, {`n > 6`, 10}, {`n > 0`, 10}} {
+		stop := run(t, log)
+		before := fetchHead(t, log)
+		base := before.Offset
+		mustAppend(t, log, numbered("t", 1, 10)...)
+		fetch(t, log, base, 10)
+		if turn%2 == 1 { // nobody looks
+			stop()
+		}
+		mustExec(t, h, fmt.Sprintf(`DELETE FROM sluice_log WHERE "offset" > %d AND %s`, base, strings.ReplaceAll(test.where, "n ", fmt.Sprintf(`"offset" - %d `, base))))
+		for after := base; after <= base+10; after++ {
+			seen := after >= base+test.last
+			now := history(t, log)
+			if _, whole := now.Resume(store.Cursor{Epoch: before.Epoch, Offset: after}); whole != seen {
+				t.Errorf("%s: %d resumes: %v, of %+v", test.where, after, whole, now)
+			}
+			if _, _, err := log.Replay(t.Context(), "t", after, base+10, store.Limit{Events: 100}); errors.Is(err, store.ErrTrimmed) == seen {
+				t.Errorf("%s: replay after %d: %v", test.where, after, err)
+			}
+		}
+		if turn%2 == 1 {
+			stop = run(t, log)
+		}
+		for turn > 0 && fetchHead(t, log).Epoch == before.Epoch { // the first is the front alone
+			if err := log.Wait(t.Context(), base+10); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mustAppend(t, log, numbered("t", 11, 1)...)
+		if e := fetch(t, log, base+10, 1)[0]; e.Offset != base+11 {
+			t.Errorf("%s: the next event has offset %d, want %d", test.where, e.Offset, base+11)
+		}
+		stop()
+	}
+	if got := fetchHead(t, log); got.Trimmed != 4*11+10 {
+		t.Errorf("the log is %+v", got)
+	}
 }

@@ -68,6 +68,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"FetchRefusesNonsense", testFetchRefusesNonsense},
 		{"FetchOfTrimmedEvents", testFetchOfTrimmedEvents},
 		{"FetchNoticesAGap", testFetchNoticesAGap},
+		{"WhatIsRemovedCountsAsTrimmed", testWhatIsRemovedCountsAsTrimmed},
 		{"ReplayReadsOneTopic", testReplayReadsOneTopic},
 		{"ReplayEndsWithTheLog", testReplayEndsWithTheLog},
 		{"ReplayRefusesNonsense", testReplayRefusesNonsense},

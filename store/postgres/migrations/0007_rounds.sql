@@ -143,6 +143,8 @@ BEGIN
   ELSE
     IF (SELECT identity FROM sluice_epochs ORDER BY number DESC LIMIT 1) IS DISTINCT FROM sluice_identity() THEN
       begun := sluice_begin_epoch();
+    ELSE
+      begun := sluice_mend_log(at);
     END IF;
     SELECT greatest(trimmed, (SELECT max("offset") FROM sluice_log)), (SELECT max(number) FROM sluice_epochs)
       INTO head, epoch FROM sluice_meta;
