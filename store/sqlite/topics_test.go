@@ -115,6 +115,7 @@ func TestIndexBecomesTheLists(t *testing.T) {
 	}
 	for _, statement := range []string{
 		`DROP TRIGGER sluice_log_cut`,
+		`DROP TRIGGER sluice_log_removed`,
 		`DROP TABLE sluice_topics`,
 		`DROP TABLE sluice_topics_recent`,
 		`CREATE INDEX sluice_log_topic ON sluice_log (topic, "offset")`,
