@@ -204,14 +204,15 @@ func (s *storm) watchOutage(kind faultKind) error {
 			return nil
 		}
 		for _, node := range s.nodes {
-			switch answer, err := node.get(s.ctx, "/readyz"); {
+			answer, err := node.get(s.ctx, "/readyz")
+			switch {
 			case err == nil:
 				s.broken = append(s.broken, fmt.Sprintf("%s: node %s says that it is ready though nothing was sequenced for %v: %s",
 					kind, node.log.name, time.Since(moved).Round(time.Second), answer))
 			case strings.Contains(err.Error(), "503"):
 				s.unready++
 			}
-			s.tell("%s: %s was asked whether it is ready", kind, node.log.name)
+			s.tell("%s: whether %s is ready: %s%v", kind, node.log.name, answer, err)
 		}
 		return nil
 	})
