@@ -217,7 +217,7 @@ func (p *epoll) readOn() {
 		w.inMore = false
 		w.read()
 	}
-	p.more = append(p.more[:0], p.more[n:]...)
+	p.more = slices.Delete(p.more, 0, n) // which clears the tail: nothing that has ended stays in it
 }
 
 // lookAround ends what has taken too long, if it is time to look.
