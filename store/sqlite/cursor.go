@@ -15,6 +15,9 @@ const headSQL = `SELECT (SELECT epoch FROM sluice_epochs ORDER BY number DESC LI
 
 // Head implements [store.Log].
 func (l *Log) Head(ctx context.Context) (head store.Head, err error) {
+	if err := l.checkFile(); err != nil {
+		return store.Head{}, err
+	}
 	if err := l.queries.QueryRowContext(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset, &head.Erased); err != nil {
 		return store.Head{}, l.failure("read the log's head", err)
 	}

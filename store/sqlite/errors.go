@@ -24,6 +24,9 @@ type coded interface {
 // itself, an error with the operation and, where there is one, a remedy.
 func (l *Log) failure(op string, err error) error {
 	var refusal coded
+	if outage := new(store.UnavailableError); errors.As(err, &outage) && !l.closed.Load() {
+		return err
+	}
 	switch {
 	case l.closed.Load():
 		return fmt.Errorf("sqlite: %s: %w", op, store.ErrClosed)

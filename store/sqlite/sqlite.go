@@ -65,7 +65,8 @@ const (
 type Log struct {
 	// Immutable after Open.
 	path      string
-	queries   *sql.DB // reads of a row or two; before that, what makes the tables
+	file      os.FileInfo // as it was opened
+	queries   *sql.DB     // reads of a row or two; before that, what makes the tables
 	poll      time.Duration
 	retention time.Duration // 0 keeps all
 	logger    *slog.Logger
@@ -141,6 +142,9 @@ func (l *Log) open(ctx context.Context) (err error) {
 	}
 	<-l.writer
 	l.writer <- w
+	if l.file, err = os.Stat(l.path); err != nil {
+		return l.failure("open", err)
+	}
 	_, err = l.Head(ctx)
 	return err
 }

@@ -92,6 +92,9 @@ func (l *Log) borrowWriter(ctx context.Context, use func(*writer) error) error {
 			return store.ErrClosed
 		}
 		defer func() { l.writer <- w }()
+		if err := l.checkFile(); err != nil {
+			return err
+		}
 		err := use(w)
 		l.trouble.wrote(err)
 		return err
