@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -38,6 +39,10 @@ func (c claims) sign(t testing.TB) string {
 
 func (c claims) signWith(t testing.TB, header, secret string) string {
 	t.Helper()
+	if _, said := c["exp"]; !said { // without it a token is refused
+		c = maps.Clone(c)
+		c["exp"] = time.Now().Add(time.Hour).Unix()
+	}
 	body, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
