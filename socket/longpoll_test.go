@@ -235,13 +235,14 @@ func TestPollTokens(t *testing.T) {
 			"undefined":                {"undefined", pollGone},
 			"the application's":        {"secret", pollGone},
 			"the application's JWT":    {"a.b.c", pollGone},
-			"with a part too few":      {"poll.a.b", pollGone},
-			"with a part too many":     {"poll.a.b.c.d", pollGone},
+			"with parts too few":       {"poll.a.b", pollGone},
+			"with a part too many":     {"poll.a.b.c.d.e", pollGone},
 			"with another prefix":      {"Poll.a.b.c", pollGone},
 			"of before a restart":      {newTokens("").issue(), pollError},
 			"of another node":          {newTokens("other").issue(), pollError},
 			"forged":                   {alive[:len(alive)-1] + "x", pollError},
-			"ours in form and no more": {"poll.a.b.c", pollError},
+			"ours in form and no more": {"poll.1.a.b.c", pollError},
+			"of an earlier build":      {"poll.a.b.c", pollError},
 		} {
 			for _, where := range []string{"parameter", "header"} {
 				p.token = c.token

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// tokens makes and recognises the tokens that name long-poll sessions: "poll",
-// the node, a random text and a signature over these, with dots between.
-// Nothing is kept of a session that has ended, and yet its token is told from
+// tokens makes and recognises the tokens that name long-poll sessions: "poll." and
+// four parts, which are the version of this form, the node, a random text and a
+// signature over all before it, with dots between. Nothing is kept of a session that has ended, and yet its token is told from
 // what an application sends.
 type tokens struct {
 	node string
@@ -18,8 +18,9 @@ type tokens struct {
 }
 
 const (
-	tokenPrefix = "poll"
-	tokenFields = 4
+	tokenPrefix  = "poll."
+	tokenVersion = "1"
+	tokenParts   = 4
 )
 
 func newTokens(node string) tokens {
@@ -28,7 +29,7 @@ func newTokens(node string) tokens {
 
 // issue makes a new token.
 func (t tokens) issue() string {
-	token := tokenPrefix + "." + t.node + "." + rand.Text()
+	token := tokenPrefix + tokenVersion + "." + t.node + "." + rand.Text()
 	return token + "." + t.sign(token)
 }
 
@@ -44,9 +45,12 @@ func (t tokens) sign(text string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// isToken tells whether a text is a session's token, of whatever node and time.
+// isToken tells whether a text is a session's token, of whatever node and time: those
+// of the builds before this one have no version, and so a part less.
 func isToken(text string) bool {
-	return strings.HasPrefix(text, tokenPrefix+".") && strings.Count(text, ".") == tokenFields-1
+	parts, ours := strings.CutPrefix(text, tokenPrefix)
+	dots := strings.Count(parts, ".")
+	return ours && (dots == tokenParts-1 || dots == tokenParts-2)
 }
 
 // isNoToken tells whether a text is what a client sends while it has no token.
