@@ -94,6 +94,38 @@ func TestRulesSayWhoMayDoWhat(t *testing.T) {
 	}
 }
 
+// TestBurstOfPushesGoesInWhole sends what a client kept while it was away: all of it
+// is logged, in order, though some of it is not valid.
+func TestBurstOfPushesGoesInWhole(t *testing.T) {
+	t.Parallel()
+	const pushes = 1000
+	n, token := guarded(t)
+	c := n.Connect("/socket", "token="+token(jwt.MapClaims{"sub": "7", "topics": []string{"room:7"}}))
+	c.Send(`["1","1","room:7","phx_join",{"after":0}]`)
+	c.Next()
+	go func() {
+		for i := range pushes {
+			c.Send(fmt.Sprintf(`["1","%d","room:7","said",{"n":%d}]`, i, i))
+			if i == pushes/2 {
+				c.Send(`["1","odd","room:7","said",5]`)
+			}
+		}
+	}()
+	said, answered, refused := 0, 0, 0
+	for said < pushes || answered < pushes || refused == 0 {
+		switch frame := c.Next(); {
+		case frame == fmt.Sprintf(`[null,null,"room:7","said",{"offset":%d,"data":{"n":%d}}]`, said+1, said):
+			said++
+		case frame == fmt.Sprintf(`["1","%d","room:7","phx_reply",{"status":"ok","response":{}}]`, answered):
+			answered++
+		case answered == pushes/2+1 && frame == `["1","odd","room:7","phx_reply",{"status":"error","response":{"reason":"invalid payload"}}]`:
+			refused++
+		default:
+			t.Fatalf("after %d answers and %d events: %s", answered, said, frame)
+		}
+	}
+}
+
 func TestAccessEndsAndIsRenewed(t *testing.T) {
 	t.Parallel()
 	n, token := guarded(t)

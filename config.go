@@ -165,6 +165,10 @@ type Config struct {
 	MaxChannels int
 	// MaxMessageBytes bounds one message from a client.
 	MaxMessageBytes ByteSize
+	// InboundQueue bounds a client's messages that wait for one channel, InboundBytes
+	// all that a socket has inbound: beyond, the answer is "overloaded".
+	InboundQueue int
+	InboundBytes ByteSize
 	// InboundRate bounds the messages per second of one socket; beyond it,
 	// reading waits. Zero: no bound.
 	InboundRate int
@@ -236,6 +240,8 @@ func DefaultConfig() Config {
 		JWTRequireExp:    true,
 		MaxChannels:      100,
 		MaxMessageBytes:  64 << 10,
+		InboundQueue:     1024,
+		InboundBytes:     1 << 20,
 		MaxBodyBytes:     8 << 20,
 		HeartbeatTimeout: 60 * time.Second,
 		DrainTimeout:     30 * time.Second,
@@ -280,6 +286,8 @@ func (c *Config) Validate() error {
 		{"DedupeWindow", int64(c.DedupeWindow), int64(minDedupeWindow), int64(maxDedupeWindow), dedupeWindows},
 		{"DedupeEntries", int64(c.DedupeEntries), 1, maxDedupeEntries, dedupeEntries},
 		{"JWTLeeway", int64(c.JWTLeeway), 0, int64(maxLeeway), "0 to 10m"},
+		{"InboundQueue", int64(c.InboundQueue), 1, 1 << 20, "1 to 1048576 messages"},
+		{"InboundBytes", int64(c.InboundBytes), 4 << 10, 1 << 30, "4KiB to 1GiB"},
 		{"InboundRate", int64(c.InboundRate), 0, 1 << 30, "messages per second, 0 for no bound"},
 		{"MaxConnectionAge", int64(c.MaxConnectionAge), 0, 1 << 60, "0 (never) or more"},
 		{"MaxConnections", int64(c.MaxConnections), 0, 1 << 30, "a number of connections, 0 for no bound"},
@@ -416,7 +424,7 @@ func (c *Config) validateTopics() error {
 // given writes a bounded field's value as its flag would be written.
 func (c *Config) given(field string, v int64) string {
 	switch field {
-	case "FetchBytes", "MailboxBytes", "MaxMessageBytes", "MaxBodyBytes", "Recent":
+	case "FetchBytes", "MailboxBytes", "InboundBytes", "MaxMessageBytes", "MaxBodyBytes", "Recent":
 		return ByteSize(v).String()
 	case "PollInterval", "BatchTimeout", "DedupeWindow", "HeartbeatTimeout", "DrainTimeout", "MaxConnectionAge", "Retention", "JWTLeeway":
 		return time.Duration(v).String()

@@ -92,7 +92,7 @@ var errTrailing = errors.New("there is more after the event; send many as applic
 
 func (p *draftParser) read(text []byte) (draft store.Draft, err error) {
 	p.in = *bytes.NewBuffer(text)
-	p.decoder.Reset(&p.in, jsontext.AllowDuplicateNames(true)) // as a payload's names are the application's business
+	p.decoder.Reset(&p.in, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) // what a payload may be is for store to say
 	begin, err := p.decoder.ReadToken()
 	switch {
 	case err == io.EOF:

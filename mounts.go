@@ -108,6 +108,7 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 	config.Writers = s.config.Writers
 	config.MaxChannels, config.MaxMessageBytes = s.config.MaxChannels, int(s.config.MaxMessageBytes)
 	config.MaxBodyBytes = int(s.config.MaxBodyBytes)
+	config.InboundQueue, config.InboundBytes = s.config.InboundQueue, int(s.config.InboundBytes)
 	config.InboundRate, config.MaxConnectionAge = s.config.InboundRate, s.config.MaxConnectionAge
 	config.HeartbeatTimeout, config.DrainTimeout = s.config.HeartbeatTimeout, s.config.DrainTimeout
 	config.Metrics, config.Logger = s.metrics, s.logger

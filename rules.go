@@ -139,6 +139,31 @@ func (c *ruled) HandleIn(ctx *Context, event string, payload Payload) Result {
 	return channels.OK(nil)
 }
 
+// HandleBatch implements [channels.BatchHandler]: what goes to the log shares a
+// commit. Where it cannot, because one of the events is not valid or is refused, each
+// goes by itself.
+func (c *ruled) HandleBatch(ctx *Context, events []channels.Pushed) []Result {
+	results := make([]Result, len(events))
+	rule := ruleFor(c.rules(), ctx.Topic())
+	if len(events) > 1 && rule != nil && rule.Publish == "log" {
+		err := ctx.PublishAll(events)
+		if invalid := new(store.InvalidError); !errors.As(err, &invalid) {
+			result := channels.OK(nil)
+			if err != nil {
+				result = c.notPublished(ctx, err)
+			}
+			for i := range results {
+				results[i] = result
+			}
+			return results
+		}
+	}
+	for i, e := range events {
+		results[i] = c.HandleIn(ctx, e.Event, e.Payload)
+	}
+	return results
+}
+
 // notPublished answers a push that could not be done: with the reason if it is
 // the client's to mend.
 func (c *ruled) notPublished(ctx *Context, err error) Result {

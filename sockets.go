@@ -131,3 +131,16 @@ func (p publisher) Publish(ctx context.Context, m *channels.Message) error {
 	}
 	return stream.log.Append(ctx, []store.Draft{{Topic: m.Topic, Name: m.Event, Key: m.Key, Payload: m.Payload}})
 }
+
+// PublishAll appends several events in one transaction.
+func (p publisher) PublishAll(ctx context.Context, messages []*channels.Message) error {
+	stream := p.service.stream.Load()
+	if stream == nil {
+		return channels.ErrNoLog
+	}
+	drafts := make([]store.Draft, len(messages))
+	for i, m := range messages {
+		drafts[i] = store.Draft{Topic: m.Topic, Name: m.Event, Key: m.Key, Payload: m.Payload}
+	}
+	return stream.log.Append(ctx, drafts)
+}

@@ -135,6 +135,7 @@ func (c *Chaos) Run(ctx context.Context, progress Progress) (r Result, err error
 const (
 	chaosMailboxSize  = 256
 	chaosMailboxBytes = 64 << 10
+	chaosInboundBytes = 64 << 10
 	chaosRecent       = 1 << 20
 	chaosFetchBytes   = 1 << 20
 	chaosMaxDemand    = 50
@@ -153,6 +154,7 @@ const (
 type Budget struct {
 	Connections  int64
 	MailboxBytes int64
+	InboundBytes int64
 	Recent       int64
 	FetchBytes   int64
 	Lanes        int64
@@ -171,7 +173,7 @@ const (
 
 // Bytes is the bound:
 //
-//	base + garbage × ( connections × (connection + mailbox bytes + payload)
+//	base + garbage × ( connections × (connection + mailbox bytes + inbound bytes + payload)
 //	                 + recent + replays + fetch bytes
 //	                 + lanes × max demand × payload × (1 + formats) )
 //
@@ -179,7 +181,7 @@ const (
 // beside its bytes. What is under way is held as it was read, and as it is
 // encoded.
 func (b Budget) Bytes() int64 {
-	return budgetBase + budgetGarbage*(b.Connections*(budgetConnection+b.MailboxBytes+b.Payload)+
+	return budgetBase + budgetGarbage*(b.Connections*(budgetConnection+b.MailboxBytes+b.InboundBytes+b.Payload)+
 		b.Recent+budgetReplays+b.FetchBytes+b.Lanes*b.MaxDemand*b.Payload*(1+budgetFormats))
 }
 
@@ -188,6 +190,7 @@ func (c *Chaos) budget() Budget {
 	return Budget{
 		Connections:  int64(c.maxConnections()),
 		MailboxBytes: chaosMailboxBytes,
+		InboundBytes: chaosInboundBytes,
 		Recent:       chaosRecent,
 		FetchBytes:   chaosFetchBytes,
 		Lanes:        chaosLanes,

@@ -204,7 +204,7 @@ func (s *storm) newNode(i int, database string) (*process, error) {
 		}
 		return newProcess(s.Program, name, s.log,
 			"--config", rules, "--database-url", database, "--retention", chaosRetention.String(),
-			"--mailbox-size", fmt.Sprint(chaosMailboxSize), "--mailbox-bytes", fmt.Sprint(chaosMailboxBytes),
+			"--mailbox-size", fmt.Sprint(chaosMailboxSize), "--mailbox-bytes", fmt.Sprint(chaosMailboxBytes), "--inbound-bytes", fmt.Sprint(chaosInboundBytes),
 			"--recent", fmt.Sprint(chaosRecent), "--fetch-bytes", fmt.Sprint(chaosFetchBytes),
 			"--lanes", fmt.Sprint(chaosLanes), "--max-demand", fmt.Sprint(chaosMaxDemand),
 			"--max-connections", fmt.Sprint(s.maxConnections()))

@@ -6,10 +6,13 @@ import (
 	"sync"
 )
 
-// InboxSize is how many of a client's messages may wait for one channel: what
-// comes on top is answered "overloaded". As many may wait that the channel sent
-// to itself, and as many of its timers and functions run by Async may there be.
+// InboxSize is how many messages that a channel sent to itself may wait for it, and
+// how many of its timers and functions run by Async there may be.
 const InboxSize = 64
+
+// DefaultInboundQueue is how many of a client's messages may wait for one channel,
+// unless its JoinRequest says otherwise: what comes on top is answered "overloaded".
+const DefaultInboundQueue = 1024
 
 // Actor runs one Channel for one client: it handles the client's messages in
 // order, one at a time, in a goroutine that exists only while there is
@@ -32,6 +35,8 @@ type Actor struct {
 	group   *sync.WaitGroup
 	ended   func(*Actor)
 	ctx     Context
+	inbound *InboundBytes // of the connection
+	queue   int32         // messages of the client's that may wait
 
 	mu sync.Mutex
 
@@ -80,6 +85,7 @@ func (a *Actor) address(ref Ref) Address {
 type task struct {
 	kind    taskKind
 	inbound Inbound // fromClient
+	charge  int     // bytes of it
 	message any     // toSelf
 	timer   *Timer  // toSelf, if it was not Send
 }
@@ -94,9 +100,14 @@ const (
 )
 
 // Receive hands a message from the client to the channel. It does not block: if
-// too much is waiting already, the client is told so.
+// too much is waiting already, for the channel or in bytes for its connection, the
+// client is told so.
 func (a *Actor) Receive(in Inbound) {
-	if a.post(task{kind: fromClient, inbound: in}) == ErrOverloaded {
+	charge := messageCharge + len(in.Event) + len(in.Ref) + len(in.Payload.Data)
+	if in.Event == leave {
+		in.Payload, charge = Payload{}, 0
+	}
+	if a.post(task{kind: fromClient, inbound: in, charge: charge}) == ErrOverloaded {
 		a.reply(in.Ref, StatusError, Reason("overloaded"))
 	}
 }
@@ -110,7 +121,9 @@ func (a *Actor) post(t task) error {
 	switch {
 	case a.over, a.leaving && t.kind == fromClient:
 		return ErrClosed
-	case a.waiting[t.kind] >= InboxSize && t.kind != fromTopic && !leaves:
+	case leaves, t.kind == fromTopic:
+	case t.kind == fromClient && (a.waiting[t.kind] >= a.queue || !a.inbound.take(t.charge)),
+		t.kind == toSelf && a.waiting[t.kind] >= InboxSize:
 		return ErrOverloaded
 	}
 	a.leaving = a.leaving || leaves
@@ -152,6 +165,7 @@ func (a *Actor) step() bool {
 	switch {
 	case a.over && !a.terminated:
 		a.mu.Unlock()
+		a.answered()
 		a.terminate()
 	case a.over:
 		a.running = false
@@ -160,7 +174,7 @@ func (a *Actor) step() bool {
 	case a.joining != nil:
 		a.mu.Unlock()
 		a.join(a.joining)
-		a.joining = nil
+		a.answered()
 	case len(a.inbox) > 0:
 		t := a.inbox[0]
 		a.inbox[0] = task{}
@@ -169,14 +183,30 @@ func (a *Actor) step() bool {
 		if t.timer != nil {
 			t.timer.taken()
 		}
+		if handler, ok := a.channel.(BatchHandler); ok && t.kind == fromClient && t.inbound.Event != leave {
+			batch, more := a.takeBatch(t.inbound)
+			a.mu.Unlock()
+			a.handleBatch(handler, batch)
+			a.inbound.give(t.charge + more)
+			return true
+		}
 		a.mu.Unlock()
 		a.do(t)
+		a.inbound.give(t.charge)
 	default:
 		a.inbox, a.running = nil, false
 		a.mu.Unlock()
 		return false
 	}
 	return true
+}
+
+// answered forgets the join, which has been answered or is over.
+func (a *Actor) answered() {
+	if a.joining != nil {
+		a.inbound.give(a.joining.charge)
+		a.joining = nil
+	}
 }
 
 func (a *Actor) do(t task) {
@@ -245,6 +275,7 @@ func (a *Actor) end(reason error, last ...[]byte) {
 		if t.inbound.Event == leave {
 			frames = append(frames, a.encodeReply(t.inbound.Ref, StatusOK, emptyObject))
 		}
+		a.inbound.give(t.charge)
 	}
 	a.inbox = nil
 	if x := a.extras; x != nil {

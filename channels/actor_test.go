@@ -89,21 +89,21 @@ func TestActorOverloaded(t *testing.T) {
 		a.Receive(Inbound{Event: "x", Ref: "0"}) // is being handled
 		synctest.Wait()
 		s.sent()
-		for i := range InboxSize + 2 {
+		for i := range DefaultInboundQueue + 2 {
 			a.Receive(Inbound{Event: "x", Ref: Ref(fmt.Sprint(i + 1))})
 		}
 		a.Receive(Inbound{Event: "phx_leave", Ref: "9999"}) // is never refused
 		a.Receive(Inbound{Event: "phx_leave", Ref: "late"}) // once is enough
 		a.Receive(Inbound{Event: "x", Ref: "late"})
 		synctest.Wait()
-		want := fmt.Sprintf(`reply %d error {"reason":"overloaded"};reply %d error {"reason":"overloaded"};`, InboxSize+1, InboxSize+2)
+		want := fmt.Sprintf(`reply %d error {"reason":"overloaded"};reply %d error {"reason":"overloaded"};`, DefaultInboundQueue+1, DefaultInboundQueue+2)
 		if got := s.sent(); got != want {
 			t.Fatalf("got %s", got)
 		}
 		close(free)
 		synctest.Wait()
 		got := s.sent()
-		if strings.Count(got, " ok ") != InboxSize+2 || !strings.HasSuffix(got, "reply 9999 ok {};push 1 phx_close {};") {
+		if strings.Count(got, " ok ") != DefaultInboundQueue+2 || !strings.HasSuffix(got, "reply 9999 ok {};push 1 phx_close {};") {
 			t.Fatalf("got %s", got)
 		}
 	})

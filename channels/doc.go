@@ -47,7 +47,8 @@
 //
 // Bounds: a mailbox holds a bounded number of messages, a connection's
 // mailboxes together a bounded number of bytes ([OutletConfig]), an actor's
-// inbox [InboxSize] messages of each kind, and what a channel remembers of what
+// inbox JoinRequest.Queue messages of its client's ([InboundBytes] bounds their
+// bytes for a connection) and [InboxSize] of its own, and what a channel remembers of what
 // it sent takes at most 48 bytes for each of DedupeEntries; with [DedupeOffset]
 // it remembers an offset.
 //

@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -61,6 +62,8 @@ type JoinRequest struct {
 
 	Socket  func() *Socket // the connection as it is now
 	Outlet  *Outlet
+	Inbound *InboundBytes   // nil: not counted
+	Queue   int             // of the client's messages; 0: DefaultInboundQueue
 	Context context.Context // ends when the service stops hard
 	Group   *sync.WaitGroup // counts the goroutine of the actor, while it has one
 
@@ -82,8 +85,13 @@ func (h *Host) overflow(wanted Overflow, resumes bool) Overflow {
 	return wanted
 }
 
-// Join starts an actor for a join. The client is answered through the outlet.
+// Join starts an actor for a join. The client is answered through the outlet. It
+// returns nil if the connection has too much inbound.
 func (h *Host) Join(r JoinRequest) *Actor {
+	charge := joinCharge + len(r.Params.Data)
+	if !r.Inbound.take(charge) {
+		return nil
+	}
 	a := &Actor{
 		subscription: Subscription{hub: h.hub, topic: h.hub.name(r.To.Topic)},
 		mailbox:      mailbox{outlet: r.Outlet, format: r.Format, series: h.hub.series.own},
@@ -93,10 +101,13 @@ func (h *Host) Join(r JoinRequest) *Actor {
 		base:         r.Context,
 		group:        r.Group,
 		ended:        r.Ended,
+		inbound:      r.Inbound,
+		queue:        int32(cmp.Or(r.Queue, DefaultInboundQueue)),
 		joining: &joining{
 			ref:      r.To.Ref,
 			factory:  r.Factory,
 			params:   r.Params,
+			charge:   charge,
 			resume:   r.Resume,
 			delivery: r.Delivery.WithDefaults(),
 			arrived:  time.Now(),

@@ -10,6 +10,7 @@ type joining struct {
 	ref      Ref
 	factory  Factory
 	params   Payload
+	charge   int // bytes inbound
 	resume   *Resume
 	delivery Delivery
 	arrived  time.Time

@@ -127,7 +127,7 @@ func newStage(t testing.TB) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.line = NewOutlet(s.hub, OutletConfig{Replies: 100, Bytes: 1 << 20, Wake: func() { s.group.Go(s.write) }, Overflow: func() {}})
+	s.line = NewOutlet(s.hub, OutletConfig{Replies: 2 * DefaultInboundQueue, Bytes: 1 << 20, Wake: func() { s.group.Go(s.write) }, Overflow: func() {}})
 	return s
 }
 

@@ -88,6 +88,16 @@ type Config struct {
 	// many messages as fit; a longer one closes the session. The default is 8 MiB.
 	MaxBodyBytes int
 
+	// InboundQueue is how many of a client's messages may wait for one channel; what
+	// comes on top is answered "overloaded". The default is 1024.
+	InboundQueue int
+
+	// InboundBytes bounds what a connection may have inbound: its clients' messages
+	// that no handler is done with, and the joins under way, those among them that
+	// have been replaced. What comes on top is answered "overloaded"; where there is
+	// nothing, one message of any size goes in. The default is 1 MiB.
+	InboundBytes int
+
 	// InboundRate is how many messages a second a client may send, after as
 	// many at once. Beyond that, reading waits. The default is no limit.
 	InboundRate int
@@ -158,6 +168,8 @@ func (c Config) withDefaults() (Config, error) {
 		"MaxChannels":      int64(c.MaxChannels),
 		"MaxMessageBytes":  int64(c.MaxMessageBytes),
 		"MaxBodyBytes":     int64(c.MaxBodyBytes),
+		"InboundQueue":     int64(c.InboundQueue),
+		"InboundBytes":     int64(c.InboundBytes),
 		"InboundRate":      int64(c.InboundRate),
 		"Writers":          int64(c.Writers),
 		"HandshakeTimeout": int64(c.HandshakeTimeout),
@@ -175,6 +187,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.Delivery = c.Delivery.WithDefaults()
 	c.MailboxBytes = cmp.Or(c.MailboxBytes, 1<<20)
 	c.MaxChannels = cmp.Or(c.MaxChannels, 100)
+	c.InboundQueue = cmp.Or(c.InboundQueue, channels.DefaultInboundQueue)
+	c.InboundBytes = cmp.Or(c.InboundBytes, 1<<20)
 	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 64<<10)
 	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, 8<<20)
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)

@@ -96,7 +96,7 @@ func newConn(e *Endpoint, netConn net.Conn, early []byte, socket *channels.Socke
 	}
 	c.endpoint = e
 	c.outlet = channels.NewOutlet(e.config.Host.Hub(), channels.OutletConfig{
-		Replies:  e.config.Delivery.MailboxSize,
+		Replies:  max(e.config.Delivery.MailboxSize, e.config.InboundQueue), // a burst may be answered at once
 		Bytes:    e.config.MailboxBytes,
 		Wake:     c.wire.wake,
 		Overflow: func() { c.shut(tooSlow, "") },

@@ -30,7 +30,7 @@ func TestSlowClient(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, func(c *Config) { c.Delivery.MailboxSize = 10 })
+				r := newRig(t, func(c *Config) { c.Delivery.MailboxSize, c.InboundQueue = 10, 10 })
 				slow, fast := r.connect(version2), r.connect(version2)
 				slow.join("room:a", `{}`)
 				fast.join("room:a", `{}`)
@@ -66,7 +66,7 @@ func TestSlowClient(t *testing.T) {
 func TestClientThatReadsNoReplies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(c *Config) { c.Delivery.MailboxSize = 10 })
+		r := newRig(t, func(c *Config) { c.Delivery.MailboxSize, c.InboundQueue = 10, 10 })
 		c := r.connect(version2)
 		for range 30 {
 			c.text(beat)
@@ -94,7 +94,7 @@ func TestLongHandlerHoldsUpNobody(t *testing.T) {
 		c.want(beaten)
 		c.text(`["1","3","room:b","echo",1]`)
 		c.want(`["1","3","room:b","phx_reply",{"status":"ok","response":1}]`)
-		for i := range channels.InboxSize {
+		for i := range channels.DefaultInboundQueue {
 			c.text(fmt.Sprintf(`["1","%d","room:a","silent",1]`, i))
 		}
 		c.text(`["1","9999","room:a","echo",1]`)

@@ -118,7 +118,7 @@ func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll
 		idle:     time.Now(),
 	}
 	p.outlet = channels.NewOutlet(e.config.Host.Hub(), channels.OutletConfig{
-		Replies:  e.config.Delivery.MailboxSize,
+		Replies:  max(e.config.Delivery.MailboxSize, e.config.InboundQueue), // a burst may be answered at once
 		Bytes:    e.config.MailboxBytes,
 		Wake:     p.wake,
 		Overflow: func() { p.cut(closedTooSlow, channels.DropTooSlow) },

@@ -31,6 +31,8 @@ type session struct {
 	mu     sync.Mutex
 	joined roster // guarded by mu
 
+	inbound channels.InboundBytes
+
 	// Immutable after begin.
 	leave  func() // gives back what the connection holds besides; nil if there is nothing
 	opened int64  // when, in Unix nanoseconds
@@ -43,6 +45,7 @@ func (s *session) init(ctx context.Context, c *Config, f channels.Format, socket
 	s.config, s.format, s.outlet, s.context = c, f, o, ctx
 	s.socket.Store(socket)
 	s.current = s.socket.Load
+	s.inbound.Limit(c.InboundBytes)
 	if c.InboundRate > 0 {
 		s.pace = &pace{perSecond: c.InboundRate}
 	}
@@ -152,7 +155,7 @@ func (s *session) join(m message, old *channels.Actor) {
 		// So that its phx_close closes this join in the client, and no later one.
 		to.JoinRef = m.ref
 	}
-	s.joined.add(topic, s.config.Host.Join(channels.JoinRequest{
+	actor := s.config.Host.Join(channels.JoinRequest{
 		To:       to,
 		Params:   m.payload,
 		Format:   format,
@@ -161,10 +164,17 @@ func (s *session) join(m message, old *channels.Actor) {
 		Delivery: s.config.Delivery,
 		Socket:   s.current,
 		Outlet:   s.outlet,
+		Inbound:  &s.inbound,
+		Queue:    s.config.InboundQueue,
 		Context:  s.context,
 		Group:    &s.group,
 		Ended:    func(a *channels.Actor) { s.forget(topic, a) },
-	}))
+	})
+	if actor == nil { // the stock client asks again
+		s.refuse(m.address(), "overloaded")
+		return
+	}
+	s.joined.add(topic, actor)
 }
 
 func (s *session) actor(topic string) *channels.Actor {

@@ -69,6 +69,8 @@ type configFlags struct {
 	TrustedProxies      []string        `group:"Access" placeholder:"NETWORK" help:"Addresses and networks of proxies whose X-Forwarded-For says who the client is, such as 10.0.0.0/8."`
 	MaxChannels         int             `group:"Access" help:"Joined channels of one socket at most."`
 	MaxMessageBytes     sluice.ByteSize `group:"Access" help:"Size of a client's message at most."`
+	InboundQueue        int             `group:"Access" help:"Messages of a client that may wait for one channel; beyond, they are answered overloaded."`
+	InboundBytes        sluice.ByteSize `group:"Access" help:"What one socket may have inbound, joins under way included; beyond, messages are answered overloaded."`
 	InboundRate         int             `group:"Access" help:"Messages per second of one socket, beyond which reading waits; 0: no bound."`
 	MaxBodyBytes        sluice.ByteSize `group:"Access" help:"Size of a request at most: to the admin API, or of a long-poll client."`
 

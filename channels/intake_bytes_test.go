@@ -1,0 +1,163 @@
+package channels
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// TestInboundBytes has one connection send more than it may have inbound, in every
+// way in which something can wait. What is over is answered, and charged no longer.
+func TestInboundBytes(t *testing.T) {
+	const limit, size = 200 << 10, 60 << 10
+	large := Payload{Data: []byte(`"` + strings.Repeat("x", size-2) + `"`)}
+	for name, test := range map[string]func(t *testing.T, s *stage, b *InboundBytes, free chan struct{}){
+		"pushes that wait": func(t *testing.T, s *stage, b *InboundBytes, free chan struct{}) {
+			a := s.joinWith(&script{in: func(*Context, string) Result { <-free; return OK(nil) }}, Payload{}, b)
+			synctest.Wait()
+			s.sent()
+			for i := range 20 {
+				a.Receive(Inbound{Event: "x", Ref: Ref(fmt.Sprint(i)), Payload: large})
+			}
+			synctest.Wait()
+			if got := strings.Count(s.sent(), "overloaded"); got != 17 {
+				t.Errorf("%d of 20 are refused, want 17", got)
+			}
+		},
+		"pushes of an ended channel": func(t *testing.T, s *stage, b *InboundBytes, free chan struct{}) {
+			a := s.joinWith(&script{in: func(*Context, string) Result { <-free; return OK(nil) }}, Payload{}, b)
+			for range 20 {
+				a.Receive(Inbound{Event: "x", Payload: large})
+			}
+			synctest.Wait()
+			a.End(ErrDisconnected)
+			if held := b.Held(); held < size || held > 2*size {
+				t.Errorf("%d bytes are held, want those of the message in hand", held)
+			}
+		},
+		"joins, replaced ones among them": func(t *testing.T, s *stage, b *InboundBytes, free chan struct{}) {
+			refused := 0
+			for range 20 {
+				a := s.joinWith(&script{join: func(*Context) (any, error) { <-free; return nil, nil }}, large, b)
+				if synctest.Wait(); a == nil {
+					refused++
+				} else {
+					a.End(ErrReplaced) // its handler goes on
+				}
+			}
+			if refused != 17 {
+				t.Errorf("%d of 20 joins are refused, want 17", refused)
+			}
+		},
+		"a join that ends before it begins": func(t *testing.T, s *stage, b *InboundBytes, free chan struct{}) {
+			for range 20 {
+				if a := s.joinWith(&script{}, large, b); a != nil {
+					a.End(ErrReplaced)
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, s *stage) {
+				var b InboundBytes
+				b.Limit(limit)
+				free := make(chan struct{})
+				test(t, s, &b, free)
+				if held := b.Held(); held > limit {
+					t.Errorf("%d bytes are held, more than %d", held, limit)
+				}
+				close(free)
+				synctest.Wait()
+				if held := b.Held(); held != 0 {
+					t.Errorf("%d bytes are charged for nothing", held)
+				}
+			})
+		})
+	}
+}
+
+func TestInboundBytesTakesOneOfAnySize(t *testing.T) {
+	t.Parallel()
+	var b InboundBytes
+	b.Limit(10)
+	if !b.take(100) || b.take(1) {
+		t.Error("one message of any size goes in, and nothing beside it")
+	}
+	b.give(100)
+	if !b.take(4) || !b.take(6) || b.take(1) {
+		t.Error("the limit does not hold")
+	}
+}
+
+// joinWith is join for a connection whose inbound bytes count.
+func (s *stage) joinWith(c Channel, params Payload, b *InboundBytes) *Actor {
+	return s.host.Join(JoinRequest{
+		To:       Address{Topic: "t", JoinRef: "1", Ref: "1"},
+		Params:   params,
+		Factory:  func() Channel { return c },
+		Delivery: Delivery{MailboxSize: 100},
+		Socket:   func() *Socket { return &Socket{ID: "me"} },
+		Outlet:   s.line,
+		Inbound:  b,
+		Context:  s.t.Context(),
+		Group:    &s.group,
+		Ended:    func(*Actor) {},
+	})
+}
+
+// batched is a channel that notes how its client's pushes came.
+type batched struct {
+	script
+	free  chan struct{}
+	sizes []int
+	all   strings.Builder
+}
+
+func (c *batched) HandleBatch(_ *Context, events []Pushed) []Result {
+	<-c.free
+	c.sizes = append(c.sizes, len(events))
+	results := make([]Result, len(events))
+	for i, e := range events {
+		c.all.WriteString(e.Event + " ")
+		results[i] = OK(nil)
+	}
+	return results
+}
+
+// TestHandleBatch pushes while a batch is under way: the rest comes together, in
+// order, up to the client's leave, and each is answered.
+func TestHandleBatch(t *testing.T) {
+	run(t, func(t *testing.T, s *stage) {
+		var b InboundBytes
+		b.Limit(1 << 20)
+		c := &batched{free: make(chan struct{})}
+		a := s.joinWith(c, Payload{}, &b)
+		synctest.Wait()
+		s.sent()
+		var want strings.Builder
+		for i := range 1000 {
+			a.Receive(Inbound{Event: fmt.Sprint(i), Ref: Ref(fmt.Sprint(i))})
+			fmt.Fprintf(&want, "%d ", i)
+			if i == 0 {
+				synctest.Wait()
+			}
+		}
+		a.Receive(Inbound{Event: leave, Ref: "9999"})
+		close(c.free)
+		synctest.Wait()
+		if got := c.all.String(); got != want.String() {
+			t.Errorf("handled %s", got)
+		}
+		if len(c.sizes) > 1+1000/maxPushes+1 {
+			t.Errorf("1000 pushes took %d calls: %v", len(c.sizes), c.sizes)
+		}
+		got := s.sent()
+		if strings.Count(got, " ok ") != 1001 || strings.Contains(got, "overloaded") || !strings.HasSuffix(got, "reply 9999 ok {};push 1 phx_close {};") {
+			t.Errorf("answered %s", got)
+		}
+		if b.Held() != 0 {
+			t.Errorf("%d bytes are charged for nothing", b.Held())
+		}
+	})
+}
