@@ -29,15 +29,19 @@ type budget struct {
 	rows    int
 	bytes   int
 	timeout time.Duration // for the server
+	usual   time.Duration // what timeout is where nothing takes longer
 	grace   time.Duration // how much longer an answer is waited for
 }
 
 func newBudget() budget {
-	return budget{rows: usualRows, bytes: maxRoundBytes, timeout: roundTimeout, grace: 5 * time.Second}
+	return budget{rows: usualRows, bytes: maxRoundBytes, timeout: roundTimeout, usual: roundTimeout, grace: 5 * time.Second}
 }
 
 // spent learns from a round that was committed, with more to come or without.
 func (b *budget) spent(took time.Duration, more bool) {
+	if took < b.timeout/4 { // or a connection that is lost without a word would be waited for as long
+		b.timeout = max(b.timeout/2, b.usual)
+	}
 	switch {
 	case took > slowRound:
 		b.halve()

@@ -26,6 +26,9 @@ func TestBudgetEndsWithOneRow(t *testing.T) {
 	for range 100 {
 		b.spent(time.Millisecond, true)
 	}
+	if b.timeout != roundTimeout {
+		t.Errorf("what is lost without a word is waited for %v", b.timeout)
+	}
 	if b.rows != maxRows || b.bytes != maxRoundBytes {
 		t.Errorf("a backlog that goes fast ends as %+v", b)
 	}

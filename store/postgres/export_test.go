@@ -21,7 +21,7 @@ func init() {
 // GiveRounds has the log's rounds take so long, at most, before they are made
 // smaller, and so much longer before their session is given up. Call it before Run.
 func (l *Log) GiveRounds(timeout, grace time.Duration) {
-	l.budget.timeout, l.budget.grace = timeout, grace
+	l.budget.timeout, l.budget.usual, l.budget.grace = timeout, timeout, grace
 }
 
 // KnownHead is the newest offset that the log has heard of.

@@ -62,6 +62,9 @@ func (f *floor) start(now time.Time) int64 {
 	return f.id
 }
 
+// passedOver tells whether rounds may have passed over a row with this id.
+func (f *floor) passedOver(id int64) bool { return f.id != 0 && id <= f.id }
+
 // reset forgets what is known: it is of another sequence, or of other writers.
 func (f *floor) reset() {
 	*f = floor{watchDue: f.watchDue, file: f.file, off: f.off}

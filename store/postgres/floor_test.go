@@ -65,6 +65,20 @@ func TestFloorRisesPastNobody(t *testing.T) {
 	}
 }
 
+// TestFloorPassesOver: nothing, as long as there is no floor, whatever ids are.
+func TestFloorPassesOver(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		floor, id int64
+		over      bool
+	}{{0, -7, false}, {0, 1, false}, {10, 10, true}, {10, -7, true}, {10, 11, false}} {
+		f := floor{id: test.floor}
+		if f.passedOver(test.id) != test.over {
+			t.Errorf("a floor of %d passes over %d: %v", test.floor, test.id, !test.over)
+		}
+	}
+}
+
 func TestFloorIsSwept(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

@@ -63,3 +63,30 @@ func TestOffsetsAreNeverGivenOutAgain(t *testing.T) {
 }
 
 func inSchema(sql, schema string) string { return strings.ReplaceAll(sql, "%s", schema) }
+
+// TestRemovedAndWrittenAtOnce gives the sequencer no moment between losing the log's
+// end, with no trigger that sees it, and having something to give offsets to.
+func TestRemovedAndWrittenAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, pooled := range []bool{false, true} {
+		url := pgtest.Schema(t)
+		log := mustOpen(t, postgres.Config{DatabaseURL: url, Pooled: pooled})
+		insertAll(t, log, url, "a", "b", "c", "d", "e")
+		before := epochOf(t, log)
+		if err := log.Commit(t.Context(), "node", store.Cursor{Epoch: before, Offset: 5}); err != nil {
+			t.Fatal(err)
+		}
+		mustRun(t, log)
+		conn := connect(t, url)
+		mustExec(t, conn, `BEGIN`)
+		mustExec(t, conn, `DO $$ BEGIN EXECUTE 'TRUNCATE ' || (SELECT part FROM sluice_partitions ORDER BY first LIMIT 1); END $$`)
+		mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('f', 'e')`)
+		mustExec(t, conn, `COMMIT`)
+		if e := next(t, log, 5); e.Offset != 6 || e.Topic != "f" {
+			t.Errorf("the next event is %s at %d", e.Topic, e.Offset)
+		}
+		if epochOf(t, log) == before {
+			t.Error("no epoch has begun")
+		}
+	}
+}

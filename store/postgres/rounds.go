@@ -22,6 +22,7 @@ type rounds struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	committed time.Time // the last one, as far as this node knows
+	head      int64     // of the log, when somebody last asked whether rounds are committed
 	waiting   time.Time // since when rows have been seen with no round committed; zero while there are none
 	failing   time.Time // since when this node's rounds, or its sessions, fail; zero while they do not
 	cause     error     // why
@@ -80,6 +81,16 @@ func (r *rounds) heard() {
 	r.committed = time.Now()
 }
 
+// reached notes how far the log goes: a node that hears of no round, behind a pooler
+// or because the server takes no wake-ups, sees what they do.
+func (r *rounds) reached(head int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if head > r.head {
+		r.head, r.committed = head, time.Now()
+	}
+}
+
 // maxQuiet is for how long no round need be committed before this node looks
 // whether there is something to move, and maxStall for how long that may lie there.
 var (
@@ -118,6 +129,7 @@ const waitingSQL = `SELECT current_setting('transaction_read_only') = 'on', EXIS
 
 // Sequencing implements [store.Log].
 func (l *Log) Sequencing(ctx context.Context) error {
+	l.rounds.reached(l.head.Offset())
 	if !l.rounds.quiet() {
 		l.rounds.saw(false)
 		return nil
@@ -126,7 +138,7 @@ func (l *Log) Sequencing(ctx context.Context) error {
 	err := l.pool.QueryRow(ctx, waitingSQL).Scan(&readOnly, &rows)
 	waiting, cause := l.rounds.saw(rows)
 	switch {
-	case waiting >= maxStall:
+	case waiting >= maxStall+l.poll: // for so long may a wake-up that was lost go unnoticed
 		return &store.StalledError{For: waiting, Err: cause}
 	case err != nil:
 		return l.failure("look for events that wait", err, reads)

@@ -98,6 +98,7 @@ type session struct {
 	timeout       time.Duration // statement_timeout
 	extendAfter   time.Time     // no attempt to make a partition before this
 	extendFailure error         // of the last one
+	healTold      time.Time     // when it was last told that ids are drawn out of order
 
 	// How the next round is done: see sluice_sequence.
 	careful    bool

@@ -70,7 +70,7 @@ func (s *session) round(ctx context.Context) (progress, error) {
 		s.head = m.head
 	}
 	s.log.head.Advance(*m.head)
-	late := m.rows > 0 && *m.first <= s.floor.id
+	late := m.rows > 0 && s.floor.passedOver(*m.first)
 	s.floor.moved(time.Now(), start, *m.last, *m.drained)
 	if late {
 		s.floor.distrust()
@@ -237,7 +237,7 @@ func (s *session) watchWriters(ctx context.Context) error {
 	s.floor.watched(w)
 	s.floor.watchDue = now.Add(watchPause)
 	if !w.ordered {
-		return s.heal(ctx)
+		s.heal(ctx)
 	}
 	s.watchNotifier(now, w)
 	return nil

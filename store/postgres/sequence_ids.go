@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -70,11 +71,16 @@ func (l *Log) tellHealed() {
 	l.logger.Warn("the sequence of sluice_outbox had a cache or counted down, and does not any more: sessions that were connected then use up the ids that they have, out of order", "addr", l.server.addr)
 }
 
-// heal does so while the log runs.
-func (s *session) heal(ctx context.Context) error {
+// heal does so while the log runs. Where it may not, rounds begin at the beginning,
+// which finds all events, and it is told for as long as it lasts.
+func (s *session) heal(ctx context.Context) {
 	healed, err := checkIDs(ctx, s.conn)
 	if healed {
 		s.log.tellHealed()
 	}
-	return err
+	if now := time.Now(); err != nil && now.Sub(s.healTold) >= tellPause {
+		s.healTold = now
+		s.log.failures.Add(1)
+		s.log.logger.Error("events are out of order", "error", s.log.server.failure("draw ids in order", err, reads))
+	}
 }

@@ -207,3 +207,31 @@ func TestPoolerLeadsToAnotherServer(t *testing.T) {
 	mustExec(t, conn, `COMMIT`)
 	next(t, log, 119)
 }
+
+// TestCachedIDsStopNothing has the sequence get a cache while somebody runs the log
+// who may not heal it: events come, and it is told, but not each time.
+func TestCachedIDsStopNothing(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	if err := postgres.Migrate(t.Context(), url, quiet); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, url)
+	const role = "cached_while_running"
+	mustExec(t, conn, `CREATE ROLE `+role+` LOGIN`)
+	mustExec(t, conn, `DO $$ BEGIN EXECUTE format('GRANT ALL ON SCHEMA %I TO `+role+`', current_schema());
+		EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %I TO `+role+`', current_schema());
+		EXECUTE format('GRANT ALL ON ALL SEQUENCES IN SCHEMA %I TO `+role+`', current_schema()); END $$`)
+	var lines syncBuffer
+	log := mustOpen(t, postgres.Config{DatabaseURL: strings.Replace(url, "postgres@", role+"@", 1), PollInterval: 5 * time.Millisecond, Logger: textLogger(&lines)})
+	mustRun(t, log)
+	mustExec(t, conn, `ALTER SEQUENCE sluice_outbox_id_seq CACHE 50`)
+	lines.await(t, "ALTER SEQUENCE", 1)
+	for after := range int64(50) {
+		mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+		next(t, log, after)
+	}
+	if text := lines.String(); strings.Count(text, "ALTER SEQUENCE") > 1 || strings.Contains(text, "not sequenced") {
+		t.Errorf("it tells of it each time, or stalled:\n%s", text)
+	}
+}

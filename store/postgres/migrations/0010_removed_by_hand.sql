@@ -56,7 +56,7 @@ CREATE TRIGGER sluice_log_truncated BEFORE TRUNCATE ON sluice_log
 -- is known to have given out, to this session (at), to readers or to retention, its
 -- end. Begins an epoch unless that was the front alone: positions are then judged
 -- anew by everybody. For who sequences.
-CREATE FUNCTION sluice_mend_log(at bigint, OUT begun text) LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION sluice_mend_log(at bigint, OUT begun text) LANGUAGE plpgsql AS $$
 DECLARE
   log record;
 BEGIN
