@@ -3,7 +3,9 @@ package sluice
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -55,6 +57,19 @@ func untilAvailable[T any](ctx context.Context, do func() (T, error), logger *sl
 func isOutage(err error) bool {
 	unavailable := new(store.UnavailableError)
 	return errors.As(err, &unavailable)
+}
+
+// lockFolder takes the embedded store's folder for this service alone.
+func (s *Service) lockFolder() (unlock func() error, err error) {
+	if s.config.DatabaseURL != "" {
+		return func() error { return nil }, nil
+	}
+	dir := s.config.DataDir
+	unlock, err = sqlite.Lock(dir, fmt.Sprintf("process %d, node %s", os.Getpid(), s.config.Node))
+	if inUse := new(sqlite.InUseError); errors.As(err, &inUse) {
+		return nil, &FieldError{"DataDir", dir, "a folder that no other service has, or --database-url for several: " + inUse.Error()}
+	}
+	return unlock, err
 }
 
 func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger, set *metrics.Set) (store.Log, error) {

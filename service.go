@@ -180,25 +180,29 @@ func join(errs []error) error {
 // deliver opens the log and sets the line in motion. It returns what is
 // running, both nil if life ended before the log could be opened.
 func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (line, running *part, err error) {
+	unlock, err := s.lockFolder()
+	if err != nil {
+		return nil, nil, err
+	}
 	log, err := openLog(life, &s.config, s.logger, s.metrics, s.health.fail)
 	if err != nil {
 		if life.Err() != nil {
-			return nil, nil, nil
+			err = nil
 		}
-		return nil, nil, err
+		return nil, nil, errors.Join(err, unlock())
 	}
 	at, err := s.begin(life, log)
 	if err != nil {
 		if life.Err() != nil {
 			err = nil
 		}
-		return nil, nil, errors.Join(err, log.Close())
+		return nil, nil, errors.Join(err, log.Close(), unlock())
 	}
 	delivery := s.newDelivery(log, at.Offset, at.Epoch)
 	s.stream.Store(&stream{log, delivery})
 	s.logger.Info("log open", "epoch", at.Epoch, "after", at.Offset)
 	running = start(life, "log", func(ctx context.Context) error {
-		return errors.Join(log.Run(ctx), log.Close())
+		return errors.Join(log.Run(ctx), log.Close(), unlock())
 	}, fail)
 	line = start(life, "line", func(ctx context.Context) error {
 		watching := start(ctx, "pulse", func(ctx context.Context) error {

@@ -176,3 +176,24 @@ func TestRunSaysWhatItCannotDo(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Two services on one folder would each believe that they are alone: the second ends
+// with who has it, and gets it once that has ended.
+func TestTwoServicesOnOneFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := sluicetest.Run(t, with(func(c *sluice.Config) { c.DataDir, c.Node = dir, "first" }))
+	config := sluice.DefaultConfig()
+	config.Listen, config.AdminListen, config.DataDir, config.Node = "127.0.0.1:0", "127.0.0.1:0", dir, "second"
+	config.Logger = slog.New(slog.DiscardHandler)
+	second, err := sluice.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refusal *sluice.FieldError
+	if err := second.Run(t.Context()); !errors.As(err, &refusal) || refusal.Field != "DataDir" || !strings.Contains(refusal.Allowed, "node first") {
+		t.Errorf("the second ended with %v", err)
+	}
+	first.Stop()
+	sluicetest.Run(t, with(func(c *sluice.Config) { c.DataDir, c.Node = dir, "second" }))
+}
