@@ -2,15 +2,18 @@ package socket
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,50 +28,85 @@ type wildPoller struct {
 	t        *testing.T
 	listener *httpservertest.Listener
 	token    string
-	rand     *rand.Rand // used by one goroutine at a time
+	began    atomic.Int64 // answers
 
 	mu    sync.Mutex
-	got   []int // offsets, as answers were complete
-	ended bool  // it has been told that the session is gone
+	got   []wildAnswer // that have come whole, as the client came to deal with them
+	ended bool         // it has been told that the session is gone
 }
 
-// ask makes a request. It reads so much at a time, with a pause between, and
-// leaves after a while. What it returns has come whole.
-func (p *wildPoller) ask(method, kind, body string, leave, pause time.Duration, bytes int) (pollAnswer, bool) {
+// wildAnswer is an answer, and which it was. An answer begins when the client has
+// read its first bytes, which is while the server is still at the rest of it: as the
+// server gives one answer after the other, they begin in the order in which it gives
+// them. When they have come whole, two requests at a time are dealt with in any order.
+type wildAnswer struct {
+	pollAnswer
+	nth int64
+}
+
+// reading is how a client reads an answer, and what it does then.
+type reading struct {
+	leave  time.Duration // after which it does not wait any more; zero: never
+	pause  time.Duration // before each piece
+	bytes  int           // of a piece; zero: as many as there are
+	body   time.Duration // that the body takes; zero: as long as it does
+	linger time.Duration // before it deals with what it has read
+}
+
+// ask makes a request. What it returns has come whole.
+func (p *wildPoller) ask(method, kind, body string, how reading) (wildAnswer, bool) {
 	conn := p.listener.Dial()
 	defer conn.Close()
-	defer time.AfterFunc(leave, func() { conn.Close() }).Stop()
+	if how.leave > 0 {
+		defer time.AfterFunc(how.leave, func() { conn.Close() }).Stop()
+	}
 	go fmt.Fprintf(conn, "%s /socket/longpoll?vsn=2.0.0&token=%s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
 		method, p.token, kind, len(body), body)
-	var got pollAnswer
-	response, err := http.ReadResponse(bufio.NewReaderSize(slowReader{conn, bytes, pause}, 16), nil)
+	from := &slowReader{Reader: conn, reading: how}
+	from.began = func() { from.nth = p.began.Add(1) }
+	response, err := http.ReadResponse(bufio.NewReaderSize(from, 16), nil)
 	if err != nil {
-		return got, false
+		return wildAnswer{}, false
+	}
+	if length := response.ContentLength; length > 0 && how.body > 0 {
+		from.bytes, from.byte = max(int(length)/20, 16), how.body/time.Duration(length)
 	}
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return got, false
+		return wildAnswer{}, false
 	}
-	if err := json.Unmarshal(text, &got); err != nil {
+	got := wildAnswer{nth: from.nth}
+	if err := json.Unmarshal(text, &got.pollAnswer); err != nil {
 		p.t.Errorf("%s: %v", text, err)
 	}
+	time.Sleep(how.linger)
 	return got, true
 }
 
 type slowReader struct {
 	io.Reader
-	bytes int
-	pause time.Duration
+	reading
+	byte  time.Duration // what one takes
+	nth   int64
+	began func() // called once, when the first piece has come
 }
 
-func (r slowReader) Read(p []byte) (int, error) {
+func (r *slowReader) Read(p []byte) (int, error) {
 	time.Sleep(r.pause)
-	return r.Reader.Read(p[:min(len(p), r.bytes)])
+	if r.bytes > 0 {
+		p = p[:min(len(p), r.bytes)]
+	}
+	n, err := r.Reader.Read(p)
+	if n > 0 && r.nth == 0 {
+		r.began()
+	}
+	time.Sleep(time.Duration(n) * r.byte)
+	return n, err
 }
 
 // poll makes one GET, and notes what has come.
-func (p *wildPoller) poll(leave, pause time.Duration, bytes int) {
-	got, whole := p.ask(http.MethodGet, "", "", leave, pause, bytes)
+func (p *wildPoller) poll(how reading) {
+	got, whole := p.ask(http.MethodGet, "", "", how)
 	if !whole {
 		return
 	}
@@ -77,13 +115,23 @@ func (p *wildPoller) poll(leave, pause time.Duration, bytes int) {
 	if got.Status == pollError || got.Status == pollGone {
 		p.ended = true
 	}
-	for _, m := range got.Messages {
-		if _, after, found := strings.Cut(m, `"n",{"offset":`); found {
-			offset, _, _ := strings.Cut(after, ",")
-			n, _ := strconv.Atoi(offset)
-			p.got = append(p.got, n)
+	p.got = append(p.got, got)
+}
+
+// offsets are those of the events that have come, in the order in which they were
+// given.
+func (p *wildPoller) offsets() (list []int) {
+	slices.SortFunc(p.got, func(a, b wildAnswer) int { return cmp.Compare(a.nth, b.nth) })
+	for _, answer := range p.got {
+		for _, m := range answer.Messages {
+			if _, after, found := strings.Cut(m, `"n",{"offset":`); found {
+				offset, _, _ := strings.Cut(after, ",")
+				n, _ := strconv.Atoi(offset)
+				list = append(list, n)
+			}
 		}
 	}
+	return list
 }
 
 func (p *wildPoller) over() bool {
@@ -93,7 +141,8 @@ func (p *wildPoller) over() bool {
 }
 
 // TestPollsAtRandom has such clients be sent a log: each gets all of it, in order
-// and each event once, or is told that its session has ended.
+// and each event once, or is told that its session has ended, which it is not as long
+// as the client keeps the rules.
 func TestPollsAtRandom(t *testing.T) {
 	t.Parallel()
 	seeds := 300
@@ -121,7 +170,7 @@ func pollAtRandom(t *testing.T, seed uint64) {
 		t.Fatal(got)
 	}
 	dice := rand.New(rand.NewPCG(seed, 1))
-	p := &wildPoller{t: t, listener: listener, token: opened.token, rand: dice}
+	p := &wildPoller{t: t, listener: listener, token: opened.token}
 	upTo := func(d time.Duration) time.Duration { return time.Duration(dice.Int64N(int64(d))) }
 
 	// The log grows, by the server and by what the client posts.
@@ -150,7 +199,7 @@ func pollAtRandom(t *testing.T, seed uint64) {
 	group.Go(func() {
 		for range posts {
 			time.Sleep(pauses)
-			p.ask(http.MethodPost, "application/x-ndjson", beat+"\n"+beat, time.Hour, 0, 1000)
+			p.ask(http.MethodPost, "application/x-ndjson", beat+"\n"+beat, reading{})
 		}
 	})
 	shutAt := time.Duration(0)
@@ -159,45 +208,58 @@ func pollAtRandom(t *testing.T, seed uint64) {
 		time.AfterFunc(shutAt, func() { r.endpoint.Disconnect("wild") })
 	}
 
-	// One GET after the other, some of them at the same time, some dropped.
-	gentle := dice.IntN(3) == 0 // waits for every answer
+	// One GET after the other, some of them at the same time, some dropped. Who is
+	// gentle has one at a time, and reads it; who is patient has several, and reads
+	// them as slowly as he may; who is neither does what he likes.
+	const gentle, patient, kinds = 0, 1, 3
+	kind := dice.IntN(kinds)
 	for start := time.Now(); time.Since(start) < 3*time.Minute && !p.over(); {
-		leave, pause, bytes := time.Hour, time.Duration(0), 1000
-		if !gentle {
+		var how reading
+		switch kind {
+		case gentle:
+		case patient:
+			how = reading{body: upTo(patience), linger: upTo(time.Second)}
+		default:
+			how.linger = upTo(time.Second)
 			switch dice.IntN(6) {
 			case 0:
-				leave = upTo(12 * time.Second)
+				how.leave = upTo(12 * time.Second)
 			case 1:
-				leave = upTo(time.Millisecond)
+				how.leave = upTo(time.Millisecond)
 			case 2:
-				pause, bytes = upTo(200*time.Millisecond), 1+dice.IntN(500)
+				how.pause, how.bytes = upTo(200*time.Millisecond), 1+dice.IntN(500)
 			case 3:
-				leave, pause, bytes = upTo(5*time.Second), upTo(time.Second), 1+dice.IntN(100)
+				how.leave, how.pause, how.bytes = upTo(5*time.Second), upTo(time.Second), 1+dice.IntN(100)
 			}
 		}
-		if !gentle && dice.IntN(5) == 0 {
-			group.Go(func() { p.poll(leave, pause, bytes) })
+		if kind != gentle && dice.IntN(5) == 0 {
+			group.Go(func() { p.poll(how) })
 			time.Sleep(upTo(time.Second))
 		} else {
-			p.poll(leave, pause, bytes)
+			p.poll(how)
 		}
 	}
 	group.Wait()
 	synctest.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, offset := range p.got {
+	got := p.offsets()
+	for i, offset := range got {
 		if offset != i+1 {
-			t.Fatalf("got %v, of %d", p.got, r.offset)
+			t.Fatalf("got %v, of %d", got, r.offset)
 		}
 	}
 	alive := r.endpoint.Sockets() > 0
 	switch {
 	case p.ended && alive:
 		t.Fatal("told of an end that has not come")
-	case alive && len(p.got) != int(r.offset):
-		t.Fatalf("the session lives on, and %d of %d events are lost", int(r.offset)-len(p.got), r.offset)
-	case gentle && shutAt == 0 && !alive:
+	case alive && len(got) != int(r.offset):
+		t.Fatalf("the session lives on, and %d of %d events are lost", int(r.offset)-len(got), r.offset)
+	case (kind == gentle || kind == patient) && shutAt == 0 && !alive:
 		t.Fatal("the session of a client that waited for every answer has ended")
 	}
 }
+
+// patience is how long a client may take to read an answer, that is no longer than what
+// is written at a time: with what it has waited before, longer than the grace.
+const patience = 14 * time.Second

@@ -113,7 +113,7 @@ func TestPollsWaitOneByOne(t *testing.T) {
 		r.log("room:a", "created", `{"n":2}`)
 		go func() {
 			defer close(done)
-			if got, whole := slow.ask(http.MethodGet, "", "", time.Hour, 200*time.Millisecond, 20); !whole || len(got.Messages) != 1 {
+			if got, whole := slow.ask(http.MethodGet, "", "", reading{pause: 200 * time.Millisecond, bytes: 20}); !whole || len(got.Messages) != 1 {
 				t.Errorf("%+v", got)
 			}
 		}()
@@ -138,7 +138,7 @@ func TestGraceSparesThePollThatIsAnswered(t *testing.T) {
 		time.AfterFunc(pollTimeout-time.Second, func() { r.log("room:a", "created", `{}`) })
 		slow := &wildPoller{t: t, listener: listener, token: p.token}
 		start := time.Now()
-		got, whole := slow.ask(http.MethodGet, "", "", time.Hour, 600*time.Millisecond, 20)
+		got, whole := slow.ask(http.MethodGet, "", "", reading{pause: 600 * time.Millisecond, bytes: 20})
 		if !whole || len(got.Messages) != 1 || time.Since(start) < pollGrace {
 			t.Fatalf("%v, %+v, after %s", whole, got, time.Since(start))
 		}
