@@ -43,24 +43,23 @@ func (h history) Replay(ctx context.Context, topic string, after, upTo int64, li
 	return messages, through, nil
 }
 
-// Resumable implements [channels.History]. A storm of clients that come back
+// Resume implements [channels.History]. A storm of clients that come back
 // costs no read of the database: the extent and the epochs are known from the
 // last pulse, and only who is ahead of this node, or comes from an epoch that
 // it has not heard of, makes it look.
-func (h history) Resumable(ctx context.Context, epoch string, after int64) (bool, error) {
+func (h history) Resume(ctx context.Context, epoch string, after int64) (from int64, whole bool, err error) {
 	known := h.service.health.extent()
 	known.Offset = max(known.Offset, h.service.hub.Head())
 	if after > known.Offset || !known.Knows(epoch) {
 		stream := h.service.stream.Load()
 		if stream == nil {
-			return false, channels.ErrNoLog
+			return 0, false, channels.ErrNoLog
 		}
-		var err error
 		if known, err = h.service.health.look(ctx, stream.log); err != nil {
-			return false, err
+			return 0, false, err
 		}
 	}
 	known.Trimmed = max(known.Trimmed, h.service.hub.Skipped()) // the pulse may not have come to it
-	_, whole := known.Resume(store.Cursor{Epoch: epoch, Offset: after})
-	return whole, nil
+	from, whole = known.Resume(store.Cursor{Epoch: epoch, Offset: after})
+	return from, whole, nil
 }

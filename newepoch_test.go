@@ -94,13 +94,13 @@ func TestResumingFromAnEpochUnheardOf(t *testing.T) {
 		{"b", 16, false, 1}, // it may be ahead of this node
 		{"of another log", 3, false, 2},
 	} {
-		whole, err := history{s}.Resumable(t.Context(), test.epoch, test.after)
+		_, whole, err := history{s}.Resume(t.Context(), test.epoch, test.after)
 		if err != nil || whole != test.whole || log.looks != test.looks {
 			t.Errorf("%+v: whole %v after %d looks, %v", test, whole, log.looks, err)
 		}
 	}
 	log.history = epochs(25, "a", "b", "c")
-	if whole, err := (history{s}).Resumable(t.Context(), "c", 22); whole || !errors.Is(err, ErrNewEpoch) {
+	if _, whole, err := (history{s}).Resume(t.Context(), "c", 22); whole || !errors.Is(err, ErrNewEpoch) {
 		t.Errorf("whole %v, %v", whole, err)
 	}
 	select {

@@ -1,7 +1,9 @@
 package benchmarks
 
 import (
+	"fmt"
 	"math/bits"
+	"strings"
 	"time"
 )
 
@@ -49,6 +51,8 @@ type receipts struct {
 	seen     []numbers // by writer
 	strangeN int64     // of nobody that writes
 	check    Check
+	course   []string // its last joins and what they were answered, for who looks for a cause
+	odd      []string // the first arrivals that were wrong, with the course until then
 
 	// What is due begins after this position, once started.
 	started    bool
@@ -66,11 +70,31 @@ func (r *receipts) note(offset int64, writer int, number int64) (first bool) {
 	switch first = r.seen[writer].add(number); {
 	case !first:
 		r.check.Twice++
+		r.oddity("twice", offset, writer, number)
 	case offset <= r.last:
 		r.check.Disordered++
+		r.oddity("out of order", offset, writer, number)
 	}
 	r.last = max(r.last, offset)
 	return first
+}
+
+// What is remembered of a client's course, and of what was wrong in it.
+const maxCourse, maxOddities = 6, 4
+
+// went notes a step of the course.
+func (r *receipts) went(format string, values ...any) {
+	if len(r.course) == maxCourse {
+		r.course = append(r.course[:0], r.course[1:]...)
+	}
+	r.course = append(r.course, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, values...))
+}
+
+func (r *receipts) oddity(what string, offset int64, writer int, number int64) {
+	if len(r.odd) < maxOddities {
+		r.odd = append(r.odd, fmt.Sprintf("%s %s: event %d of writer %d at %d, after %d; %s",
+			time.Now().Format("15:04:05.000"), what, number, writer, offset, r.last, strings.Join(r.course, ", ")))
+	}
 }
 
 // maxNumber keeps a wrong number from costing memory.

@@ -67,7 +67,8 @@ type chaosClient struct {
 
 	// Owned by run; the storm's when it has ended.
 	seats    map[string]*seat
-	unseated int // topics not joined yet, ever
+	unseated int    // topics not joined yet, ever
+	to       string // the node that it is connected to
 	refs     int
 	sessions int64
 	refused  int64            // joins
@@ -156,6 +157,7 @@ func (c *chaosClient) leisurely() bool {
 // open connects to one of the nodes.
 func (c *chaosClient) open(ctx context.Context) (w carrier, err error) {
 	node := c.nodes[c.random.IntN(len(c.nodes))]
+	c.to = node.log.name
 	switch c.temper {
 	case pollingTemper:
 		w, err = openPolls(ctx, node.public)
@@ -192,6 +194,7 @@ func (c *chaosClient) session(ctx context.Context) error {
 	defer context.AfterFunc(ctx, w.close)()
 	c.sessions++
 	for topic, seat := range c.seats {
+		seat.went("connected to %s", c.to)
 		if err := c.join(w, topic, seat); err != nil {
 			return err
 		}
@@ -316,6 +319,7 @@ func (c *chaosClient) handle(w carrier, m phoenixMessage) error {
 		if m.joinRef != "" && m.joinRef != s.join {
 			return nil // of a join that was replaced
 		}
+		s.went("ended: %s", reasonOf(m.payload))
 		c.ends("channel ended: " + reasonOf(m.payload))
 		return c.join(w, m.topic, s)
 	case "phx_close":
@@ -359,6 +363,14 @@ func (c *chaosClient) move(s *seat, payload []byte) {
 	s.moveTo(*event.Offset)
 }
 
+// written is an offset as it is told, or none.
+func written(after *int64) string {
+	if after == nil {
+		return "nothing"
+	}
+	return strconv.FormatInt(*after, 10)
+}
+
 func (s *seat) moveTo(after int64) {
 	s.after = &after
 	s.reached.Store(after)
@@ -372,6 +384,7 @@ func (c *chaosClient) answered(s *seat, payload []byte) error {
 		return fmt.Errorf("benchmarks: a join was answered %s", payload)
 	}
 	response := reply.Response
+	s.went("join %s after %s of %q: %d of %q, resumed %v", s.join, written(s.after), s.epoch, *response.Offset, response.Epoch, response.Resumed)
 	first := s.epoch == ""
 	switch {
 	case !response.Resumed && s.after != nil:

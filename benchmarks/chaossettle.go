@@ -150,8 +150,12 @@ func (s *storm) report(a *audit) Result {
 				s.tell("a %s client of %s: %+v; its last offset is %d, its place %d, joined %v by %s in %d connections, told %d times",
 					c.temper, topic, check, seat.last, *cmp.Or(seat.after, new(int64)), seat.joined, seat.join, c.sessions, len(seat.receipts.told))
 				if e, ok := seat.firstLost(topic, a); ok {
-					s.tell("the first that it lost: %+v, %.3fs into the run; it was told %+v", e, e.at.Sub(s.began).Seconds(), seat.receipts.told)
+					s.tell("the first that it lost: %+v, %.3fs into the run (%s); it was told %+v", e, e.at.Sub(s.began).Seconds(), e.at.Format(time.TimeOnly), seat.receipts.told)
 				}
+				for _, odd := range seat.odd {
+					s.tell("%s", odd)
+				}
+				s.tell("its last steps: %s", strings.Join(seat.course, ", "))
 			}
 			if !seat.started {
 				s.broken = append(s.broken, fmt.Sprintf("a %s client has never joined %s", c.temper, topic))

@@ -61,13 +61,16 @@ func (m *memory) Replay(_ context.Context, topic string, after, upTo int64, limi
 	return list, through, nil
 }
 
-func (m *memory) Resumable(_ context.Context, epoch string, after int64) (bool, error) {
+func (m *memory) Resume(_ context.Context, epoch string, after int64) (int64, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.away {
-		return false, errors.New("away")
+		return 0, false, errors.New("away")
 	}
-	return epoch == "" && after >= m.trimmed && after <= m.head, nil
+	if epoch != "" {
+		return m.trimmed, false, nil
+	}
+	return max(m.trimmed, min(after, m.head)), m.trimmed <= after && after <= m.head, nil
 }
 
 func (m *memory) readsOf() int {
@@ -103,7 +106,11 @@ func newWorld(t testing.TB, recentBytes int) *world {
 // publish appends n events to the log and routes them in one segment, as the
 // line does.
 func (w *world) publish(n int64) {
-	first, last := w.log.append(n)
+	w.route(w.log.append(n))
+}
+
+// route routes what is in the log, in one segment.
+func (w *world) route(first, last int64) {
 	w.hub.Advance(last)
 	formats := w.hub.Formats("t")
 	if formats == 0 {

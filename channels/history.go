@@ -18,8 +18,9 @@ type History interface {
 	// some are no longer kept.
 	Replay(ctx context.Context, topic string, after, upTo int64, limit, bytes int) (events []Message, through int64, err error)
 
-	// Resumable tells whether a client that has seen the log of that epoch (the
+	// Resume tells whether a client that has seen the log of that epoch (the
 	// present one, if it does not say) up to an offset can have all that came
-	// after.
-	Resumable(ctx context.Context, epoch string, after int64) (bool, error)
+	// after. If it cannot, it begins anew, and gets nothing up to from: it has seen
+	// that, or it is no longer kept. This node need not have come as far yet.
+	Resume(ctx context.Context, epoch string, after int64) (from int64, whole bool, err error)
 }

@@ -79,7 +79,9 @@ func (e *erasing) Replay(_ context.Context, topic string, _, upTo int64, _, _ in
 	return []Message{m}, upTo, nil
 }
 
-func (e *erasing) Resumable(context.Context, string, int64) (bool, error) { return true, nil }
+func (e *erasing) Resume(_ context.Context, _ string, after int64) (int64, bool, error) {
+	return after, true, nil
+}
 
 // TestForgetWhileReading erases what is being read, and what was read before.
 func TestForgetWhileReading(t *testing.T) {

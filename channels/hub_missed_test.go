@@ -100,7 +100,7 @@ func TestJoinsUnderWayAreToldOfAGap(t *testing.T) {
 				joining := make(chan struct{})
 				c := w.join(100, 1<<20, CatchUp, &Resume{After: test.after}, waits{gate: joining})
 				synctest.Wait()
-				if test.after < 0 { // within Join; else within Resumable
+				if test.after < 0 { // within Join; else within Resume
 					w.skip(20)
 					close(joining)
 				} else {
@@ -128,7 +128,50 @@ func TestJoinsUnderWayAreToldOfAGap(t *testing.T) {
 	}
 }
 
-// gated is a History that lets Resumable return when it is open, with what it knew
+// A node that is behind what the log keeps still routes what its clients have seen
+// elsewhere: who cannot resume there begins beyond what it has seen, and beyond
+// what is no longer kept, and is not given that again.
+func TestWhoBeginsAnewGetsNothingAgain(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		resume  Resume
+		trimmed int64
+		begins  int64
+	}{
+		"has seen more than is routed":   {Resume{After: 6}, 8, 8},
+		"has seen all, and is trimmed":   {Resume{After: 9}, 10, 10},
+		"is beyond the log":              {Resume{After: 11}, 3, 10},
+		"comes from an epoch of another": {Resume{After: 7, Epoch: "of another"}, 2, 4},
+		"the node has routed more":       {Resume{After: 1}, 2, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 1<<20)
+				w.publish(4)
+				w.log.append(6) // other nodes have routed it
+				w.log.mu.Lock()
+				w.log.trimmed = test.trimmed
+				w.log.mu.Unlock()
+				c := w.join(100, 1<<20, CatchUp, &test.resume, accepts{})
+				c.settle()
+				if want := fmt.Sprintf(`"offset":%d,"epoch":"","resumed":false`, test.begins); !strings.Contains(c.got, want) {
+					t.Errorf("answered %s, want %s", c.got, want)
+				}
+				for offset := int64(5); offset <= 10; offset++ { // until it skips
+					w.route(offset, offset)
+				}
+				w.publish(2)
+				c.settle()
+				c.expect(t, test.begins+1, 12)
+				c.actor.End(ErrDisconnected)
+				c.group.Wait()
+			})
+		})
+	}
+}
+
+// gated is a History that lets Resume return when it is open, with what it knew
 // before.
 type gated struct {
 	log  *memory
@@ -139,16 +182,18 @@ func (g *gated) Replay(ctx context.Context, topic string, after, upTo int64, lim
 	return g.log.Replay(ctx, topic, after, upTo, limit, bytes)
 }
 
-func (g *gated) Resumable(ctx context.Context, epoch string, after int64) (bool, error) {
-	ok, err := g.log.Resumable(ctx, epoch, after)
+func (g *gated) Resume(ctx context.Context, epoch string, after int64) (int64, bool, error) {
+	from, whole, err := g.log.Resume(ctx, epoch, after)
 	<-g.open
-	return ok, err
+	return from, whole, err
 }
 
 // trusting is a History that says of all that it can be resumed.
 type trusting struct{ *memory }
 
-func (trusting) Resumable(context.Context, string, int64) (bool, error) { return true, nil }
+func (trusting) Resume(_ context.Context, _ string, after int64) (int64, bool, error) {
+	return after, true, nil
+}
 
 // waits is a Channel whose Join waits.
 type waits struct{ gate chan struct{} }

@@ -146,7 +146,7 @@ func TestHubNoGap(t *testing.T) {
 			m.format = Format(i % 4)
 			hub.Subscribe("t", Formats(m.format), deliverTo{m})
 			var head int64
-			_ = m.join(-1, func(h int64) ([]byte, error) { head = h; return []byte("ok;"), nil })
+			_ = m.join(-1, true, func(h int64) ([]byte, error) { head = h; return []byte("ok;"), nil })
 			mu.Lock()
 			defer mu.Unlock()
 			boxes, heads, lines = append(boxes, m), append(heads, head), append(lines, l)

@@ -63,7 +63,7 @@ func (a *Actor) join(j *joining) {
 		a.turnDown(j, &Rejection{Response: Reason("unavailable")})
 		return
 	}
-	err = a.mailbox.join(after, func(head int64) ([]byte, error) {
+	err = a.mailbox.join(after, resumed, func(head int64) ([]byte, error) {
 		answer := response
 		if j.resume != nil {
 			answer = j.resume.answer(response, head, hub.Epoch(), resumed)
@@ -79,8 +79,9 @@ func (a *Actor) join(j *joining) {
 	}
 }
 
-// resumes is the offset that the channel goes on after, -1 for the log's head,
-// and whether the client gets all that it asked for.
+// resumes is the offset that the channel goes on after, and whether the client
+// gets all that it asked for. If it does not, or the offset is -1, then the
+// channel goes on after the log's head where that is higher.
 func (a *Actor) resumes(r *Resume) (after int64, resumed bool, err error) {
 	if r == nil || r.After < 0 {
 		return -1, true, nil
@@ -89,9 +90,12 @@ func (a *Actor) resumes(r *Resume) (after int64, resumed bool, err error) {
 	if host.history == nil || host.hub.replayer.Load() == nil {
 		return -1, r.After == host.hub.Head() && (r.Epoch == "" || r.Epoch == host.hub.Epoch()), nil
 	}
-	resumed, err = host.history.Resumable(a.base, r.Epoch, r.After)
-	if err != nil || !resumed {
+	from, whole, err := host.history.Resume(a.base, r.Epoch, r.After)
+	switch {
+	case err != nil:
 		return -1, false, err
+	case !whole:
+		return from, false, nil
 	}
 	return r.After, true, nil
 }

@@ -55,21 +55,25 @@ func (m *mailbox) follow(d Delivery, formats FormatSet, s *series) {
 // has been pushed, and queues the answer that reply makes of it, so that
 // nothing comes before the answer and nothing is lost after it. The channel
 // must be subscribed already. A client that resumes after an offset has what
-// lies between replayed.
-func (m *mailbox) join(after int64, reply func(head int64) ([]byte, error)) error {
+// lies between replayed. One that begins anew is beyond that offset at least: this
+// node may not have come to it, and routes what the client has seen elsewhere.
+func (m *mailbox) join(after int64, resumed bool, reply func(head int64) ([]byte, error)) error {
 	o := m.outlet
 	o.mu.Lock()
 	if m.ended {
 		return o.unlock(ErrClosed)
 	}
 	head := o.hub.Head()
+	if !resumed {
+		head = max(head, after)
+	}
 	frame, err := reply(head)
 	if err == nil {
 		err = m.control(frame)
 	}
 	if err == nil {
 		m.pushed, m.open = head, true
-		if after >= 0 {
+		if resumed && after >= 0 {
 			m.pushed = after
 		}
 		if m.pushed < head {

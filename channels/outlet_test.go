@@ -24,7 +24,7 @@ func TestOutletAccounts(t *testing.T) {
 		replies := 0
 		for i := range boxes {
 			boxes[i] = l.mailbox(Delivery{})
-			if err := boxes[i].join(-1, func(int64) ([]byte, error) { return fmt.Appendf(nil, "ok%d", i), nil }); err != nil {
+			if err := boxes[i].join(-1, true, func(int64) ([]byte, error) { return fmt.Appendf(nil, "ok%d", i), nil }); err != nil {
 				t.Fatal(err)
 			}
 			expected[i] = append(expected[i], fmt.Sprintf("ok%d", i))

@@ -98,7 +98,7 @@ func (l *line) box(t testing.TB) *mailbox {
 // open has a mailbox joined. The answer to the join has been taken.
 func (l *line) open(t testing.TB, m *mailbox) *mailbox {
 	t.Helper()
-	if err := m.join(-1, func(int64) ([]byte, error) { return []byte("ok;"), nil }); err != nil {
+	if err := m.join(-1, true, func(int64) ([]byte, error) { return []byte("ok;"), nil }); err != nil {
 		t.Fatal(err)
 	}
 	if got := l.drain(); got != "ok;" {
