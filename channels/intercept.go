@@ -32,7 +32,11 @@ func (a *Actor) offer(seg *Segment, read bool) bool {
 // intercept shows a segment's messages to the channel, those that it wants to
 // see, and queues what becomes of them between the others.
 func (a *Actor) intercept() {
-	l, _ := a.mailbox.toSee()
+	l, ok := a.mailbox.toSee()
+	if !ok {
+		return
+	}
+	defer a.mailbox.seen(l)
 	for _, s := range l.room.spans {
 		if !a.interceptSpan(l.segment, s) {
 			return

@@ -69,11 +69,13 @@ type Outlet struct {
 	// Guarded by mu: what it is charged.
 	held       int // bytes of all queues, and of what the writer has in hand
 	inHand     int // bytes of what the last Take returned
-	replayed   int // bytes of held that are charged to replays; see replay_budget.go
+	seeing     int // bytes of what channels are looking at, which held is without
+	replayed   int // bytes of held and seeing that are charged to replays; see replay_budget.go
 	replies    int // control entries queued
 	replyBytes int // bytes of these
 
 	touched moment // when replayed changed last
+	lent    moment // when it grew last
 
 	// Guarded by mu: the state.
 	taking   bool   // the writer has been woken, and has not seen an empty outlet since

@@ -12,13 +12,18 @@ import (
 // memory is in memory anyway, and does not count.
 //
 // A client that does not take what it was given holds nobody else up for long: if
-// others wait, what it has not touched for replayPatience is written off. It counts
+// others wait, what it has not touched for replayPatience is written off, and so is
+// what it still has after replayDeadline, as it may take little of it at a time, or
+// as much that is live comes as it takes. It counts
 // as the connection's own from then on, within its OutletConfig.Bytes, and it is
 // given no more before it has taken that.
 
 // replayPatience is how long a client may leave what was replayed to it where it is
 // while others wait.
 const replayPatience = time.Second
+
+// replayDeadline is how long a client may take for a page while others wait.
+const replayDeadline = 4 * replayPatience
 
 // leastReplays is what replays under way may take at least, however little is to be
 // remembered.
@@ -95,10 +100,10 @@ func (r *Replayer) writeOff() {
 		outlets = append(outlets, o)
 	}
 	r.mu.Unlock()
-	before := momentOf(time.Now()) - moment(replayPatience)
+	now := momentOf(time.Now())
 	for _, o := range outlets {
 		o.mu.Lock()
-		if o.touched <= before {
+		if now-o.touched >= moment(replayPatience) || now-o.lent >= moment(replayDeadline) {
 			o.giveBack(o.replayed)
 		}
 		o.mu.Unlock()
@@ -122,6 +127,7 @@ func (o *Outlet) borrow(bytes int) {
 		return
 	}
 	o.touched = momentOf(time.Now())
+	o.lent = o.touched
 	if o.replayed == 0 {
 		r.mu.Lock()
 		r.budget.holders[o] = struct{}{}
@@ -150,7 +156,7 @@ func (o *Outlet) giveBack(bytes int) {
 
 // settle takes back what the outlet does not hold any more. Called with mu held.
 func (o *Outlet) settle() {
-	if o.replayed > o.held {
-		o.giveBack(o.replayed - o.held)
+	if has := o.held + o.seeing; o.replayed > has {
+		o.giveBack(o.replayed - has)
 	}
 }

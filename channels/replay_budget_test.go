@@ -1,6 +1,8 @@
 package channels
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,4 +99,74 @@ func TestReplaysAreGivenBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNobodyDripsForLong has clients that take a little again and again hold all that
+// replays may take, whether little is left or live messages come in its place, and
+// one that comes after them wait no longer for that.
+func TestNobodyDripsForLong(t *testing.T) {
+	t.Parallel()
+	at := int64(2000)
+	for !ours(at) {
+		at--
+	}
+	last := fmt.Sprintf(":e %d ", at)
+	for name, live := range map[string]bool{"a frame at a time": false, "as much as comes live": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 0)
+				w.replayer.budget.limit = 20_000
+				w.publish(2000)
+				var slow []*client
+				for range 10 {
+					slow = append(slow, w.join(1024, 20_000, CatchUp, &Resume{After: 0}, sees{}))
+				}
+				synctest.Wait()
+				if !w.replayer.budget.spent() {
+					t.Fatal("nobody has to wait")
+				}
+				c := w.join(1024, 20_000, CatchUp, &Resume{After: 1000}, accepts{})
+				for start := time.Now(); !strings.Contains(c.got, last); c.read() {
+					if time.Since(start) > 20*replayDeadline {
+						t.Fatalf("after %v it has %d bytes", time.Since(start), len(c.got))
+					}
+					for _, each := range slow {
+						each.Take(&each.batch, 1, 1)
+						each.batch.Written()
+						if live {
+							_ = each.actor.ctx.Push("live", nil)
+						}
+					}
+					time.Sleep(replayPatience / 2)
+					synctest.Wait()
+				}
+				for _, each := range append(slow, c) {
+					each.actor.End(ErrDisconnected)
+					each.Close(nil, DropClosed)
+					each.group.Wait()
+				}
+			})
+		})
+	}
+}
+
+// What an intercepting channel lets pass stays charged until its client has taken it.
+func TestWhatIsSeenStaysCharged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0)
+		w.publish(400)
+		c := w.join(1024, 20_000, CatchUp, &Resume{After: 0}, sees{})
+		synctest.Wait()
+		if used := w.replayer.budget.used.Load(); used < 500 {
+			t.Errorf("%d bytes are charged", used)
+		}
+		c.settle()
+		if used := w.replayer.budget.used.Load(); used != 0 {
+			t.Errorf("%d bytes are left", used)
+		}
+		c.actor.End(ErrDisconnected)
+		c.group.Wait()
+	})
 }

@@ -84,8 +84,16 @@ func (m *mailbox) toSee() (look, bool) {
 	}
 	l := m.looks.pop()
 	m.outlet.held -= l.room.held
+	m.outlet.seeing += l.room.held
 	m.outlet.serveWaiting()
 	return l, true
+}
+
+// seen notes that the channel is done with what it was looking at.
+func (m *mailbox) seen(l look) {
+	m.outlet.mu.Lock()
+	m.outlet.seeing -= l.room.held
+	_ = m.outlet.unlock(nil)
 }
 
 // overlook drops what the channel has not looked at, or not been done with, when it
