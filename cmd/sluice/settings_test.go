@@ -284,6 +284,7 @@ func TestConfigurationErrors(t *testing.T) {
 		{name: "admin without token", args: "serve --admin-listen :4001", want: `--admin-listen is ":4001": allowed is a loopback address, or any other with --admin-token-file`},
 		{name: "log level", args: "serve --log-level loud", want: `--log-level is "loud": allowed is debug, info, warn, error`},
 		{name: "log format", args: "serve", file: "log-format: xml", want: `--log-format is "xml": allowed is text, json (given by sluice.yaml:1)`},
+		{name: "role without a database", args: "migrate --grant-to app", want: `--grant-to is "app": allowed is a role of the database that --database-url names; the embedded store has none`},
 		{name: "log level of migrate", args: "migrate --log-level loud", want: `--log-level is "loud": allowed is debug, info, warn, error`},
 		{name: "no token", args: "serve --admin-token-file nowhere", want: `--admin-token-file is "nowhere": allowed is a file with the token as its one line: open nowhere: no such file or directory`},
 

@@ -16,7 +16,7 @@ import (
 )
 
 // schemaOf is the schema that a URL of pgtest's names.
-func schemaOf(t *testing.T, rawURL string) string {
+func schemaOf(t testing.TB, rawURL string) string {
 	t.Helper()
 	_, schema, found := strings.Cut(rawURL, "search_path%3D")
 	if !found {

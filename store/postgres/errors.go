@@ -159,6 +159,9 @@ func remedy(refusal *pgconn.PgError) string {
 		if refusal.Routine == "check_enable_rls" {
 			return " (row-level security would hide rows from this database user: ALTER TABLE sluice_outbox DISABLE ROW LEVEL SECURITY, or give the user BYPASSRLS)"
 		}
+		if strings.HasPrefix(refusal.Message, "permission denied for database") {
+			return " (GRANT CONNECT on it to the database user)"
+		}
 		return " (grant the database user the right to it, or run sluice migrate as the owner)"
 	}
 	return ""

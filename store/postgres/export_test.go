@@ -75,3 +75,25 @@ func MigrateTo(ctx context.Context, databaseURL string, version int) error {
 	}
 	return err
 }
+
+// ServingRights are the statements that give all that serving needs, each of them
+// one privilege.
+func ServingRights(schema, role string) (grants []string) {
+	for _, r := range serving {
+		for _, p := range r.split() {
+			grants = append(grants, right{r.kind, r.object, p.String()}.grant(schema, role))
+		}
+	}
+	return grants
+}
+
+// Grants are the statements of docs/grants.md, by who they are for.
+func Grants(schema string) map[string][]string {
+	all := map[string][]string{}
+	for role, rights := range map[string][]right{"sluice_server": serving, "sluice_owner": migrating, "sluice_writer": inserting, "sluice_reader": reading} {
+		for _, r := range rights {
+			all[role] = append(all[role], r.grant(schema, role)+";")
+		}
+	}
+	return all
+}

@@ -87,6 +87,9 @@ func (s *server) applyNext(ctx context.Context, conn *pgx.Conn, names []string) 
 		if err != nil || version >= len(names) {
 			return err
 		}
+		if err := s.checkMigrating(ctx, tx); err != nil {
+			return err
+		}
 		statements, err := migrations.ReadFile(names[version])
 		if err != nil {
 			return err
@@ -97,6 +100,9 @@ func (s *server) applyNext(ctx context.Context, conn *pgx.Conn, names []string) 
 		applied = path.Base(names[version])
 		return noteVersion(ctx, tx, version+1)
 	})
+	if refused := new(forGood); errors.As(err, &refused) {
+		return "", refused.error
+	}
 	if err != nil {
 		return "", s.failure("migrate", err, reads)
 	}

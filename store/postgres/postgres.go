@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -105,11 +104,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if l.pool, err = l.server.openPool(); err != nil {
 		return nil, err
 	}
-	if _, err := l.Head(ctx); err != nil {
-		l.pool.Close()
-		return nil, err
-	}
-	if err := errors.Join(l.checkIDs(ctx), l.checkPartitions(ctx)); err != nil {
+	if err := l.check(ctx); err != nil {
 		l.pool.Close()
 		return nil, err
 	}
@@ -120,6 +115,17 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))
 	config.Metrics.GaugeFunc(metrics.LogHead, l.head.Offset)
 	return l, nil
+}
+
+// check makes sure, before the log is used, that it can be.
+func (l *Log) check(ctx context.Context) error {
+	if err := l.server.checkRights(ctx, l.pool); err != nil {
+		return err
+	}
+	if _, err := l.Head(ctx); err != nil {
+		return err
+	}
+	return l.checkIDs(ctx)
 }
 
 // Wait implements [store.Log].

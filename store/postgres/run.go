@@ -70,7 +70,7 @@ func (l *Log) Run(ctx context.Context) error {
 		}
 		l.failures.Add(1)
 		lost = !isRefused(err)
-		l.rounds.fail(l.server.failure("run the log", err, reads), lost)
+		l.rounds.fail(l.explain(ctx, l.server.failure("run the log", err, reads)), lost)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -178,7 +178,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 // tell tells why a round was refused, for as long as rounds are.
 func (s *session) tell(ctx context.Context, err error) {
 	s.log.failures.Add(1)
-	err = s.log.server.failure("sequence events", err, reads)
+	err = s.log.explain(ctx, s.log.server.failure("sequence events", err, reads))
 	if code(err) == lockNotAvailable {
 		ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 		defer cancel()

@@ -14,7 +14,8 @@ const schemasSQL = `WITH installed AS (
 		SELECT c.oid, nspname::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 			WHERE relname = 'sluice_meta' AND relkind = 'r' AND nspname !~ '^pg_(toast_)?temp_')
 	SELECT coalesce((SELECT name FROM installed WHERE oid = to_regclass('sluice_meta')), ''),
-		ARRAY(SELECT name FROM installed ORDER BY name), current_schemas(false)::text[], current_setting('search_path')`
+		ARRAY(SELECT name FROM installed ORDER BY name), current_schemas(false)::text[], current_setting('search_path'),
+		coalesce((SELECT name FROM installed WHERE name IN (SELECT trim('" ' FROM unnest(string_to_array(current_setting('search_path'), ',')))) LIMIT 1), '')`
 
 // maxListed bounds how many schemas an error lists.
 const maxListed = 5
@@ -24,9 +25,9 @@ const maxListed = 5
 // nodes with different search paths work on the same tables. Only a database URL
 // that names a search path makes tables beside others.
 func (s *server) findSchema(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) (schema string, err error) {
-	var found, setting string
+	var found, setting, closed string
 	var installed, path []string
-	if err := conn.QueryRow(ctx, schemasSQL).Scan(&found, &installed, &path, &setting); err != nil {
+	if err := conn.QueryRow(ctx, schemasSQL).Scan(&found, &installed, &path, &setting, &closed); err != nil {
 		return "", s.failure("look for the tables", err, reads)
 	}
 	where := fmt.Sprintf("database %q at %s", conn.Config().Database, s.addr)
@@ -37,9 +38,11 @@ func (s *server) findSchema(ctx context.Context, conn *pgx.Conn, logger *slog.Lo
 			logger.Warn("several schemas on the search path have the tables of Sluice; the first is used", "schemas", onPath, "used", found)
 		}
 		return found, nil
+	case closed != "": // it may not be used, which is told along with the other rights that are missing
+		return closed, nil
 	case s.namesSchema() || len(installed) == 0:
 		if len(path) == 0 {
-			return "", fmt.Errorf("postgres: no schema of search_path %s exists in %s, or user %q may not use it: CREATE SCHEMA it, GRANT USAGE on it, or name another by search_path in the database URL",
+			return "", fmt.Errorf("postgres: no schema of search_path %s exists in %s, or user %q may not use it: CREATE SCHEMA it, GRANT USAGE, CREATE on it, or name another by search_path in the database URL",
 				setting, where, conn.Config().User)
 		}
 		return path[0], nil

@@ -98,17 +98,44 @@ func address(host string, port uint16) string {
 	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }
 
-// prepare makes sure that the database can carry the log: it is new enough,
-// takes all of Unicode and has the tables. What it refuses stays refused.
+// prepare makes sure that the database can carry the log, and that its tables are
+// those of this program. What it refuses stays refused.
 func (s *server) prepare(ctx context.Context, migrate bool, logger *slog.Logger) error {
+	conn, err := s.connect(ctx, logger)
+	if err != nil {
+		return err
+	}
+	defer disconnect(conn)
+	if migrate {
+		err = s.migrate(ctx, conn, logger)
+	} else {
+		err = s.checkVersion(ctx, conn)
+	}
+	if mayBeOfRights(err) {
+		if missing := s.checkRights(ctx, conn); missing != nil {
+			return missing
+		}
+	}
+	return err
+}
+
+// connect makes a connection that works where the tables are, or are to be, to a
+// database that is new enough and takes all of Unicode.
+func (s *server) connect(ctx context.Context, logger *slog.Logger) (*pgx.Conn, error) {
 	probe := s.pool.ConnConfig.Copy()
 	probe.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // works through any pooler
 	conn, err := pgx.ConnectConfig(ctx, probe)
 	if err != nil {
-		return s.failure("connect", err, reads)
+		return nil, s.failure("connect", err, reads)
 	}
-	defer disconnect(conn)
+	if err := s.look(ctx, conn, logger); err != nil {
+		disconnect(conn)
+		return nil, err
+	}
+	return conn, nil
+}
 
+func (s *server) look(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) error {
 	facts, err := conn.PgConn().Exec(ctx, `SELECT pg_backend_pid(), current_setting('server_version_num'), current_setting('server_encoding')`).ReadAll()
 	if err != nil {
 		return s.failure("ask the server's version", err, reads)
@@ -136,13 +163,7 @@ func (s *server) prepare(ctx context.Context, migrate bool, logger *slog.Logger)
 	if s.schema, err = s.findSchema(ctx, conn, logger); err != nil {
 		return err
 	}
-	if err := s.enterSchema(ctx, conn); err != nil {
-		return err
-	}
-	if migrate {
-		return s.migrate(ctx, conn, logger)
-	}
-	return s.checkVersion(ctx, conn)
+	return s.enterSchema(ctx, conn)
 }
 
 // plansSQL has a connection's statements planned once, and by index. A plan that
