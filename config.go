@@ -165,8 +165,8 @@ type Config struct {
 	MaxChannels int
 	// MaxMessageBytes bounds one message from a client.
 	MaxMessageBytes ByteSize
-	// InboundQueue bounds a client's messages that wait for one channel, InboundBytes
-	// all that a socket has inbound: beyond, the answer is "overloaded".
+	// InboundQueue bounds a client's messages that wait for one channel (the rest are answered
+	// "overloaded"), InboundBytes all that a socket has inbound (beyond, reading waits).
 	InboundQueue int
 	InboundBytes ByteSize
 	// InboundRate bounds the messages per second of one socket; beyond it,

@@ -99,9 +99,8 @@ const (
 	kinds
 )
 
-// Receive hands a message from the client to the channel. It does not block: if
-// too much is waiting already, for the channel or in bytes for its connection, the
-// client is told so.
+// Receive hands a message from the client to the channel. It does not block: if too
+// many are waiting already, the client is told so.
 func (a *Actor) Receive(in Inbound) {
 	charge := messageCharge + len(in.Event) + len(in.Ref) + len(in.Payload.Data)
 	if in.Event == leave {
@@ -122,10 +121,11 @@ func (a *Actor) post(t task) error {
 	case a.over, a.leaving && t.kind == fromClient:
 		return ErrClosed
 	case leaves, t.kind == fromTopic:
-	case t.kind == fromClient && (a.waiting[t.kind] >= a.queue || !a.inbound.take(t.charge)),
+	case t.kind == fromClient && a.waiting[t.kind] >= a.queue,
 		t.kind == toSelf && a.waiting[t.kind] >= InboxSize:
 		return ErrOverloaded
 	}
+	a.inbound.take(t.charge)
 	a.leaving = a.leaving || leaves
 	a.inbox = append(a.inbox, t)
 	a.waiting[t.kind]++

@@ -85,13 +85,10 @@ func (h *Host) overflow(wanted Overflow, resumes bool) Overflow {
 	return wanted
 }
 
-// Join starts an actor for a join. The client is answered through the outlet. It
-// returns nil if the connection has too much inbound.
+// Join starts an actor for a join. The client is answered through the outlet.
 func (h *Host) Join(r JoinRequest) *Actor {
 	charge := joinCharge + len(r.Params.Data)
-	if !r.Inbound.take(charge) {
-		return nil
-	}
+	r.Inbound.take(charge)
 	a := &Actor{
 		subscription: Subscription{hub: h.hub, topic: h.hub.name(r.To.Topic)},
 		mailbox:      mailbox{outlet: r.Outlet, format: r.Format, series: h.hub.series.own},

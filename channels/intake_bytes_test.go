@@ -7,27 +7,26 @@ import (
 	"testing/synctest"
 )
 
-// TestInboundBytes has one connection send more than it may have inbound, in every
-// way in which something can wait. What is over is answered, and charged no longer.
+// TestInboundBytes charges a connection for what waits, in every way in which something
+// can, and no longer once it is over.
 func TestInboundBytes(t *testing.T) {
-	const limit, size = 200 << 10, 60 << 10
+	const n, size = 20, 60 << 10
 	large := Payload{Data: []byte(`"` + strings.Repeat("x", size-2) + `"`)}
 	for name, test := range map[string]func(t *testing.T, s *stage, b *InboundBytes, free chan struct{}){
 		"pushes that wait": func(t *testing.T, s *stage, b *InboundBytes, free chan struct{}) {
 			a := s.joinWith(&script{in: func(*Context, string) Result { <-free; return OK(nil) }}, Payload{}, b)
 			synctest.Wait()
-			s.sent()
-			for i := range 20 {
+			for i := range n {
 				a.Receive(Inbound{Event: "x", Ref: Ref(fmt.Sprint(i)), Payload: large})
 			}
 			synctest.Wait()
-			if got := strings.Count(s.sent(), "overloaded"); got != 17 {
-				t.Errorf("%d of 20 are refused, want 17", got)
+			if held := b.Held(); held < n*size {
+				t.Errorf("%d bytes are held, want %d and more", held, n*size)
 			}
 		},
 		"pushes of an ended channel": func(t *testing.T, s *stage, b *InboundBytes, free chan struct{}) {
 			a := s.joinWith(&script{in: func(*Context, string) Result { <-free; return OK(nil) }}, Payload{}, b)
-			for range 20 {
+			for range n {
 				a.Receive(Inbound{Event: "x", Payload: large})
 			}
 			synctest.Wait()
@@ -37,36 +36,26 @@ func TestInboundBytes(t *testing.T) {
 			}
 		},
 		"joins, replaced ones among them": func(t *testing.T, s *stage, b *InboundBytes, free chan struct{}) {
-			refused := 0
-			for range 20 {
+			for range n {
 				a := s.joinWith(&script{join: func(*Context) (any, error) { <-free; return nil, nil }}, large, b)
-				if synctest.Wait(); a == nil {
-					refused++
-				} else {
-					a.End(ErrReplaced) // its handler goes on
-				}
+				synctest.Wait()
+				a.End(ErrReplaced) // its handler goes on
 			}
-			if refused != 17 {
-				t.Errorf("%d of 20 joins are refused, want 17", refused)
+			if held := b.Held(); held < n*size {
+				t.Errorf("%d bytes are held, want %d and more", held, n*size)
 			}
 		},
 		"a join that ends before it begins": func(t *testing.T, s *stage, b *InboundBytes, free chan struct{}) {
-			for range 20 {
-				if a := s.joinWith(&script{}, large, b); a != nil {
-					a.End(ErrReplaced)
-				}
+			for range n {
+				s.joinWith(&script{}, large, b).End(ErrReplaced)
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(t *testing.T, s *stage) {
 				var b InboundBytes
-				b.Limit(limit)
 				free := make(chan struct{})
 				test(t, s, &b, free)
-				if held := b.Held(); held > limit {
-					t.Errorf("%d bytes are held, more than %d", held, limit)
-				}
 				close(free)
 				synctest.Wait()
 				if held := b.Held(); held != 0 {
@@ -74,19 +63,6 @@ func TestInboundBytes(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-func TestInboundBytesTakesOneOfAnySize(t *testing.T) {
-	t.Parallel()
-	var b InboundBytes
-	b.Limit(10)
-	if !b.take(100) || b.take(1) {
-		t.Error("one message of any size goes in, and nothing beside it")
-	}
-	b.give(100)
-	if !b.take(4) || !b.take(6) || b.take(1) {
-		t.Error("the limit does not hold")
 	}
 }
 

@@ -92,10 +92,9 @@ type Config struct {
 	// comes on top is answered "overloaded". The default is 1024.
 	InboundQueue int
 
-	// InboundBytes bounds what a connection may have inbound: its clients' messages
-	// that no handler is done with, and the joins under way, those among them that
-	// have been replaced. What comes on top is answered "overloaded"; where there is
-	// nothing, one message of any size goes in. The default is 1 MiB.
+	// InboundBytes bounds what a connection has inbound: its client's messages that no
+	// handler is done with, and the joins under way, those among them that have been
+	// replaced. Beyond that, reading waits. The default is 1 MiB.
 	InboundBytes int
 
 	// InboundRate is how many messages a second a client may send, after as

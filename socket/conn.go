@@ -22,7 +22,8 @@ type conn struct {
 
 	// Owned by whoever calls receive.
 	frames frameReader
-	pings  *pace // nil until there is one
+	pings  *pace     // nil until there is one
+	full   time.Time // since when reading waits for handlers; zero if it does not
 
 	mu    sync.Mutex
 	cause closeReason // why the connection is being closed, "" while it is not; guarded by mu
@@ -87,6 +88,10 @@ const closeTimeout = 5 * time.Second
 // many at once. No client in use comes near it.
 const maxPings = 10
 
+// inboundPause is how long reading waits before it looks again whether handlers are
+// done with some of what its client has sent.
+const inboundPause = 10 * time.Millisecond
+
 // newConn returns a connection that its wire's start brings to life. Of what the
 // client sends, early has come already.
 func newConn(e *Endpoint, netConn net.Conn, early []byte, socket *channels.Socket, format channels.Format) *conn {
@@ -110,6 +115,9 @@ func newConn(e *Endpoint, netConn net.Conn, early []byte, socket *channels.Socke
 // never blocks. What is in the memory of in is overwritten.
 func (c *conn) receive(in []byte) (rest []byte, first after, err error) {
 	for {
+		if wait, err := c.waitForRoom(); wait > 0 || err != nil {
+			return in, after{wait: wait}, err
+		}
 		op, payload, rest, err := c.frames.next(in, c.endpoint.config.MaxMessageBytes)
 		if err != nil || op == opNone {
 			return nil, after{}, err
@@ -139,6 +147,21 @@ func (c *conn) receive(in []byte) (rest []byte, first after, err error) {
 			return rest, first, nil
 		}
 	}
+}
+
+// waitForRoom says how long reading has to wait because the client has too much
+// inbound. That ends: who is not read from cannot be told from who has gone.
+func (c *conn) waitForRoom() (time.Duration, error) {
+	switch {
+	case !c.session.inbound.Full(), c.closing():
+		c.full = time.Time{}
+		return 0, nil
+	case c.full.IsZero():
+		c.full = time.Now()
+	case time.Since(c.full) >= c.endpoint.config.HeartbeatTimeout:
+		return 0, &frameError{silent}
+	}
+	return inboundPause, nil
 }
 
 // pacePing counts a ping or pong, and says how long reading has to wait: who

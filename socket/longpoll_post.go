@@ -199,8 +199,8 @@ func (o *posting) receive(data []byte) error {
 	return o.hand(data, !text)
 }
 
-// hand hands a message to the session. It waits while the client sends too much,
-// or has too many answers waiting: its GETs take them meanwhile.
+// hand hands a message to the session. It waits while the client sends too much, has
+// too much inbound, or has too many answers waiting: its GETs take them meanwhile.
 func (o *posting) hand(data []byte, binary bool) error {
 	p := o.poll
 	for eased := p.easing(); p.outlet.Crowded(); eased = p.easing() {
@@ -209,6 +209,13 @@ func (o *posting) hand(data []byte, binary bool) error {
 		}
 	}
 	p.receiving.Lock()
+	for p.session.inbound.Full() && !p.closing() {
+		p.receiving.Unlock()
+		if err := o.wait(nil, inboundPause); err != nil {
+			return err
+		}
+		p.receiving.Lock()
+	}
 	if p.closing() {
 		p.receiving.Unlock()
 		return errPollOver

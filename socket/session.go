@@ -155,7 +155,7 @@ func (s *session) join(m message, old *channels.Actor) {
 		// So that its phx_close closes this join in the client, and no later one.
 		to.JoinRef = m.ref
 	}
-	actor := s.config.Host.Join(channels.JoinRequest{
+	s.joined.add(topic, s.config.Host.Join(channels.JoinRequest{
 		To:       to,
 		Params:   m.payload,
 		Format:   format,
@@ -169,12 +169,7 @@ func (s *session) join(m message, old *channels.Actor) {
 		Context:  s.context,
 		Group:    &s.group,
 		Ended:    func(a *channels.Actor) { s.forget(topic, a) },
-	})
-	if actor == nil { // the stock client asks again
-		s.refuse(m.address(), "overloaded")
-		return
-	}
-	s.joined.add(topic, actor)
+	}))
 }
 
 func (s *session) actor(topic string) *channels.Actor {

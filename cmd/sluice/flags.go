@@ -70,7 +70,7 @@ type configFlags struct {
 	MaxChannels         int             `group:"Access" help:"Joined channels of one socket at most."`
 	MaxMessageBytes     sluice.ByteSize `group:"Access" help:"Size of a client's message at most."`
 	InboundQueue        int             `group:"Access" help:"Messages of a client that may wait for one channel; beyond, they are answered overloaded."`
-	InboundBytes        sluice.ByteSize `group:"Access" help:"What one socket may have inbound, joins under way included; beyond, messages are answered overloaded."`
+	InboundBytes        sluice.ByteSize `group:"Access" help:"What one socket may have inbound, joins under way included; beyond, reading waits."`
 	InboundRate         int             `group:"Access" help:"Messages per second of one socket, beyond which reading waits; 0: no bound."`
 	MaxBodyBytes        sluice.ByteSize `group:"Access" help:"Size of a request at most: to the admin API, or of a long-poll client."`
 
