@@ -168,8 +168,10 @@ func TestTokenOfStockClients(t *testing.T) {
 	s := serve(t, "--data-dir", t.TempDir(), "--jwt-secret-file", secretFile(t), "--config", config(t, guarded)).ready(t)
 	token := claims{"sub": "42", "topics": []string{"chat:*"}}.sign(t)
 	options := map[string]string{
-		"phoenix17": fmt.Sprintf(`{"params":{"token":%q}}`, token),
-		"phoenix18": fmt.Sprintf(`{"authToken":%q}`, token),
+		"phoenix16":   fmt.Sprintf(`{"params":{"token":%q}}`, token),
+		"phoenix1721": fmt.Sprintf(`{"params":{"token":%q}}`, token),
+		"phoenix17":   fmt.Sprintf(`{"params":{"token":%q}}`, token),
+		"phoenix18":   fmt.Sprintf(`{"authToken":%q}`, token),
 	}
 	for i, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {

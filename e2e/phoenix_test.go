@@ -28,7 +28,9 @@ type report struct {
 
 // A flavour is a way in which a stock client may speak: the package's two
 // living versions, on either transport, in its own serialization and in the
-// old one.
+// old one, and old versions that are still in use, which sent over long-polls
+// what a tick of the application brought about in many requests (1.6) or all in
+// one (to 1.7.22).
 type flavour struct {
 	name   string
 	args   []string // of client.mjs
@@ -38,13 +40,17 @@ type flavour struct {
 
 // flavours are the clients that must work unchanged.
 var flavours = func() (all []flavour) {
-	for _, library := range []string{"phoenix17", "phoenix18"} {
+	for _, library := range []string{"phoenix16", "phoenix1721", "phoenix17", "phoenix18"} {
 		for _, transport := range []string{"websocket", "longpoll"} {
 			for _, version := range []string{"2", "1"} {
+				old := library == "phoenix16" || library == "phoenix1721"
+				if old && version == "1" {
+					continue
+				}
 				all = append(all, flavour{
 					name:   fmt.Sprintf("%s over %s in version %s", library, transport, version),
 					args:   []string{library, version, transport},
-					binary: version == "2",
+					binary: version == "2" && (library != "phoenix16" || transport == "websocket"), // it has no base64
 					polls:  transport == "longpoll",
 				})
 			}

@@ -1,7 +1,7 @@
 // A stock phoenix client on strings: it does what JSON lines on standard
 // input tell it, and reports what happens as JSON lines on standard output.
 //
-//   node client.mjs URL phoenix17|phoenix18 [1|2] [websocket|longpoll] [OPTIONS]
+//   node client.mjs URL phoenix16|phoenix1721|phoenix17|phoenix18 [1|2] [websocket|longpoll] [OPTIONS]
 //
 // The number is the serialization; OPTIONS, in JSON, go to the Socket. A
 // payload of bytes is written {"bytes": BASE64}, in both directions.
@@ -13,7 +13,7 @@ import { XMLHttpRequest } from "./xhr.mjs"
 const [url, library, version = "2", transport = "websocket", options = "{}"] = process.argv.slice(2)
 
 // Old clients know no fetch, and look for what browsers have.
-if (library === "phoenix17") Object.assign(globalThis, { self: globalThis, XMLHttpRequest })
+if (library !== "phoenix18") Object.assign(globalThis, { self: globalThis, XMLHttpRequest })
 const { Socket, LongPoll } = await import(library)
 
 const written = (_, value) =>
@@ -91,6 +91,23 @@ const commands = {
 
   leave: ({ topic }) =>
     channels.get(topic).leave().receive("ok", (response) => report("left", { topic, response })),
+
+  // Several pushes at once, each with its number. What they are answered is counted.
+  pushMany({ topics, event, count }) {
+    const answers = {}
+    let left = topics.length * count
+    const answer = (status) => (response) => {
+      const what = response?.reason ?? status
+      answers[what] = (answers[what] ?? 0) + 1
+      if (--left === 0) report("answered", { event, response: answers })
+    }
+    for (const topic of topics) {
+      for (let n = 0; n < count; n++) {
+        channels.get(topic).push(event, { n }, 60_000)
+          .receive("ok", answer("ok")).receive("error", answer("error")).receive("timeout", answer("timeout"))
+      }
+    }
+  },
 
   push({ topic, event, payload }) {
     const answer = (status) => (response) => report("reply", { topic, event, status, response })
