@@ -24,8 +24,9 @@ BEGIN
   END IF;
 END $$;
 
--- The same for whoever removes rows, with whatever search_path.
-CREATE FUNCTION sluice_log_removed() RETURNS trigger LANGUAGE plpgsql AS $$
+-- The same for whoever removes rows, with whatever search_path: it is set to the log's
+-- schema, which may have been renamed, and is given back at the end for being declared.
+CREATE FUNCTION sluice_log_removed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_temp AS $$
 DECLARE
   last bigint;
 BEGIN
@@ -34,8 +35,7 @@ BEGIN
   ELSE
     SELECT max("offset") INTO last FROM removed;
   END IF;
-  PERFORM set_config('search_path', quote_ident(TG_TABLE_SCHEMA) || ', pg_temp', true)
-    WHERE current_setting('search_path') <> quote_ident(TG_TABLE_SCHEMA) || ', pg_temp';
+  PERFORM set_config('search_path', quote_ident(TG_TABLE_SCHEMA) || ', pg_temp', true);
   IF TG_OP = 'TRUNCATE' THEN -- the rows are still there
     UPDATE sluice_meta SET trimmed = last, removed = last WHERE trimmed < last;
   ELSE
@@ -43,7 +43,6 @@ BEGIN
   END IF;
   RETURN NULL;
 END $$;
-ALTER FUNCTION sluice_log_removed() SET search_path FROM CURRENT; -- given back at its end
 
 -- Before the rows are seen to be gone, so that no reader takes the log for whole.
 CREATE TRIGGER sluice_log_deleted AFTER DELETE ON sluice_log
