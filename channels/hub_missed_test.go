@@ -298,3 +298,19 @@ func TestSkipWithNobodyThere(t *testing.T) {
 		t.Errorf("head and skipped: %s", got)
 	}
 }
+
+// What is remembered from before a gap may be forgotten after it: what is whole begins
+// behind the gap all the same.
+func TestForgettingWhatWasBeforeAGap(t *testing.T) {
+	t.Parallel()
+	p := pasts{since: 2}
+	for last := range int64(3) {
+		p.list.push(past{last: 3 + last})
+	}
+	p.since = 20 // as skip has it
+	for p.list.len() > 0 {
+		if p.forget(); p.since != 20 {
+			t.Fatalf("whole from %d on", p.since)
+		}
+	}
+}
