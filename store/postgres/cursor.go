@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluicehq/sluice/store"
@@ -28,7 +30,9 @@ func (l *Log) Head(ctx context.Context) (store.Head, error) {
 
 func (l *Log) readHead(ctx context.Context, q querier) (head store.Head, err error) {
 	var standby bool
-	if err := q.QueryRow(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset, &head.Erased, &standby); err != nil {
+	if err := q.QueryRow(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset, &head.Erased, &standby); errors.Is(err, pgx.ErrNoRows) {
+		return store.Head{}, errNoMeta
+	} else if err != nil {
 		return store.Head{}, err
 	}
 	if standby {

@@ -153,6 +153,8 @@ func invalid(refusal *pgconn.PgError) error {
 
 func remedy(refusal *pgconn.PgError) string {
 	switch refusal.Code {
+	case "P0002": // see sluice_sequence
+		return " (" + errNoMeta.Error() + ")"
 	case "42P01", "42883", "3F000": // no such table, function, schema
 		return " (the tables are missing or not on the search_path: run sluice migrate)"
 	case "42501":

@@ -34,6 +34,9 @@ func (l *Log) History(ctx context.Context) (h store.History, err error) {
 	if err := rows.Err(); err != nil {
 		return store.History{}, l.failure("read the log's history", err, reads)
 	}
+	if len(h.Epochs) == 0 {
+		return store.History{}, l.failure("read the log's history", errNoMeta, reads)
+	}
 	l.head.Advance(h.Offset)
 	return h, nil
 }

@@ -1,6 +1,8 @@
 package postgres_test
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -88,5 +90,56 @@ func TestRemovedAndWrittenAtOnce(t *testing.T) {
 		if epochOf(t, log) == before {
 			t.Error("no epoch has begun")
 		}
+	}
+}
+
+// TestTablesAreEmptied has all tables emptied while the log is run, as who cleans up a
+// database between tests does: that is told with what to do, no row is taken for one
+// that cannot be stored, and once it is done the log goes on in another epoch.
+func TestTablesAreEmptied(t *testing.T) {
+	t.Parallel()
+	for _, pooled := range []bool{false, true} {
+		t.Run(fmt.Sprint(pooled), func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.Schema(t)
+			var lines syncBuffer
+			log := mustOpen(t, postgres.Config{DatabaseURL: url, Pooled: pooled, Logger: textLogger(&lines)})
+			mustRun(t, log)
+			conn := connect(t, url)
+			mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, 10)`)
+			next(t, log, 9)
+			before := epochOf(t, log)
+			mustExec(t, conn, `TRUNCATE sluice_meta, sluice_epochs, sluice_log, sluice_outbox, sluice_cursors, sluice_marks, sluice_rejected`)
+			mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+			stalled := new(store.StalledError)
+			for err := error(nil); !errors.As(err, &stalled); err = log.Sequencing(t.Context()) {
+			}
+			_, headErr := log.Head(t.Context())
+			_, historyErr := log.History(t.Context())
+			for _, err := range []error{stalled, headErr, historyErr} {
+				if err == nil || !strings.Contains(err.Error(), "sluice migrate") {
+					t.Errorf("it does not say what to do: %v", err)
+				}
+			}
+			var rejected int
+			if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM sluice_rejected`).Scan(&rejected); err != nil || rejected > 0 {
+				t.Errorf("%d rows were rejected, %v", rejected, err)
+			}
+			mustExec(t, conn, `DELETE FROM sluice_outbox`)
+			if err := postgres.Migrate(t.Context(), url, quiet); err != nil {
+				t.Fatal(err)
+			}
+			mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('new', 'e')`)
+			var h store.Head // offsets go on where who runs the log knows them, else they begin anew
+			for h.Offset == h.Trimmed {
+				var err error
+				if h, err = log.Head(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if e := next(t, log, h.Trimmed); e.Topic != "new" || epochOf(t, log) == before {
+				t.Errorf("the first event is of %s, in the epoch of before: %v", e.Topic, epochOf(t, log) == before)
+			}
+		})
 	}
 }

@@ -141,6 +141,9 @@ BEGIN
   END IF;
   SELECT part_end, part_size, at >= trimmed AND (at = trimmed OR EXISTS (SELECT FROM sluice_log WHERE "offset" = at)) AS reaches
     INTO log FROM sluice_meta;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = 'sluice_meta is empty';
+  END IF;
   IF log.reaches THEN
     head := at;
   ELSE
