@@ -175,6 +175,6 @@ func (c *ruled) notPublished(ctx *Context, err error) Result {
 	case ctx.Context().Err() != nil: // the client has gone
 		return channels.Error(channels.Reason("unavailable"))
 	}
-	c.service.logger.Error("push not published", "topic", ctx.Topic(), "error", err)
+	c.service.pushes.Error(c.service.logger, "push not published", "topic", ctx.Topic(), "error", err)
 	return channels.Error(channels.Reason("unavailable"))
 }

@@ -42,6 +42,7 @@ type Service struct {
 	hooked bool        // it is the application's
 	mounts []*Mount    // all there are
 
+	pushes    channels.LogLimiter // those that could not be published
 	inForce   inForce
 	forgetter forgetter
 	stream    atomic.Pointer[stream] // nil until the store is open; written by Run

@@ -49,9 +49,9 @@ func (a *Actor) encodePush(ref Ref, event string, p Payload) []byte {
 func (a *Actor) log(err error, event string) {
 	var p *PanicError
 	if errors.As(err, &p) {
-		a.host.logger.Error("channel panicked",
+		a.host.failures.Error(a.host.logger, "channel panicked",
 			"topic", a.Topic(), "event", event, "error", p.Value, "stack", string(p.Stack))
 		return
 	}
-	a.host.logger.Error("channel failed", "topic", a.Topic(), "event", event, "error", err)
+	a.host.failures.Error(a.host.logger, "channel failed", "topic", a.Topic(), "event", event, "error", err)
 }

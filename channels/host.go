@@ -35,6 +35,8 @@ type Host struct {
 	publisher Publisher
 	history   History
 	logger    *slog.Logger
+
+	failures LogLimiter // of channels
 }
 
 // NewHost returns a host that runs nothing yet.
@@ -45,7 +47,7 @@ func NewHost(c HostConfig) (*Host, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return &Host{c.Hub, c.PubSub, c.Encoder, c.Publisher, c.History, c.Logger}, nil
+	return &Host{hub: c.Hub, pubsub: c.PubSub, encoder: c.Encoder, publisher: c.Publisher, history: c.History, logger: c.Logger}, nil
 }
 
 // Hub is where the host's channels subscribe.
