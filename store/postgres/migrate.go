@@ -77,7 +77,7 @@ func (s *server) migrate(ctx context.Context, conn *pgx.Conn, logger *slog.Logge
 func (s *server) applyNext(ctx context.Context, conn *pgx.Conn, names []string) (applied string, err error) {
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		// 4 is the kind of migrating; see the first migration.
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(1936487684, current_schema()::regnamespace::oid::integer)`); err != nil {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(1936487684, quote_ident(current_schema())::regnamespace::oid::integer)`); err != nil {
 			return err
 		}
 		version, err := s.schemaVersion(ctx, tx)

@@ -62,6 +62,12 @@ const hiddenSQL = `SELECT format('ALTER TABLE %I.%I DISABLE ROW LEVEL SECURITY',
 	FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
 	WHERE nspname = $1 AND relkind IN ('r', 'p') AND relname = ANY ($2::text[]) AND row_security_active(pg_class.oid) ORDER BY relname`
 
+// movedSQL is what has to be done so that the functions which run as the owner find
+// the tables, once somebody has renamed the schema.
+const movedSQL = `SELECT format('ALTER FUNCTION %I.%I(%s) SET search_path = %I, pg_temp', nspname, proname, oidvectortypes(proargtypes), nspname)
+	FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace
+	WHERE nspname = $1 AND prosecdef AND starts_with(proname, 'sluice_') AND format('search_path=%I, pg_temp', nspname) <> ALL (proconfig)`
+
 // ownerSQL is what has to be done so that the functions which run as the owner can do
 // what they do.
 const ownerSQL = `SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %s', nspname, proowner::regrole)
@@ -91,18 +97,38 @@ func (s *server) remedies(ctx context.Context, q queryer) (list []string, err er
 	for _, question := range []struct {
 		sql  string
 		args []any
-	}{{hiddenSQL, []any{s.schema, tables}}, {ownerSQL, []any{s.schema}}} {
-		rows, err := q.Query(ctx, question.sql, question.args...)
-		if err != nil {
-			return nil, err
-		}
-		more, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	}{{hiddenSQL, []any{s.schema, tables}}, {ownerSQL, []any{s.schema}}, {movedSQL, []any{s.schema}}} {
+		more, err := texts(ctx, q, question.sql, question.args...)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, more...)
 	}
 	return list, nil
+}
+
+// texts returns what a query has in its only column.
+func texts(ctx context.Context, q queryer, sql string, args ...any) ([]string, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// followSchema has the functions that run as the owner find the tables where they are
+// now. Who may not do that is told by checkRights.
+func (s *server) followSchema(ctx context.Context, conn *pgx.Conn) error {
+	list, err := texts(ctx, conn, movedSQL, s.schema)
+	if err != nil {
+		return s.failure("look for the tables", err, reads)
+	}
+	for _, sql := range list {
+		if _, err := conn.Exec(ctx, sql); err != nil && !isRefused(err) {
+			return s.failure("migrate", err, reads)
+		}
+	}
+	return nil
 }
 
 // mayMigrateSQL asks who owns the tables that are there, none or the first, and what

@@ -201,6 +201,34 @@ func TestAllMissingRightsAreNamed(t *testing.T) {
 	mustOpen(t, postgres.Config{DatabaseURL: role})
 }
 
+// TestSchemaIsRenamed does so to one that is served from: who may, has it work again
+// at the next start, and others are told what to run.
+func TestSchemaIsRenamed(t *testing.T) {
+	t.Parallel()
+	admin, role := serving(t)
+	schema := schemaOf(t, admin)
+	conn := connect(t, admin)
+	mustExec(t, conn, inSchema(`ALTER SCHEMA %s RENAME TO "%s it's"`, schema))
+	url := strings.Replace(role, "search_path%3D"+schema, "search_path%3D%22"+schema+"%5C%20it%27s%22", 1)
+	_, err := postgres.Open(t.Context(), postgres.Config{DatabaseURL: url, Migrate: true, Logger: quiet})
+	if err == nil || isUnavailable(err) || !strings.Contains(err.Error(), `sluice_extend_log() SET search_path = `) {
+		t.Errorf("as who serves: %v", err)
+	}
+	if err := postgres.Migrate(t.Context(), as(t, url, schema+"_owner"), quiet); err != nil {
+		t.Fatal(err)
+	}
+	conn = connect(t, as(t, url, userOf(t, admin)))
+	shrinkPartitions(t, conn, 8)
+	log, err := postgres.Open(t.Context(), postgres.Config{DatabaseURL: url, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	mustRun(t, log)
+	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, 50)`)
+	next(t, log, 49)
+}
+
 // TestGrantingIsRefusedInWords grants to nobody, and as somebody who may not.
 func TestGrantingIsRefusedInWords(t *testing.T) {
 	t.Parallel()
@@ -230,14 +258,42 @@ func TestGrantingIsRefusedInWords(t *testing.T) {
 }
 
 // TestFunctionsOfTheOwnerAreSafe looks at all functions that run as the owner: not
-// everybody may call them, and nobody can have them run anything else.
+// everybody may call them, and who may make functions in their schema, or has
+// temporary tables and types, cannot have them run anything else.
 func TestFunctionsOfTheOwnerAreSafe(t *testing.T) {
 	t.Parallel()
-	admin, _ := serving(t)
+	admin, role := serving(t)
+	schema := schemaOf(t, admin)
+	conn := connect(t, admin)
 	var all, safe int
-	if err := connect(t, admin).QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE 'search_path=pg_catalog, pg_temp' = ANY (proconfig)
+	if err := conn.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE 'search_path=' || $1 || ', pg_temp' = ANY (proconfig)
 			AND NOT has_function_privilege('public', oid, 'EXECUTE') AND proowner::regrole::text = $1 || '_owner')
-		FROM pg_proc WHERE prosecdef AND pronamespace = $1::regnamespace`, schemaOf(t, admin)).Scan(&all, &safe); err != nil || all != 3 || safe != all {
+		FROM pg_proc WHERE prosecdef AND pronamespace = $1::regnamespace`, schema).Scan(&all, &safe); err != nil || all != 3 || safe != all {
 		t.Errorf("%d functions run as the owner, of which %d are safe, %v", all, safe, err)
+	}
+	shrinkPartitions(t, conn, 8)
+	mustExec(t, conn, inSchema(`GRANT CREATE ON SCHEMA %s TO %s_server`, schema))
+	attacker := connect(t, role)
+	const attack = ` LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'attacked as %', current_user; END $$`
+	for _, made := range []string{
+		`FUNCTION %s.format(text, text) RETURNS text`, `FUNCTION %s.format(text, text, text) RETURNS text`, `FUNCTION %s.format(text, text, text, bigint, bigint) RETURNS text`,
+		`FUNCTION %s.replace(text, text, varchar) RETURNS text`, `FUNCTION %s.set_config(text, text, boolean) RETURNS text`,
+		`FUNCTION %s.minus(bigint, integer) RETURNS bigint`, `FUNCTION %s.lower(bigint, bigint) RETURNS boolean`, `FUNCTION %s.is(regclass, regclass) RETURNS boolean`,
+	} {
+		mustExec(t, attacker, inSchema(`CREATE `+made+attack, schema))
+	}
+	mustExec(t, attacker, inSchema(`CREATE OPERATOR %s.= (LEFTARG = regclass, RIGHTARG = regclass, FUNCTION = %s.is)`, schema))
+	mustExec(t, attacker, `CREATE TEMPORARY TABLE sluice_meta (part_end bigint, part_size bigint, trimmed bigint)`)
+	mustExec(t, attacker, `CREATE TYPE pg_temp.text AS (text pg_catalog.text)`)
+	mustExec(t, attacker, `CREATE TYPE pg_temp.regclass AS (text pg_catalog.text)`)
+	mustExec(t, conn, `UPDATE sluice_meta SET trimmed = 20`)
+	mustExec(t, conn, `ALTER SEQUENCE sluice_outbox_id_seq CACHE 9`)
+	for _, call := range []string{`sluice_extend_log()`, `sluice_remove_partition()`, `sluice_order_ids()`} {
+		mustExec(t, attacker, `SELECT `+schema+`.`+call)
+	}
+	var parts, ordered string
+	if err := conn.QueryRow(t.Context(), `SELECT (SELECT string_agg(first::text, ',' ORDER BY first) FROM sluice_partitions), (SELECT ordered::text FROM sluice_writers())`).
+		Scan(&parts, &ordered); err != nil || parts != "8,16,24" || ordered != "true" {
+		t.Errorf("partitions %s, ids in order: %s, %v", parts, ordered, err)
 	}
 }

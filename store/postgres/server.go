@@ -107,7 +107,9 @@ func (s *server) prepare(ctx context.Context, migrate bool, logger *slog.Logger)
 	}
 	defer disconnect(conn)
 	if migrate {
-		err = s.migrate(ctx, conn, logger)
+		if err = s.migrate(ctx, conn, logger); err == nil {
+			err = s.followSchema(ctx, conn)
+		}
 	} else {
 		err = s.checkVersion(ctx, conn)
 	}
