@@ -43,29 +43,6 @@ type shard struct {
 	erased map[string]int64  // see Hub.Forget; guarded by mu
 }
 
-// topic lists the subscribers of one topic. The list only grows at its end, so
-// a copy of the slice taken under the lock can be walked without it: N joins
-// cost O(N), not a copy of the list each. Who leaves is marked, and swept into
-// a new list once more than half are gone.
-type topic struct {
-	shard   *shard
-	name    string
-	subs    []*Subscription
-	pasts   pasts
-	formats FormatSet
-	live    int
-	uses    [MaxFormats]int32 // live subscriptions by format
-}
-
-// Subscription is a subscriber's entry in the hub.
-type Subscription struct {
-	hub        *Hub
-	topic      string
-	subscriber Subscriber
-	formats    FormatSet
-	cancelled  atomic.Bool
-}
-
 // NewHub returns a hub with no subscribers and an empty log. It reports to set,
 // which may be nil.
 func NewHub(set *metrics.Set) *Hub {
@@ -155,8 +132,9 @@ func (h *Hub) route(seg *Segment, except Subscriber) int {
 		return 0
 	}
 	now, n := time.Now(), 0
-	for _, sub := range subs {
-		if sub.cancelled.Load() || (except != nil && sub.subscriber == except) {
+	for i := range subs {
+		sub := subs[i].taken()
+		if sub == nil || (except != nil && sub.subscriber == except) {
 			continue
 		}
 		sub.subscriber.Deliver(seg, now)
@@ -167,10 +145,10 @@ func (h *Hub) route(seg *Segment, except Subscriber) int {
 }
 
 // passing remembers a segment of the log and returns a snapshot of its topic's
-// list, the cancelled ones included. Both in one step: who subscribes, or
+// list, with its empty places. Both in one step: who subscribes, or
 // catches up, has either the segment among what is remembered or is on the
 // list.
-func (h *Hub) passing(seg *Segment) []*Subscription {
+func (h *Hub) passing(seg *Segment) []place {
 	s := h.shardOf(seg)
 	if !seg.Logged() || h.replayer.Load() == nil {
 		s.mu.RLock()
@@ -271,7 +249,7 @@ func (h *Hub) enter(sub *Subscription) {
 		s.topics[t.name] = t
 		h.topics.Add(1)
 	}
-	t.subs = append(t.subs, sub)
+	t.add(sub)
 	t.count(sub.formats, 1)
 	h.channels.Add(1)
 }
@@ -288,6 +266,7 @@ func (sub *Subscription) Cancel() {
 	}
 	h.channels.Add(-1)
 	t := s.topics[sub.topic]
+	t.subs[sub.index].by.Store(nil)
 	t.count(sub.formats, -1)
 	switch {
 	case t.live == 0:
@@ -296,34 +275,6 @@ func (sub *Subscription) Cancel() {
 		h.topics.Add(-1)
 	case len(t.subs) > 2*t.live+sweepSlack:
 		t.sweep()
-	}
-}
-
-// sweepSlack keeps small topics from being swept at every leave.
-const sweepSlack = 16
-
-// sweep replaces the list by one without the cancelled. Snapshots of the old
-// one stay as they are.
-func (t *topic) sweep() {
-	subs := make([]*Subscription, 0, t.live)
-	for _, sub := range t.subs {
-		if !sub.cancelled.Load() {
-			subs = append(subs, sub)
-		}
-	}
-	t.subs = subs
-}
-
-// count notes that a subscription with these formats came (1) or went (-1).
-func (t *topic) count(formats FormatSet, by int) {
-	t.live += by
-	for f := range formats.All() {
-		t.uses[f] += int32(by)
-		if t.uses[f] > 0 {
-			t.formats |= 1 << f
-		} else {
-			t.formats &^= 1 << f
-		}
 	}
 }
 

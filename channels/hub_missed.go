@@ -19,9 +19,11 @@ func (h *Hub) Skip(through int64) {
 	raise(&h.skipped, through)
 	for i := range h.shards {
 		for _, subs := range h.shards[i].skip(through) {
-			for _, sub := range subs {
-				if m, ok := sub.subscriber.(misser); ok && !sub.cancelled.Load() {
-					m.miss(through)
+			for i := range subs {
+				if sub := subs[i].taken(); sub != nil {
+					if m, ok := sub.subscriber.(misser); ok {
+						m.miss(through)
+					}
 				}
 			}
 		}
@@ -38,10 +40,10 @@ type misser interface{ miss(through int64) }
 
 // skip notes that what is remembered is not whole up to an offset. It returns the
 // subscribers of all topics.
-func (s *shard) skip(through int64) [][]*Subscription {
+func (s *shard) skip(through int64) [][]place {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	subs := make([][]*Subscription, 0, len(s.topics))
+	subs := make([][]place, 0, len(s.topics))
 	for _, t := range s.topics {
 		t.pasts.since = max(t.pasts.since, through)
 		subs = append(subs, t.subs)

@@ -165,6 +165,7 @@ func (p *epoll) over() bool {
 		return false
 	}
 	p.deaf = true
+	p.called, p.more, p.pressed = nil, nil, nil // all have ended
 	unix.Close(p.bell)
 	p.file.Close()
 	return true

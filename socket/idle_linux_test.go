@@ -116,3 +116,19 @@ func (v *vector) content() []byte {
 	}
 	return all
 }
+
+// TestReadingOnKeepsNothing has connections end that have sent much: they do not
+// stay in the list of those that have.
+func TestReadingOnKeepsNothing(t *testing.T) {
+	t.Parallel()
+	p := &epoll{}
+	for range 3 {
+		p.more = append(p.more, &epollWire{epoll: p, inMore: true, ended: true})
+	}
+	p.readOn()
+	for i, w := range p.more[:cap(p.more)] {
+		if w != nil {
+			t.Errorf("%d of %d places keep what has ended", i, cap(p.more))
+		}
+	}
+}

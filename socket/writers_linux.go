@@ -91,6 +91,9 @@ func (q *writers) take(w *writer) bool {
 		q.first, c.next = c.next, nil
 		w.turns = append(w.turns, c)
 	}
+	if q.first == nil {
+		q.last = nil
+	}
 	q.length -= len(w.turns)
 	return true
 }
