@@ -176,6 +176,12 @@ type Config struct {
 	// that a long-poll client sends together.
 	MaxBodyBytes ByteSize
 
+	// MaxPayloadBytes bounds an event's payload, whichever way it comes: pushed by a
+	// client, broadcast, by HTTP, from Go or SQL. It is kept in the store, so that all
+	// nodes have the same: what the node that was started last was given counts. A row
+	// above it is set aside in sluice_rejected. Zero: what the store says, 1 MiB at first.
+	MaxPayloadBytes ByteSize
+
 	// Topics are rules for who may join which topic and push to it. None: see
 	// [TopicRule].
 	Topics []TopicRule
@@ -295,6 +301,7 @@ func (c *Config) Validate() error {
 		{"MaxChannels", int64(c.MaxChannels), 1, 1 << 20, "1 to 1048576 channels"},
 		{"MaxMessageBytes", int64(c.MaxMessageBytes), 128, 1 << 30, "128B to 1GiB"},
 		{"MaxBodyBytes", int64(c.MaxBodyBytes), 1 << 10, 1 << 30, "1KiB to 1GiB"},
+		{"MaxPayloadBytes", int64(c.MaxPayloadBytes), 0, maxPayloadBound, payloadBounds},
 		{"HeartbeatTimeout", int64(c.HeartbeatTimeout), int64(time.Second), int64(time.Hour), "1s to 1h"},
 		{"DrainTimeout", int64(c.DrainTimeout), 0, int64(time.Hour), "0 to 1h"},
 	} {
@@ -304,6 +311,9 @@ func (c *Config) Validate() error {
 			}
 			return &FieldError{bound.field, c.given(bound.field, bound.given), bound.allowed}
 		}
+	}
+	if c.MaxPayloadBytes > 0 && c.MaxPayloadBytes < minPayloadBound {
+		return &FieldError{"MaxPayloadBytes", c.MaxPayloadBytes.String(), payloadBounds}
 	}
 	for _, choice := range []struct {
 		field, given string
@@ -424,7 +434,7 @@ func (c *Config) validateTopics() error {
 // given writes a bounded field's value as its flag would be written.
 func (c *Config) given(field string, v int64) string {
 	switch field {
-	case "FetchBytes", "MailboxBytes", "InboundBytes", "MaxMessageBytes", "MaxBodyBytes", "Recent":
+	case "FetchBytes", "MailboxBytes", "InboundBytes", "MaxMessageBytes", "MaxBodyBytes", "MaxPayloadBytes", "Recent":
 		return ByteSize(v).String()
 	case "PollInterval", "BatchTimeout", "DedupeWindow", "HeartbeatTimeout", "DrainTimeout", "MaxConnectionAge", "Retention", "JWTLeeway":
 		return time.Duration(v).String()

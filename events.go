@@ -73,9 +73,9 @@ func (s *Service) readDrafts(w http.ResponseWriter, r *http.Request) ([]store.Dr
 	switch {
 	case err != nil:
 	case kind == "application/x-ndjson":
-		drafts, err = parseLines(text)
+		drafts, err = parseLines(text, s.payload.bytes())
 	default:
-		drafts, err = parseOne(text)
+		drafts, err = parseOne(text, s.payload.bytes())
 	}
 	tooLarge := new(http.MaxBytesError)
 	switch {

@@ -53,7 +53,8 @@ type health struct {
 	looking sync.Mutex
 	looked  time.Time // when the last look began; guarded by looking
 
-	logger *slog.Logger // written before Run
+	logger  *slog.Logger  // written before Run
+	payload *payloadBound // follows the log; nil where nobody asks
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -220,6 +221,7 @@ func (h *health) open(log store.History) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.log, h.begun = log, true
+	h.payload.adopt(log.MaxPayload)
 }
 
 // see judges the line by the log's head and the position that has been routed.
@@ -230,6 +232,7 @@ func (h *health) see(log store.Head, routed int64, now time.Time) {
 		h.routed, h.moved = routed, now
 	}
 	h.log.Head = log
+	h.payload.adopt(log.MaxPayload)
 	switch idle := now.Sub(h.moved); {
 	case h.own == errDraining:
 	case idle >= stallAfter:

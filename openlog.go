@@ -78,6 +78,7 @@ func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger, set *
 			Dir:          config.DataDir,
 			PollInterval: config.PollInterval,
 			Retention:    config.Retention,
+			MaxPayload:   int64(config.MaxPayloadBytes),
 			Metrics:      set,
 			Logger:       logger,
 		})
@@ -91,6 +92,7 @@ func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger, set *
 		PollInterval: config.PollInterval,
 		Retention:    config.Retention,
 		Migrate:      config.Migrate,
+		MaxPayload:   int64(config.MaxPayloadBytes),
 		Metrics:      set,
 		Logger:       logger,
 	})

@@ -34,6 +34,7 @@ type Service struct {
 	tokens   *verifier // nil where there are no tokens
 	admin    adminTokens
 	health   *health
+	payload  *payloadBound
 
 	addresses *connlimit.Addresses // what each client address holds
 
@@ -66,6 +67,8 @@ func New(config Config) (*Service, error) {
 		health: newHealth(),
 	}
 	s.health.logger = s.logger
+	s.payload = newPayloadBound(config.MaxPayloadBytes, s.logger)
+	s.health.payload = s.payload
 	s.hook = s.Authenticate
 	s.health.forget = s.forget
 	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == "token" }); i >= 0 && config.JWTSecretFile == "" && config.JWTKeysFile == "" {

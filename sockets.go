@@ -32,6 +32,7 @@ func (s *Service) Disconnect(id string) int {
 func (s *Service) makeSockets() error {
 	s.hub = channels.NewHub(s.metrics)
 	s.pubsub = channels.NewPubSub(s.hub, socket.Encoder{})
+	s.pubsub.Bound(s.payload.bytes)
 	s.replays = channels.NewReplayer(s.hub, history{s}, socket.Encoder{}, int(s.config.Recent))
 	var err error
 	s.host, err = channels.NewHost(channels.HostConfig{

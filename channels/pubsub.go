@@ -3,6 +3,8 @@ package channels
 import (
 	"errors"
 	"sync"
+
+	"github.com/sluicehq/sluice/store"
 )
 
 // PubSub carries the broadcasts of channels, which are not logged, to whoever has
@@ -10,6 +12,8 @@ import (
 type PubSub struct {
 	hub      *Hub
 	builders sync.Pool // of *Builder
+
+	maxPayload func() int64 // nil: no bound; written before use
 }
 
 // NewPubSub returns a PubSub for the subscribers of hub.
@@ -17,11 +21,20 @@ func NewPubSub(hub *Hub, encoder Encoder) *PubSub {
 	return &PubSub{hub: hub, builders: sync.Pool{New: func() any { return NewBuilder(encoder) }}}
 }
 
+// Bound has Broadcast refuse payloads with more bytes than maxPayload returns at the
+// moment; 0 stands for no bound. Call it before anything is broadcast.
+func (p *PubSub) Bound(maxPayload func() int64) { p.maxPayload = maxPayload }
+
 // Broadcast sends m to all subscribers of its topic except one, which may be
 // nil. It returns when m is in their mailboxes.
 func (p *PubSub) Broadcast(m *Message, except Subscriber) error {
 	if m.Offset != 0 {
 		return errors.New("channels: an event of the log is routed, not broadcast")
+	}
+	if p.maxPayload != nil {
+		if err := store.CheckSize(m.Payload, p.maxPayload()); err != nil {
+			return err
+		}
 	}
 	if err := check(m.Event, Payload{Data: m.Payload, Binary: m.Binary}); err != nil {
 		return err

@@ -9,6 +9,7 @@ type Name string
 const (
 	EventsFetched     Name = "events.fetched"
 	EventsRouted      Name = "events.routed"
+	EventsRejected    Name = "events.rejected"
 	MessagesPushed    Name = "messages.pushed"
 	MessagesDuplicate Name = "messages.duplicate"
 	MessagesDropped   Name = "messages.dropped"
@@ -49,6 +50,7 @@ const (
 var Meaning = map[Name]string{
 	EventsFetched:     "Events read from the log.",
 	EventsRouted:      "Events handed to the hub, watched or not.",
+	EventsRejected:    "Rows of the outbox set aside in sluice_rejected, by reason.",
 	MessagesPushed:    "Messages written to sockets, one per subscriber and event.",
 	MessagesDuplicate: "Messages withheld because they had been sent.",
 	MessagesDropped:   "Messages shed, by reason.",

@@ -45,6 +45,11 @@ type Head struct {
 	Offset  int64  // the last event's offset, 0 for an empty log
 	Trimmed int64  // events up to and including this offset are no longer kept
 	Erased  int64  // number of the last erasure, 0 if there was none: see [Log.Erasures]
+
+	// MaxPayload is how many bytes an event's payload may have, whoever writes it:
+	// Append refuses more, and a row of the outbox that has more is set aside in
+	// sluice_rejected, with the reason, and never becomes an event.
+	MaxPayload int64
 }
 
 // Cursor is a committed position in the log: all events up to and including
@@ -146,3 +151,6 @@ const (
 	MaxNameBytes  = 255
 	MaxKeyBytes   = 1024
 )
+
+// DefaultMaxPayload is what a new log's [Head.MaxPayload] is, unless it is told otherwise.
+const DefaultMaxPayload = 1 << 20

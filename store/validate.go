@@ -13,10 +13,10 @@ import (
 )
 
 // Validate checks the draft against the rules of the tables, so that a bad one
-// is refused before it can share a commit with others. The error is an
-// [*InvalidError] with Index 0.
-func (d *Draft) Validate() error {
-	if err := d.check(); err != nil {
+// is refused before it can share a commit with others; 0 stands for no bound of
+// the payload. The error is an [*InvalidError] with Index 0.
+func (d *Draft) Validate(maxPayload int64) error {
+	if err := d.check(maxPayload); err != nil {
 		return err
 	}
 	return nil
@@ -24,9 +24,9 @@ func (d *Draft) Validate() error {
 
 // ValidateAll returns the [*InvalidError] of the first draft that is not
 // valid, or nil.
-func ValidateAll(drafts []Draft) error {
+func ValidateAll(drafts []Draft, maxPayload int64) error {
 	for i := range drafts {
-		if err := drafts[i].check(); err != nil {
+		if err := drafts[i].check(maxPayload); err != nil {
 			err.Index = i
 			return err
 		}
@@ -34,7 +34,7 @@ func ValidateAll(drafts []Draft) error {
 	return nil
 }
 
-func (d *Draft) check() *InvalidError {
+func (d *Draft) check(maxPayload int64) *InvalidError {
 	refuse := func(field, reason string) *InvalidError { return &InvalidError{Field: field, Reason: reason} }
 
 	if reason := checkTopic(d.Topic); reason != "" {
@@ -48,6 +48,9 @@ func (d *Draft) check() *InvalidError {
 	}
 	if reason := checkText(d.Key); reason != "" {
 		return refuse("key", reason)
+	}
+	if reason := checkSize(d.Payload, maxPayload); reason != "" {
+		return refuse("payload", reason)
 	}
 	if reason := checkPayload(d.Payload); reason != "" {
 		return refuse("payload", reason)
@@ -68,6 +71,15 @@ func CheckEvent(name string) error {
 // JSON object, since stock clients fail at anything else.
 func CheckPayload(payload []byte) error {
 	if reason := checkPayload(payload); reason != "" {
+		return &InvalidError{Index: -1, Field: "payload", Reason: reason}
+	}
+	return nil
+}
+
+// CheckSize returns an [*InvalidError] if a payload has more bytes than the bound; 0
+// stands for none.
+func CheckSize(payload []byte, maxPayload int64) error {
+	if reason := checkSize(payload, maxPayload); reason != "" {
 		return &InvalidError{Index: -1, Field: "payload", Reason: reason}
 	}
 	return nil
@@ -136,6 +148,13 @@ func checkText(text []byte) (reason string) {
 		return "is not valid UTF-8"
 	case bytes.IndexByte(text, 0) >= 0:
 		return "contains a NUL character"
+	}
+	return ""
+}
+
+func checkSize(payload []byte, maxPayload int64) (reason string) {
+	if size := int64(len(payload)); maxPayload > 0 && size > maxPayload {
+		return fmt.Sprintf("has %d bytes; at most %d are allowed (--max-payload-bytes)", size, maxPayload)
 	}
 	return ""
 }

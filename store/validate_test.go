@@ -24,17 +24,18 @@ func TestInvalidErrorNamesTheDraft(t *testing.T) {
 		{store.Draft{Name: "e"}, "store: invalid event 2: topic is empty; 1 to 255 bytes are allowed"},
 		{store.Draft{Topic: "t", Name: "phx_x"}, `store: invalid event 2: event must not begin with "phx_": messages of the protocol or the service do`},
 		{store.Draft{Topic: "t", Name: "e", Payload: []byte(`{"a":}`)}, "store: invalid event 2: payload is not valid JSON: invalid character '}' looking for beginning of value at byte 6"},
+		{store.Draft{Topic: "t", Name: "e", Payload: []byte(`{"a":"` + strings.Repeat("x", 1017) + `"}`)}, "store: invalid event 2: payload has 1025 bytes; at most 1024 are allowed (--max-payload-bytes)"},
 		{store.Draft{Topic: "t", Name: "e", Payload: []byte(`[1]`)}, "store: invalid event 2: payload is not a JSON object"},
 		{store.Draft{Topic: "t", Name: "e", Key: []byte(strings.Repeat("k", 2000))}, "store: invalid event 2: key has 2000 bytes; at most 1024 are allowed"},
 	} {
-		if err := store.ValidateAll([]store.Draft{good, good, test.bad, test.bad}); err == nil || err.Error() != test.text {
+		if err := store.ValidateAll([]store.Draft{good, good, test.bad, test.bad}, 1<<10); err == nil || err.Error() != test.text {
 			t.Errorf("got  %v\nwant %s", err, test.text)
 		}
 	}
-	if err := store.ValidateAll([]store.Draft{good, good}); err != nil {
+	if err := store.ValidateAll([]store.Draft{good, good}, 2); err != nil {
 		t.Error(err)
 	}
-	if err := good.Validate(); err != nil {
+	if err := good.Validate(1); err != nil {
 		t.Error(err)
 	}
 }
@@ -66,11 +67,11 @@ func FuzzValidate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, topic, name string, key, payload []byte) {
 		alone := store.Draft{Topic: "t", Name: "e", Payload: payload}
 		isObject := utf8.Valid(payload) && json.Valid(payload) && bytes.HasPrefix(bytes.TrimSpace(payload), []byte("{"))
-		if err := alone.Validate(); (err == nil) != (isObject || len(payload) == 0) {
+		if err := alone.Validate(0); (err == nil) != (isObject || len(payload) == 0) {
 			t.Errorf("payload %q: %v", payload, err)
 		}
 		d := store.Draft{Topic: topic, Name: name, Key: key, Payload: payload}
-		if d.Validate() != nil {
+		if d.Validate(0) != nil {
 			return
 		}
 		for _, text := range []string{topic, name, string(key), string(payload)} {

@@ -74,6 +74,8 @@ type configFlags struct {
 	InboundRate         int             `group:"Access" help:"Messages per second of one socket, beyond which reading waits; 0: no bound."`
 	MaxBodyBytes        sluice.ByteSize `group:"Access" help:"Size of a request at most: to the admin API, or of a long-poll client."`
 
+	MaxPayloadBytes sluice.ByteSize `group:"Access" help:"Size of an event's payload at most, for all ways in; the nodes of a store share what the last one to start was given. 0: what the store says, 1 MiB at first."`
+
 	Topics []sluice.TopicRule `kong:"-"`
 
 	HeartbeatTimeout time.Duration `group:"Life" help:"A connection from which nothing came for this long is closed."`

@@ -24,7 +24,7 @@ var promised = map[string][]string{
 	"Dedupe":    {"dedupe", "dedupe-window", "dedupe-entries"},
 	"Access": {"jwt-secret-file", "jwt-keys-file",
 		"jwt-issuer", "jwt-audience", "jwt-algorithms", "jwt-leeway", "jwt-require-exp",
-		"anonymous", "origins", "admin-token-file", "admin-read-token-file", "max-connections", "max-connections-per-ip", "trusted-proxies", "max-channels", "max-message-bytes", "inbound-queue", "inbound-bytes", "inbound-rate", "max-body-bytes"},
+		"anonymous", "origins", "admin-token-file", "admin-read-token-file", "max-connections", "max-connections-per-ip", "trusted-proxies", "max-channels", "max-message-bytes", "inbound-queue", "inbound-bytes", "inbound-rate", "max-body-bytes", "max-payload-bytes"},
 	"Life":    {"heartbeat-timeout", "max-connection-age", "drain-timeout", "log-level", "log-format"},
 	"Metrics": {"statsd", "statsd-prefix", "statsd-tags", "tag"},
 }

@@ -49,6 +49,34 @@ func (b *batch) locate(err error) error {
 	return err
 }
 
+// before returns the lines, and how many events they are, that stand before the one
+// that the API refuses, and with it the whole batch.
+func (b *batch) before(err error) (body []byte, events int) {
+	var refused *apiError
+	if !errors.As(err, &refused) {
+		return nil, 0
+	}
+	match := bodyLine.FindStringSubmatch(refused.Message)
+	if match == nil {
+		return nil, 0
+	}
+	bad, err := strconv.Atoi(match[1])
+	if err != nil {
+		return nil, 0
+	}
+	end := 0
+	for line := range bytes.Lines(b.body) {
+		if bad--; bad <= 0 {
+			break
+		}
+		end += len(line)
+		if len(line) > 1 {
+			events++
+		}
+	}
+	return b.body[:end], events
+}
+
 // readBatches sends what in holds, up to a batch with an error; it ends early
 // with ctx.
 func readBatches(ctx context.Context, in *lineReader, batches chan<- batch) {

@@ -117,6 +117,10 @@ func (c *postCmd) postLines(ctx context.Context, in io.Reader, bar *progress, po
 		case b := <-batches:
 			if b.count > 0 {
 				if err := post(ctx, b.body); err != nil {
+					before, events := b.before(err)
+					if events > 0 && post(ctx, before) == nil {
+						count += events
+					}
 					return count, b.locate(err)
 				}
 				count += b.count

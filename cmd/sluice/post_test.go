@@ -159,7 +159,7 @@ func TestPostStopsAtABadLine(t *testing.T) {
 	}
 	for _, test := range []struct{ name, input, want string }{
 		{"that is seen here", strings.Replace(input, `{"bad": true}`, "bad", 1), "sluice: line 1202: invalid character 'b' looking for beginning of value (at byte 1) (published before: 1,200 events)\n"},
-		{"that the API refuses", input, "sluice: line 1202: key is too long: nothing was written (published before: 1,000 events)\n"},
+		{"that the API refuses", input, "sluice: line 1202: key is too long: nothing was written (published before: 1,200 events)\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -14,7 +14,7 @@ import (
 // What the log and its readers stand by is asked of a primary: connections see to
 // it, but a pooler may lead each of them to another server.
 const headSQL = `SELECT (SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1),
-	trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)), erased, pg_is_in_recovery() FROM sluice_meta`
+	trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)), erased, max_payload, pg_is_in_recovery() FROM sluice_meta`
 
 // cursorSQL has a row also where there is no cursor.
 const cursorSQL = `SELECT epoch, "offset", pg_is_in_recovery() FROM (VALUES (1)) one LEFT JOIN sluice_cursors ON name = $1`
@@ -30,7 +30,7 @@ func (l *Log) Head(ctx context.Context) (store.Head, error) {
 
 func (l *Log) readHead(ctx context.Context, q querier) (head store.Head, err error) {
 	var standby bool
-	if err := q.QueryRow(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset, &head.Erased, &standby); errors.Is(err, pgx.ErrNoRows) {
+	if err := q.QueryRow(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset, &head.Erased, &head.MaxPayload, &standby); errors.Is(err, pgx.ErrNoRows) {
 		return store.Head{}, errNoMeta
 	} else if err != nil {
 		return store.Head{}, err
@@ -39,6 +39,7 @@ func (l *Log) readHead(ctx context.Context, q querier) (head store.Head, err err
 		return store.Head{}, pgconn.ErrStandbyConnection
 	}
 	l.head.Advance(head.Offset)
+	l.maxPayload.Store(head.MaxPayload)
 	return head, nil
 }
 

@@ -52,7 +52,7 @@ func TestRowIsReadWithItsRound(t *testing.T) {
 	}
 	fetch(1, `{"a":1}`)
 
-	large := fmt.Sprintf(`{"a":"%s"}`, strings.Repeat("x", 1<<20))
+	large := fmt.Sprintf(`{"a":"%s"}`, strings.Repeat("x", 1<<19))
 	append1(2, large)
 	fetch(2, large)
 	append1(3, large)

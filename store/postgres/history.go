@@ -8,7 +8,7 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-const historySQL = `SELECT e.epoch, e.first, trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)), erased, pg_is_in_recovery()
+const historySQL = `SELECT e.epoch, e.first, trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)), erased, max_payload, pg_is_in_recovery()
 	FROM sluice_meta, sluice_epochs e ORDER BY e.number`
 
 // History implements [store.Log].
@@ -21,7 +21,7 @@ func (l *Log) History(ctx context.Context) (h store.History, err error) {
 	for rows.Next() {
 		var e store.Epoch
 		var standby bool
-		err := rows.Scan(&e.ID, &e.First, &h.Trimmed, &h.Offset, &h.Erased, &standby)
+		err := rows.Scan(&e.ID, &e.First, &h.Trimmed, &h.Offset, &h.Erased, &h.MaxPayload, &standby)
 		if err == nil && standby {
 			err = pgconn.ErrStandbyConnection
 		}
@@ -38,5 +38,6 @@ func (l *Log) History(ctx context.Context) (h store.History, err error) {
 		return store.History{}, l.failure("read the log's history", errNoMeta, reads)
 	}
 	l.head.Advance(h.Offset)
+	l.maxPayload.Store(h.MaxPayload)
 	return h, nil
 }

@@ -16,7 +16,7 @@ import (
 func TestRoundsAreBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Schema(t)
-	log := mustOpen(t, postgres.Config{DatabaseURL: url})
+	log := mustOpen(t, postgres.Config{DatabaseURL: url, MaxPayload: 16 << 20})
 	conn := connect(t, url)
 	mustExec(t, conn, `ALTER TABLE sluice_log ADD COLUMN round text DEFAULT pg_current_xact_id()::text`)
 	for _, table := range []string{"sluice_outbox", "sluice_log"} { // not compressed

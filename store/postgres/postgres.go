@@ -12,6 +12,7 @@ import (
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/internal/arena"
+	"github.com/sluicehq/sluice/store/internal/aside"
 	"github.com/sluicehq/sluice/store/internal/group"
 	"github.com/sluicehq/sluice/store/internal/wake"
 )
@@ -44,8 +45,14 @@ type Config struct {
 	// connections process ids of their own, as PgBouncer does.
 	Pooled bool
 
-	// Metrics gets the log's head, and the failures of stage "sequence". Nil
-	// measures nothing.
+	// MaxPayload bounds an event's payload, in bytes of its text. It is kept in
+	// the database, so that whoever uses that has the same bound: the value given
+	// last counts. Zero keeps to what the database says, which begins with
+	// [store.DefaultMaxPayload].
+	MaxPayload int64
+
+	// Metrics gets the log's head, events that are set aside, and the failures of
+	// stage "sequence". Nil measures nothing.
 	Metrics *metrics.Set
 
 	// Logger gets outages and repairs. Nil means slog.Default.
@@ -65,10 +72,14 @@ type Log struct {
 	logger    *slog.Logger
 	appends   *group.Group
 	failures  *metrics.Counter // of sequencing and trimming
+	refused   *metrics.Counter // events that the log does not take
+	aside     *aside.Teller    // of payloads that are too large
 	healed    bool             // ids were not drawn in ascending order before
 
 	rounds rounds
 	budget budget // owned by Run
+
+	maxPayload atomic.Int64 // as last read from sluice_meta
 
 	head    wake.Head
 	fresh   atomic.Pointer[page] // moved just now, and not fetched yet; nil if nothing is
@@ -88,6 +99,9 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	if config.MaxPayload < 0 {
+		return nil, fmt.Errorf("postgres: Config.MaxPayload is %d: want 0, which keeps to what the database says, or more", config.MaxPayload)
+	}
 	if config.Retention < 0 {
 		return nil, fmt.Errorf("postgres: Config.Retention is %v: want 0, which keeps all, or more", config.Retention)
 	}
@@ -104,25 +118,27 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if l.pool, err = l.server.openPool(); err != nil {
 		return nil, err
 	}
-	if err := l.check(ctx); err != nil {
+	if err := l.check(ctx, config.MaxPayload); err != nil {
 		l.pool.Close()
 		return nil, err
 	}
 	l.rounds.logger = l.logger
 	l.budget = newBudget()
 	l.pace.Store(maxPace)
-	l.appends = group.New(l.insert)
+	l.appends = group.New(l.insert, l.maxPayload.Load)
 	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))
+	l.refused = config.Metrics.Counter(metrics.EventsRejected, metrics.Reason("refused"))
+	l.aside = aside.New(l.logger, config.Metrics)
 	config.Metrics.GaugeFunc(metrics.LogHead, l.head.Offset)
 	return l, nil
 }
 
 // check makes sure, before the log is used, that it can be.
-func (l *Log) check(ctx context.Context) error {
+func (l *Log) check(ctx context.Context, maxPayload int64) error {
 	if err := l.server.checkRights(ctx, l.pool); err != nil {
 		return err
 	}
-	if _, err := l.Head(ctx); err != nil {
+	if err := l.bound(ctx, maxPayload); err != nil {
 		return err
 	}
 	return l.checkIDs(ctx)

@@ -78,6 +78,8 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	}
 	s.wakeUpsWork()
 	s.passedBy(ctx, m)
+	s.log.aside.Note(m.large)
+	s.log.aside.Tell()
 	if *m.extend && time.Now().After(s.extendAfter) {
 		s.extendFailure = s.extend(ctx)
 	}
@@ -86,14 +88,14 @@ func (s *session) round(ctx context.Context) (progress, error) {
 		if s.extendFailure != nil {
 			return nothing, s.extendFailure
 		}
-		more = m.rows > 0
+		more = m.rows > 0 || m.large != nil
 	}
 	s.trickles = !more && m.rows <= maxFresh
 	s.careful = m.waits != nil
 	s.log.rounds.succeed(true)
 	budget.spent(time.Since(began), more)
 	switch {
-	case m.rows == 0:
+	case m.rows == 0 && m.large == nil:
 		return nothing, nil
 	case more:
 		return full, nil
@@ -149,10 +151,11 @@ type move struct {
 	epoch                    *int32
 	drained, extend          *bool
 	begun                    *string
+	large                    []int64 // ids
 }
 
 func (m *move) scan(row pgx.Row) error {
-	return row.Scan(&m.rows, &m.last, &m.drained, &m.head, &m.extend, &m.begun, &m.first, &m.waits, &m.room, &m.epoch)
+	return row.Scan(&m.rows, &m.last, &m.drained, &m.head, &m.extend, &m.begun, &m.first, &m.waits, &m.room, &m.epoch, &m.large)
 }
 
 // What comes of offsets that the log has given out already, of a statement that
@@ -163,7 +166,7 @@ const (
 	serializationFailure = "40001"
 )
 
-const moveSQL = `SELECT moved, last, drained, head, extend, begun, first, waits, room, epoch FROM sluice_sequence($1, $2, $3, $4, $5, $6)`
+const moveSQL = `SELECT moved, last, drained, head, extend, begun, first, waits, room, epoch, large FROM sluice_sequence($1, $2, $3, $4, $5, $6)`
 
 // limitSQL is for connections that others use too: it is the transaction's.
 const limitSQL = `SELECT set_config('statement_timeout', $1, true)`
@@ -280,6 +283,7 @@ func (s *session) reject(ctx context.Context, start int64) (rejected int, err er
 	}
 	for _, r := range gone {
 		s.log.failures.Add(1)
+		s.log.refused.Add(1)
 		s.log.logger.Error("event cannot be stored; it was moved to sluice_rejected", "outbox_id", r.ID, "code", r.Code, "reason", r.Reason)
 	}
 	return len(gone), nil

@@ -11,17 +11,18 @@ import (
 )
 
 const headSQL = `SELECT (SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1),
-	trimmed, max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)), erased FROM sluice_meta`
+	trimmed, max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)), erased, max_payload FROM sluice_meta`
 
 // Head implements [store.Log].
 func (l *Log) Head(ctx context.Context) (head store.Head, err error) {
 	if err := l.checkFile(); err != nil {
 		return store.Head{}, err
 	}
-	if err := l.queries.QueryRowContext(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset, &head.Erased); err != nil {
+	if err := l.queries.QueryRowContext(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset, &head.Erased, &head.MaxPayload); err != nil {
 		return store.Head{}, l.failure("read the log's head", err)
 	}
 	l.head.Advance(head.Offset)
+	l.maxPayload.Store(head.MaxPayload)
 	return head, nil
 }
 

@@ -29,6 +29,10 @@ const (
 	eraseSQL = `UPDATE sluice_log SET payload = '{}' WHERE "offset" IN (` + eraseOffsetsSQL + `)
 		AND payload <> '{}' AND (?5 IS NULL OR key = ?5) AND (?6 IS NULL OR inserted_at < ?6)`
 
+	// What was set aside has no offset: it goes unless a time or a key keeps it.
+	eraseRejectedSQL = `UPDATE sluice_rejected SET payload = CAST('{}' AS BLOB) WHERE topic = ?1 AND length(payload) > 2
+		AND (?2 IS NULL OR key = ?2) AND (?3 IS NULL OR inserted_at < ?3)`
+
 	eraseNoteSQL = `INSERT INTO sluice_erasures (number, topic, up_to, at) SELECT erased, ?1, ?2, ?3 FROM sluice_meta`
 )
 
@@ -88,6 +92,13 @@ func (l *Log) erase(ctx context.Context, which store.Selection) (count, through 
 			return count, 0, false, err
 		}
 		after, looked = last, looked+int(found)
+	}
+	err = l.borrowWriter(ctx, func(*writer) error {
+		_, err := conn.ExecContext(ctx, eraseRejectedSQL, which.Topic, which.Key, before)
+		return err
+	})
+	if err != nil {
+		return count, 0, false, err
 	}
 	err = l.borrowWriter(ctx, func(*writer) error { return noteErasure(ctx, conn, which.Topic, upTo) })
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // had waited for them. file are those events as another log reads them.
 func openFresh(t *testing.T, dir string, count, payload int) (log *sqlite.Log, file []store.Event) {
 	t.Helper()
-	log, err := sqlite.Open(t.Context(), sqlite.Config{Dir: dir, PollInterval: time.Millisecond, Logger: quiet})
+	log, err := sqlite.Open(t.Context(), sqlite.Config{Dir: dir, PollInterval: time.Millisecond, MaxPayload: 4 << 20, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

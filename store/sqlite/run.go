@@ -60,6 +60,7 @@ func (l *Log) watch(ctx context.Context, poll <-chan time.Time, healthy func()) 
 			seen = version
 		}
 		healthy()
+		l.aside.Tell()
 		select {
 		case <-ctx.Done():
 			return nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/internal/aside"
 	"github.com/sluicehq/sluice/store/internal/group"
 	"github.com/sluicehq/sluice/store/internal/wake"
 )
@@ -40,8 +41,14 @@ type Config struct {
 	// does not shrink: what is freed is used again. Zero keeps all.
 	Retention time.Duration
 
-	// Metrics gets the log's head, and the failures of stage "sequence". Nil
-	// measures nothing.
+	// MaxPayload bounds an event's payload, in bytes of its text. It is kept in
+	// the file, so that whoever opens it has the same bound: the value given
+	// last counts. Zero keeps to what the file says, which begins with
+	// [store.DefaultMaxPayload].
+	MaxPayload int64
+
+	// Metrics gets the log's head, events that are set aside, and the failures of
+	// stage "sequence". Nil measures nothing.
 	Metrics *metrics.Set
 
 	// Logger gets failures and recoveries of Run. Nil means slog.Default.
@@ -72,12 +79,15 @@ type Log struct {
 	logger    *slog.Logger
 	appends   *group.Group
 	failures  *metrics.Counter // of Run
+	aside     *aside.Teller    // of payloads that are too large
 	trouble   trouble
 
 	writer  chan *writer // who writes takes it and puts it back: SQLite has one writer anyway. Close takes it, and closes the chan.
 	readers chan *reader // Fetch takes one and puts it back; nil is a place for one. Close takes all, and closes the chan.
 
-	fresh   atomic.Pointer[page] // what the last transaction has appended, for who waited for it; nil for none
+	fresh      atomic.Pointer[page] // what the last transaction has appended, for who waited for it; nil for none
+	maxPayload atomic.Int64         // as last read from sluice_meta
+
 	head    wake.Head
 	running atomic.Bool
 	closed  atomic.Bool
@@ -89,6 +99,9 @@ var _ store.Log = (*Log)(nil)
 func Open(ctx context.Context, config Config) (*Log, error) {
 	if config.Dir == "" {
 		return nil, errors.New("sqlite: Config.Dir is empty: name a folder for the log")
+	}
+	if config.MaxPayload < 0 {
+		return nil, fmt.Errorf("sqlite: Config.MaxPayload is %d: want 0, which keeps to what the file says, or more", config.MaxPayload)
 	}
 	if config.Retention < 0 {
 		return nil, fmt.Errorf("sqlite: Config.Retention is %v: want 0, which keeps all, or more", config.Retention)
@@ -113,17 +126,18 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	for range maxReaders {
 		l.readers <- nil
 	}
-	if err := l.open(ctx); err != nil {
+	if err := l.open(ctx, config.MaxPayload); err != nil {
 		return nil, errors.Join(err, l.closeFiles())
 	}
 	l.trouble.logger, l.trouble.path = l.logger, l.path
-	l.appends = group.New(l.write)
+	l.appends = group.New(l.write, l.maxPayload.Load)
 	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))
+	l.aside = aside.New(l.logger, config.Metrics)
 	config.Metrics.GaugeFunc(metrics.LogHead, l.head.Offset)
 	return l, nil
 }
 
-func (l *Log) open(ctx context.Context) (err error) {
+func (l *Log) open(ctx context.Context, maxPayload int64) (err error) {
 	protect(l.path)
 	if l.queries, err = sql.Open("sqlite", dataSource(l.path)); err != nil {
 		return l.failure("open", err)
@@ -145,8 +159,7 @@ func (l *Log) open(ctx context.Context) (err error) {
 	if l.file, err = os.Stat(l.path); err != nil {
 		return l.failure("open", err)
 	}
-	_, err = l.Head(ctx)
-	return err
+	return l.bound(ctx, maxPayload)
 }
 
 // enterWAL makes the file keep a write-ahead log, in which readers and the

@@ -121,6 +121,8 @@ func TestIndexBecomesTheLists(t *testing.T) {
 		`CREATE INDEX sluice_log_topic ON sluice_log (topic, "offset")`,
 		`ALTER TABLE sluice_meta DROP COLUMN erased`,
 		`DROP TABLE sluice_erasures`,
+		`ALTER TABLE sluice_meta DROP COLUMN max_payload`,
+		`DROP TABLE sluice_rejected`,
 		`PRAGMA user_version = 3`,
 	} {
 		if _, err := application(t, dir).Exec(statement); err != nil {

@@ -35,7 +35,7 @@ func TestFullDiskIsSeen(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	large := store.Draft{Topic: "t", Name: "e", Payload: []byte(`{"a":"` + strings.Repeat("x", 1<<20) + `"}`)}
+	large := store.Draft{Topic: "t", Name: "e", Payload: []byte(`{"a":"` + strings.Repeat("x", 1<<19) + `"}`)}
 	if err := log.LimitPages(t.Context(), 1); err != nil { // what it has is what it may have
 		t.Fatal(err)
 	}

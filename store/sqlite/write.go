@@ -16,12 +16,12 @@ const maxMove = 1000
 const maxMoveBytes = 8 << 20
 
 const (
-	fitSQL = `SELECT count(*), count(*) FILTER (WHERE number = 1 OR total <= ?2) FROM (
-		SELECT row_number() OVER (ORDER BY id) AS number, sum(size) OVER (ORDER BY id) AS total
+	fitSQL = `SELECT count(*), count(*) FILTER (WHERE number = 1 OR total <= ?2), count(*) FILTER (WHERE size > ?3) FROM (
+		SELECT size, row_number() OVER (ORDER BY id) AS number, sum(size) OVER (ORDER BY id) AS total
 		FROM (SELECT id, octet_length(payload) AS size FROM sluice_outbox ORDER BY id LIMIT ?1))`
 
 	lastSQL = `SELECT max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)) AS head,
-		(SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1) FROM sluice_meta`
+		(SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1), max_payload FROM sluice_meta`
 
 	moveSQL = `INSERT INTO sluice_log ("offset", topic, event, payload, key, inserted_at)
 		SELECT ? + row_number() OVER (ORDER BY id), topic, event, payload, key, inserted_at
@@ -59,6 +59,8 @@ func (l *Log) writeRound(ctx context.Context, drafts []store.Draft) (written boo
 	if err != nil {
 		return false, err
 	}
+	l.aside.Note(r.aside)
+	l.aside.Tell()
 	var kept *page
 	if r.written && l.head.Waited() {
 		kept = r.fresh()
@@ -76,22 +78,30 @@ type round struct {
 	written    bool  // the drafts are
 	insertedAt int64 // when
 	last       int64 // the log's last offset
+
+	aside []int64 // ids of rows that were set aside instead
 }
 
 func (r *round) run(w *writer) error {
-	var first int64
+	var first, maxPayload int64
 	err := w.query(w.last, nil, func() {
 		first = w.column64(w.last, 0)
 		r.epoch = string(w.column(w.last, 1))
+		maxPayload = w.column64(w.last, 2)
 	})
 	if err != nil {
 		return err
 	}
-	var there, fit int64
-	err = w.query(w.fit, []any{int64(maxMove), int64(maxMoveBytes)}, func() {
-		there, fit = w.column64(w.fit, 0), w.column64(w.fit, 1)
+	var there, fit, large int64
+	err = w.query(w.fit, []any{int64(maxMove), int64(maxMoveBytes), maxPayload}, func() {
+		there, fit, large = w.column64(w.fit, 0), w.column64(w.fit, 1), w.column64(w.fit, 2)
 	})
 	if err != nil {
+		return err
+	}
+	if large > 0 { // first these, and then the others
+		r.last = first
+		r.aside, err = w.setAside(maxPayload)
 		return err
 	}
 	if fit > 0 {

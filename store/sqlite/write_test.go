@@ -18,7 +18,7 @@ import (
 func TestMovesAreBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	log, err := sqlite.Open(t.Context(), sqlite.Config{Dir: dir, PollInterval: time.Hour, Logger: quiet})
+	log, err := sqlite.Open(t.Context(), sqlite.Config{Dir: dir, PollInterval: time.Hour, MaxPayload: 16 << 20, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

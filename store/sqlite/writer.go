@@ -18,6 +18,7 @@ type writer struct {
 	begin, commit, rollback uintptr
 	last, fit, move, take   uintptr // of write.go
 	insert                  uintptr
+	large, keep, drop       uintptr // of payload.go
 	listed, count, upTo     uintptr // of topics.go
 	gather, forget          uintptr
 	commitCursor            uintptr
@@ -63,6 +64,9 @@ func (w *writer) open(path string) error {
 		&w.move:         moveSQL,
 		&w.take:         takeSQL,
 		&w.insert:       insertSQL,
+		&w.large:        largeSQL,
+		&w.keep:         keepSQL,
+		&w.drop:         dropSQL,
 		&w.listed:       listSQL,
 		&w.count:        countSQL,
 		&w.upTo:         upToSQL,

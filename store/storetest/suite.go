@@ -48,6 +48,8 @@ type Harness struct {
 type Settings struct {
 	Poll      time.Duration
 	Retention time.Duration
+
+	MaxPayload int64
 }
 
 // polling finds what is not announced soon, and neverPolling late enough for
@@ -81,6 +83,8 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"ReadersKeepToTheirEpoch", testReadersKeepToTheirEpoch},
 		{"ValidEventsAreTaken", testValidEventsAreTaken},
 		{"InvalidEventsAreRefused", testInvalidEventsAreRefused},
+		{"PayloadsAreBounded", testPayloadsAreBounded},
+		{"BoundIsTheLogs", testBoundIsTheLogs},
 		{"CallersShareCommits", testCallersShareCommits},
 		{"CommittersInAnyOrder", testCommittersInAnyOrder},
 		{"AppendWakes", testAppendWakes},

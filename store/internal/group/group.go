@@ -43,7 +43,8 @@ type Write func(ctx context.Context, drafts []store.Draft) error
 // Group collects calls of Append. The zero value is not usable; see [New].
 type Group struct {
 	// Immutable after New.
-	write Write
+	write      Write
+	maxPayload func() int64
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -60,8 +61,11 @@ type call struct {
 	done   chan error // sent once by the writer; capacity 1, so that a caller may have left
 }
 
-// New returns a group that writes with write, one group at a time.
-func New(write Write) *Group { return &Group{write: write} }
+// New returns a group that writes with write, one group at a time. maxPayload is how
+// many bytes a payload may have at the moment; 0: no bound.
+func New(write Write, maxPayload func() int64) *Group {
+	return &Group{write: write, maxPayload: maxPayload}
+}
 
 // Append validates drafts and returns once they are written, with other
 // callers' or alone. The drafts may be reused when it returns, also when ctx
@@ -70,7 +74,7 @@ func (g *Group) Append(ctx context.Context, drafts []store.Draft) error {
 	if len(drafts) == 0 {
 		return nil
 	}
-	if err := store.ValidateAll(drafts); err != nil {
+	if err := store.ValidateAll(drafts, g.maxPayload()); err != nil {
 		return err
 	}
 	c := newCall(drafts)

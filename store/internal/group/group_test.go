@@ -51,6 +51,8 @@ func (w *table) write(ctx context.Context, drafts []store.Draft) error {
 	return nil
 }
 
+func unbounded() int64 { return 0 }
+
 func drafts(topics ...string) []store.Draft {
 	var list []store.Draft
 	for _, topic := range topics {
@@ -63,7 +65,7 @@ func TestCallsThatWaitShareAWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := group.New(written.write)
+		g := group.New(written.write, unbounded)
 		var callers sync.WaitGroup
 		for caller := range 5 {
 			callers.Go(func() {
@@ -86,7 +88,7 @@ func TestRefusedCallFailsAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := group.New(written.write)
+		g := group.New(written.write, unbounded)
 		var callers sync.WaitGroup
 		for caller, topic := range []string{"first", "a", "refused", "b"} {
 			callers.Go(func() {
@@ -112,7 +114,7 @@ func TestOutageIsNotRetried(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		written := table{err: &store.UnavailableError{MaybeDone: true, Err: errors.New("gone")}}
-		g := group.New(written.write)
+		g := group.New(written.write, unbounded)
 		start := time.Now()
 		var callers sync.WaitGroup
 		for range 4 {
@@ -135,7 +137,7 @@ func TestCallerMayLeave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := group.New(written.write)
+		g := group.New(written.write, unbounded)
 		leaving, leave := context.WithCancel(t.Context())
 		payload := []byte(`{"a":1}`)
 		var callers sync.WaitGroup
@@ -168,7 +170,7 @@ func TestGroupsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := group.New(written.write)
+		g := group.New(written.write, unbounded)
 		var callers sync.WaitGroup
 		for range 10 {
 			callers.Go(func() {

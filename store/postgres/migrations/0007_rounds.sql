@@ -58,26 +58,32 @@ END $$;
 -- All are looked for in one snapshot, or a row would be missed that was committed
 -- between two of them, and a later one of its topic picked. One that was changed
 -- since is locked as it is now; one that was removed since counts as passed by,
--- which the next round finds out.
-CREATE FUNCTION sluice_pick(max_rows integer, floor bigint, max_bytes bigint,
-  OUT ids bigint[], OUT waits bigint, OUT ended boolean) LANGUAGE plpgsql AS $$
+-- which the next round finds out. large are those to be set aside instead, as their
+-- payloads are larger than max_payload.
+CREATE FUNCTION sluice_pick(max_rows integer, floor bigint, max_bytes bigint, max_payload bigint,
+  OUT ids bigint[], OUT large bigint[], OUT waits bigint, OUT ended boolean) LANGUAGE plpgsql AS $$
 DECLARE
   held text[] := '{}'; -- topics of rows that are locked
   bytes bigint := 0;
   r record;
-  now_topic text;
+  present record;
 BEGIN
   ids := '{}';
+  large := '{}';
   ended := true;
   FOR r IN SELECT id, topic, pg_column_size(payload) AS size FROM sluice_outbox WHERE id > floor ORDER BY id LOOP
     CONTINUE WHEN r.topic = ANY (held);
-    IF cardinality(ids) >= max_rows OR bytes + r.size > max_bytes AND bytes > 0 THEN
+    IF cardinality(ids) + cardinality(large) >= max_rows OR bytes + r.size > max_bytes AND bytes > 0 THEN
       ended := false;
       EXIT;
     END IF;
-    SELECT topic INTO now_topic FROM sluice_outbox WHERE id = r.id FOR UPDATE SKIP LOCKED;
-    IF FOUND AND now_topic <> ALL (held) THEN
-      ids := ids || r.id;
+    SELECT topic, sluice_exceeds(payload, max_payload) AS is_large INTO present FROM sluice_outbox WHERE id = r.id FOR UPDATE SKIP LOCKED;
+    IF FOUND AND present.topic <> ALL (held) THEN
+      IF present.is_large THEN
+        large := large || r.id;
+      ELSE
+        ids := ids || r.id;
+      END IF;
       bytes := bytes + r.size;
     ELSE
       held := held || r.topic;
@@ -98,7 +104,8 @@ DROP FUNCTION sluice_sequence(integer, bigint, bigint);
 -- it has moved, and waits the lowest that it had to pass by, if one was: see
 -- sluice_pick. extend says that a partition is due, room that there is space for
 -- another row, begun is the epoch that it has begun, if one was, and epoch the
--- number of the present one where at does not tell.
+-- number of the present one where at does not tell. large are the rows that it has
+-- set aside, null if there were none; they count as moved for last.
 --
 -- at is the head that the session's last call has returned. Who gives it spares
 -- two things. A server cannot become another under its sessions, so where this is
@@ -109,7 +116,7 @@ DROP FUNCTION sluice_sequence(integer, bigint, bigint);
 -- their offsets to.
 --
 -- Rows are locked one by one only where careful says so, or some of them have been
--- locked or changed (xmax), for it takes as long as moving them does. Should one
+-- locked or changed (xmax) or are too large, for it takes as long as moving them does. Should one
 -- be locked or changed between being seen and being moved, all is undone (55P03,
 -- 40001): call it again, carefully. announce says whether to wake the readers,
 -- which fails where the server's notification queue is full.
@@ -122,7 +129,7 @@ DROP FUNCTION sluice_sequence(integer, bigint, bigint);
 CREATE FUNCTION sluice_sequence(max_rows integer, floor bigint, at bigint DEFAULT NULL,
   max_bytes bigint DEFAULT 8388608, careful boolean DEFAULT false, announce boolean DEFAULT true,
   OUT moved integer, OUT last bigint, OUT drained boolean, OUT head bigint, OUT extend boolean, OUT begun text,
-  OUT first bigint, OUT waits bigint, OUT room bigint, OUT epoch integer) LANGUAGE plpgsql AS $$
+  OUT first bigint, OUT waits bigint, OUT room bigint, OUT epoch integer, OUT large bigint[]) LANGUAGE plpgsql AS $$
 DECLARE
   outbox CONSTANT oid := 'sluice_outbox'::regclass;
   log record;
@@ -139,7 +146,7 @@ BEGIN
     PERFORM set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true), set_config('row_security', 'off', true),
       set_config('lock_timeout', '200ms', true);
   END IF;
-  SELECT part_end, part_size, at >= trimmed AND (at = trimmed OR EXISTS (SELECT FROM sluice_log WHERE "offset" = at)) AS reaches
+  SELECT part_end, part_size, max_payload, at >= trimmed AND (at = trimmed OR EXISTS (SELECT FROM sluice_log WHERE "offset" = at)) AS reaches
     INTO log FROM sluice_meta;
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = 'sluice_meta is empty';
@@ -161,7 +168,7 @@ BEGIN
   IF NOT careful THEN
     WITH picked AS MATERIALIZED (
       SELECT count(*)::integer AS rows, CASE WHEN sum(size) <= max_bytes AND NOT bool_or(held) THEN array_agg(place) END AS places
-        FROM (SELECT ctid AS place, pg_column_size(payload) AS size, xmax <> 0 AS held
+        FROM (SELECT ctid AS place, pg_column_size(payload) AS size, xmax <> 0 OR sluice_exceeds(payload, log.max_payload) AS held
           FROM sluice_outbox WHERE id > floor ORDER BY id LIMIT max_rows) following
     ), taken AS (
       DELETE FROM sluice_outbox WHERE ctid = ANY ((SELECT places FROM picked)::tid[]) RETURNING *
@@ -177,14 +184,18 @@ BEGIN
     END IF;
   END IF;
   IF careful THEN
-    pick := sluice_pick(max_rows, floor, max_bytes);
+    pick := sluice_pick(max_rows, floor, max_bytes, log.max_payload);
+    IF pick.large <> '{}' THEN
+      large := pick.large;
+      PERFORM sluice_set_aside(large, log.max_payload);
+    END IF;
     WITH taken AS (
       DELETE FROM sluice_outbox WHERE id = ANY (pick.ids) RETURNING *
     ), logged AS (
       INSERT INTO sluice_log
         SELECT head + row_number() OVER (ORDER BY id), topic, event, payload, key, inserted_at FROM taken
     )
-    SELECT count(*), min(id), least(coalesce(max(id), floor), pick.waits - 1) INTO moved, first, last FROM taken;
+    SELECT count(*), min(id), least(greatest(floor, max(id), pick.large[cardinality(pick.large)]), pick.waits - 1) INTO moved, first, last FROM taken;
     waits := pick.waits;
     drained := pick.ended AND waits IS NULL;
   END IF;
@@ -225,14 +236,15 @@ DECLARE
   r sluice_outbox;
   refused record;
   at bigint;
+  max_payload bigint;
 BEGIN
   IF NOT pg_try_advisory_xact_lock(1936487682, 'sluice_outbox'::regclass::oid::integer) THEN
     RETURN;
   END IF;
   PERFORM set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true), set_config('row_security', 'off', true),
     set_config('lock_timeout', '200ms', true);
-  SELECT 1 + greatest(trimmed, (SELECT max("offset") FROM sluice_log)) INTO at FROM sluice_meta;
-  FOR r IN SELECT * FROM sluice_outbox WHERE id = ANY ((SELECT ids FROM sluice_pick(max_rows, floor, max_bytes))::bigint[]) ORDER BY id LOOP
+  SELECT 1 + greatest(trimmed, (SELECT max("offset") FROM sluice_log)), m.max_payload INTO at, max_payload FROM sluice_meta m;
+  FOR r IN SELECT * FROM sluice_outbox WHERE id = ANY ((SELECT ids FROM sluice_pick(max_rows, floor, max_bytes, max_payload))::bigint[]) ORDER BY id LOOP
     refused := sluice_refusal(at, r.topic, r.event, r.payload, r.key, r.inserted_at);
     CONTINUE WHEN refused.code IS NULL;
     IF left(refused.code, 2) IN ('22', '54') THEN
