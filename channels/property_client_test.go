@@ -71,7 +71,8 @@ type modelJoin struct {
 	resume   *Resume
 	looks    bool // its channel is keen
 	slow     bool
-	joinedAt int // the step
+	crashes  bool // it was told to
+	joinedAt int  // the step
 
 	state  joinState
 	from   int64 // the offset that it began behind
@@ -255,6 +256,7 @@ func (m *model) channelCommand(r *rapid.T) {
 	case "review":
 		w.actor.Review()
 	default:
+		w.crashes = w.crashes || what == "crash"
 		w.actor.Receive(Inbound{Event: what, Ref: "0"})
 	}
 }
@@ -371,8 +373,7 @@ func (c *modelConn) frame(frame string) {
 		if w == nil || w.state == over {
 			m.fail("%q for nobody", frame)
 		} else if strings.HasPrefix(rest, "phx_") {
-			w.state = over
-			delete(c.current, w.topic)
+			w.ended(rest)
 		}
 	default: // "0:e", which is the event
 		offset, err := strconv.ParseInt(event, 10, 64)
@@ -386,6 +387,21 @@ func (c *modelConn) frame(frame string) {
 		case offset > 0:
 			w.event(offset, number)
 		}
+	}
+}
+
+// ended takes the channel's end: it has not failed if nothing was wrong.
+func (w *modelJoin) ended(message string) {
+	w.state = over
+	delete(w.conn.current, w.topic)
+	m := w.conn.model
+	m.log.mu.Lock()
+	defer m.log.mu.Unlock()
+	if strings.Contains(message, "missed") && m.log.trimmed <= w.at {
+		m.fail("%s has missed nothing after %d and is told so", w, w.at)
+	}
+	if strings.Contains(message, "channel_crash") && !w.crashes && !w.looks {
+		m.fail("%s has failed for no reason", w)
 	}
 }
 
@@ -541,15 +557,36 @@ func (m *model) checkLeft() {
 	}
 }
 
+// checkReserved checks that room is reserved for just what stands in the line of what
+// channels are going to look at, at any moment at which none is looking. Called with the
+// outlet's lock held.
+func (c *modelConn) checkReserved() {
+	if c.seeing > 0 {
+		return
+	}
+	for _, w := range c.byRef {
+		m, inLine := &w.actor.mailbox, 0
+		for i := 0; m.looks != nil && i < m.looks.len(); i++ {
+			inLine += m.looks.at(i).room.messages
+		}
+		if inLine != m.reserved {
+			c.model.fail("%s: %d messages are reserved, and %d are in line", w, m.reserved, inLine)
+		}
+	}
+}
+
 // burst has segments routed, and connections read, all at the same time, while
 // others take the locks for nothing: so that whoever takes one may have to wait there,
 // and another comes between.
 func (m *model) burst(r *rapid.T) {
-	m.append(r)
-	m.fetch(30)
+	for range 4 {
+		m.append(r)
+	}
+	m.fetch(60)
+	size := rapid.IntRange(1, 12).Draw(r, "segment")
 	for _, l := range m.lanes {
 		for len(l.fetched) > 0 {
-			l.encode(rapid.IntRange(1, 12).Draw(r, "segment"))
+			l.encode(size)
 		}
 	}
 	m.bursting = true
@@ -571,7 +608,10 @@ func (m *model) burst(r *rapid.T) {
 		})
 		group.Go(func() {
 			for range 50 {
-				c.Crowded()
+				c.Outlet.mu.Lock()
+				c.checkReserved()
+				runtime.Gosched()
+				c.Outlet.mu.Unlock()
 				for _, w := range c.byRef {
 					w.actor.mu.Lock()
 					runtime.Gosched()

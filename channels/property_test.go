@@ -89,7 +89,7 @@ func (m *model) play(r *rapid.T) {
 		"settle": func(*rapid.T) { m.settle() },
 	}
 	// What the rest depends on comes more often.
-	for name, more := range map[string]int{"publish": 3, "join": 2, "come back": 2, "read": 1, "encode": 1, "route": 1} {
+	for name, more := range map[string]int{"publish": 3, "join": 2, "come back": 2, "read": 1, "burst": 2, "encode": 1, "route": 1} {
 		for i := range more {
 			commands[name+string(rune('2'+i))] = commands[name]
 		}
