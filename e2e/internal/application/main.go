@@ -34,6 +34,7 @@ func serve(ctx context.Context, logger *slog.Logger) error {
 	config := sluice.DefaultConfig()
 	config.Listen, config.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
 	config.DataDir = os.Args[1]
+	config.InboundQueue = 64 // so that a test fills it soon
 	config.Logger = logger
 	config.OnListen = func(public, admin net.Addr) {
 		logger.Info("serving", "socket", "ws://"+public.String()+config.SocketPath, "console", "http://"+admin.String())
