@@ -66,7 +66,8 @@ type Config struct {
 	// FetchSize is how many events one read of the log brings at most. It
 	// follows a smaller MaxDemand.
 	FetchSize int
-	// FetchBytes ends a read of the log early once payloads exceed it.
+	// FetchBytes ends a read of the log early once payloads exceed it. Nothing is read
+	// while twice as much is on its way to the mailboxes.
 	FetchBytes ByteSize
 	// PollInterval is the net under the wake-ups: how late an event can be
 	// noticed when a wake-up was lost.

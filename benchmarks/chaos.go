@@ -136,6 +136,7 @@ const (
 	chaosMailboxSize  = 256
 	chaosMailboxBytes = 64 << 10
 	chaosInboundBytes = 64 << 10
+	chaosMessageBytes = 64 << 10
 	chaosRecent       = 1 << 20
 	chaosFetchBytes   = 1 << 20
 	chaosMaxDemand    = 50
@@ -155,10 +156,9 @@ type Budget struct {
 	Connections  int64
 	MailboxBytes int64
 	InboundBytes int64
+	MessageBytes int64 // the largest message of a client
 	Recent       int64
 	FetchBytes   int64
-	Lanes        int64
-	MaxDemand    int64
 	Payload      int64 // the largest
 }
 
@@ -167,22 +167,24 @@ const (
 	budgetBase       = 48 << 20 // the program, its runtime, pools and metrics
 	budgetConnection = 32 << 10 // buffers, goroutines, the handlers' state
 	budgetReplays    = 4 << 20  // pages on their way to clients: a quarter of recent, or at least this
+	budgetPages      = 4        // that the line may hold: two, one that is being read, and one read ahead
 	budgetFormats    = 3        // wire formats that a segment is encoded in: v1, v2, long-polls
 	budgetGarbage    = 2        // Go collects when the heap is twice what lives on (GOGC=100)
 )
 
 // Bytes is the bound:
 //
-//	base + garbage × ( connections × (connection + mailbox bytes + inbound bytes + payload)
-//	                 + recent + replays + fetch bytes
-//	                 + lanes × max demand × payload × (1 + formats) )
+//	base + garbage × ( connections × (connection + mailbox bytes + inbound bytes + message bytes + payload)
+//	                 + recent + replays
+//	                 + pages × (fetch bytes + payload) × (1 + formats) )
 //
 // A mailbox takes one message of any size when it is empty, hence the payload
-// beside its bytes. What is under way is held as it was read, and as it is
-// encoded.
+// beside its bytes; a message that is being read is not inbound yet. What is on the
+// line is held as it was read, and as it is encoded; a page ends behind the payload
+// that exceeds it.
 func (b Budget) Bytes() int64 {
-	return budgetBase + budgetGarbage*(b.Connections*(budgetConnection+b.MailboxBytes+b.InboundBytes+b.Payload)+
-		b.Recent+budgetReplays+b.FetchBytes+b.Lanes*b.MaxDemand*b.Payload*(1+budgetFormats))
+	return budgetBase + budgetGarbage*(b.Connections*(budgetConnection+b.MailboxBytes+b.InboundBytes+b.MessageBytes+b.Payload)+
+		b.Recent+budgetReplays+budgetPages*(b.FetchBytes+b.Payload)*(1+budgetFormats))
 }
 
 // budget is that of each of the run's nodes.
@@ -191,10 +193,9 @@ func (c *Chaos) budget() Budget {
 		Connections:  int64(c.maxConnections()),
 		MailboxBytes: chaosMailboxBytes,
 		InboundBytes: chaosInboundBytes,
+		MessageBytes: chaosMessageBytes,
 		Recent:       chaosRecent,
 		FetchBytes:   chaosFetchBytes,
-		Lanes:        chaosLanes,
-		MaxDemand:    chaosMaxDemand,
 		Payload:      chaosPayload,
 	}
 }

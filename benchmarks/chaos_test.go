@@ -266,8 +266,8 @@ func TestBudgetGrowsWithEachBound(t *testing.T) {
 		"mailbox bytes": func(b *Budget) { b.MailboxBytes++ },
 		"recent":        func(b *Budget) { b.Recent++ },
 		"fetch bytes":   func(b *Budget) { b.FetchBytes++ },
-		"lanes":         func(b *Budget) { b.Lanes++ },
-		"demand":        func(b *Budget) { b.MaxDemand++ },
+		"inbound bytes": func(b *Budget) { b.InboundBytes++ },
+		"message bytes": func(b *Budget) { b.MessageBytes++ },
 		"payload":       func(b *Budget) { b.Payload++ },
 	} {
 		larger := b

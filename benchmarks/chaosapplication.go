@@ -21,7 +21,8 @@ type application struct {
 	Node, Listen, AdminListen, DatabaseURL string
 	Retention, DrainTimeout                time.Duration
 	MailboxSize, MaxDemand, Lanes          int
-	MailboxBytes, Recent, FetchBytes       sluice.ByteSize
+	MailboxBytes, InboundBytes, Recent     sluice.ByteSize
+	MaxMessageBytes, FetchBytes            sluice.ByteSize
 	MaxConnections                         int
 	Topics                                 []sluice.TopicRule
 }
@@ -42,6 +43,7 @@ func ServeChaosNode(ctx context.Context, file string) error {
 	config.Retention, config.DrainTimeout = a.Retention, a.DrainTimeout
 	config.MailboxSize, config.MaxDemand, config.Lanes = a.MailboxSize, a.MaxDemand, a.Lanes
 	config.MailboxBytes, config.Recent, config.FetchBytes = a.MailboxBytes, a.Recent, a.FetchBytes
+	config.InboundBytes, config.MaxMessageBytes = a.InboundBytes, a.MaxMessageBytes
 	config.MaxConnections, config.Topics = a.MaxConnections, a.Topics
 	config.Logger = slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	for {

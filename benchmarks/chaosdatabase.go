@@ -83,9 +83,9 @@ func (s *storm) readOnly(f fault) error {
 // Notifications that somebody listens to and does not take, in bytes and number.
 const heldNotifies, heldNotify = 4000, 7900
 
-// holdNotifies fills some of the server's queue of notifications, and has
-// somebody listen who takes none of them meanwhile. Where the server bounds the
-// queue by a setting, ours is full by that: see settleIn.
+// holdNotifies fills a part of the server's queue of notifications (8 GB; all of
+// it would take longer than all the rest), and has somebody listen who takes none
+// of them meanwhile. What a full one does, the store's tests have a trigger do.
 func (s *storm) holdNotifies(f fault) error {
 	return s.direct(func(listener *pgx.Conn) error {
 		for _, sql := range []string{`LISTEN chaos`, `BEGIN`, `SELECT 1`} {

@@ -204,7 +204,7 @@ func (s *storm) newNode(i int, database string) (*process, error) {
 		}
 		return newProcess(s.Program, name, s.log,
 			"--config", rules, "--database-url", database, "--retention", chaosRetention.String(),
-			"--mailbox-size", fmt.Sprint(chaosMailboxSize), "--mailbox-bytes", fmt.Sprint(chaosMailboxBytes), "--inbound-bytes", fmt.Sprint(chaosInboundBytes),
+			"--mailbox-size", fmt.Sprint(chaosMailboxSize), "--mailbox-bytes", fmt.Sprint(chaosMailboxBytes), "--inbound-bytes", fmt.Sprint(chaosInboundBytes), "--max-message-bytes", fmt.Sprint(chaosMessageBytes),
 			"--recent", fmt.Sprint(chaosRecent), "--fetch-bytes", fmt.Sprint(chaosFetchBytes),
 			"--lanes", fmt.Sprint(chaosLanes), "--max-demand", fmt.Sprint(chaosMaxDemand),
 			"--max-connections", fmt.Sprint(s.maxConnections()))
@@ -217,7 +217,7 @@ func (s *storm) newNode(i int, database string) (*process, error) {
 		Node: name, Listen: node.public, AdminListen: node.admin, DatabaseURL: database,
 		Retention: chaosRetention, DrainTimeout: chaosHaste,
 		MailboxSize: chaosMailboxSize, MaxDemand: chaosMaxDemand, Lanes: chaosLanes,
-		MailboxBytes: chaosMailboxBytes, Recent: chaosRecent, FetchBytes: chaosFetchBytes,
+		MailboxBytes: chaosMailboxBytes, InboundBytes: chaosInboundBytes, MaxMessageBytes: chaosMessageBytes, Recent: chaosRecent, FetchBytes: chaosFetchBytes,
 		MaxConnections: s.maxConnections(), Topics: s.rules(),
 	})
 	if err != nil {

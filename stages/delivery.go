@@ -74,13 +74,17 @@ func NewDelivery(log Reader, frames channels.Encoder, hub Hub, config DeliveryCo
 		OnFailure:    reportFailure(config.Logger),
 	})
 	routed := config.Metrics.Counter(metrics.EventsRouted)
+	producer := NewProducer(log, config.Producer)
 	acks := pipeline.NewAcknowledger(topology, pipeline.AcknowledgerConfig[store.Event]{
-		Counted:  func(done, _ int) { routed.Add(int64(done)) },
+		Counted: func(done, _ int) {
+			routed.Add(int64(done))
+			producer.underWay.routed()
+		},
 		Position: func(e *store.Event) int64 { return e.Offset },
 		Commit:   config.Commit,
 		Every:    config.CommitInterval,
 	})
-	producer := NewProducer(log, config.Producer)
+	producer.underWay.limit, producer.underWay.safe = PagesUnderWay*config.Producer.FetchBytes, acks.Safe
 	events := pipeline.NewProducer(topology, pipeline.ProducerConfig[store.Event]{
 		Name:         fetchStage,
 		Demand:       producer.Fetch,

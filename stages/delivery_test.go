@@ -28,6 +28,7 @@ type log struct {
 	topics  int
 	head    int64 // events there are
 	trimmed int64 // those that are gone
+	payload int   // bytes of an event's payload; 0: the least
 
 	mu      sync.Mutex
 	fetched int64 // the last offset that was read
@@ -44,9 +45,12 @@ func (l *log) Fetch(_ context.Context, after int64, limit store.Limit) ([]store.
 		return nil, store.ErrTrimmed
 	}
 	var out []store.Event
-	for offset := after + 1; offset <= min(after+int64(limit.Events), l.head); offset++ {
-		out = append(out, store.Event{Offset: offset, Topic: strconv.Itoa(int(offset) % l.topics), Payload: []byte("{}")})
+	payload := []byte("{" + strings.Repeat(" ", max(0, l.payload-2)) + "}")
+	bytes := 0
+	for offset := after + 1; offset <= min(after+int64(limit.Events), l.head) && (limit.Bytes == 0 || bytes <= limit.Bytes); offset++ {
+		out = append(out, store.Event{Offset: offset, Topic: strconv.Itoa(int(offset) % l.topics), Payload: payload})
 		l.fetched = offset
+		bytes += len(payload)
 	}
 	return out, nil
 }
@@ -223,6 +227,70 @@ func TestASlowLaneStopsTheFetching(t *testing.T) {
 		}
 		if read := l.read(); int64(h.count()) != read {
 			t.Errorf("%d events fetched, %d routed: a drain routes what was fetched", read, h.count())
+		}
+		h.check(t, 1, 1, l.read())
+	})
+}
+
+// Demand is in events. What is on the line is bounded in bytes too, whatever an
+// event's size, and however long it lasts.
+func TestTheLineIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	const fetchBytes = 3000
+	for _, payload := range []int{2, 500, 1000, fetchBytes, 2 * fetchBytes, 10 * fetchBytes} {
+		for _, lanes := range []int{1, 3} {
+			t.Run(fmt.Sprintf("%d lanes, payloads of %d", lanes, payload), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					l := &log{topics: 7, head: 500, payload: payload}
+					h := &hub{gates: map[string]chan struct{}{"3": make(chan struct{})}}
+					d := laidOut(l, h, func(c *stages.DeliveryConfig) { c.Lanes, c.Producer.FetchBytes = lanes, fetchBytes })
+					stop := run(t, d)
+					bound := (stages.PagesUnderWay + 2) * (fetchBytes + payload)
+					for step := range 20 {
+						synctest.Wait()
+						time.Sleep(time.Second) // of the test's own clock
+						synctest.Wait()
+						if held := int(l.read()-d.Position()) * payload; held > bound && payload > 100 {
+							t.Errorf("step %d: %d bytes read and not routed, want %d at most", step, held, bound)
+						}
+						select {
+						case h.gates["3"] <- struct{}{}:
+						default: // nothing waits: all has been routed
+						}
+					}
+					close(h.gates["3"])
+					synctest.Wait()
+					time.Sleep(time.Second)
+					synctest.Wait()
+					if got := d.Position(); got != l.head {
+						t.Errorf("it has come to %d of %d", got, l.head)
+					}
+					if err := stop(); err != nil {
+						t.Error(err)
+					}
+					h.check(t, 7, 1, l.head)
+				})
+			})
+		}
+	}
+}
+
+// A drain does not wait for room to read more.
+func TestALineThatIsFullDrains(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, h := &log{topics: 1, head: 500, payload: 1000}, &hub{gates: map[string]chan struct{}{"0": make(chan struct{})}}
+		d := laidOut(l, h, func(c *stages.DeliveryConfig) { c.Lanes, c.Producer.FetchBytes = 1, 1000 })
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1) // sent once by the goroutine below
+		go func() { ended <- d.Run(ctx) }()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		close(h.gates["0"])
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
 		h.check(t, 1, 1, l.read())
 	})

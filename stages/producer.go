@@ -28,7 +28,8 @@ type ProducerConfig struct {
 	// FetchSize is how many events one read brings at most: more of them cost
 	// fewer round trips, fewer bound what is in memory. At least 1.
 	FetchSize int
-	// FetchBytes ends a read early once payloads exceed it. Zero: no bound.
+	// FetchBytes ends a read early once payloads exceed it, and nothing is read
+	// while [PagesUnderWay] times as much has been read and not been routed. Zero: no bound.
 	FetchBytes int
 	// Fetched is told the offset of the last event of every read, before
 	// anyone else sees its events. Nil: nobody asks.
@@ -41,6 +42,10 @@ type ProducerConfig struct {
 	Logger  *slog.Logger
 }
 
+// PagesUnderWay is how many pages of the most bytes may be on the line before no
+// other is read. One that is being read comes on top, and one that is read ahead.
+const PagesUnderWay = 2
+
 // Producer reads the log from a position on, as many events as it is asked
 // for. One goroutine at a time may call Fetch; Ahead may be called by another.
 type Producer struct {
@@ -50,7 +55,8 @@ type Producer struct {
 	fetched *metrics.Counter
 	took    *metrics.Timing
 
-	ahead ahead
+	ahead    ahead
+	underWay underWay
 
 	// Owned by the caller of Fetch.
 	rest     []store.Event // of a page that was read ahead, when less was wanted
@@ -78,6 +84,7 @@ func NewProducer(reader Reader, config ProducerConfig) *Producer {
 	p.ahead.read = func(ctx context.Context, after int64) ([]store.Event, error) {
 		return p.read(ctx, after, config.FetchSize)
 	}
+	p.underWay.freed = make(chan struct{}, 1)
 	p.position.Store(config.After)
 	return p
 }
@@ -109,10 +116,14 @@ func (p *Producer) Fetch(ctx context.Context, demand int) ([]store.Event, error)
 				return nil, fmt.Errorf("wait for events after %d: %w", p.Position(), err)
 			}
 		}
+		if err := p.underWay.wait(ctx); err != nil {
+			return nil, fmt.Errorf("wait until the line has routed more: %w", err)
+		}
 		events, err := p.fetch(ctx, demand)
 		if err != nil {
 			return nil, err
 		}
+		p.underWay.add(events)
 		p.rest, p.drained = events, p.isShort(events, demand)
 	}
 	n := min(demand, len(p.rest))

@@ -35,7 +35,7 @@ type configFlags struct {
 	MaxDemand    int             `group:"Stages" help:"Events under way in one lane at most: more smooths over slow spells, fewer bounds memory and latency."`
 	MinDemand    int             `group:"Stages" help:"Events under way before a lane asks for more; 0: half of --max-demand."`
 	FetchSize    int             `group:"Stages" help:"Events that one read of the log brings at most."`
-	FetchBytes   sluice.ByteSize `group:"Stages" help:"A read of the log ends early once payloads exceed this."`
+	FetchBytes   sluice.ByteSize `group:"Stages" help:"A read of the log ends early once payloads exceed this, and waits while twice as much is on its way to mailboxes."`
 	PollInterval time.Duration   `group:"Stages" help:"The net under the wake-ups: how late an event can be noticed when one was lost."`
 	BatchSize    int             `group:"Stages" help:"Events encoded and routed together at most."`
 	BatchTimeout time.Duration   `group:"Stages" help:"How long an incomplete batch waits for more; 0: never, when there is something to send."`
