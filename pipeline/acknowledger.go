@@ -276,7 +276,7 @@ func (a *ack[T]) tell() {
 	}
 	if f := a.to.config.Counted; f != nil {
 		if err := t.guarded(func() error { f(a.done, a.failed); return nil }); err != nil {
-			t.failed(Failure{Stage: stage, Attempts: 1, Err: fmt.Errorf("Counted: %w", err)})
+			t.failed(Failure{Stage: stage, Attempts: 1, Err: fmt.Errorf("hook Counted: %w", err)})
 		}
 	}
 }

@@ -193,7 +193,7 @@ func (l *loop[T]) request() {
 func (l *loop[T]) ahead(n int) {
 	t := l.producer.topology
 	if err := t.guarded(func() error { l.producer.config.Ahead(n); return nil }); err != nil {
-		t.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: fmt.Errorf("Ahead: %w", err)})
+		t.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: fmt.Errorf("hook Ahead: %w", err)})
 	}
 }
 
@@ -253,7 +253,7 @@ func (l *loop[T]) accept(e Emission[T], n int) {
 		case err == nil:
 			l.highest, l.emitted = highest, true
 		default:
-			l.producer.topology.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: fmt.Errorf("Position: %w", err)})
+			l.producer.topology.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: fmt.Errorf("hook Position: %w", err)})
 		}
 	}
 	if pushed := len(e.Events) - n; pushed > 0 {

@@ -208,11 +208,17 @@ func (p *poll) end() {
 	p.timer.Stop()
 	close(p.over)
 	go func() {
-		p.receiving.Lock() // what is being handed over has been, and nothing comes after it
-		p.receiving.Unlock()
+		p.received()
 		p.session.close()
 		p.endpoint.remove(p, p.cause)
 	}()
+}
+
+// received waits until the message that is being handed over has been. Once the
+// session has ended nothing comes after it.
+func (p *poll) received() {
+	p.receiving.Lock()
+	defer p.receiving.Unlock()
 }
 
 // ends is when the session ends, if no GET comes and nothing is written; zero if

@@ -91,14 +91,6 @@ func TestSharesOfAddresses(t *testing.T) {
 	}
 }
 
-// pipes is a listener of connections in memory.
-type pipes struct {
-	net.Listener
-	accepted chan net.Conn // sent by the test, received by Accept
-}
-
-func (p pipes) Accept() (net.Conn, error) { return <-p.accepted, nil }
-
 type from struct {
 	net.Conn
 	addr net.Addr

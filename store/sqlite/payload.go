@@ -34,7 +34,7 @@ const (
 )
 
 // setAside moves rows of the outbox that are too large to sluice_rejected, a bounded
-// number of bytes. Their payloads never are in memory.
+// number of bytes. Their payloads are copied in pieces.
 func (w *writer) setAside(maxPayload int64) (ids []int64, err error) {
 	for bytes := int64(0); bytes < maxMoveBytes; {
 		var id, size int64
