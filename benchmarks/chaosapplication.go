@@ -46,7 +46,7 @@ func ServeChaosNode(ctx context.Context, file string) error {
 	config.InboundBytes, config.MaxMessageBytes = a.InboundBytes, a.MaxMessageBytes
 	config.MaxConnections, config.Topics = a.MaxConnections, a.Topics
 	config.Logger = slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	for {
+	for anew := false; ; anew = true {
 		service, err := sluice.New(config)
 		if err != nil {
 			return err
@@ -55,10 +55,11 @@ func ServeChaosNode(ctx context.Context, file string) error {
 			return err
 		}
 		err = service.Run(ctx)
-		if !errors.Is(err, sluice.ErrNewEpoch) || ctx.Err() != nil {
-			return err
+		if !anew && !errors.Is(err, sluice.ErrNewEpoch) || ctx.Err() != nil {
+			return err // later it may be what strikes just now
 		}
 		config.Logger.Warn("starting anew", "error", err)
+		pause(ctx, nil, readyPause)
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"time"
@@ -60,18 +59,11 @@ func (s *serveCmd) Run(ctx context.Context, p process, open *settings) error {
 			"heartbeat_timeout", cfg.HeartbeatTimeout)
 	}
 	defer reloads.start()()
-	for {
-		switch err = service.Run(ctx); {
-		case !errors.Is(err, sluice.ErrNewEpoch):
-			return err
-		case ctx.Err() != nil: // it is to end anyway, and has
-			return nil
-		}
-		logger.Warn("starting anew", "error", err)
-		if service, err = reloads.next(cfg); err != nil {
-			return err
-		}
-	}
+	run := func() error { return service.Run(ctx) }
+	return serveOn(ctx, logger, run, func() (err error) {
+		service, err = reloads.next(cfg)
+		return err
+	})
 }
 
 // clientHeartbeat is how often the stock clients send a heartbeat.
