@@ -66,7 +66,7 @@ func (t *trouble) wrote(err error) {
 		t.refused = false
 	case errors.As(err, &refusal):
 		switch refusal.Code() & 0xff {
-		case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_BUSY:
+		case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH:
 		default:
 			t.refused = true
 		}

@@ -96,3 +96,36 @@ func (b *lockedBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.text.String()
 }
+
+// Who holds the file's lock for longer than writers wait is seen too, with nothing in
+// the outbox, until it lets go.
+func TestLockedFileIsSeen(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	log, err := sqlite.Open(t.Context(), sqlite.Config{Dir: dir, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	app := application(t, dir)
+	if err := log.Sequencing(t.Context()); err != nil {
+		t.Errorf("with nothing wrong: %v", err)
+	}
+	tx, err := app.Begin() // immediate
+	if err != nil {
+		t.Fatal(err)
+	}
+	unavailable := new(store.UnavailableError)
+	if err := log.Append(t.Context(), []store.Draft{{Topic: "t", Name: "e"}}); !errors.As(err, &unavailable) {
+		t.Errorf("appended with %v", err)
+	}
+	if err := log.Sequencing(t.Context()); !errors.As(err, &unavailable) {
+		t.Errorf("while the file is locked: %v", err)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Sequencing(t.Context()); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
