@@ -343,3 +343,16 @@ func TestEnvironmentOfAServer(t *testing.T) {
 		}
 	}
 }
+
+// Nothing that the writers mean to come into the log is larger than it may be.
+func TestPayloadsAreNoLargerThanTheyMayBe(t *testing.T) {
+	t.Parallel()
+	w := newChaosWriter(1, 1, "", []string{"t"}, nil)
+	largest := 0
+	for n := range int64(20_000) { // some hundred huge ones, some dozen of them odd
+		largest = max(largest, len(w.payload(n, 1)))
+	}
+	if largest > chaosPayload || largest < chaosPayload/2 {
+		t.Errorf("the largest of them has %d bytes, want up to %d", largest, chaosPayload)
+	}
+}

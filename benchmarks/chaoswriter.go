@@ -149,6 +149,7 @@ func (w *chaosWriter) payload(number int64, among int) string {
 	if w.random.IntN(oneInOdd) == 0 {
 		extra = `,"odd":` + odd[w.random.IntN(len(odd))]
 	}
+	padding = min(padding, chaosPayload-256-len(extra)) // what is larger is set aside
 	return fmt.Sprintf(`{"w":%d,"n":%d,"pad":"%s"%s}`, w.id, number, strings.Repeat("x", padding), extra)
 }
 
