@@ -30,7 +30,7 @@ func TestNewEpoch(t *testing.T) {
 	var before struct{ Epoch string }
 	decode(t, n, &before)
 
-	db, err := sql.Open("sqlite", filepath.Join(dir, sqlite.FileName))
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, sqlite.FileName)+"?_pragma=busy_timeout(60000)")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,7 +99,7 @@ func TestPayloadsAreBoundedOnAllWays(t *testing.T) {
 		c.Expect(`[null,null,"t","yes",` + fits + `]`)
 	}
 
-	db, err := sql.Open("sqlite", filepath.Join(dir, "sluice.db"))
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "sluice.db")+"?_pragma=busy_timeout(60000)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestNodeFollowsTheBound(t *testing.T) {
 				c.DataDir, c.MaxPayloadBytes = dir, given
 				c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			}))
-			db, err := sql.Open("sqlite", filepath.Join(dir, "sluice.db"))
+			db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "sluice.db")+"?_pragma=busy_timeout(60000)")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -43,7 +43,7 @@ func TestFullDiskIsSeen(t *testing.T) {
 	if err := log.Append(t.Context(), []store.Draft{large}); !errors.As(err, &unavailable) || !strings.Contains(unavailable.Hint, "make room") {
 		t.Errorf("appended with %v", err)
 	}
-	app, err := sql.Open("sqlite", filepath.Join(dir, "sluice.db"))
+	app, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "sluice.db")+"?_pragma=busy_timeout(60000)")
 	if err != nil {
 		t.Fatal(err)
 	}
