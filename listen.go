@@ -97,7 +97,15 @@ func listenOn(ctx context.Context, field, addr string, bounds *connlimit.Listene
 // WebSocket is an upgrade of that (RFC 6455, section 4.1).
 func (s *Service) tls() (*tls.Config, error) {
 	certificate, err := watch(s.logger, func() (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(s.config.TLSCert, s.config.TLSKey)
+		cert, err := readProtected(s.config.TLSCert, publicFile, s.logger)
+		if err != nil {
+			return nil, err
+		}
+		key, err := readProtected(s.config.TLSKey, secretFile, s.logger)
+		if err != nil {
+			return nil, err
+		}
+		pair, err := tls.X509KeyPair(cert, key)
 		return &pair, err
 	}, s.config.TLSCert, s.config.TLSKey)
 	if err != nil {

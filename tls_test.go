@@ -7,10 +7,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -99,5 +102,36 @@ func TestTLSThatCannotBe(t *testing.T) {
 	}
 	if err := service.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "nowhere.pem") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A key that everybody may write is refused, as every file is that access depends on.
+func TestTLSFilesAreProtected(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("permission bits say nothing here")
+	}
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for _, open := range []string{cert, key} {
+		certificate(t, cert, key, 1)
+		if err := os.Chmod(open, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		config := sluice.DefaultConfig()
+		config.Listen, config.AdminListen, config.DataDir = "127.0.0.1:0", "127.0.0.1:0", dir
+		config.TLSCert, config.TLSKey = cert, key
+		config.Logger = slog.New(slog.DiscardHandler)
+		service, err := sluice.New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var refusal *sluice.FieldError
+		if err := service.Run(t.Context()); !errors.As(err, &refusal) || !strings.Contains(refusal.Allowed, "chmod o-w "+open) {
+			t.Errorf("%s: %v", open, err)
+		}
+		if err := os.Chmod(open, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
