@@ -318,7 +318,7 @@ func (c *visitor) envelopedBroadcasts(t *testing.T) {
 
 func (c *visitor) invalidAfter(t *testing.T) {
 	topic := c.alone("unruled:invalid")
-	for _, after := range []any{"yesterday", "7", -1, 1.5, true, []int{}, map[string]int{}} {
+	for _, after := range []any{"yesterday", "7.5", -1, 1.5, true, []int{}, map[string]int{}} {
 		c.do(t, "join", map[string]any{"topic": topic, "params": map[string]any{"after": after}})
 		c.expect(t, "refused", topic, "", "", `{"reason":"invalid after"}`)
 		c.leave(t, topic)

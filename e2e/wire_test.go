@@ -103,8 +103,8 @@ var versionTwo = []struct {
 		{`["1","2","unruled","phx_leave",{}]`, []string{`["1","2","unruled","phx_reply",{"status":"ok","response":{}}]`}},
 	}},
 	{"anything else than null or a non-negative integer: invalid after", []step{
-		{`["1","2","unruled","phx_join",{"after":1e3}]`, []string{`["1","2","unruled","phx_reply",{"status":"error","response":{"reason":"invalid after"}}]`}},
-		{`["1","3","unruled","phx_join",{"after":-0}]`, []string{`["1","3","unruled","phx_reply",{"status":"error","response":{"reason":"invalid after"}}]`}},
+		{`["1","2","unruled","phx_join",{"after":1e-3}]`, []string{`["1","2","unruled","phx_reply",{"status":"error","response":{"reason":"invalid after"}}]`}},
+		{`["1","3","unruled","phx_join",{"after":-1}]`, []string{`["1","3","unruled","phx_reply",{"status":"error","response":{"reason":"invalid after"}}]`}},
 		{`["1","4","unruled","phx_join",{"after":9223372036854775808}]`, []string{`["1","4","unruled","phx_reply",{"status":"error","response":{"reason":"invalid after"}}]`}},
 		{`["1","5","unruled","phx_join",{"nested":{"after":"x"}}]`, []string{`["1","5","unruled","phx_reply",{"status":"ok","response":{}}]`}},
 	}},
@@ -128,7 +128,7 @@ var versionOne = []struct {
 		{`{"topic":"unruled","event":"said","payload":{},"ref":"3"}`, []string{`{"topic":"unruled","event":"phx_reply","payload":{"status":"error","response":{"reason":"forbidden"}},"ref":"3"}`}},
 		{`{"topic":"unruled","event":"phx_leave","payload":{},"ref":"4"}`, []string{
 			`{"topic":"unruled","event":"phx_reply","payload":{"status":"ok","response":{}},"ref":"4"}`,
-			`{"topic":"unruled","event":"phx_close","payload":{},"ref":null}`,
+			`{"topic":"unruled","event":"phx_close","payload":{},"ref":2}`,
 		}},
 	}},
 	{"join_ref accepted when given, not sent", []step{
