@@ -89,7 +89,7 @@ func TestInboundBytesMakeReadingWait(t *testing.T) {
 					}
 				}()
 				n := inbound(t, r, func(text string) { q.post(text) }, free, message)
-				if n > 5 {
+				if n > 7 { // each POST that is under way goes beyond by one
 					t.Errorf("%d messages of %d bytes were read", n, size)
 				}
 				close(free)
