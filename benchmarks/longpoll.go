@@ -64,7 +64,8 @@ func (l *LongPoll) poll(ctx context.Context, s *session, p *pollers) (*meter, er
 	events, warmUp := l.events()
 	due := l.Deliveries(events)
 	m := s.measure()
-	err := l.pace(ctx, s, l.schedule(events), warmUp)
+	schedule := l.schedule(events)
+	err := l.pace(ctx, s, schedule, warmUp, func() (time.Time, error) { return m.began.Add(schedule[warmUp]), nil })
 	look := time.NewTicker(readyPause)
 	defer look.Stop()
 	for seen, moved := int64(0), time.Now(); err == nil && p.arrived.Load() < due && time.Since(moved) < patience; {

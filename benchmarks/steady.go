@@ -83,7 +83,8 @@ func (s *Steady) events() (all, warmUp int64) {
 	return in(s.For), in(min(s.WarmUp, s.For/part))
 }
 
-// publish publishes all events, and waits until they have arrived.
+// publish publishes all events, and waits until they have arrived. Those of the
+// measurement begin once all before them have: what is measured is theirs alone.
 func (s *Steady) publish(ctx context.Context, session *session) (m *meter, _ int64, err error) {
 	if s.Unwoken {
 		const disable = `ALTER TABLE sluice_outbox DISABLE TRIGGER sluice_outbox_inserted`
@@ -96,18 +97,30 @@ func (s *Steady) publish(ctx context.Context, session *session) (m *meter, _ int
 	}
 	events, warmUp := s.events()
 	warm, measured := session.swarm.Announce(warmUp), session.swarm.Announce(events-warmUp)
+	measuring := make(chan struct{})
 	group, grouped := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.pace(grouped, session, s.schedule(events), warmUp) })
+	group.Go(func() error {
+		return s.pace(grouped, session, s.schedule(events), warmUp, func() (time.Time, error) {
+			select {
+			case <-measuring:
+				return m.began, nil
+			case <-grouped.Done():
+				return time.Time{}, grouped.Err()
+			}
+		})
+	})
 	group.Go(func() error {
 		if _, err := session.await(grouped, warm, s.Deliveries(events)); err != nil {
 			return err
 		}
 		m = session.measure()
+		close(measuring)
 		_, err := session.await(grouped, measured, s.Deliveries(events))
 		m.stop()
 		return err
 	})
-	return m, events - warmUp, group.Wait()
+	err = group.Wait()
+	return m, events - warmUp, err
 }
 
 // schedule says when each event is due, from the beginning.
@@ -131,8 +144,10 @@ func (s *Steady) schedule(events int64) []time.Duration {
 const maxPublishers = 8
 
 // pace publishes all events over a few connections. A topic's events go over
-// one of them, so that they are published in their order.
-func (s *Steady) pace(ctx context.Context, session *session, schedule []time.Duration, warmUp int64) error {
+// one of them, so that they are published in their order. Each connection calls
+// measured before its first event that is no warm-up: those are due from the
+// time that it returns on.
+func (s *Steady) pace(ctx context.Context, session *session, schedule []time.Duration, warmUp int64, measured func() (time.Time, error)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	connections := min(maxPublishers, s.Topics)
 	begin := time.Now()
@@ -148,18 +163,26 @@ func (s *Steady) pace(ctx context.Context, session *session, schedule []time.Dur
 					mine = append(mine, int64(i))
 				}
 			}
-			return errors.Join(s.paceOne(ctx, publisher, begin, schedule, mine, warmUp), publisher.Close())
+			return errors.Join(s.paceOne(ctx, publisher, begin, schedule, mine, warmUp, measured), publisher.Close())
 		})
 	}
 	return group.Wait()
 }
 
 // paceOne publishes some of the events, each when it is due.
-func (s *Steady) paceOne(ctx context.Context, to swarm.Publisher, begin time.Time, schedule []time.Duration, mine []int64, warmUp int64) error {
+func (s *Steady) paceOne(ctx context.Context, to swarm.Publisher, begin time.Time, schedule []time.Duration, mine []int64, warmUp int64, measured func() (time.Time, error)) error {
 	due := time.NewTimer(0)
 	defer due.Stop()
 	var one [1]swarm.Event
+	warm := true
 	for _, i := range mine {
+		if warm && i >= warmUp {
+			began, err := measured()
+			if err != nil {
+				return err
+			}
+			warm, begin = false, began.Add(-schedule[warmUp])
+		}
 		due.Reset(time.Until(begin.Add(schedule[i])))
 		select {
 		case <-due.C:
