@@ -4,7 +4,7 @@
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
-NODE        := e2e/node/node_modules/.package-lock.json
+NODE        := cmd/sluice/e2e/node/node_modules/.package-lock.json
 
 PEERS       := benchmarks/peers
 
@@ -26,8 +26,8 @@ needs: programs $(NODE)
 programs:
 	@.ci/needs
 
-$(NODE): e2e/node/package.json e2e/node/package-lock.json | programs
-	npm ci --prefix e2e/node
+$(NODE): cmd/sluice/e2e/node/package.json cmd/sluice/e2e/node/package-lock.json | programs
+	npm ci --prefix cmd/sluice/e2e/node
 	@touch $@
 
 lint:
@@ -40,7 +40,7 @@ lint:
 
 # What an event costs from INSERT to a client, without the race detector.
 bench: needs
-	$(GO) test -run '^$$' -bench . -benchtime 10s ./e2e
+	$(GO) test -run '^$$' -bench . -benchtime 10s ./cmd/sluice/e2e
 
 # The comparison with other servers, which have a module of their own.
 peers: programs
@@ -49,8 +49,8 @@ peers: programs
 # The console's picture in the README, as the browser test sees it.
 screenshot: needs
 	mkdir -p artifacts
-	$(GO) test -count 1 -run TestConsole -artifacts -outputdir artifacts ./e2e
+	$(GO) test -count 1 -run TestConsole -artifacts -outputdir artifacts ./cmd/sluice/e2e
 	cp "$$(find artifacts -name console.png | head -1)" docs/console.png
 
 clean:
-	rm -rf bin artifacts e2e/node/node_modules
+	rm -rf bin artifacts cmd/sluice/e2e/node/node_modules

@@ -18,7 +18,7 @@ const insertSQL = `INSERT INTO sluice_outbox (topic, event, payload, key)
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS draft (topic, event, payload, key, n)
 	ORDER BY n`
 
-// insert writes drafts in one transaction, for group.Group.
+// insert writes drafts in one transaction, for groupcommit.Group.
 func (l *Log) insert(ctx context.Context, drafts []store.Draft) error {
 	topics := make([]string, len(drafts))
 	names := make([]string, len(drafts))

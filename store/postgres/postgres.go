@@ -13,7 +13,7 @@ import (
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/internal/arena"
 	"github.com/sluicehq/sluice/store/internal/aside"
-	"github.com/sluicehq/sluice/store/internal/group"
+	"github.com/sluicehq/sluice/store/internal/groupcommit"
 	"github.com/sluicehq/sluice/store/internal/wake"
 )
 
@@ -70,7 +70,7 @@ type Log struct {
 	poll      time.Duration
 	retention time.Duration // 0 keeps all
 	logger    *slog.Logger
-	appends   *group.Group
+	appends   *groupcommit.Group
 	failures  *metrics.Counter // of sequencing and trimming
 	refused   *metrics.Counter // events that the log does not take
 	aside     *aside.Teller    // of payloads that are too large
@@ -125,7 +125,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	l.rounds.logger = l.logger
 	l.budget = newBudget()
 	l.pace.Store(maxPace)
-	l.appends = group.New(l.insert, l.maxPayload.Load)
+	l.appends = groupcommit.New(l.insert, l.maxPayload.Load)
 	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))
 	l.refused = config.Metrics.Counter(metrics.EventsRejected, metrics.Reason("refused"))
 	l.aside = aside.New(l.logger, config.Metrics)

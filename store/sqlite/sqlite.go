@@ -18,7 +18,7 @@ import (
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/internal/aside"
-	"github.com/sluicehq/sluice/store/internal/group"
+	"github.com/sluicehq/sluice/store/internal/groupcommit"
 	"github.com/sluicehq/sluice/store/internal/wake"
 )
 
@@ -77,7 +77,7 @@ type Log struct {
 	poll      time.Duration
 	retention time.Duration // 0 keeps all
 	logger    *slog.Logger
-	appends   *group.Group
+	appends   *groupcommit.Group
 	failures  *metrics.Counter // of Run
 	aside     *aside.Teller    // of payloads that are too large
 	trouble   trouble
@@ -130,7 +130,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 		return nil, errors.Join(err, l.closeFiles())
 	}
 	l.trouble.logger, l.trouble.path = l.logger, l.path
-	l.appends = group.New(l.write, l.maxPayload.Load)
+	l.appends = groupcommit.New(l.write, l.maxPayload.Load)
 	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))
 	l.aside = aside.New(l.logger, config.Metrics)
 	config.Metrics.GaugeFunc(metrics.LogHead, l.head.Offset)

@@ -1,4 +1,4 @@
-// Package group lets concurrent callers of Append share commits: what arrives
+// Package groupcommit lets concurrent callers of Append share commits: what arrives
 // while one commit is under way goes with the next.
 //
 // # Guarantees
@@ -11,7 +11,7 @@
 //
 // A goroutine writes while there is something to write, and ends; Close waits
 // for it.
-package group
+package groupcommit
 
 import (
 	"context"

@@ -49,7 +49,7 @@ func build() error {
 	if _, err := os.Stat("node/node_modules/phoenix18"); err != nil {
 		return fmt.Errorf("these tests need the npm packages (make needs installs them): %w", err)
 	}
-	for path, source := range map[string]string{sluice: "../cmd/sluice", application: "./internal/application"} {
+	for path, source := range map[string]string{sluice: "..", application: "./internal/application"} {
 		args := []string{"build", "-o", path}
 		if raceEnabled {
 			args = append(args, "-race")

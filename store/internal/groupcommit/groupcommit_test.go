@@ -1,4 +1,4 @@
-package group_test
+package groupcommit_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice/store"
-	"github.com/sluicehq/sluice/store/internal/group"
+	"github.com/sluicehq/sluice/store/internal/groupcommit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -65,7 +65,7 @@ func TestCallsThatWaitShareAWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := group.New(written.write, unbounded)
+		g := groupcommit.New(written.write, unbounded)
 		var callers sync.WaitGroup
 		for caller := range 5 {
 			callers.Go(func() {
@@ -88,7 +88,7 @@ func TestRefusedCallFailsAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := group.New(written.write, unbounded)
+		g := groupcommit.New(written.write, unbounded)
 		var callers sync.WaitGroup
 		for caller, topic := range []string{"first", "a", "refused", "b"} {
 			callers.Go(func() {
@@ -114,7 +114,7 @@ func TestOutageIsNotRetried(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		written := table{err: &store.UnavailableError{MaybeDone: true, Err: errors.New("gone")}}
-		g := group.New(written.write, unbounded)
+		g := groupcommit.New(written.write, unbounded)
 		start := time.Now()
 		var callers sync.WaitGroup
 		for range 4 {
@@ -137,7 +137,7 @@ func TestCallerMayLeave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := group.New(written.write, unbounded)
+		g := groupcommit.New(written.write, unbounded)
 		leaving, leave := context.WithCancel(t.Context())
 		payload := []byte(`{"a":1}`)
 		var callers sync.WaitGroup
@@ -170,7 +170,7 @@ func TestGroupsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := group.New(written.write, unbounded)
+		g := groupcommit.New(written.write, unbounded)
 		var callers sync.WaitGroup
 		for range 10 {
 			callers.Go(func() {

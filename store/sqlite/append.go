@@ -33,7 +33,7 @@ const (
 )
 
 // write appends drafts to the log in one transaction, after all that the
-// outbox holds, for group.Group.
+// outbox holds, for groupcommit.Group.
 func (l *Log) write(ctx context.Context, drafts []store.Draft) error {
 	for {
 		written, err := l.writeRound(ctx, drafts)
