@@ -26,7 +26,7 @@
 // Where rows come one by one and this node's reader waits for them, a round
 // brings back what it moved, and the reader makes no round trip of its own.
 //
-// Rounds begin after a floor, below which no open transaction can still commit
+// Rounds begin after a low watermark, below which no open transaction can still commit
 // a row, so that dead rows which a held snapshot keeps cost nothing.
 //
 // A round is bounded in rows, bytes and time. One that does not fit is undone, and

@@ -35,7 +35,7 @@ const (
 // Erase implements [store.Log].
 func (l *Log) Erase(ctx context.Context, which store.Selection) (count, through int64, more bool, err error) {
 	count, through, more, err = l.erase(ctx, which)
-	l.fresh.Store(nil)
+	l.handoff.Store(nil)
 	if err != nil {
 		return count, 0, false, l.failure(fmt.Sprintf("erase %q", which.Topic), err, reads)
 	}
@@ -100,7 +100,7 @@ func (l *Log) Erasures(ctx context.Context, after int64) ([]store.Erasure, error
 		var list []store.Erasure
 		list, err = pgx.CollectRows(rows, pgx.RowToStructByPos[store.Erasure])
 		if err == nil {
-			l.fresh.Store(nil) // it may be of before
+			l.handoff.Store(nil) // it may be of before
 			return list, nil
 		}
 	}

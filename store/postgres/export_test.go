@@ -11,10 +11,10 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// In tests the floor rises whenever it may, and nothing that it passes over by
+// In tests the watermark rises whenever it may, and nothing that it passes over by
 // mistake is found again. No page grows old by itself, and a stall is told soon.
 func init() {
-	watchPause, sweepPause, maxFreshAge = 0, time.Hour, time.Hour
+	watchPause, sweepPause, maxHandoffAge = 0, time.Hour, time.Hour
 	maxQuiet, maxStall = 20*time.Millisecond, 200*time.Millisecond
 }
 
@@ -27,21 +27,21 @@ func (l *Log) GiveRounds(timeout, grace time.Duration) {
 // KnownHead is the newest offset that the log has heard of.
 func (l *Log) KnownHead() int64 { return l.head.Offset() }
 
-// IsFresh tells whether a round has brought events that nobody has read.
-func (l *Log) IsFresh() bool { return l.fresh.Load() != nil }
+// HasHandoff tells whether a round has brought events that nobody has read.
+func (l *Log) HasHandoff() bool { return l.handoff.Load() != nil }
 
-// OfferFresh has a round bring so many events, from an offset on, some time ago.
-func (l *Log) OfferFresh(epoch string, from, events int64, age time.Duration) {
-	p := page{epoch: epoch, read: time.Now().Add(-age)}
+// OfferHandoff has a round bring so many events, from an offset on, some time ago.
+func (l *Log) OfferHandoff(epoch string, from, events int64, age time.Duration) {
+	p := handoffPage{epoch: epoch, read: time.Now().Add(-age)}
 	for i := range events {
 		p.events = append(p.events, store.Event{Offset: from + i})
 	}
-	l.fresh.Store(&p)
+	l.handoff.Store(&p)
 }
 
-// TakeFresh is what Fetch tries first.
-func (l *Log) TakeFresh(after int64, limit store.Limit) []store.Event {
-	return l.takeFresh(after, limit)
+// TakeHandoff is what Fetch tries first.
+func (l *Log) TakeHandoff(after int64, limit store.Limit) []store.Event {
+	return l.takeHandoff(after, limit)
 }
 
 // Setting is what a setting is in a session of readers and writers.

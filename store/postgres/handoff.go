@@ -11,50 +11,50 @@ import (
 // What is read together with the round that moves it, at most: where it is
 // more, a round trip is little of what it costs.
 const (
-	maxFresh      = 128
-	maxFreshBytes = 128 << 10
+	maxHandoff      = 128
+	maxHandoffBytes = 128 << 10
 )
 
-// maxFreshRow bounds a payload, as it is stored, that is read so: the round waits
+// maxHandoffRow bounds a payload, as it is stored, that is read so: the round waits
 // for a slow link to take it.
-const maxFreshRow = maxFreshBytes / 2
+const maxHandoffRow = maxHandoffBytes / 2
 
-// freshSQL says of which epoch the log is along with each row: they are few.
-const freshSQL = `SELECT "offset", topic, event, payload, key, inserted_at,
+// handoffSQL says of which epoch the log is along with each row: they are few.
+const handoffSQL = `SELECT "offset", topic, event, payload, key, inserted_at,
 	(SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1)
 	FROM sluice_log WHERE "offset" > $1 AND "offset" <= $2 AND pg_column_size(payload) <= $3 ORDER BY "offset"`
 
-// maxFreshAge is for how long a page may be taken: who waits for it takes it at
+// maxHandoffAge is for how long a page may be taken: who waits for it takes it at
 // once, and later the log may have been trimmed, or be in another epoch.
-var maxFreshAge = 100 * time.Millisecond // tests change it
+var maxHandoffAge = 100 * time.Millisecond // tests change it
 
-// page is events that follow one another in the log.
-type page struct {
+// handoffPage is events that follow one another in the log.
+type handoffPage struct {
 	epoch  string
 	read   time.Time
 	events []store.Event // one at least
 }
 
-// freshSize is how many events to read along with the next round: none if more
+// handoffSize is how many events to read along with the next round: none if more
 // are to be expected than it is good for, or if nobody waits for them.
-func (s *session) freshSize() int {
+func (s *session) handoffSize() int {
 	if !s.trickles || s.head == nil || !s.log.head.Waited() {
 		return 0
 	}
-	return min(maxFresh, s.log.sizes.Events(maxFreshBytes))
+	return min(maxHandoff, s.log.sizes.Events(maxHandoffBytes))
 }
 
-// readFresh reads what a round has moved, or as much of it as may be kept; nil
+// readHandoff reads what a round has moved, or as much of it as may be kept; nil
 // if that is nothing, or not what follows after: whoever reads it will find out.
-func (s *session) readFresh(results pgx.BatchResults, after int64) (*page, error) {
+func (s *session) readHandoff(results pgx.BatchResults, after int64) (*handoffPage, error) {
 	rows, err := results.Query()
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	p := page{read: time.Now()}
+	p := handoffPage{read: time.Now()}
 	memory := s.log.sizes.Arena(1)
-	for bytes := 0; bytes < maxFreshBytes && rows.Next(); {
+	for bytes := 0; bytes < maxHandoffBytes && rows.Next(); {
 		columns := rows.RawValues()
 		p.events = append(p.events, event(columns, &memory))
 		bytes += len(columns[3])
@@ -70,15 +70,15 @@ func (s *session) readFresh(results pgx.BatchResults, after int64) (*page, error
 	return &p, rows.Err()
 }
 
-// takeFresh returns the events after an offset if they are those of the last
+// takeHandoff returns the events after an offset if they are those of the last
 // round: none if they are not, or go beyond the limit.
-func (l *Log) takeFresh(after int64, limit store.Limit) []store.Event {
-	p := l.fresh.Load()
-	if p == nil || p.events[0].Offset != after+1 || len(p.events) > limit.Events || time.Since(p.read) > maxFreshAge ||
-		limit.Epoch != "" && limit.Epoch != p.epoch || limit.Bytes > 0 && limit.Bytes < maxFreshBytes {
+func (l *Log) takeHandoff(after int64, limit store.Limit) []store.Event {
+	p := l.handoff.Load()
+	if p == nil || p.events[0].Offset != after+1 || len(p.events) > limit.Events || time.Since(p.read) > maxHandoffAge ||
+		limit.Epoch != "" && limit.Epoch != p.epoch || limit.Bytes > 0 && limit.Bytes < maxHandoffBytes {
 		return nil
 	}
-	if !l.fresh.CompareAndSwap(p, nil) { // it is for one reader
+	if !l.handoff.CompareAndSwap(p, nil) { // it is for one reader
 		return nil
 	}
 	return p.events

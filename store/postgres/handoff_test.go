@@ -40,14 +40,14 @@ func TestRowIsReadWithItsRound(t *testing.T) {
 		if e := events[0]; e.Offset != after+1 || e.Topic != "t" || e.Name != "e" || string(e.Key) != "k" || string(e.Payload) != payload || e.InsertedAt.IsZero() {
 			t.Errorf("got %+v", e)
 		}
-		if log.IsFresh() {
+		if log.HasHandoff() {
 			t.Error("it is still kept after it was read")
 		}
 	}
 	append1(0, `{}`) // from now on it knows the head
 	fetch(0, `{}`)
 	append1(1, `{"a":1}`)
-	if !log.IsFresh() {
+	if !log.HasHandoff() {
 		t.Error("the row was not read with its round")
 	}
 	fetch(1, `{"a":1}`)
@@ -56,14 +56,14 @@ func TestRowIsReadWithItsRound(t *testing.T) {
 	append1(2, large)
 	fetch(2, large)
 	append1(3, large)
-	if log.IsFresh() {
+	if log.HasHandoff() {
 		t.Error("a large row was read with its round, although those before were large")
 	}
 	fetch(3, large)
 }
 
-// TestFreshPageIsForWhoAsksForIt offers events 5 to 7.
-func TestFreshPageIsForWhoAsksForIt(t *testing.T) {
+// TestHandoffIsForWhoAsksForIt offers events 5 to 7.
+func TestHandoffIsForWhoAsksForIt(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		after int64
@@ -81,12 +81,12 @@ func TestFreshPageIsForWhoAsksForIt(t *testing.T) {
 		{4, store.Limit{Events: 3}, 2 * time.Hour, false},
 	} {
 		var log postgres.Log
-		log.OfferFresh("this", 5, 3, test.age)
-		if got := log.TakeFresh(test.after, test.limit); test.taken != (len(got) == 3) {
+		log.OfferHandoff("this", 5, 3, test.age)
+		if got := log.TakeHandoff(test.after, test.limit); test.taken != (len(got) == 3) {
 			t.Errorf("after %d with %+v: %d events", test.after, test.limit, len(got))
 		}
-		if log.IsFresh() == test.taken {
-			t.Errorf("after %d with %+v: kept is %v", test.after, test.limit, log.IsFresh())
+		if log.HasHandoff() == test.taken {
+			t.Errorf("after %d with %+v: kept is %v", test.after, test.limit, log.HasHandoff())
 		}
 	}
 }

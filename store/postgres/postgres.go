@@ -82,7 +82,7 @@ type Log struct {
 	maxPayload atomic.Int64 // as last read from sluice_meta
 
 	head    wake.Head
-	fresh   atomic.Pointer[page] // moved just now, and not fetched yet; nil if nothing is
+	handoff atomic.Pointer[handoffPage] // moved just now, and not fetched yet; nil if nothing is
 	sizes   arena.Forecast
 	pace    atomic.Int64 // events that a Fetch bounded in bytes asks for; see fetchSize
 	running atomic.Bool

@@ -44,7 +44,7 @@ func (l *Log) mend(ctx context.Context) error {
 		return l.failure("look for removed rows", err, reads)
 	}
 	if begun != nil {
-		l.fresh.Store(nil)
+		l.handoff.Store(nil)
 		l.logger.Error("rows were removed from sluice_log by hand; they count as trimmed, and the log begins a new epoch: who has not got past them is told to begin anew", "epoch", *begun, "addr", l.server.addr)
 	}
 	return nil

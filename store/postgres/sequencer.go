@@ -49,7 +49,7 @@ func (s *session) round(ctx context.Context) (progress, error) {
 		return nothing, err
 	}
 	began := time.Now()
-	start := s.floor.start(began)
+	start := s.watermark.start(began)
 	known := s.head // which a notification may take away meanwhile
 	m, err := s.move(ctx, start)
 	if err != nil {
@@ -63,17 +63,17 @@ func (s *session) round(ctx context.Context) (progress, error) {
 		s.log.logger.Warn("the log begins a new epoch: its database was failed over or restored", "epoch", *m.begun, "head", *m.head-int64(m.rows), "addr", s.log.server.addr)
 	}
 	if m.epoch != nil && *m.epoch != s.epoch { // another server, perhaps, with ids and transactions of its own
-		s.floor.reset()
+		s.watermark.reset()
 		s.epoch = *m.epoch
 	}
 	if !s.log.server.pooled { // which may lead to another server each time
 		s.head = m.head
 	}
 	s.log.head.Advance(*m.head)
-	late := m.rows > 0 && s.floor.passedOver(*m.first)
-	s.floor.moved(time.Now(), start, *m.last, *m.drained)
+	late := m.rows > 0 && s.watermark.passedOver(*m.first)
+	s.watermark.moved(time.Now(), start, *m.last, *m.drained)
 	if late {
-		s.floor.distrust()
+		s.watermark.distrust()
 		s.log.logger.Warn("an event came with an id that was drawn long ago: events may be up to the poll interval later from now on, and are all found", "outbox_id", *m.first)
 	}
 	s.wakeUpsWork()
@@ -90,7 +90,7 @@ func (s *session) round(ctx context.Context) (progress, error) {
 		}
 		more = m.rows > 0 || m.large != nil
 	}
-	s.trickles = !more && m.rows <= maxFresh
+	s.trickles = !more && m.rows <= maxHandoff
 	s.careful = m.waits != nil
 	s.log.rounds.succeed(true)
 	budget.spent(time.Since(began), more)
@@ -171,12 +171,12 @@ const moveSQL = `SELECT moved, last, drained, head, extend, begun, first, waits,
 // limitSQL is for connections that others use too: it is the transaction's.
 const limitSQL = `SELECT set_config('statement_timeout', $1, true)`
 
-// move moves rows with an id above floor. Where few are expected it reads them
+// move moves rows with an id above start. Where few are expected it reads them
 // in the same round trip, for the reader who waits.
-func (s *session) move(ctx context.Context, floor int64) (m move, err error) {
-	size := s.freshSize()
+func (s *session) move(ctx context.Context, start int64) (m move, err error) {
+	size := s.handoffSize()
 	budget := s.log.budget
-	args := []any{budget.rows, floor, s.head, budget.bytes, s.careful, !s.isQuiet()}
+	args := []any{budget.rows, start, s.head, budget.bytes, s.careful, !s.isQuiet()}
 	if size == 0 && !s.log.server.pooled {
 		return m, m.scan(s.conn.QueryRow(ctx, moveSQL, args...))
 	}
@@ -188,7 +188,7 @@ func (s *session) move(ctx context.Context, floor int64) (m move, err error) {
 	all.Queue(moveSQL, args...)
 	if size > 0 {
 		head = *s.head // as it is now, see round
-		all.Queue(freshSQL, head, head+int64(size), maxFreshRow)
+		all.Queue(handoffSQL, head, head+int64(size), maxHandoffRow)
 	}
 	results := s.conn.SendBatch(ctx, &all)
 	if s.log.server.pooled {
@@ -197,16 +197,16 @@ func (s *session) move(ctx context.Context, floor int64) (m move, err error) {
 	if err == nil {
 		err = m.scan(results.QueryRow())
 	}
-	var page *page
+	var page *handoffPage
 	if err == nil && size > 0 {
-		page, err = s.readFresh(results, head)
+		page, err = s.readHandoff(results, head)
 	}
 	// Only now is it committed: nobody may see any of it before.
 	if err := errors.Join(err, results.Close()); err != nil {
 		return m, err
 	}
 	if page != nil {
-		s.log.fresh.Store(page)
+		s.log.handoff.Store(page)
 	}
 	return m, nil
 }
@@ -225,10 +225,10 @@ func (s *session) setTimeout(ctx context.Context) error {
 	return err
 }
 
-// watchWriters asks, once in a while, who may hold up the floor, and who wake-ups.
+// watchWriters asks, once in a while, who may hold up the watermark, and who wake-ups.
 func (s *session) watchWriters(ctx context.Context) error {
 	now := time.Now()
-	if now.Before(s.floor.watchDue) {
+	if now.Before(s.watermark.watchDue) {
 		return nil
 	}
 	var w writers
@@ -237,8 +237,8 @@ func (s *session) watchWriters(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.floor.watched(w)
-	s.floor.watchDue = now.Add(watchPause)
+	s.watermark.watched(w)
+	s.watermark.watchDue = now.Add(watchPause)
 	if !w.ordered {
 		s.heal(ctx)
 	}

@@ -22,10 +22,10 @@ const (
 	maxReconnect = 5 * time.Second
 )
 
-// settle is how long the sequencer rests after a round that moved something,
+// restInterval is how long the sequencer rests after a round that moved something,
 // so that what commits at about the same time goes with one round. Each row that
 // comes meanwhile waits for it: a longer rest gathers more, and is felt.
-const settle = 200 * time.Microsecond
+const restInterval = 200 * time.Microsecond
 
 // How much longer the sequencer waits each time it has found nothing: after rows
 // that were announced, and after others. Those come without a sound again, where
@@ -92,7 +92,7 @@ type session struct {
 	announced int64         // offset that a notification has named since announce
 	head      *int64        // of the log, after the last round; nil while it has to be read
 	trickles  bool          // the last round has moved few rows, and all there were
-	floor     floor         // where rounds begin
+	watermark lowWatermark  // where rounds begin
 	epoch     int32         // the number of the log's, where rounds tell it
 
 	timeout       time.Duration // statement_timeout
@@ -114,7 +114,7 @@ type session struct {
 // is lost. It calls connected once all is in order.
 func (l *Log) runSession(ctx context.Context, connected func()) error {
 	s := &session{log: l, leading: make(chan struct{})}
-	s.floor.off = l.healed // somebody has ids left
+	s.watermark.off = l.healed // somebody has ids left
 	config := l.pool.Config().ConnConfig
 	config.OnNotification = s.notified
 	connectedOnce := cancelNothing(config)
@@ -125,7 +125,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 	connectedOnce()
 	s.conn = conn
 	defer disconnect(conn)
-	defer l.fresh.Store(nil)
+	defer l.handoff.Store(nil)
 	if err := s.start(ctx); err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 		trimmer.Go(func() { s.trimWhileLeading(ctx) })
 	}
 	connected()
-	idle, longer := settle, time.Duration(afterUnannounced)
+	idle, longer := restInterval, time.Duration(afterUnannounced)
 	refused := backoff.NewExponentialBackOff()
 	refused.InitialInterval, refused.MaxInterval = minReconnect, maxRefused
 	for ctx.Err() == nil {
@@ -158,7 +158,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 		case full:
 			continue
 		case some:
-			idle, longer = settle, afterUnannounced
+			idle, longer = restInterval, afterUnannounced
 			if s.heard {
 				longer = afterAnnounced
 			}

@@ -157,7 +157,7 @@ func TestIDsStartAgain(t *testing.T) {
 			conn := connect(t, url)
 			mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, 100)`)
 			next(t, log, 99)
-			for after := range int64(20) { // the floor has risen meanwhile
+			for after := range int64(20) { // the watermark has risen meanwhile
 				mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
 				next(t, log, 100+after)
 			}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// floor says which of the outbox's rows a round may pass over: those that were
+// lowWatermark says which of the outbox's rows a round may pass over: those that were
 // moved, or rolled back, and that a held snapshot keeps in the index. It
 // decides how long a round takes, never what reaches the log: ids are drawn
 // before commit, so it rises only past those that no open transaction can
@@ -15,10 +15,10 @@ import (
 // a while a round begins at the beginning all the same.
 //
 // It is owned by a session's loop.
-type floor struct {
+type lowWatermark struct {
 	id int64 // rows up to it are done with; 0: none, not even those with a negative id
 
-	// The next floor. settled says that its writers have ended, so that a
+	// The next one. settled says that its writers have ended, so that a
 	// round that begins later finds all rows up to next, or there is none.
 	next    int64
 	writers []string // transactions that were open when next had been drawn
@@ -28,7 +28,7 @@ type floor struct {
 	sweepDue time.Time // when to begin at the beginning again
 
 	file uint32 // of the sequence: another one when it has been restarted
-	off  bool   // ids were not drawn in ascending order: the floor stays where it is, at the beginning
+	off  bool   // ids were not drawn in ascending order: it stays where it is, at the beginning
 }
 
 // writers is what sluice_writers returns.
@@ -52,67 +52,67 @@ var (
 )
 
 // start is where the round that begins now begins.
-func (f *floor) start(now time.Time) int64 {
-	if f.sweepDue.IsZero() {
-		f.sweepDue = now.Add(sweepPause)
+func (m *lowWatermark) start(now time.Time) int64 {
+	if m.sweepDue.IsZero() {
+		m.sweepDue = now.Add(sweepPause)
 	}
-	if f.id == 0 || now.After(f.sweepDue) {
+	if m.id == 0 || now.After(m.sweepDue) {
 		return beginning
 	}
-	return f.id
+	return m.id
 }
 
 // passedOver tells whether rounds may have passed over a row with this id.
-func (f *floor) passedOver(id int64) bool { return f.id != 0 && id <= f.id }
+func (m *lowWatermark) passedOver(id int64) bool { return m.id != 0 && id <= m.id }
 
 // reset forgets what is known: it is of another sequence, or of other writers.
-func (f *floor) reset() {
-	*f = floor{watchDue: f.watchDue, file: f.file, off: f.off}
+func (m *lowWatermark) reset() {
+	*m = lowWatermark{watchDue: m.watchDue, file: m.file, off: m.off}
 }
 
 // distrust lets rounds begin at the beginning from now on: some session has ids
 // that were drawn long ago, and has more of them perhaps.
-func (f *floor) distrust() {
-	f.reset()
-	f.off = true
+func (m *lowWatermark) distrust() {
+	m.reset()
+	m.off = true
 }
 
 // moved tells that a round that began after the id start has moved all rows up
 // to last, or, when drained, all there are.
-func (f *floor) moved(now time.Time, start, last int64, drained bool) {
+func (m *lowWatermark) moved(now time.Time, start, last int64, drained bool) {
 	if drained && start == beginning {
-		f.sweepDue = now.Add(sweepPause)
+		m.sweepDue = now.Add(sweepPause)
 	}
-	if !f.settled {
+	if !m.settled {
 		return
 	}
 	if drained {
-		last = f.next
+		last = m.next
 	}
-	f.id = max(f.id, min(last, f.next))
-	f.settled = f.id < f.next
+	m.id = max(m.id, min(last, m.next))
+	m.settled = m.id < m.next
 }
 
 // watched tells which id was drawn last, and who may commit one up to it.
-func (f *floor) watched(w writers) {
+func (m *lowWatermark) watched(w writers) {
 	switch {
 	case !w.ordered:
-		f.distrust()
-	case w.drawn < f.next || f.file != 0 && w.file != f.file: // the sequence was set back
-		f.reset()
+		m.distrust()
+	case w.drawn < m.next || m.file != 0 && w.file != m.file: // the sequence was set back
+		m.reset()
 	}
-	f.file = w.file
-	if f.settled || f.off {
+	m.file = w.file
+	if m.settled || m.off {
 		return
 	}
-	if f.next > f.id {
-		f.settled = !slices.ContainsFunc(w.open, func(name string) bool { return isPrepared(name) || slices.Contains(f.writers, name) })
+	if m.next > m.id {
+		m.settled = !slices.ContainsFunc(w.open, func(name string) bool { return isPrepared(name) || slices.Contains(m.writers, name) })
 		return
 	}
-	f.next, f.writers = w.drawn, w.open
-	f.settled = len(w.open) == 0 && w.drawn > f.id
+	m.next, m.writers = w.drawn, w.open
+	m.settled = len(w.open) == 0 && w.drawn > m.id
 }
 
 // isPrepared reports a prepared transaction: it may have had another name when
-// the floor's writers were listed.
+// the watermark's writers were listed.
 func isPrepared(writer string) bool { return strings.HasPrefix(writer, "-1/") }

@@ -61,11 +61,11 @@ func (l *Log) writeRound(ctx context.Context, drafts []store.Draft) (written boo
 	}
 	l.aside.Note(r.aside)
 	l.aside.Tell()
-	var kept *page
+	var kept *handoffPage
 	if r.written && l.head.Waited() {
-		kept = r.fresh()
+		kept = r.handoff()
 	}
-	l.fresh.Store(kept)
+	l.handoff.Store(kept)
 	l.head.Advance(r.last)
 	return r.written, nil
 }

@@ -39,7 +39,7 @@ const (
 // Erase implements [store.Log].
 func (l *Log) Erase(ctx context.Context, which store.Selection) (count, through int64, more bool, err error) {
 	count, through, more, err = l.erase(ctx, which)
-	l.fresh.Store(nil)
+	l.handoff.Store(nil)
 	if err != nil {
 		return count, 0, false, l.failure(fmt.Sprintf("erase %q", which.Topic), err)
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // In tests no page grows old by itself, and a stall is told soon.
-func init() { maxFreshAge, maxStall = time.Hour, 50*time.Millisecond }
+func init() { maxHandoffAge, maxStall = time.Hour, 50*time.Millisecond }
 
 // LimitPages has the file grow no larger, as on a disk that is full: 0 lifts the limit.
 func (l *Log) LimitPages(ctx context.Context, pages int) error {
@@ -25,15 +25,15 @@ func (l *Log) LimitPages(ctx context.Context, pages int) error {
 	})
 }
 
-// AgeFresh makes what was appended last too old to be taken.
-func (l *Log) AgeFresh() {
-	p := *l.fresh.Load()
-	p.made = p.made.Add(-2 * maxFreshAge)
-	l.fresh.Store(&p)
+// AgeHandoff makes what was appended last too old to be taken.
+func (l *Log) AgeHandoff() {
+	p := *l.handoff.Load()
+	p.made = p.made.Add(-2 * maxHandoffAge)
+	l.handoff.Store(&p)
 }
 
-// HasFresh tells whether there are events for a Fetch that need not be read.
-func (l *Log) HasFresh() bool { return l.fresh.Load() != nil }
+// HasHandoff tells whether there are events for a Fetch that need not be read.
+func (l *Log) HasHandoff() bool { return l.handoff.Load() != nil }
 
 // WriteRound is one transaction of those that write drafts after the outbox.
 func (l *Log) WriteRound(ctx context.Context, drafts []store.Draft) (written bool, err error) {

@@ -13,7 +13,7 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 	if after < 0 || limit.Events < 1 || limit.Bytes < 0 {
 		return nil, fmt.Errorf("sqlite: fetch after %d with limit %+v: want an offset from 0, events from 1, bytes from 0", after, limit)
 	}
-	if events := l.takeFresh(after, limit); len(events) > 0 {
+	if events := l.takeHandoff(after, limit); len(events) > 0 {
 		return events, nil
 	}
 	known := l.head.Offset()

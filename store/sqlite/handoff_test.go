@@ -14,9 +14,9 @@ import (
 	"github.com/sluicehq/sluice/store/sqlite"
 )
 
-// openFresh opens a log that has just appended as many events for somebody who
+// openHandoff opens a log that has just appended as many events for somebody who
 // had waited for them. file are those events as another log reads them.
-func openFresh(t *testing.T, dir string, count, payload int) (log *sqlite.Log, file []store.Event) {
+func openHandoff(t *testing.T, dir string, count, payload int) (log *sqlite.Log, file []store.Event) {
 	t.Helper()
 	log, err := sqlite.Open(t.Context(), sqlite.Config{Dir: dir, PollInterval: time.Millisecond, MaxPayload: 4 << 20, Logger: quiet})
 	if err != nil {
@@ -55,11 +55,11 @@ func expectFetch(t *testing.T, log *sqlite.Log, after int64, limit store.Limit, 
 	}
 }
 
-// TestFreshEventsAreNotRead takes them from the file before they are fetched.
-func TestFreshEventsAreNotRead(t *testing.T) {
+// TestHandoffIsNotRead takes them from the file before they are fetched.
+func TestHandoffIsNotRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	log, file := openFresh(t, dir, 6, 0)
+	log, file := openHandoff(t, dir, 6, 0)
 	if _, err := application(t, dir).Exec(`DROP TRIGGER sluice_log_removed; DELETE FROM sluice_log`); err != nil {
 		t.Fatal(err)
 	}
@@ -70,20 +70,20 @@ func TestFreshEventsAreNotRead(t *testing.T) {
 	expectFetch(t, log, 0, store.Limit{Events: 6}, nil) // they are given once
 }
 
-func TestFreshEventsGrowOld(t *testing.T) {
+func TestHandoffGrowsOld(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	log, _ := openFresh(t, dir, 3, 0)
+	log, _ := openHandoff(t, dir, 3, 0)
 	if _, err := application(t, dir).Exec(`DROP TRIGGER sluice_log_removed; DELETE FROM sluice_log`); err != nil {
 		t.Fatal(err)
 	}
-	log.AgeFresh()
+	log.AgeHandoff()
 	expectFetch(t, log, 0, store.Limit{Events: 3}, nil)
 }
 
-func TestFreshEventsAreOfTheirEpoch(t *testing.T) {
+func TestHandoffIsOfItsEpoch(t *testing.T) {
 	t.Parallel()
-	log, file := openFresh(t, t.TempDir(), 1, 0)
+	log, file := openHandoff(t, t.TempDir(), 1, 0)
 	head, err := log.Head(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -91,14 +91,14 @@ func TestFreshEventsAreOfTheirEpoch(t *testing.T) {
 	if _, err := log.Fetch(t.Context(), 0, store.Limit{Events: 1, Epoch: "another"}); !errors.Is(err, store.ErrNewEpoch) {
 		t.Errorf("in another epoch: %v", err)
 	}
-	if !log.HasFresh() {
+	if !log.HasHandoff() {
 		t.Error("the event is gone")
 	}
 	expectFetch(t, log, 0, store.Limit{Events: 1, Epoch: head.Epoch}, file)
 }
 
-// TestFreshEventsAreBounded: what is left of them is read.
-func TestFreshEventsAreBounded(t *testing.T) {
+// TestHandoffIsBounded: what is left of it is read.
+func TestHandoffIsBounded(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ count, payload, most int }{
 		"in number": {5000, 0, 4096},
@@ -108,11 +108,11 @@ func TestFreshEventsAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			log, file := openFresh(t, dir, test.count, test.payload)
+			log, file := openHandoff(t, dir, test.count, test.payload)
 			if test.most > 0 {
 				expectFetch(t, log, 0, store.Limit{Events: test.count}, file[:test.most])
 			}
-			if log.HasFresh() {
+			if log.HasHandoff() {
 				t.Error("more is kept")
 			}
 			expectFetch(t, log, int64(test.most), store.Limit{Events: test.count}, file[test.most:])
@@ -120,13 +120,13 @@ func TestFreshEventsAreBounded(t *testing.T) {
 	}
 }
 
-// TestFreshEventsAreForgotten when somebody has committed, who may have trimmed
+// TestHandoffIsForgotten when somebody has committed, who may have trimmed
 // them or begun an epoch, and when the log is closed.
-func TestFreshEventsAreForgotten(t *testing.T) {
+func TestHandoffIsForgotten(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	log, _ := openFresh(t, dir, 1, 0)
-	if !log.HasFresh() {
+	log, _ := openHandoff(t, dir, 1, 0)
+	if !log.HasHandoff() {
 		t.Fatal("there are none")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -136,13 +136,13 @@ func TestFreshEventsAreForgotten(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for log.HasFresh() {
+	for log.HasHandoff() {
 		log.Wait(ctx, 1)
 	}
 	cancel()
 	running.Wait()
 
-	log, _ = openFresh(t, t.TempDir(), 1, 0)
+	log, _ = openHandoff(t, t.TempDir(), 1, 0)
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}

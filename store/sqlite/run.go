@@ -77,7 +77,7 @@ func (l *Log) look(ctx context.Context, conn *sql.Conn) error {
 	if err := conn.QueryRowContext(ctx, lookSQL).Scan(&waiting, &last); err != nil {
 		return err
 	}
-	l.fresh.Store(nil) // who committed may have trimmed the log, or begun an epoch
+	l.handoff.Store(nil) // who committed may have trimmed the log, or begun an epoch
 	l.head.Advance(last)
 	if !waiting {
 		return nil

@@ -85,8 +85,8 @@ type Log struct {
 	writer  chan *writer // who writes takes it and puts it back: SQLite has one writer anyway. Close takes it, and closes the chan.
 	readers chan *reader // Fetch takes one and puts it back; nil is a place for one. Close takes all, and closes the chan.
 
-	fresh      atomic.Pointer[page] // what the last transaction has appended, for who waited for it; nil for none
-	maxPayload atomic.Int64         // as last read from sluice_meta
+	handoff    atomic.Pointer[handoffPage] // what the last transaction has appended, for who waited for it; nil for none
+	maxPayload atomic.Int64                // as last read from sluice_meta
 
 	head    wake.Head
 	running atomic.Bool
@@ -207,7 +207,7 @@ func (l *Log) Close() error {
 	if l.closed.Swap(true) {
 		return nil
 	}
-	l.fresh.Store(nil)
+	l.handoff.Store(nil)
 	return l.closeFiles()
 }
 
