@@ -13,7 +13,7 @@ import (
 // failingLog is one whose reads fail by turns.
 type failingLog struct {
 	store.Log
-	history, cursor []error // of the next reads; none left: they succeed
+	extent, cursor []error // of the next reads; none left: they succeed
 }
 
 func turn(errs *[]error) (err error) {
@@ -23,8 +23,8 @@ func turn(errs *[]error) (err error) {
 	return err
 }
 
-func (l *failingLog) History(context.Context) (store.History, error) {
-	return store.History{Head: store.Head{Epoch: "e", Offset: 9}, Epochs: []store.Epoch{{ID: "e", First: 1}}}, turn(&l.history)
+func (l *failingLog) Extent(context.Context) (store.Extent, error) {
+	return store.Extent{Head: store.Head{Epoch: "e", Offset: 9}, Epochs: []store.Epoch{{ID: "e", First: 1}}}, turn(&l.extent)
 }
 
 func (l *failingLog) Cursor(context.Context, string) (store.Cursor, bool, error) {
@@ -38,8 +38,8 @@ func TestStartOutlivesOutages(t *testing.T) {
 	away := &store.UnavailableError{Op: "read", Addr: "here", Err: errors.New("away")}
 	broken := errors.New("broken")
 	for _, test := range []struct {
-		history, cursor []error
-		want            error
+		extent, cursor []error
+		want           error
 	}{
 		{nil, nil, nil},
 		{[]error{away}, nil, nil},
@@ -55,13 +55,13 @@ func TestStartOutlivesOutages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			at, err := s.begin(t.Context(), &failingLog{history: test.history, cursor: test.cursor})
+			at, err := s.begin(t.Context(), &failingLog{extent: test.extent, cursor: test.cursor})
 			if !errors.Is(err, test.want) || err == nil && at != (store.Cursor{Epoch: "e", Offset: 7}) {
 				t.Errorf("begins at %+v, %v", at, err)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			if _, err := s.begin(ctx, &failingLog{history: []error{away, away, away}}); err == nil {
+			if _, err := s.begin(ctx, &failingLog{extent: []error{away, away, away}}); err == nil {
 				t.Error("began after its end")
 			}
 		})

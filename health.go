@@ -58,13 +58,13 @@ type health struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	own     error         // why this node does not do its work; nil when it does
-	shared  error         // why none of the nodes can; nil when all is well
-	begun   bool          // the log has been opened: what fails from now on, fails for all
-	told    time.Time     // when it was last told why the node is not ready; zero when it is
-	telling string        // what was told
-	log     store.History // as last seen
-	routed  int64         // this node's position when it last moved
+	own     error        // why this node does not do its work; nil when it does
+	shared  error        // why none of the nodes can; nil when all is well
+	begun   bool         // the log has been opened: what fails from now on, fails for all
+	told    time.Time    // when it was last told why the node is not ready; zero when it is
+	telling string       // what was told
+	log     store.Extent // as last seen
+	routed  int64        // this node's position when it last moved
 	moved   time.Time
 }
 
@@ -193,7 +193,7 @@ func (h *health) beat(ctx context.Context, log store.Log, routed func() int64) e
 
 // look reads the log's extent and epochs. Those who want to know at the same
 // time share one read.
-func (h *health) look(ctx context.Context, log store.Log) (store.History, error) {
+func (h *health) look(ctx context.Context, log store.Log) (store.Extent, error) {
 	asked := time.Now()
 	h.looking.Lock()
 	defer h.looking.Unlock()
@@ -203,13 +203,13 @@ func (h *health) look(ctx context.Context, log store.Log) (store.History, error)
 	ctx, cancel := context.WithTimeout(ctx, stallAfter)
 	defer cancel()
 	began := time.Now()
-	now, err := log.History(ctx)
+	now, err := log.Extent(ctx)
 	if err != nil {
-		return store.History{}, err
+		return store.Extent{}, err
 	}
 	if known := h.extent(); now.Epoch != known.Epoch {
 		h.suspect()
-		return store.History{}, fmt.Errorf("%w: %s, after %s", ErrNewEpoch, now.Epoch, known.Epoch)
+		return store.Extent{}, fmt.Errorf("%w: %s, after %s", ErrNewEpoch, now.Epoch, known.Epoch)
 	}
 	h.open(now)
 	h.looked = began
@@ -217,7 +217,7 @@ func (h *health) look(ctx context.Context, log store.Log) (store.History, error)
 }
 
 // open notes the log's extent and epochs, as they have just been read.
-func (h *health) open(log store.History) {
+func (h *health) open(log store.Extent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.log, h.begun = log, true
@@ -244,7 +244,7 @@ func (h *health) see(log store.Head, routed int64, now time.Time) {
 }
 
 // extent is the log's extent and its epochs, as last seen.
-func (h *health) extent() store.History {
+func (h *health) extent() store.Extent {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.log

@@ -12,28 +12,28 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// chronicle is a log of which only the history is asked.
+// chronicle is a log of which only the extent is asked.
 type chronicle struct {
 	store.Log
-	history store.History
-	gate    chan struct{} // each look waits for one; nil: none does
+	extent store.Extent
+	gate   chan struct{} // each look waits for one; nil: none does
 
 	mu    sync.Mutex
 	looks int
 }
 
-func (c *chronicle) Head(context.Context) (store.Head, error) { return c.history.Head, nil }
+func (c *chronicle) Head(context.Context) (store.Head, error) { return c.extent.Head, nil }
 
 func (c *chronicle) Sequencing(context.Context) error { return nil }
 
-func (c *chronicle) History(context.Context) (store.History, error) {
+func (c *chronicle) Extent(context.Context) (store.Extent, error) {
 	c.mu.Lock()
 	c.looks++
 	c.mu.Unlock()
 	if c.gate != nil {
 		<-c.gate
 	}
-	return c.history, nil
+	return c.extent, nil
 }
 
 func (c *chronicle) Replay(context.Context, string, int64, int64, store.Limit) ([]store.Event, int64, error) {
@@ -44,8 +44,8 @@ func (c *chronicle) Fetch(context.Context, int64, store.Limit) ([]store.Event, e
 	return nil, store.ErrNewEpoch
 }
 
-func epochs(head int64, ids ...string) store.History {
-	h := store.History{Head: store.Head{Epoch: ids[len(ids)-1], Offset: head}}
+func epochs(head int64, ids ...string) store.Extent {
+	h := store.Extent{Head: store.Head{Epoch: ids[len(ids)-1], Offset: head}}
 	for i, id := range ids {
 		h.Epochs = append(h.Epochs, store.Epoch{ID: id, First: int64(1 + 10*i)})
 	}
@@ -57,12 +57,12 @@ func TestAnotherEpochIsNoticedAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHealth()
-		log := &chronicle{history: epochs(5, "a")}
-		h.open(log.history)
+		log := &chronicle{extent: epochs(5, "a")}
+		h.open(log.extent)
 		ended := make(chan error, 1) // one send, by watch's goroutine
 		go func() { ended <- h.watch(t.Context(), log, func() int64 { return 5 }) }()
 		synctest.Wait()
-		log.history = epochs(12, "a", "b")
+		log.extent = epochs(12, "a", "b")
 		if _, err := (faithful{log, h.suspect}).Fetch(t.Context(), 5, store.Limit{}); !errors.Is(err, store.ErrNewEpoch) {
 			t.Errorf("fetched, with %v", err)
 		}
@@ -77,9 +77,9 @@ func TestAnotherEpochIsNoticedAtOnce(t *testing.T) {
 // cannot resume, which would be false.
 func TestResumingFromAnEpochUnheardOf(t *testing.T) {
 	t.Parallel()
-	log := &chronicle{history: epochs(15, "a", "b")}
+	log := &chronicle{extent: epochs(15, "a", "b")}
 	s := &Service{hub: channels.NewHub(nil), health: newHealth()}
-	s.health.open(log.history)
+	s.health.open(log.extent)
 	s.stream.Store(&stream{log: log})
 	for _, test := range []struct {
 		epoch string
@@ -99,7 +99,7 @@ func TestResumingFromAnEpochUnheardOf(t *testing.T) {
 			t.Errorf("%+v: whole %v after %d looks, %v", test, whole, log.looks, err)
 		}
 	}
-	log.history = epochs(25, "a", "b", "c")
+	log.extent = epochs(25, "a", "b", "c")
 	if _, whole, err := (history{s}).Resume(t.Context(), "c", 22); whole || !errors.Is(err, ErrNewEpoch) {
 		t.Errorf("whole %v, %v", whole, err)
 	}
@@ -128,8 +128,8 @@ func TestManyWhoLookShareARead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHealth()
-		log := &chronicle{history: epochs(15, "a", "b"), gate: make(chan struct{})}
-		h.open(log.history)
+		log := &chronicle{extent: epochs(15, "a", "b"), gate: make(chan struct{})}
+		h.open(log.extent)
 		for range 100 {
 			go func() {
 				if got, err := h.look(t.Context(), log); err != nil || got.Offset != 15 {

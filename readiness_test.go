@@ -27,11 +27,11 @@ func (s *stalling) Sequencing(context.Context) error { return s.err }
 func TestReasonsAreToldEveryMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		log := &stalling{chronicle: chronicle{history: epochs(1, "a")}}
+		log := &stalling{chronicle: chronicle{extent: epochs(1, "a")}}
 		h := newHealth()
 		var lines bytes.Buffer
 		h.logger = slog.New(slog.NewTextHandler(&lines, nil))
-		h.open(log.history)
+		h.open(log.extent)
 		log.err = &store.StalledError{For: 7 * time.Second, Err: errors.New("permission denied: grant it")}
 		began := time.Now()
 		for time.Since(began) < 5*time.Minute {

@@ -33,7 +33,7 @@ func (s *Service) begin(ctx context.Context, log store.Log) (store.Cursor, error
 }
 
 func (s *Service) position(ctx context.Context, log store.Log) (store.Cursor, error) {
-	history, err := log.History(ctx)
+	extent, err := log.Extent(ctx)
 	if err != nil {
 		return store.Cursor{}, err
 	}
@@ -43,21 +43,21 @@ func (s *Service) position(ctx context.Context, log store.Log) (store.Cursor, er
 	}
 	switch word {
 	case "head":
-		after = history.Offset
+		after = extent.Offset
 	case "earliest":
-		after = history.Trimmed
+		after = extent.Trimmed
 	case "committed":
 		cursor, ok, err := log.Cursor(ctx, s.config.Node)
 		if err != nil {
 			return store.Cursor{}, fmt.Errorf("read the cursor %q: %w", s.config.Node, err)
 		}
 		if ok { // of an earlier epoch, perhaps: then from where the two part
-			after, _ = history.Resume(cursor)
+			after, _ = extent.Resume(cursor)
 		}
 	}
-	s.health.open(history)
-	s.forgetter.begin(history.Erased)
-	return store.Cursor{Epoch: history.Epoch, Offset: min(max(after, history.Trimmed), history.Offset)}, nil
+	s.health.open(extent)
+	s.forgetter.begin(extent.Erased)
+	return store.Cursor{Epoch: extent.Epoch, Offset: min(max(after, extent.Trimmed), extent.Offset)}, nil
 }
 
 // segments bounds what a mailbox is given at a time, so that it takes it whole.

@@ -27,7 +27,7 @@
 //   - An event is kept for the retention at least, counted from when it was
 //     sequenced, and for little longer; no reader holds that up.
 //   - A log that was failed over or restored says so by a new epoch, and
-//     [History.Resume] which positions of the old one still count.
+//     [Extent.Resume] which positions of the old one still count.
 //   - Memory is bounded: by the caller's [Limit] when reading, and by the
 //     drafts of the callers that wait in Append when writing.
 //   - Wake-ups are hints, and may be lost. A poll is the net under them.

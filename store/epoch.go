@@ -11,15 +11,15 @@ type Epoch struct {
 	First int64 // the first offset that it gave, or is to give, out
 }
 
-// History is the extent of a log and the epochs that it went through.
-type History struct {
+// Extent is how far a log reaches, and the epochs that it went through.
+type Extent struct {
 	Head
 	Epochs []Epoch // oldest first; the last one's ID is Head.Epoch
 }
 
 // Knows tells whether an epoch is one of the log's. No epoch counts as the
 // present one.
-func (h *History) Knows(epoch string) bool {
+func (h *Extent) Knows(epoch string) bool {
 	return epoch == "" || slices.ContainsFunc(h.Epochs, func(e Epoch) bool { return e.ID == epoch })
 }
 
@@ -29,7 +29,7 @@ func (h *History) Knows(epoch string) bool {
 // Otherwise the reader has read events that the log does not have, or not read some
 // that the log no longer keeps, and must begin anew. A position without an
 // epoch counts as one of the present.
-func (h *History) Resume(at Cursor) (after int64, whole bool) {
+func (h *Extent) Resume(at Cursor) (after int64, whole bool) {
 	number := len(h.Epochs) - 1
 	if at.Epoch != "" && at.Epoch != h.Epoch {
 		number = slices.IndexFunc(h.Epochs, func(e Epoch) bool { return e.ID == at.Epoch })

@@ -10,7 +10,7 @@ func TestResume(t *testing.T) {
 	t.Parallel()
 	// Epoch b began when the log was failed over at 100, c at once again, and
 	// d when it had reached 150.
-	h := store.History{
+	h := store.Extent{
 		Head:   store.Head{Epoch: "d", Offset: 200, Trimmed: 50},
 		Epochs: []store.Epoch{{ID: "a", First: 1}, {ID: "b", First: 101}, {ID: "c", First: 101}, {ID: "d", First: 151}},
 	}
@@ -50,7 +50,7 @@ func TestResume(t *testing.T) {
 
 func TestResumeInATrimmedEpoch(t *testing.T) {
 	t.Parallel()
-	h := store.History{
+	h := store.Extent{
 		Head:   store.Head{Epoch: "b", Offset: 100, Trimmed: 100},
 		Epochs: []store.Epoch{{ID: "a", First: 1}, {ID: "b", First: 81}},
 	}

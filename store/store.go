@@ -98,12 +98,12 @@ type Log interface {
 	// poll interval of the store. It returns ctx's error when ctx ends first.
 	Wait(ctx context.Context, after int64) error
 
-	// Head reads the log's present extent.
+	// Head reads how far the log reaches at present.
 	Head(ctx context.Context) (Head, error)
 
-	// History reads the log's present extent and its epochs, from which
-	// [History.Resume] tells who may go on where.
-	History(ctx context.Context) (History, error)
+	// Extent reads how far the log reaches at present, and its epochs, from which
+	// [Extent.Resume] tells who may go on where.
+	Extent(ctx context.Context) (Extent, error)
 
 	// Cursor reads the position committed under name; ok is false when
 	// there is none.

@@ -8,14 +8,14 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-const historySQL = `SELECT e.epoch, e.first, trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)), erased, max_payload, pg_is_in_recovery()
+const extentSQL = `SELECT e.epoch, e.first, trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)), erased, max_payload, pg_is_in_recovery()
 	FROM sluice_meta, sluice_epochs e ORDER BY e.number`
 
-// History implements [store.Log].
-func (l *Log) History(ctx context.Context) (h store.History, err error) {
-	rows, err := l.pool.Query(ctx, historySQL)
+// Extent implements [store.Log].
+func (l *Log) Extent(ctx context.Context) (h store.Extent, err error) {
+	rows, err := l.pool.Query(ctx, extentSQL)
 	if err != nil {
-		return store.History{}, l.failure("read the log's history", err, reads)
+		return store.Extent{}, l.failure("read the log's history", err, reads)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -26,16 +26,16 @@ func (l *Log) History(ctx context.Context) (h store.History, err error) {
 			err = pgconn.ErrStandbyConnection
 		}
 		if err != nil {
-			return store.History{}, l.failure("read the log's history", err, reads)
+			return store.Extent{}, l.failure("read the log's history", err, reads)
 		}
 		h.Epoch = e.ID
 		h.Epochs = append(h.Epochs, e)
 	}
 	if err := rows.Err(); err != nil {
-		return store.History{}, l.failure("read the log's history", err, reads)
+		return store.Extent{}, l.failure("read the log's history", err, reads)
 	}
 	if len(h.Epochs) == 0 {
-		return store.History{}, l.failure("read the log's history", errNoMeta, reads)
+		return store.Extent{}, l.failure("read the log's history", errNoMeta, reads)
 	}
 	l.head.Advance(h.Offset)
 	l.maxPayload.Store(h.MaxPayload)

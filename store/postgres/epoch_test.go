@@ -42,7 +42,7 @@ func topics(t *testing.T, log *postgres.Log) string {
 // wantResume checks which positions of the epoch count in the log.
 func wantResume(t *testing.T, log *postgres.Log, epoch string, whole, broken int64) {
 	t.Helper()
-	h, err := log.History(t.Context())
+	h, err := log.Extent(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

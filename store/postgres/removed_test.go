@@ -50,7 +50,7 @@ func TestOffsetsAreNeverGivenOutAgain(t *testing.T) {
 				if e := next(t, log, 5); e.Offset != 6 || e.Topic != "f" {
 					t.Errorf("the next event is %s at %d", e.Topic, e.Offset)
 				}
-				h, err := log.History(t.Context())
+				h, err := log.Extent(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -115,8 +115,8 @@ func TestTablesAreEmptied(t *testing.T) {
 			for err := error(nil); !errors.As(err, &stalled); err = log.Sequencing(t.Context()) {
 			}
 			_, headErr := log.Head(t.Context())
-			_, historyErr := log.History(t.Context())
-			for _, err := range []error{stalled, headErr, historyErr} {
+			_, extentErr := log.Extent(t.Context())
+			for _, err := range []error{stalled, headErr, extentErr} {
 				if err == nil || !strings.Contains(err.Error(), "sluice migrate") {
 					t.Errorf("it does not say what to do: %v", err)
 				}

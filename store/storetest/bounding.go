@@ -138,8 +138,8 @@ func testBoundIsTheLogs(t *testing.T, h Harness) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if history, err := log.History(t.Context()); err != nil || history.MaxPayload != head.MaxPayload {
-			t.Errorf("the history says %d, the head %d, %v", history.MaxPayload, head.MaxPayload, err)
+		if extent, err := log.Extent(t.Context()); err != nil || extent.MaxPayload != head.MaxPayload {
+			t.Errorf("the extent says %d, the head %d, %v", extent.MaxPayload, head.MaxPayload, err)
 		}
 		return head.MaxPayload
 	}

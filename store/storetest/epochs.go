@@ -8,9 +8,9 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-func history(t *testing.T, log store.Log) store.History {
+func extent(t *testing.T, log store.Log) store.Extent {
 	t.Helper()
-	h, err := log.History(t.Context())
+	h, err := log.Extent(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,8 +29,8 @@ func testEpochsAreAChain(t *testing.T, h Harness) {
 	}
 	want := func(epochs ...store.Epoch) {
 		t.Helper()
-		if got := history(t, log); got.Head != fetchHead(t, log) || !slices.Equal(got.Epochs, epochs) {
-			t.Errorf("the history is %+v, want epochs %v", got, epochs)
+		if got := extent(t, log); got.Head != fetchHead(t, log) || !slices.Equal(got.Epochs, epochs) {
+			t.Errorf("the extent is %+v, want epochs %v", got, epochs)
 		}
 	}
 	want(store.Epoch{ID: names[0], First: 1})
@@ -53,7 +53,7 @@ func testEpochsAreAChain(t *testing.T, h Harness) {
 		{store.Cursor{Epoch: names[3], Offset: 10}, 10, true},
 		{store.Cursor{Epoch: names[3], Offset: 11}, 10, false},
 	} {
-		h := history(t, log)
+		h := extent(t, log)
 		if after, whole := h.Resume(test.at); after != test.after || whole != test.whole {
 			t.Errorf("%+v resumes after %d, whole %v; want %d, %v", test.at, after, whole, test.after, test.whole)
 		}
@@ -63,7 +63,7 @@ func testEpochsAreAChain(t *testing.T, h Harness) {
 	}
 	mustExec(t, h, `UPDATE sluice_meta SET trimmed = 10`)
 	mustExec(t, h, h.BeginEpoch)
-	if got := history(t, log); len(got.Epochs) != 2 || got.Epochs[1].First != 11 {
+	if got := extent(t, log); len(got.Epochs) != 2 || got.Epochs[1].First != 11 {
 		t.Errorf("the epochs are %v, want the one that reaches back to 10, and a new one", got.Epochs)
 	}
 }

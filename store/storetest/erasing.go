@@ -94,8 +94,8 @@ func testErasuresAreTold(t *testing.T, h Harness) {
 	if head := fetchHead(t, other); head.Erased != 3 {
 		t.Fatal(head)
 	}
-	if history, err := other.History(t.Context()); err != nil || history.Erased != 3 {
-		t.Fatal(history, err)
+	if extent, err := other.Extent(t.Context()); err != nil || extent.Erased != 3 {
+		t.Fatal(extent, err)
 	}
 	all := []store.Erasure{{Number: 1, Topic: "t", UpTo: 2}, {Number: 2, Topic: "none", UpTo: 5}, {Number: 3, Topic: "t", UpTo: 5}}
 	for after := range int64(4) {

@@ -167,8 +167,8 @@ func testClosedLogSaysSo(t *testing.T, h Harness) {
 	if _, err := log.Fetch(t.Context(), 0, store.Limit{Events: 1}); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("Fetch: %v, want ErrClosed", err)
 	}
-	if _, err := log.History(t.Context()); !errors.Is(err, store.ErrClosed) {
-		t.Errorf("History: %v, want ErrClosed", err)
+	if _, err := log.Extent(t.Context()); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("Extent: %v, want ErrClosed", err)
 	}
 	if _, _, err := log.Replay(t.Context(), "t", 0, 1, store.Limit{Events: 1}); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("Replay: %v, want ErrClosed", err)

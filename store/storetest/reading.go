@@ -155,7 +155,7 @@ func testWhatIsRemovedCountsAsTrimmed(t *testing.T, h Harness) {
 		mustExec(t, h, fmt.Sprintf(`DELETE FROM sluice_log WHERE "offset" > %d AND %s`, base, strings.ReplaceAll(test.where, "n ", fmt.Sprintf(`"offset" - %d `, base))))
 		for after := base; after <= base+10; after++ {
 			seen := after >= base+test.last
-			now := history(t, log)
+			now := extent(t, log)
 			if _, whole := now.Resume(store.Cursor{Epoch: before.Epoch, Offset: after}); whole != seen {
 				t.Errorf("%s: %d resumes: %v, of %+v", test.where, after, whole, now)
 			}
