@@ -235,12 +235,12 @@ func (a *Acknowledger[T]) call(ctx context.Context, position int64) (err error) 
 	return a.config.Commit(ctx, position)
 }
 
-// note adds the end of events to what t will tell.
-func (a *Acknowledger[T]) note(t *tally, source string, events []T, err error) {
+// note adds the end of events to what acks will tell.
+func (a *Acknowledger[T]) note(acks *ackBatch, source string, events []T, err error) {
 	if a.config.Ended == nil && a.config.Counted == nil || len(events) == 0 {
 		return
 	}
-	note := a.noteOf(t)
+	note := a.noteOf(acks)
 	if err != nil {
 		note.failed += len(events)
 	} else {
@@ -281,13 +281,13 @@ func (a *ack[T]) tell() {
 	}
 }
 
-func (a *Acknowledger[T]) noteOf(t *tally) *ack[T] {
-	for _, other := range t.acks {
+func (a *Acknowledger[T]) noteOf(acks *ackBatch) *ack[T] {
+	for _, other := range acks.list {
 		if ours, ok := other.(*ack[T]); ok && ours.to == a {
 			return ours
 		}
 	}
 	ours := &ack[T]{to: a}
-	t.acks = append(t.acks, ours)
+	acks.list = append(acks.list, ours)
 	return ours
 }

@@ -35,8 +35,8 @@ func (s Batcher[T]) flow(r *run) streams.Flow {
 	if s.Size <= 0 {
 		s.Size = DefaultBatch
 	}
-	j := &joiner[T]{batcher: s, run: r, meter: newMeter(r.topology.recorder(s.name())), hungry: r.listen(s.Timeout)}
-	return newConduit(r, j.work)
+	w := &batching[T]{batcher: s, run: r, meter: newMeter(r.topology.recorder(s.name())), starvedC: r.listen(s.Timeout)}
+	return newFlowNode(r, w.work)
 }
 
 // listen returns where a batcher with a timeout hears that it waits in vain.
@@ -44,17 +44,17 @@ func (r *run) listen(timeout time.Duration) <-chan struct{} {
 	if timeout <= 0 {
 		return nil
 	}
-	hungry := make(chan struct{}, 1)
-	r.hungry = append(r.hungry, hungry)
-	return hungry
+	starvedC := make(chan struct{}, 1)
+	r.starvedC = append(r.starvedC, starvedC)
+	return starvedC
 }
 
-// joiner is a Batcher at work, owned by its goroutine.
-type joiner[T any] struct {
-	batcher Batcher[T]
-	run     *run
-	meter   *meter
-	hungry  <-chan struct{}
+// batching is a Batcher at work, owned by its goroutine.
+type batching[T any] struct {
+	batcher  Batcher[T]
+	run      *run
+	meter    *meter
+	starvedC <-chan struct{}
 
 	open  *Batch[T] // being joined
 	owned bool      // its Events are our own to append to
@@ -64,63 +64,63 @@ type joiner[T any] struct {
 	timer *time.Timer
 }
 
-func (j *joiner[T]) work(in <-chan any, out chan<- any) {
-	j.timer = time.NewTimer(0)
-	j.timer.Stop()
-	defer j.timer.Stop()
-	j.run.topology.outlive(j.batcher.name(), func() { j.loop(in, out) })
+func (w *batching[T]) work(in <-chan any, out chan<- any) {
+	w.timer = time.NewTimer(0)
+	w.timer.Stop()
+	defer w.timer.Stop()
+	w.run.topology.outlive(w.batcher.name(), func() { w.loop(in, out) })
 }
 
-func (j *joiner[T]) loop(in <-chan any, out chan<- any) {
-	for in != nil || j.open != nil {
-		if j.gather(in) {
+func (w *batching[T]) loop(in <-chan any, out chan<- any) {
+	for in != nil || w.open != nil {
+		if w.gather(in) {
 			in = nil
-			j.due = true
+			w.due = true
 		}
-		j.judge()
+		w.judge()
 		inlet, outlet := in, out
-		if j.rest != nil || j.full() {
+		if w.rest != nil || w.full() {
 			inlet = nil
 		}
-		if !j.due || j.open == nil {
+		if !w.due || w.open == nil {
 			outlet = nil
 		}
 		if inlet == nil && outlet == nil {
 			continue // the input has closed, and nothing is left
 		}
-		if outlet != nil && j.meter != nil {
-			j.open.sent = time.Now()
+		if outlet != nil && w.meter != nil {
+			w.open.sent = time.Now()
 		}
 		var next any
 		if outlet != nil {
-			next, j.going = j.open, len(j.open.Events)
+			next, w.going = w.open, len(w.open.Events)
 		}
 		select {
 		case element, ok := <-inlet:
 			if !ok {
-				in, j.due = nil, true
+				in, w.due = nil, true
 				continue
 			}
-			j.add(element)
+			w.add(element)
 		case outlet <- next:
-			j.sent()
-		case <-j.timer.C:
-			j.due = true
-		case <-j.hungry:
-			j.due = j.due || j.open != nil && j.run.source.starved()
+			w.sent()
+		case <-w.timer.C:
+			w.due = true
+		case <-w.starvedC:
+			w.due = w.due || w.open != nil && w.run.source.starved()
 		}
 	}
 }
 
 // gather takes what is there without waiting, and tells whether the input has closed.
-func (j *joiner[T]) gather(in <-chan any) (closed bool) {
-	for in != nil && j.rest == nil && !j.full() {
+func (w *batching[T]) gather(in <-chan any) (closed bool) {
+	for in != nil && w.rest == nil && !w.full() {
 		select {
 		case element, ok := <-in:
 			if !ok {
 				return true
 			}
-			j.add(element)
+			w.add(element)
 		default:
 			return false
 		}
@@ -129,45 +129,45 @@ func (j *joiner[T]) gather(in <-chan any) (closed bool) {
 }
 
 // judge decides whether the open batch goes.
-func (j *joiner[T]) judge() {
-	if j.open == nil || j.due {
+func (w *batching[T]) judge() {
+	if w.open == nil || w.due {
 		return
 	}
-	j.due = j.full() || j.rest != nil || j.batcher.Timeout <= 0 || j.run.source.starved()
+	w.due = w.full() || w.rest != nil || w.batcher.Timeout <= 0 || w.run.source.starved()
 }
 
-func (j *joiner[T]) full() bool {
-	return j.open != nil && len(j.open.Events) >= j.batcher.Size
+func (w *batching[T]) full() bool {
+	return w.open != nil && len(w.open.Events) >= w.batcher.Size
 }
 
-func (j *joiner[T]) add(element any) {
-	b := received[T](j.run.topology, j.batcher.name(), element)
+func (w *batching[T]) add(element any) {
+	b := received[T](w.run.topology, w.batcher.name(), element)
 	if b == nil {
 		return
 	}
-	j.meter.begin(len(b.Events), b.sent)
-	j.meter.end(0, 0)
-	j.put(b)
-	j.meter.record()
+	w.meter.begin(len(b.Events), b.sent)
+	w.meter.end(0, 0)
+	w.put(b)
+	w.meter.record()
 }
 
 // put joins b to the open batch, or opens one with it: what does not fit is the rest.
-func (j *joiner[T]) put(b *Batch[T]) {
-	room := j.batcher.Size
-	if j.open != nil {
-		room -= len(j.open.Events)
+func (w *batching[T]) put(b *Batch[T]) {
+	room := w.batcher.Size
+	if w.open != nil {
+		room -= len(w.open.Events)
 	}
 	if len(b.Events) > room {
-		b, j.rest = b.cut(room)
+		b, w.rest = b.cut(room)
 	}
-	if j.open == nil {
-		j.open, j.owned = b, false
-		if j.batcher.Timeout > 0 {
-			j.timer.Reset(j.batcher.Timeout)
+	if w.open == nil {
+		w.open, w.owned = b, false
+		if w.batcher.Timeout > 0 {
+			w.timer.Reset(w.batcher.Timeout)
 		}
 		return
 	}
-	j.open, j.owned = join(j.open, b, j.owned, j.batcher.Size), true
+	w.open, w.owned = join(w.open, b, w.owned, w.batcher.Size), true
 }
 
 // join appends b to open; unless open's events are owned, to a copy of them.
@@ -175,11 +175,11 @@ func join[T any](open, b *Batch[T], owned bool, size int) *Batch[T] {
 	if !owned {
 		total := len(open.Events) + len(b.Events)
 		events := make([]T, 0, min(size, 2*total))
-		mine := withShares(append(events, open.Events...), open.At, append([]share(nil), open.shares...))
+		mine := withRanges(append(events, open.Events...), open.At, append([]trackedRange(nil), open.ranges...))
 		open = mine
 	}
 	open.Events = append(open.Events, b.Events...)
-	open.shares = append(open.shares, b.shares...)
+	open.ranges = append(open.ranges, b.ranges...)
 	open.count = len(open.Events)
 	if b.At.Before(open.At) {
 		open.At = b.At
@@ -188,13 +188,13 @@ func join[T any](open, b *Batch[T], owned bool, size int) *Batch[T] {
 }
 
 // sent makes room after the open batch has gone.
-func (j *joiner[T]) sent() {
-	j.meter.sent(j.going)
-	rest := j.rest
-	j.open, j.rest, j.due = nil, nil, false
-	j.timer.Stop()
+func (w *batching[T]) sent() {
+	w.meter.sent(w.going)
+	rest := w.rest
+	w.open, w.rest, w.due = nil, nil, false
+	w.timer.Stop()
 	if rest != nil {
-		j.put(rest)
+		w.put(rest)
 	}
-	j.meter.record()
+	w.meter.record()
 }

@@ -27,21 +27,21 @@ func (s KeyBatcher[T, K]) flow(r *run) streams.Flow {
 		s.Size = DefaultBatch
 	}
 	name := Batcher[T]{Name: s.Name}.name()
-	g := &grouper[T, K]{
+	k := &keyedBatching[T, K]{
 		batcher: s, name: name, run: r, meter: newMeter(r.topology.recorder(name)),
-		hungry: r.listen(s.Timeout), open: map[K]*group[T, K]{},
+		starvedC: r.listen(s.Timeout), open: map[K]*group[T, K]{},
 	}
-	return newConduit(r, g.work)
+	return newFlowNode(r, k.work)
 }
 
-// grouper is a KeyBatcher at work, owned by its goroutine. What it holds is bounded by
+// keyedBatching is a KeyBatcher at work, owned by its goroutine. What it holds is bounded by
 // the line's demand.
-type grouper[T any, K comparable] struct {
-	batcher KeyBatcher[T, K]
-	name    string
-	run     *run
-	meter   *meter
-	hungry  <-chan struct{}
+type keyedBatching[T any, K comparable] struct {
+	batcher  KeyBatcher[T, K]
+	name     string
+	run      *run
+	meter    *meter
+	starvedC <-chan struct{}
 
 	open  map[K]*group[T, K]
 	queue []*group[T, K] // the open ones, oldest first
@@ -56,35 +56,35 @@ type group[T any, K comparable] struct {
 	since time.Time
 }
 
-func (g *grouper[T, K]) work(in <-chan any, out chan<- any) {
-	g.timer = time.NewTimer(0)
-	g.timer.Stop()
-	defer g.timer.Stop()
-	g.run.topology.outlive(g.name, func() {
-		if b := g.hand; b != nil && !b.ended.Load() {
-			g.sort(b)
+func (k *keyedBatching[T, K]) work(in <-chan any, out chan<- any) {
+	k.timer = time.NewTimer(0)
+	k.timer.Stop()
+	defer k.timer.Stop()
+	k.run.topology.outlive(k.name, func() {
+		if b := k.hand; b != nil && !b.ended.Load() {
+			k.sort(b)
 		}
-		g.loop(in, out)
+		k.loop(in, out)
 	})
 }
 
-func (g *grouper[T, K]) loop(in <-chan any, out chan<- any) {
-	for in != nil || len(g.open)+len(g.ready) > 0 {
-		if len(g.ready) > 0 {
-			b := g.ready[0]
-			g.ready = g.ready[1:]
-			b.sent = g.meter.sent(len(b.Events))
+func (k *keyedBatching[T, K]) loop(in <-chan any, out chan<- any) {
+	for in != nil || len(k.open)+len(k.ready) > 0 {
+		if len(k.ready) > 0 {
+			b := k.ready[0]
+			k.ready = k.ready[1:]
+			b.sent = k.meter.sent(len(b.Events))
 			out <- b
-			g.meter.record()
+			k.meter.record()
 			continue
 		}
-		if in == nil || len(g.open) > 0 && g.run.source.starved() && g.batcher.Timeout > 0 {
-			g.flush(time.Time{})
+		if in == nil || len(k.open) > 0 && k.run.source.starved() && k.batcher.Timeout > 0 {
+			k.flush(time.Time{})
 			continue
 		}
-		if g.batcher.Timeout <= 0 && len(g.open) > 0 {
-			if in = g.gather(in); len(g.ready) == 0 {
-				g.flush(time.Time{})
+		if k.batcher.Timeout <= 0 && len(k.open) > 0 {
+			if in = k.gather(in); len(k.ready) == 0 {
+				k.flush(time.Time{})
 			}
 			continue
 		}
@@ -94,23 +94,23 @@ func (g *grouper[T, K]) loop(in <-chan any, out chan<- any) {
 				in = nil
 				continue
 			}
-			g.add(element)
-		case now := <-g.timer.C:
-			g.flush(now.Add(-g.batcher.Timeout))
-		case <-g.hungry: // the loop looks at why
+			k.add(element)
+		case now := <-k.timer.C:
+			k.flush(now.Add(-k.batcher.Timeout))
+		case <-k.starvedC: // the loop looks at why
 		}
 	}
 }
 
 // gather takes what is there without waiting; it returns nil if the input has closed.
-func (g *grouper[T, K]) gather(in <-chan any) <-chan any {
-	for len(g.ready) == 0 {
+func (k *keyedBatching[T, K]) gather(in <-chan any) <-chan any {
+	for len(k.ready) == 0 {
 		select {
 		case element, ok := <-in:
 			if !ok {
 				return nil
 			}
-			g.add(element)
+			k.add(element)
 		default:
 			return in
 		}
@@ -118,28 +118,28 @@ func (g *grouper[T, K]) gather(in <-chan any) <-chan any {
 	return in
 }
 
-func (g *grouper[T, K]) add(element any) {
-	if g.hand = received[T](g.run.topology, g.name, element); g.hand != nil {
-		g.sort(g.hand)
+func (k *keyedBatching[T, K]) add(element any) {
+	if k.hand = received[T](k.run.topology, k.name, element); k.hand != nil {
+		k.sort(k.hand)
 	}
 }
 
 // sort puts a batch's events to those of their keys.
-func (g *grouper[T, K]) sort(b *Batch[T]) {
-	g.meter.begin(len(b.Events), b.sent)
+func (k *keyedBatching[T, K]) sort(b *Batch[T]) {
+	k.meter.begin(len(b.Events), b.sent)
 	keys := make([]K, len(b.Events))
-	failed := each(g.run.topology, b.Events, func(i int) error {
-		keys[i] = g.batcher.Key(&b.Events[i])
+	failed := each(k.run.topology, b.Events, func(i int) error {
+		keys[i] = k.batcher.Key(&b.Events[i])
 		return nil
 	})
-	reportEach(g.run, g.name, b, failed)
-	g.meter.end(0, len(failed))
-	shares, ok := b.take()
+	reportEach(k.run, k.name, b, failed)
+	k.meter.end(0, len(failed))
+	ranges, ok := b.take()
 	if !ok {
 		return
 	}
-	var ended []share
-	c := cursor{shares: shares}
+	var ended []trackedRange
+	c := cursor{ranges: ranges}
 	for i, f := 0, 0; i < len(keys); i++ {
 		if f < len(failed) && failed[f].index == i {
 			ended = c.move(1, ended)
@@ -147,50 +147,50 @@ func (g *grouper[T, K]) sort(b *Batch[T]) {
 			f++
 			continue
 		}
-		g.put(keys[i], b, i, &c)
+		k.put(keys[i], b, i, &c)
 	}
-	settle(ended, failed)
-	g.meter.record()
+	acknowledge(ended, failed)
+	k.meter.record()
 }
 
-// put appends event i of b, whose receipt is next in c, to the batch of its key.
-func (g *grouper[T, K]) put(key K, b *Batch[T], i int, c *cursor) {
-	o := g.open[key]
+// put appends event i of b, whose range is next in c, to the batch of its key.
+func (k *keyedBatching[T, K]) put(key K, b *Batch[T], i int, c *cursor) {
+	o := k.open[key]
 	if o == nil {
-		o = &group[T, K]{key: key, batch: withShares[T](nil, b.At, nil), since: time.Now()}
-		g.open[key] = o
-		if g.queue = append(g.queue, o); len(g.queue) == 1 && g.batcher.Timeout > 0 {
-			g.timer.Reset(g.batcher.Timeout)
+		o = &group[T, K]{key: key, batch: withRanges[T](nil, b.At, nil), since: time.Now()}
+		k.open[key] = o
+		if k.queue = append(k.queue, o); len(k.queue) == 1 && k.batcher.Timeout > 0 {
+			k.timer.Reset(k.batcher.Timeout)
 		}
 	}
 	o.batch.Events = append(o.batch.Events, b.Events[i])
-	o.batch.shares = c.move(1, o.batch.shares)
+	o.batch.ranges = c.move(1, o.batch.ranges)
 	o.batch.count++
 	if b.At.Before(o.batch.At) {
 		o.batch.At = b.At
 	}
-	if o.batch.count >= g.batcher.Size {
-		g.release(o)
+	if o.batch.count >= k.batcher.Size {
+		k.release(o)
 	}
 }
 
 // release makes a group ready.
-func (g *grouper[T, K]) release(o *group[T, K]) {
-	g.ready = append(g.ready, o.batch)
-	delete(g.open, o.key)
-	i := slices.Index(g.queue, o)
-	g.queue = slices.Delete(g.queue, i, i+1)
+func (k *keyedBatching[T, K]) release(o *group[T, K]) {
+	k.ready = append(k.ready, o.batch)
+	delete(k.open, o.key)
+	i := slices.Index(k.queue, o)
+	k.queue = slices.Delete(k.queue, i, i+1)
 }
 
 // flush releases groups opened until then; zero is all.
-func (g *grouper[T, K]) flush(until time.Time) {
-	for len(g.queue) > 0 {
-		o := g.queue[0]
+func (k *keyedBatching[T, K]) flush(until time.Time) {
+	for len(k.queue) > 0 {
+		o := k.queue[0]
 		if !until.IsZero() && o.since.After(until) {
-			g.timer.Reset(time.Until(o.since.Add(g.batcher.Timeout)))
+			k.timer.Reset(time.Until(o.since.Add(k.batcher.Timeout)))
 			return
 		}
-		g.release(o)
+		k.release(o)
 	}
-	g.timer.Stop()
+	k.timer.Stop()
 }

@@ -5,12 +5,12 @@ import "fmt"
 // Demand gives each run of events to the consumer with the most outstanding
 // demand; of equals, to the one that came first.
 type Demand[T any] struct {
-	seats      []demandSeat // most demand first
-	total      int
-	deliveries []Delivery[T]
+	subscribers []demandSubscriber // most demand first
+	total       int
+	deliveries  []Delivery[T]
 }
 
-type demandSeat struct {
+type demandSubscriber struct {
 	id     ID
 	demand int
 	batch  int
@@ -19,18 +19,18 @@ type demandSeat struct {
 // NewDemand returns the dispatcher that a producer has if it is given none.
 func NewDemand[T any]() *Demand[T] { return &Demand[T]{} }
 
-func (d *Demand[T]) Subscribe(id ID, seat Seat[T]) error {
+func (d *Demand[T]) Subscribe(id ID, subscriber Seat[T]) error {
 	if d.find(id) >= 0 {
 		return fmt.Errorf("subscription %d is subscribed already", id)
 	}
-	d.seats = append(d.seats, demandSeat{id: id, batch: seat.Batch})
+	d.subscribers = append(d.subscribers, demandSubscriber{id: id, batch: subscriber.Batch})
 	return nil
 }
 
 func (d *Demand[T]) Cancel(id ID) {
 	if i := d.find(id); i >= 0 {
-		d.total -= d.seats[i].demand
-		d.seats = append(d.seats[:i], d.seats[i+1:]...)
+		d.total -= d.subscribers[i].demand
+		d.subscribers = append(d.subscribers[:i], d.subscribers[i+1:]...)
 	}
 }
 
@@ -47,7 +47,7 @@ func (d *Demand[T]) Dispatch(e Emission[T]) Dealing[T] {
 	d.deliveries = d.deliveries[:0]
 	at := 0
 	for at < len(e.Events) && d.total > 0 {
-		s := d.seats[0]
+		s := d.subscribers[0]
 		n := min(s.demand, len(e.Events)-at)
 		if s.batch > 0 {
 			n = min(n, s.batch)
@@ -59,24 +59,24 @@ func (d *Demand[T]) Dispatch(e Emission[T]) Dealing[T] {
 	return Dealing[T]{Deliveries: d.deliveries, Rest: e.Events[at:]}
 }
 
-// change moves a seat to its new place: behind those with as much demand.
+// change moves a subscriber to its new place: behind those with as much demand.
 func (d *Demand[T]) change(i, by int) {
-	s := d.seats[i]
+	s := d.subscribers[i]
 	s.demand += by
 	d.total += by
-	d.seats = append(d.seats[:i], d.seats[i+1:]...)
-	at := len(d.seats)
-	for at > 0 && d.seats[at-1].demand < s.demand {
+	d.subscribers = append(d.subscribers[:i], d.subscribers[i+1:]...)
+	at := len(d.subscribers)
+	for at > 0 && d.subscribers[at-1].demand < s.demand {
 		at--
 	}
-	d.seats = append(d.seats, demandSeat{})
-	copy(d.seats[at+1:], d.seats[at:])
-	d.seats[at] = s
+	d.subscribers = append(d.subscribers, demandSubscriber{})
+	copy(d.subscribers[at+1:], d.subscribers[at:])
+	d.subscribers[at] = s
 }
 
 func (d *Demand[T]) find(id ID) int {
-	for i := range d.seats {
-		if d.seats[i].id == id {
+	for i := range d.subscribers {
+		if d.subscribers[i].id == id {
 			return i
 		}
 	}

@@ -27,15 +27,15 @@ type Partition[T any] struct {
 }
 
 type lane[T any] struct {
-	id     ID
-	seated bool
-	demand int // 0 while anything is queued
-	queue  []Emission[T]
-	queued int
-	in     int64 // events ever queued
-	out    int64 // events ever taken from the queue
-	count  int   // scratch: events of the emission at hand
-	start  int   // scratch: where they go
+	id         ID
+	subscribed bool
+	demand     int // 0 while anything is queued
+	queue      []Emission[T]
+	queued     int
+	in         int64 // events ever queued
+	out        int64 // events ever taken from the queue
+	count      int   // scratch: events of the emission at hand
+	start      int   // scratch: where they go
 }
 
 // PartitionBy returns a dispatcher over lanes partitions; key gives the partition of
@@ -56,21 +56,21 @@ func (d *Partition[T]) WithQueue(bound int) *Partition[T] {
 	return d
 }
 
-func (d *Partition[T]) Subscribe(id ID, seat Seat[T]) error {
-	if seat.Partition < 0 || seat.Partition >= len(d.lanes) {
-		return fmt.Errorf("partition %d: out of range 0..%d", seat.Partition, len(d.lanes)-1)
+func (d *Partition[T]) Subscribe(id ID, subscriber Seat[T]) error {
+	if subscriber.Partition < 0 || subscriber.Partition >= len(d.lanes) {
+		return fmt.Errorf("partition %d: out of range 0..%d", subscriber.Partition, len(d.lanes)-1)
 	}
-	l := &d.lanes[seat.Partition]
-	if l.seated {
-		return fmt.Errorf("partition %d: has a consumer already", seat.Partition)
+	l := &d.lanes[subscriber.Partition]
+	if l.subscribed {
+		return fmt.Errorf("partition %d: has a consumer already", subscriber.Partition)
 	}
-	l.id, l.seated, l.demand = id, true, 0
+	l.id, l.subscribed, l.demand = id, true, 0
 	return nil
 }
 
 func (d *Partition[T]) Cancel(id ID) {
 	if l := d.find(id); l != nil {
-		l.seated, l.demand = false, 0 // the queue stays, for the next consumer
+		l.subscribed, l.demand = false, 0 // the queue stays, for the next consumer
 	}
 }
 
@@ -84,7 +84,7 @@ func (d *Partition[T]) Want() int {
 	want, room := 0, math.MaxInt
 	for i := range d.lanes {
 		l := &d.lanes[i]
-		if d.final && !l.seated {
+		if d.final && !l.subscribed {
 			continue
 		}
 		want += l.demand - l.queued
@@ -99,15 +99,15 @@ func (d *Partition[T]) Dispatch(e Emission[T]) Dealing[T] {
 	for i := range d.lanes {
 		d.release(&d.lanes[i])
 	}
-	dealing := Dealing[T]{Rest: e.Events}
+	dispatched := Dealing[T]{Rest: e.Events}
 	if len(e.Events) > 0 {
-		d.place(e, &dealing)
+		d.place(e, &dispatched)
 	}
-	dealing.Deliveries = d.deliveries
-	return dealing
+	dispatched.Deliveries = d.deliveries
+	return dispatched
 }
 
-// release deals from a lane's queue what its consumer asked for.
+// release delivers from a lane's queue what its consumer asked for.
 func (d *Partition[T]) release(l *lane[T]) {
 	for l.demand > 0 && len(l.queue) > 0 {
 		head := l.queue[0]
@@ -128,9 +128,9 @@ func (d *Partition[T]) release(l *lane[T]) {
 }
 
 // place scatters as many of the first events as fit, all into one new slice.
-func (d *Partition[T]) place(e Emission[T], dealing *Dealing[T]) {
-	n := d.measure(e, dealing)
-	dealing.Rest = e.Events[n:]
+func (d *Partition[T]) place(e Emission[T], dispatched *Dealing[T]) {
+	n := d.measure(e, dispatched)
+	dispatched.Rest = e.Events[n:]
 	total, only := 0, -1
 	for i := range d.lanes {
 		l := &d.lanes[i]
@@ -140,7 +140,7 @@ func (d *Partition[T]) place(e Emission[T], dealing *Dealing[T]) {
 		}
 	}
 	if only >= 0 && n > 0 {
-		d.deal(&d.lanes[only], e.part(0, n))
+		d.deliver(&d.lanes[only], e.part(0, n))
 		return
 	}
 	scattered := make([]T, total)
@@ -155,21 +155,21 @@ func (d *Partition[T]) place(e Emission[T], dealing *Dealing[T]) {
 		if l := &d.lanes[i]; l.count > 0 {
 			part := e
 			part.Events = scattered[l.start-l.count : l.start : l.start]
-			d.deal(l, part)
+			d.deliver(l, part)
 		}
 	}
 }
 
 // measure finds each event's lane and counts, up to the first event without a place.
-func (d *Partition[T]) measure(e Emission[T], dealing *Dealing[T]) int {
+func (d *Partition[T]) measure(e Emission[T], dispatched *Dealing[T]) int {
 	d.where = d.where[:0]
 	for i := range d.lanes {
 		d.lanes[i].count = 0
 	}
 	for len(d.where) < len(e.Events) {
-		if err := d.scan(e, dealing); err != nil {
+		if err := d.scan(e, dispatched); err != nil {
 			i := len(d.where)
-			dealing.Refused = append(dealing.Refused, Refusal[T]{e.part(i, i+1), err})
+			dispatched.Refused = append(dispatched.Refused, Refusal[T]{e.part(i, i+1), err})
 			d.where = append(d.where, Discard)
 			continue
 		}
@@ -179,18 +179,18 @@ func (d *Partition[T]) measure(e Emission[T], dealing *Dealing[T]) int {
 }
 
 // scan is measure until a key function panics.
-func (d *Partition[T]) scan(e Emission[T], dealing *Dealing[T]) (err error) {
+func (d *Partition[T]) scan(e Emission[T], dispatched *Dealing[T]) (err error) {
 	defer recovered(&err)
 	for i := len(d.where); i < len(e.Events); i++ {
 		key := d.key(&e.Events[i])
 		if key < 0 || key >= len(d.lanes) {
-			dealing.Refused = append(dealing.Refused, Refusal[T]{e.part(i, i+1), ErrDiscarded})
+			dispatched.Refused = append(dispatched.Refused, Refusal[T]{e.part(i, i+1), ErrDiscarded})
 			d.where = append(d.where, Discard)
 			continue
 		}
 		l := &d.lanes[key]
-		if d.final && !l.seated {
-			dealing.Refused = append(dealing.Refused, Refusal[T]{e.part(i, i+1), ErrNoConsumer})
+		if d.final && !l.subscribed {
+			dispatched.Refused = append(dispatched.Refused, Refusal[T]{e.part(i, i+1), ErrNoConsumer})
 			d.where = append(d.where, Discard)
 			continue
 		}
@@ -203,7 +203,7 @@ func (d *Partition[T]) scan(e Emission[T], dealing *Dealing[T]) (err error) {
 	return nil
 }
 
-func (d *Partition[T]) deal(l *lane[T], e Emission[T]) {
+func (d *Partition[T]) deliver(l *lane[T], e Emission[T]) {
 	now := min(l.demand, len(e.Events))
 	if now > 0 {
 		d.deliveries = append(d.deliveries, Delivery[T]{l.id, e.part(0, now)})
@@ -240,7 +240,7 @@ func (d *Partition[T]) Evict() []Emission[T] {
 	d.final = true
 	var evicted []Emission[T]
 	for i := range d.lanes {
-		if l := &d.lanes[i]; !l.seated {
+		if l := &d.lanes[i]; !l.subscribed {
 			evicted = append(evicted, l.queue...)
 			l.out += int64(l.queued)
 			l.queue, l.queued = nil, 0
@@ -267,7 +267,7 @@ func (d *Partition[T]) Mark() func() bool {
 
 func (d *Partition[T]) find(id ID) *lane[T] {
 	for i := range d.lanes {
-		if d.lanes[i].seated && d.lanes[i].id == id {
+		if d.lanes[i].subscribed && d.lanes[i].id == id {
 			return &d.lanes[i]
 		}
 	}

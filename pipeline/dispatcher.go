@@ -14,7 +14,7 @@ type ID int
 // what a leaving consumer asked for is not asked twice.
 type Dispatcher[T any] interface {
 	// Subscribe seats a consumer, with no demand yet.
-	Subscribe(id ID, seat Seat[T]) error
+	Subscribe(id ID, subscriber Seat[T]) error
 	// Cancel unseats it, and forgets its demand.
 	Cancel(id ID)
 	// Ask adds to a consumer's demand. Unknown ids are ignored: they have left.
@@ -38,7 +38,7 @@ type Seat[T any] struct {
 type Emission[T any] struct {
 	Events []T
 	At     time.Time
-	parent *fold // set if a stage above is to know of their end
+	parent *derived // set if a stage above is to know of their end
 }
 
 // part is the same emission with fewer events.

@@ -37,7 +37,7 @@ func play(t *testing.T, d Dispatcher[int], selectors map[ID]func(*int) bool, ste
 				next++
 				rest = append(rest, next)
 			}
-			got, rest = dealt0(d.Dispatch(Emission[int]{Events: rest}))
+			got, rest = outcome(d.Dispatch(Emission[int]{Events: rest}))
 		case "evict":
 			for _, e := range d.(queuer[int]).Evict() {
 				got += fmt.Sprint(e.Events)
@@ -49,7 +49,7 @@ func play(t *testing.T, d Dispatcher[int], selectors map[ID]func(*int) bool, ste
 	}
 }
 
-func dealt0(d Dealing[int]) (string, []int) {
+func outcome(d Dealing[int]) (string, []int) {
 	var parts []string
 	for _, delivery := range d.Deliveries {
 		parts = append(parts, fmt.Sprint(delivery.To, delivery.Events))
@@ -96,7 +96,7 @@ func TestDemandDispatcherDealsInBatches(t *testing.T) {
 		}
 		d.Ask(id, 4)
 	}
-	got, _ := dealt0(d.Dispatch(Emission[int]{Events: upTo(8)}))
+	got, _ := outcome(d.Dispatch(Emission[int]{Events: upTo(8)}))
 	if want := "0 [1 2] 1 [3 4] 0 [5 6] 1 [7 8]"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -171,13 +171,13 @@ func TestPartitionKeyThatPanicsRefusesItsEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Ask(1, 10)
-	dealing := d.Dispatch(Emission[int]{Events: upTo(3)})
-	got, _ := dealt0(dealing)
+	dispatched := d.Dispatch(Emission[int]{Events: upTo(3)})
+	got, _ := outcome(dispatched)
 	if want := "1 [1 3] refused [2]"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if _, ok := dealing.Refused[0].Err.(*PanicError); !ok {
-		t.Errorf("refused with %v, want a panic", dealing.Refused[0].Err)
+	if _, ok := dispatched.Refused[0].Err.(*PanicError); !ok {
+		t.Errorf("refused with %v, want a panic", dispatched.Refused[0].Err)
 	}
 }
 

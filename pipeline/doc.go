@@ -17,11 +17,11 @@
 // of its sink, so a slow sink is felt by the producer's handler, which is simply
 // not called, and nothing in between needs a buffer that can overflow.
 //
-// What travels is a [Batch], never a single event: it carries the receipts of
-// the events it stands for. A stage that drops events ends their receipts, a
-// stage that turns 500 events into 20 carries them along, a batcher joins them,
-// and the sink ends them. Ending a receipt returns demand to the line and tells
-// the [Acknowledger].
+// What travels is a [Batch], never a single event: it tracks the producer's
+// events that it stands for. A stage that drops events acknowledges them, a
+// stage that turns 500 events into 20 passes the tracking along, a batcher joins
+// it, and the sink acknowledges them all. Acknowledging an event returns its
+// demand to the line and tells the [Acknowledger].
 //
 // # A worked example
 //

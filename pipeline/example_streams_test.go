@@ -25,7 +25,7 @@ func ExampleFlowOf() {
 					for i, n := range b.Events {
 						texts[i] = fmt.Sprintf("<%d>", n)
 					}
-					return pipeline.Replace(b, texts) // carries the receipts along
+					return pipeline.Replace(b, texts) // passes the tracking along
 				}, 1)
 			})).
 			Via(pipeline.FlowOf(func() streams.Flow { return flow.NewPassThrough() })).

@@ -130,11 +130,11 @@ func ExampleNewDemand() {
 	d.Ask(0, 1)
 	d.Ask(1, 2)
 	fmt.Println("wanted:", d.Want())
-	dealing := d.Dispatch(pipeline.Emission[string]{Events: []string{"a", "b", "c", "d"}})
-	for _, delivery := range dealing.Deliveries {
+	dispatched := d.Dispatch(pipeline.Emission[string]{Events: []string{"a", "b", "c", "d"}})
+	for _, delivery := range dispatched.Deliveries {
 		fmt.Println("for", delivery.To, delivery.Events)
 	}
-	fmt.Println("rest:", dealing.Rest)
+	fmt.Println("rest:", dispatched.Rest)
 	// Output:
 	// wanted: 3
 	// for 1 [a b]

@@ -6,9 +6,9 @@ import (
 	"github.com/reugn/go-streams"
 )
 
-// conduit is the streams.Flow of our own stages: a goroutine that starts when the flow
+// flowNode is the streams.Flow of our own stages: a goroutine that starts when the flow
 // is connected, reads where the flow before sends, and ends when that closes.
-type conduit struct {
+type flowNode struct {
 	run   *run
 	in    chan any   // sent and closed by the flow before; unbuffered: waiting is the backpressure
 	inlet <-chan any // in, or the subscription's own
@@ -17,46 +17,46 @@ type conduit struct {
 	out   chan any // only made if Out is called; then sent and closed by the goroutine
 }
 
-var _ streams.Flow = (*conduit)(nil)
+var _ streams.Flow = (*flowNode)(nil)
 
-func newConduit(r *run, work func(in <-chan any, out chan<- any)) *conduit {
-	c := &conduit{run: r, in: make(chan any), work: work}
-	c.inlet = c.in
-	return c
+func newFlowNode(r *run, work func(in <-chan any, out chan<- any)) *flowNode {
+	f := &flowNode{run: r, in: make(chan any), work: work}
+	f.inlet = f.in
+	return f
 }
 
-// newStage is a conduit that takes its input by the batch: see [batches].
-func newStage[T any](r *run, stage string, step func(b *Batch[T], pass func(any))) *conduit {
-	return newConduit(r, func(in <-chan any, out chan<- any) { batches(r, stage, in, out, step) })
+// newBatchFlow is a flowNode that takes its input by the batch: see [batches].
+func newBatchFlow[T any](r *run, stage string, step func(b *Batch[T], pass func(any))) *flowNode {
+	return newFlowNode(r, func(in <-chan any, out chan<- any) { batches(r, stage, in, out, step) })
 }
 
 // In implements streams.Inlet.
-func (c *conduit) In() chan<- any { return c.in }
+func (f *flowNode) In() chan<- any { return f.in }
 
 // Out implements streams.Outlet.
-func (c *conduit) Out() <-chan any {
-	c.once.Do(func() {
-		c.out = make(chan any)
-		c.run.start(func() { c.stream(c.out) })
+func (f *flowNode) Out() <-chan any {
+	f.once.Do(func() {
+		f.out = make(chan any)
+		f.run.start(func() { f.stream(f.out) })
 	})
-	return c.out
+	return f.out
 }
 
 // Via implements streams.Flow.
-func (c *conduit) Via(next streams.Flow) streams.Flow {
-	c.run.start(func() { c.stream(next.In()) })
+func (f *flowNode) Via(next streams.Flow) streams.Flow {
+	f.run.start(func() { f.stream(next.In()) })
 	return next
 }
 
 // To implements streams.Flow.
-func (c *conduit) To(sink streams.Sink) {
-	c.run.start(func() { c.stream(sink.In()) })
+func (f *flowNode) To(sink streams.Sink) {
+	f.run.start(func() { f.stream(sink.In()) })
 	sink.AwaitCompletion()
 }
 
-func (c *conduit) stream(out chan<- any) {
+func (f *flowNode) stream(out chan<- any) {
 	defer close(out)
-	c.work(c.inlet, out)
+	f.work(f.inlet, out)
 }
 
 // transmit is what go-streams does between two flows.

@@ -10,29 +10,29 @@ import (
 // FlowOf puts a streams.Flow that is not ours into a line: make builds it, each time
 // that the line is subscribed. Its elements are *Batch[T]. It must pass each on, or Finish
 // or Fail it, or [Replace] it.
-func FlowOf(build func() streams.Flow) Stage { return foreignFlow(build) }
+func FlowOf(build func() streams.Flow) Stage { return externalFlow(build) }
 
 // SinkOf ends a line with a streams.Sink that is not ours. It must Finish or Fail each
 // batch before AwaitCompletion returns.
-func SinkOf(build func() streams.Sink) End { return foreignSink(build) }
+func SinkOf(build func() streams.Sink) End { return externalSink(build) }
 
 // Tail ends a line with any graph of streams: connect is given what the line gives, and must
 // block until all of it has been read and each batch finished or failed.
 func Tail(connect func(streams.Source)) End { return tail(connect) }
 
-type foreignFlow func() streams.Flow
+type externalFlow func() streams.Flow
 
-func (f foreignFlow) shape() shape { return shape{name: "flow"} }
-func (f foreignFlow) flow(r *run) streams.Flow {
+func (f externalFlow) shape() shape { return shape{name: "flow"} }
+func (f externalFlow) flow(r *run) streams.Flow {
 	flow, err := built(f)
 	r.fail("flow", err)
 	return flow
 }
 
-type foreignSink func() streams.Sink
+type externalSink func() streams.Sink
 
-func (f foreignSink) shape() shape { return shape{name: "sink"} }
-func (f foreignSink) sink(r *run) streams.Sink {
+func (f externalSink) shape() shape { return shape{name: "sink"} }
+func (f externalSink) sink(r *run) streams.Sink {
 	sink, err := built(f)
 	r.fail("sink", err)
 	return sink
@@ -52,10 +52,10 @@ type tail func(streams.Source)
 func (f tail) shape() shape { return shape{name: "tail", in: reflect.Type(nil)} }
 
 func (f tail) sink(r *run) streams.Sink {
-	return newBasin(r, func(in <-chan any) {
+	return newSinkNode(r, func(in <-chan any) {
 		gone := make(chan struct{}) // closed when f will read no more
 		err := apart(func() error {
-			f(newConduit(r, func(_ <-chan any, out chan<- any) {
+			f(newFlowNode(r, func(_ <-chan any, out chan<- any) {
 				for element := range in {
 					select {
 					case out <- element:

@@ -2,31 +2,31 @@ package pipeline
 
 import "sync"
 
-// mailbox is what others have to say to the one goroutine that owns it. Posting
+// inbox is what others have to say to the one goroutine that owns it. Posting
 // never blocks; what is posted is bounded by its kinds: an ask is posted once for
 // each batch that ended, and a push waits until it was taken.
-type mailbox[M any] struct {
+type inbox[M any] struct {
 	// wake has room for one signal: sent by post, received by the owner, never closed.
 	wake chan struct{}
 
 	mu     sync.Mutex
-	letter []M
+	posted []M
 	spare  []M // the slice taken before, for reuse
 	closed bool
 }
 
-func newMailbox[M any]() *mailbox[M] {
-	return &mailbox[M]{wake: make(chan struct{}, 1)}
+func newInbox[M any]() *inbox[M] {
+	return &inbox[M]{wake: make(chan struct{}, 1)}
 }
 
 // post leaves a message, unless the owner has left.
-func (b *mailbox[M]) post(m M) bool {
+func (b *inbox[M]) post(m M) bool {
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
 		return false
 	}
-	b.letter = append(b.letter, m)
+	b.posted = append(b.posted, m)
 	b.mu.Unlock()
 	select {
 	case b.wake <- struct{}{}:
@@ -36,19 +36,19 @@ func (b *mailbox[M]) post(m M) bool {
 }
 
 // take returns all messages, in order, valid until the next take.
-func (b *mailbox[M]) take() []M {
+func (b *inbox[M]) take() []M {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	taken := b.letter
+	taken := b.posted
 	clear(b.spare)
-	b.letter, b.spare = b.spare[:0], taken
+	b.posted, b.spare = b.spare[:0], taken
 	return taken
 }
 
 // close takes the last messages; later posts are refused.
-func (b *mailbox[M]) close() []M {
+func (b *inbox[M]) close() []M {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	return b.letter
+	return b.posted
 }

@@ -2,43 +2,43 @@ package pipeline
 
 import "math/bits"
 
-// dealt counts the ends of one delivery's events.
-type dealt[T any] struct {
-	// Immutable after deal.
+// inflight counts the ends of one delivery's events.
+type inflight[T any] struct {
+	// Immutable after deliver.
 	sub    *subscription[T]
 	events []T
-	parent *fold
+	parent *derived
 
 	// Guarded by sub.mu.
 	left       int // events not ended
 	lost       bool
 	low        int // all before have ended
 	done       []uint64
-	prev, next *dealt[T]
+	prev, next *inflight[T]
 }
 
-func (d *dealt[T]) end(lo, hi int, err error, t *tally) {
-	d.abandon(lo, hi, err)
-	d.sub.mu.Lock()
-	if d.lost { // its line has ended, and said so of these events
-		d.sub.mu.Unlock()
+func (f *inflight[T]) end(lo, hi int, err error, acks *ackBatch) {
+	f.abandon(lo, hi, err)
+	f.sub.mu.Lock()
+	if f.lost { // its line has ended, and said so of these events
+		f.sub.mu.Unlock()
 		return
 	}
-	d.finish(lo, hi, err, t)
+	f.finish(lo, hi, err, acks)
 }
 
-func (d *dealt[T]) abandon(lo, hi int, err error) {
-	if a := d.sub.producer.ack; a != nil && err != nil {
-		a.abandon(d.events[lo:hi], err)
+func (f *inflight[T]) abandon(lo, hi int, err error) {
+	if a := f.sub.producer.ack; a != nil && err != nil {
+		a.abandon(f.events[lo:hi], err)
 	}
 }
 
 // finish is called with sub.mu held, and releases it.
-func (d *dealt[T]) finish(lo, hi int, err error, t *tally) {
-	s := d.sub
-	d.mark(lo, hi)
-	if d.left == 0 {
-		s.unlink(d)
+func (f *inflight[T]) finish(lo, hi int, err error, acks *ackBatch) {
+	s := f.sub
+	f.mark(lo, hi)
+	if f.left == 0 {
+		s.unlink(f)
 	}
 	s.flying -= hi - lo
 	if !s.options.Manual {
@@ -48,10 +48,10 @@ func (d *dealt[T]) finish(lo, hi int, err error, t *tally) {
 	stuck := n == 0 && s.open == 0 && s.flying > 0 && !s.closed
 	s.mu.Unlock()
 
-	d.parent.fail(err)
-	d.parent.add(lo-hi, t)
+	f.parent.fail(err)
+	f.parent.add(lo-hi, acks)
 	if a := s.producer.ack; a != nil {
-		a.note(t, s.producer.name, d.events[lo:hi:hi], err)
+		a.note(acks, s.producer.name, f.events[lo:hi:hi], err)
 	}
 	s.send(n)
 	if stuck {
@@ -61,85 +61,85 @@ func (d *dealt[T]) finish(lo, hi int, err error, t *tally) {
 
 // mark notes the end of lo..hi-1. Lines end events in order as a rule: a bitmap
 // is only made when one does not.
-func (d *dealt[T]) mark(lo, hi int) {
-	d.left -= hi - lo
-	if d.done == nil {
-		if lo == d.low {
-			d.low = hi
+func (f *inflight[T]) mark(lo, hi int) {
+	f.left -= hi - lo
+	if f.done == nil {
+		if lo == f.low {
+			f.low = hi
 			return
 		}
-		d.done = make([]uint64, (len(d.events)+63)/64)
+		f.done = make([]uint64, (len(f.events)+63)/64)
 	}
 	for i := lo; i < hi; i++ {
-		d.done[i/64] |= 1 << (i % 64)
+		f.done[i/64] |= 1 << (i % 64)
 	}
-	for d.low < len(d.events) {
-		run := bits.TrailingZeros64(^(d.done[d.low/64] >> (d.low % 64)))
+	for f.low < len(f.events) {
+		run := bits.TrailingZeros64(^(f.done[f.low/64] >> (f.low % 64)))
 		if run == 0 {
 			return
 		}
-		d.low += run
+		f.low += run
 	}
 }
 
-func (d *dealt[T]) ended(i int) bool {
-	return i < d.low || d.done != nil && d.done[i/64]&(1<<(i%64)) != 0
+func (f *inflight[T]) ended(i int) bool {
+	return i < f.low || f.done != nil && f.done[i/64]&(1<<(i%64)) != 0
 }
 
 // lose fails all that has not ended.
-func (d *dealt[T]) lose() {
+func (f *inflight[T]) lose() {
 	var open []int
-	d.sub.mu.Lock()
-	d.lost = true
-	for i := range d.events {
-		if !d.ended(i) {
+	f.sub.mu.Lock()
+	f.lost = true
+	for i := range f.events {
+		if !f.ended(i) {
 			open = append(open, i)
 		}
 	}
-	d.sub.mu.Unlock()
+	f.sub.mu.Unlock()
 	positions := make([]int64, 0, len(open))
-	var t tally
+	var acks ackBatch
 	for _, i := range open {
-		positions = d.positions(i, i+1, positions)
-		d.abandon(i, i+1, ErrLost)
-		d.sub.mu.Lock()
-		d.finish(i, i+1, ErrLost, &t)
+		positions = f.positions(i, i+1, positions)
+		f.abandon(i, i+1, ErrLost)
+		f.sub.mu.Lock()
+		f.finish(i, i+1, ErrLost, &acks)
 	}
-	t.tell()
-	d.sub.producer.topology.failed(Failure{
-		Stage: d.sub.producer.name, Positions: positions, Events: len(open), Attempts: 1, Err: ErrLost,
+	acks.tell()
+	f.sub.producer.topology.failed(Failure{
+		Stage: f.sub.producer.name, Positions: positions, Events: len(open), Attempts: 1, Err: ErrLost,
 	})
 }
 
-func (d *dealt[T]) positions(lo, hi int, into []int64) []int64 {
-	if a := d.sub.producer.ack; a != nil && a.config.Position != nil {
-		return a.positions(d.events[lo:hi], into)
+func (f *inflight[T]) positions(lo, hi int, into []int64) []int64 {
+	if a := f.sub.producer.ack; a != nil && a.config.Position != nil {
+		return a.positions(f.events[lo:hi], into)
 	}
-	if d.parent != nil {
-		return d.parent.positions(0, 0, into)
+	if f.parent != nil {
+		return f.parent.positions(0, 0, into)
 	}
 	return into
 }
 
-func (s *subscription[T]) append(d *dealt[T]) {
-	if d.prev = s.tail; d.prev == nil {
-		s.head = d
+func (s *subscription[T]) append(f *inflight[T]) {
+	if f.prev = s.tail; f.prev == nil {
+		s.head = f
 	} else {
-		d.prev.next = d
+		f.prev.next = f
 	}
-	s.tail = d
+	s.tail = f
 }
 
-func (s *subscription[T]) unlink(d *dealt[T]) {
-	if d.prev == nil {
-		s.head = d.next
+func (s *subscription[T]) unlink(f *inflight[T]) {
+	if f.prev == nil {
+		s.head = f.next
 	} else {
-		d.prev.next = d.next
+		f.prev.next = f.next
 	}
-	if d.next == nil {
-		s.tail = d.prev
+	if f.next == nil {
+		s.tail = f.prev
 	} else {
-		d.next.prev = d.prev
+		f.next.prev = f.prev
 	}
-	d.prev, d.next = nil, nil
+	f.prev, f.next = nil, nil
 }

@@ -67,7 +67,7 @@ func (s limit[T]) shape() shape { return shape{s.name, elementOf[T](), elementOf
 
 func (s limit[T]) flow(r *run) streams.Flow {
 	m := newMeter(r.topology.recorder(s.name))
-	return newStage(r, s.name, func(b *Batch[T], pass func(any)) {
+	return newBatchFlow(r, s.name, func(b *Batch[T], pass func(any)) {
 		m.begin(len(b.Events), b.sent)
 		for b != nil {
 			n := s.await(r, len(b.Events))

@@ -162,11 +162,11 @@ type run struct {
 	watched  bool            // there is an observer
 	source   source
 	flows    sync.WaitGroup // goroutines of our flows
-	// hungry has one channel for each batcher, with room for one signal: sent by
+	// starvedC has one channel for each batcher, with room for one signal: sent by
 	// starve, received by the batcher, never closed. Complete before events move.
-	hungry []chan struct{}
-	feeds  interface{ starve() } // the producer at the line's end, if there is one
-	failed error                 // why it could not be built
+	starvedC []chan struct{}
+	feeds    interface{ starve() } // the producer at the line's end, if there is one
+	failed   error                 // why it could not be built
 }
 
 // fail notes that a part of the line could not be built.
@@ -216,9 +216,9 @@ func (r *run) prepare() (wait func()) {
 // starve tells batchers, here and below, that nothing more comes before
 // something under way has ended.
 func (r *run) starve() {
-	for _, hungry := range r.hungry {
+	for _, starvedC := range r.starvedC {
 		select {
-		case hungry <- struct{}{}:
+		case starvedC <- struct{}{}:
 		default:
 		}
 	}

@@ -40,7 +40,7 @@ func (s mapping[T, U]) shape() shape { return shape{s.name, elementOf[T](), elem
 
 func (s mapping[T, U]) flow(r *run) streams.Flow {
 	m := newMeter(r.topology.recorder(s.name))
-	return newStage(r, s.name, func(b *Batch[T], pass func(any)) {
+	return newBatchFlow(r, s.name, func(b *Batch[T], pass func(any)) {
 		m.begin(len(b.Events), b.sent)
 		made := make([]U, 0, len(b.Events))
 		failed := each(r.topology, b.Events, func(i int) error {
@@ -55,10 +55,10 @@ func (s mapping[T, U]) flow(r *run) streams.Flow {
 		if len(failed) > 0 {
 			b = b.without(failed)
 		}
-		shares, ok := b.take()
+		ranges, ok := b.take()
 		sent := m.end(len(made), len(failed))
 		if ok && len(made) > 0 {
-			next := withShares(made, at, shares)
+			next := withRanges(made, at, ranges)
 			next.sent = sent
 			pass(next)
 		}
@@ -117,7 +117,7 @@ func (s filter[T]) shape() shape { return shape{s.name, elementOf[T](), elementO
 
 func (s filter[T]) flow(r *run) streams.Flow {
 	m := newMeter(r.topology.recorder(s.name))
-	return newStage(r, s.name, func(b *Batch[T], pass func(any)) {
+	return newBatchFlow(r, s.name, func(b *Batch[T], pass func(any)) {
 		m.begin(len(b.Events), b.sent)
 		dropped, failed := s.reject(r, b)
 		if len(dropped) > 0 {

@@ -48,9 +48,9 @@ type Producer[T any] struct {
 	name     string
 	config   ProducerConfig[T]
 	ack      *Acknowledger[T]
-	inputs   *intake // set if it is the lower half of a ProducerConsumer
+	inputs   *inputs // set if it is the lower half of a ProducerConsumer
 	source   func(ctx context.Context, demand int) (Emission[T], error)
-	box      *mailbox[letter[T]]
+	inbox    *inbox[request[T]]
 	ended    chan struct{} // closed by run when nothing will be delivered any more
 
 	loop loop[T] // owned by run
@@ -61,8 +61,8 @@ type Producer[T any] struct {
 	lines map[ID]*subscription[T] // until their line has ended
 }
 
-// letter is what others have to say to a producer: an ask, or something to do.
-type letter[T any] struct {
+// request is what others have to say to a producer: an ask, or something to do.
+type request[T any] struct {
 	ask ID
 	n   int
 	do  func()
@@ -97,7 +97,7 @@ func newProducer[T any](topology *Topology, config ProducerConfig[T]) *Producer[
 		name:     config.Name,
 		config:   config,
 		ack:      config.Acknowledger,
-		box:      newMailbox[letter[T]](),
+		inbox:    newInbox[request[T]](),
 		ended:    make(chan struct{}),
 		lines:    map[ID]*subscription[T]{},
 	}
@@ -107,8 +107,8 @@ func newProducer[T any](topology *Topology, config ProducerConfig[T]) *Producer[
 	p.loop.buffer.size = max(0, config.Buffer.Size)
 	p.loop.buffer.keep = config.Buffer.Keep
 	p.loop.holding = config.Accumulate
-	p.loop.seated = map[ID]*subscription[T]{}
-	p.loop.requests = make(chan int, 1)
+	p.loop.subscribed = map[ID]*subscription[T]{}
+	p.loop.asks = make(chan int, 1)
 	p.loop.answers = make(chan answer[T], 1)
 	if p.ack != nil {
 		if err := p.ack.attach(p); err != nil {
@@ -162,7 +162,7 @@ func (p *Producer[T]) Subscribe(options SubscribeOptions[T]) *Line {
 func (p *Producer[T]) Push(ctx context.Context, events ...T) error {
 	taken := make(chan error, 1)
 	e := Emission[T]{Events: events, At: time.Now()}
-	if !p.box.post(letter[T]{do: func() { taken <- p.loop.push(e) }}) {
+	if !p.inbox.post(request[T]{do: func() { taken <- p.loop.push(e) }}) {
 		return ErrEnded
 	}
 	select {
@@ -183,23 +183,23 @@ func (p *Producer[T]) Push(ctx context.Context, events ...T) error {
 // Notice calls f, for which the producer waits, when every event that now waits
 // in its buffer and queues has been dispatched. f must not block.
 func (p *Producer[T]) Notice(f func()) {
-	p.box.post(letter[T]{do: func() { p.loop.notice(f) }})
+	p.inbox.post(request[T]{do: func() { p.loop.notice(f) }})
 }
 
 // Accumulate holds demand back until Forward: nothing is fetched, nothing dispatched.
 func (p *Producer[T]) Accumulate() {
-	p.box.post(letter[T]{do: func() { p.loop.holding = true }})
+	p.inbox.post(request[T]{do: func() { p.loop.holding = true }})
 }
 
 // Forward lets demand through.
 func (p *Producer[T]) Forward() {
-	p.box.post(letter[T]{do: func() { p.loop.holding = false }})
+	p.inbox.post(request[T]{do: func() { p.loop.holding = false }})
 }
 
 // Stop ends the producer as if its handler had returned io.EOF: what it holds is
 // still dispatched.
 func (p *Producer[T]) Stop() {
-	p.box.post(letter[T]{do: func() { p.loop.stop(nil) }})
+	p.inbox.post(request[T]{do: func() { p.loop.stop(nil) }})
 }
 
 func (p *Producer[T]) subscribe(r *run, options SubscribeOptions[T]) source {
@@ -214,7 +214,7 @@ func (p *Producer[T]) subscribe(r *run, options SubscribeOptions[T]) source {
 	s.id = p.last
 	p.lines[s.id] = s
 	p.mu.Unlock()
-	if !p.box.post(letter[T]{do: func() { p.loop.seat(s) }}) {
+	if !p.inbox.post(request[T]{do: func() { p.loop.subscribe(s) }}) {
 		s.close(ErrEnded)
 	}
 	s.begin()

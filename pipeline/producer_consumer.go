@@ -33,7 +33,7 @@ type ProducerConsumerConfig[T, U any] struct {
 // others; give each Temporary to merge sources that end at different times.
 type ProducerConsumer[T, U any] struct {
 	producer *Producer[U]
-	inputs   *intake
+	inputs   *inputs
 	name     string
 	hand     *Batch[T] // being handled; owned by the goroutine that calls take
 }
@@ -47,7 +47,7 @@ func NewProducerConsumer[T, U any](topology *Topology, config ProducerConsumerCo
 	p := newProducer(topology, ProducerConfig[U]{
 		Name: config.Name, Dispatcher: config.Dispatcher, OnDiscard: config.OnDiscard, Accumulate: config.Accumulate,
 	})
-	p.inputs = &intake{
+	p.inputs = &inputs{
 		topology: topology,
 		in:       make(chan any),
 		below:    p.ended,
@@ -107,14 +107,14 @@ func (pc *ProducerConsumer[T, U]) make(h *handler[T, U], b *Batch[T]) Emission[U
 	if next == nil {
 		return Emission[U]{}
 	}
-	return Emission[U]{Events: next.Events, At: next.At, parent: next.shares[0].lot.(*fold)}
+	return Emission[U]{Events: next.Events, At: next.At, parent: next.ranges[0].tracker.(*derived)}
 }
 
 func (pc *ProducerConsumer[T, U]) shape() shape { return shape{name: pc.name, in: elementOf[T]()} }
 
 func (pc *ProducerConsumer[T, U]) sink(r *run) streams.Sink {
 	r.feeds = pc.producer
-	return newBasin(r, func(in <-chan any) {
+	return newSinkNode(r, func(in <-chan any) {
 		for element := range in {
 			select {
 			case pc.inputs.in <- element:
@@ -130,8 +130,8 @@ func (pc *ProducerConsumer[T, U]) left(r *run, ends bool, reason error) {
 	pc.inputs.left(r, ends, reason)
 }
 
-// intake is where the input lines of a producer-consumer end.
-type intake struct {
+// inputs is where the input lines of a producer-consumer end.
+type inputs struct {
 	// Immutable after NewProducerConsumer.
 	topology *Topology
 	in       chan any        // sent by the input lines' ends, received by the handler, never closed; unbuffered: a batch is taken when it is wanted
@@ -146,14 +146,14 @@ type intake struct {
 	reason   error
 }
 
-func (in *intake) joined(r *run) {
+func (in *inputs) joined(r *run) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.runs[r] = struct{}{}
 }
 
 // left is told when an input line has ended, and whether the consumer ends with it.
-func (in *intake) left(r *run, ends bool, reason error) {
+func (in *inputs) left(r *run, ends bool, reason error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	delete(in.runs, r)
@@ -169,7 +169,7 @@ func (in *intake) left(r *run, ends bool, reason error) {
 	in.finish()
 }
 
-func (in *intake) drain() {
+func (in *inputs) drain() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.draining = true
@@ -177,7 +177,7 @@ func (in *intake) drain() {
 }
 
 // finish ends the input if nothing more can come. Called with mu held.
-func (in *intake) finish() {
+func (in *inputs) finish() {
 	if len(in.runs) > 0 || !in.ending && !in.draining {
 		return
 	}
@@ -193,7 +193,7 @@ func (in *intake) finish() {
 
 // starved tells whether no input line can give anything before something under way
 // has ended.
-func (in *intake) starved() bool {
+func (in *inputs) starved() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for r := range in.runs {

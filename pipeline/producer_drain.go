@@ -23,13 +23,13 @@ func (l *loop[T]) stop(reason error) {
 func (l *loop[T]) kill() {
 	l.stop(nil)
 	l.killed = true
-	for _, s := range l.seated {
-		l.producer.unseat(s, nil)
+	for _, s := range l.subscribed {
+		l.producer.unsubscribe(s, nil)
 	}
 }
 
-// relieve gives up, at a drain, what nobody can take: there is no later to keep it for.
-func (l *loop[T]) relieve() {
+// dropUnclaimed gives up, at a drain, what nobody can take: there is no later to keep it for.
+func (l *loop[T]) dropUnclaimed() {
 	why := ErrNoConsumer
 	if l.killed {
 		why = ErrStopped
@@ -40,7 +40,7 @@ func (l *loop[T]) relieve() {
 		}
 		l.dispatch() // into the room that made
 	}
-	if len(l.seated) > 0 {
+	if len(l.subscribed) > 0 {
 		return
 	}
 	for l.buffer.len > 0 {
@@ -52,18 +52,18 @@ func (l *loop[T]) relieve() {
 	l.publish()
 }
 
-// finish closes what is left of lines and letters.
+// finish closes what is left of lines and requests.
 func (l *loop[T]) finish() {
 	p := l.producer
 	l.over = true
-	for _, m := range p.box.close() {
+	for _, m := range p.inbox.close() {
 		l.read(m)
 	}
 	for _, n := range l.notices {
 		l.call(n.do)
 	}
-	for _, s := range l.seated {
-		p.unseat(s, l.reason)
+	for _, s := range l.subscribed {
+		p.unsubscribe(s, l.reason)
 	}
 	close(p.ended)
 }
@@ -87,10 +87,10 @@ func (l *loop[T]) crash(v any, handler *sync.WaitGroup) {
 		p.ack.stay(math.MinInt64) // what the dispatcher held is not known
 	}
 	l.stopping, l.draining, l.killed, l.over, l.reason = true, true, true, true, err
-	for _, s := range p.subscriptions() { // those that were about to be seated, too
+	for _, s := range p.subscriptions() { // those that were about to be subscribed, too
 		s.close(err)
 	}
-	clear(l.seated)
+	clear(l.subscribed)
 	close(p.ended)
 	l.dismiss()
 	handler.Wait()
@@ -104,7 +104,7 @@ func (l *loop[T]) crash(v any, handler *sync.WaitGroup) {
 		l.buffer.remove(len(e.Events))
 		l.giveUp(e, ErrStopped)
 	}
-	for _, m := range p.box.close() {
+	for _, m := range p.inbox.close() {
 		if m.do != nil {
 			m.do()
 		}
@@ -116,8 +116,8 @@ func (l *loop[T]) crash(v any, handler *sync.WaitGroup) {
 	t.fail(err)
 }
 
-// seat gives a subscription its place.
-func (l *loop[T]) seat(s *subscription[T]) {
+// subscribe gives a subscription its place with the dispatcher.
+func (l *loop[T]) subscribe(s *subscription[T]) {
 	if l.over || l.killed {
 		s.close(ErrEnded)
 		return
@@ -133,13 +133,13 @@ func (l *loop[T]) seat(s *subscription[T]) {
 		l.producer.topology.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: err})
 		return
 	}
-	l.seated[s.id] = s
+	l.subscribed[s.id] = s
 }
 
-// unseat is only called by the loop.
-func (p *Producer[T]) unseat(s *subscription[T], reason error) {
-	if p.loop.seated[s.id] == s {
-		delete(p.loop.seated, s.id)
+// unsubscribe is only called by the loop.
+func (p *Producer[T]) unsubscribe(s *subscription[T], reason error) {
+	if p.loop.subscribed[s.id] == s {
+		delete(p.loop.subscribed, s.id)
 		p.loop.dispatcher.Cancel(s.id)
 		s.close(reason)
 	}
@@ -151,14 +151,14 @@ func (l *loop[T]) giveUp(e Emission[T], err error) {
 	if p.ack != nil {
 		p.ack.abandon(e.Events, err)
 	}
-	var t tally
+	var acks ackBatch
 	if e.parent != nil {
-		e.parent.end(0, len(e.Events), err, &t)
+		e.parent.end(0, len(e.Events), err, &acks)
 	}
 	if p.ack != nil {
-		p.ack.note(&t, p.name, e.Events, err)
+		p.ack.note(&acks, p.name, e.Events, err)
 	}
-	t.tell()
+	acks.tell()
 	if errors.Is(err, ErrDiscarded) {
 		l.report.Discarded += len(e.Events)
 		if p.config.OnDiscard != nil {

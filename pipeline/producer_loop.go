@@ -17,16 +17,16 @@ type loop[T any] struct {
 	dispatcher Dispatcher[T]
 	queuer     queuer[T] // the dispatcher, if it holds events
 	buffer     buffer[T]
-	seated     map[ID]*subscription[T]
+	subscribed map[ID]*subscription[T]
 	notices    []notice
 
-	// requests has room for the one demand that is put to the handler at a time; sent and
+	// asks has room for the one demand that is put to the handler at a time; sent and
 	// closed by the loop. answers has room for its answer, so that the handler never waits.
-	requests  chan int
+	asks      chan int
 	answers   chan answer[T]
-	busy      bool // the handler has a request
-	dismissed bool // requests is closed
-	told      int  // how much it knows to be wanted
+	busy      bool // the handler has been asked
+	dismissed bool // asks is closed
+	requested int  // how much it knows to be wanted
 	attempts  int  // of the handler, that failed in a row
 	asked     int  // demand that the handler was asked for; owned by serve
 	answered  bool // and has answered; owned by serve
@@ -82,12 +82,12 @@ func (l *loop[T]) run(soft, hard context.Context) {
 	}
 	stopped, killed := soft.Done(), hard.Done()
 	for {
-		for _, m := range p.box.take() {
+		for _, m := range p.inbox.take() {
 			l.read(m)
 		}
 		l.dispatch()
 		if l.draining {
-			l.relieve()
+			l.dropUnclaimed()
 		}
 		if l.stopping {
 			cancel()
@@ -95,9 +95,9 @@ func (l *loop[T]) run(soft, hard context.Context) {
 				break
 			}
 		}
-		l.request()
+		l.ask()
 		select {
-		case <-p.box.wake:
+		case <-p.inbox.wake:
 		case a := <-l.answers:
 			l.emit(a, ctx.Err() != nil)
 		case <-l.pause.C:
@@ -122,7 +122,7 @@ func (l *loop[T]) run(soft, hard context.Context) {
 func (l *loop[T]) dismiss() {
 	if !l.dismissed {
 		l.dismissed = true
-		close(l.requests)
+		close(l.asks)
 	}
 }
 
@@ -136,7 +136,7 @@ func (l *loop[T]) serve(ctx context.Context) {
 		}
 		for {
 			if l.answered {
-				n, ok := <-l.requests
+				n, ok := <-l.asks
 				if !ok {
 					return
 				}
@@ -154,7 +154,7 @@ func (l *loop[T]) answer(a answer[T]) {
 	l.answers <- a
 }
 
-func (l *loop[T]) read(m letter[T]) {
+func (l *loop[T]) read(m request[T]) {
 	if m.do != nil {
 		m.do()
 		return
@@ -162,31 +162,31 @@ func (l *loop[T]) read(m letter[T]) {
 	l.dispatcher.Ask(m.ask, m.n)
 }
 
-// request puts the demand that the buffer cannot meet to the handler. While it is
+// ask puts the demand that the buffer cannot meet to the handler. While it is
 // busy demand adds up: it is a level, and asked for the next time.
-func (l *loop[T]) request() {
+func (l *loop[T]) ask() {
 	if l.producer.source == nil || l.pausing || l.holding || l.stopping {
 		return
 	}
 	n := l.dispatcher.Want() - l.buffer.len
 	if l.busy {
-		if l.producer.config.Ahead != nil && n > l.told {
-			l.told = n
+		if l.producer.config.Ahead != nil && n > l.requested {
+			l.requested = n
 			l.ahead(n)
 		}
 		return
 	}
-	if l.draining && len(l.seated) == 0 {
+	if l.draining && len(l.subscribed) == 0 {
 		n = 1 // what is above has to end somewhere
 	}
 	if n <= 0 {
 		return
 	}
-	l.busy, l.told = true, n
+	l.busy, l.requested = true, n
 	if l.recorder != nil {
 		l.report.AwaitDemand += time.Since(l.idle)
 	}
-	l.requests <- n
+	l.asks <- n
 }
 
 // ahead tells that more is wanted by now.
@@ -278,12 +278,12 @@ func (l *loop[T]) dispatch() {
 		l.notify()
 		e := l.buffer.head()
 		d := l.dispatcher.Dispatch(e)
-		var t tally
-		e.parent.add(d.Copies, &t) // before any of them can end
+		var acks ackBatch
+		e.parent.add(d.Copies, &acks) // before any of them can end
 		l.buffer.remove(len(e.Events) - len(d.Rest))
-		t.tell()
+		acks.tell()
 		for _, delivery := range d.Deliveries {
-			l.deal(delivery)
+			l.deliver(delivery)
 		}
 		for _, r := range d.Refused {
 			l.giveUp(r.Emission, r.Err)
@@ -296,14 +296,14 @@ func (l *loop[T]) dispatch() {
 	l.publish()
 }
 
-// deal delivers in batches no larger than the subscription's terms.
-func (l *loop[T]) deal(d Delivery[T]) {
-	s := l.seated[d.To]
+// deliver hands on a delivery in batches no larger than the subscription's terms.
+func (l *loop[T]) deliver(d Delivery[T]) {
+	s := l.subscribed[d.To]
 	l.report.Out += len(d.Events)
 	for size := s.batch(); len(d.Events) > size; d.Emission = d.part(size, len(d.Events)) {
-		s.deal(d.part(0, size))
+		s.deliver(d.part(0, size))
 	}
-	s.deal(d.Emission)
+	s.deliver(d.Emission)
 }
 
 // publish tells the acknowledger what is emitted and still here, and the recorder

@@ -32,19 +32,19 @@ const pushed = 100_000
 
 // ledger notes what was seen, by event.
 type ledger struct {
-	wanted   int // asked for by all lines of the root, ever, or in place of what its dispatcher refused
-	pushed   int
-	mu       sync.Mutex
-	dealt    map[int]int // deliveries by the root's dispatcher, and refusals
-	emitted  int
-	done     map[int]int // acknowledged
-	failed   map[int]int
-	undone   int         // the first that was given up because the pipeline stopped, 0 if none was
-	counted  [2]int      // acknowledged as done and as failed, in numbers
-	handled  map[int]int // by a sink, or dropped by a filter
-	shuffled bool        // order is lost above the lines
-	mixed    bool        // pushed events come in between
-	problems []string
+	wanted     int // asked for by all lines of the root, ever, or in place of what its dispatcher refused
+	pushed     int
+	mu         sync.Mutex
+	dispatched map[int]int // deliveries by the root's dispatcher, and refusals
+	emitted    int
+	done       map[int]int // acknowledged
+	failed     map[int]int
+	undone     int         // the first that was given up because the pipeline stopped, 0 if none was
+	counted    [2]int      // acknowledged as done and as failed, in numbers
+	handled    map[int]int // by a sink, or dropped by a filter
+	shuffled   bool        // order is lost above the lines
+	mixed      bool        // pushed events come in between
+	problems   []string
 }
 
 func (l *ledger) problem(format string, args ...any) {
@@ -56,7 +56,7 @@ func (l *ledger) problem(format string, args ...any) {
 }
 
 func (p plan) run(t *testing.T) []string {
-	l := &ledger{dealt: map[int]int{}, done: map[int]int{}, failed: map[int]int{}, handled: map[int]int{}, shuffled: p.Middle.Input.has("key"), mixed: p.Pushes > 0}
+	l := &ledger{dispatched: map[int]int{}, done: map[int]int{}, failed: map[int]int{}, handled: map[int]int{}, shuffled: p.Middle.Input.has("key"), mixed: p.Pushes > 0}
 	topology := NewTopology(Config{
 		DrainTimeout: p.Drain,
 		Retry:        Retry{Attempts: 2, Min: time.Millisecond},
@@ -239,7 +239,7 @@ func (a *audited) Dispatch(e Emission[int]) Dealing[int] {
 func (l *ledger) note(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.dealt[n]++
+	l.dispatched[n]++
 }
 
 func (l *ledger) want(n int) {
@@ -304,9 +304,9 @@ func (l *ledger) check(p plan, ack *Acknowledger[int]) {
 			l.problem("event %d was handled %d times and acknowledged as done %d times", n, l.handled[n], l.done[n])
 		}
 		ends := l.done[n] + l.failed[n]
-		owed := max(1, l.dealt[n]) // what nobody took is given up, once
+		owed := max(1, l.dispatched[n]) // what nobody took is given up, once
 		if ends != owed {
-			l.problem("event %d was dealt %d times and ended %d times", n, l.dealt[n], ends)
+			l.problem("event %d was dealt %d times and ended %d times", n, l.dispatched[n], ends)
 		}
 	}
 	for i, ends := range []map[int]int{l.done, l.failed} {

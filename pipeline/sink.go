@@ -25,12 +25,12 @@ func (s sink[T]) sink(r *run) streams.Sink {
 	h := newHandler(r.topology, r.ctx, s.name, func(ctx context.Context, events []T) ([]struct{}, error) {
 		return nil, s.f(ctx, events)
 	}, s.options)
-	return newBasin(r, func(in <-chan any) {
+	return newSinkNode(r, func(in <-chan any) {
 		batches(r, s.name, in, nil, func(b *Batch[T], _ func(any)) {
 			h.meter.begin(len(b.Events), b.sent)
 			_, failed := h.handle(b)
 			h.meter.end(len(b.Events)-len(failed), len(failed))
-			b.settle(failed)
+			b.acknowledge(failed)
 			h.meter.record()
 		})
 	})
@@ -51,7 +51,7 @@ type supervisor[T any] struct {
 func (s supervisor[T]) shape() shape { return shape{name: s.name, in: elementOf[T]()} }
 
 func (s supervisor[T]) sink(r *run) streams.Sink {
-	return newBasin(r, func(in <-chan any) {
+	return newSinkNode(r, func(in <-chan any) {
 		var workers sync.WaitGroup
 		defer workers.Wait()
 		for element := range in {
@@ -81,31 +81,31 @@ func (s supervisor[T]) work(r *run, one *Batch[T]) {
 		h.meter.begin(1, one.sent)
 		_, failed := h.handle(one)
 		h.meter.end(1-len(failed), len(failed))
-		one.settle(failed)
+		one.acknowledge(failed)
 		h.meter.record()
 	})
 }
 
-// basin is the streams.Sink of our own ends: a goroutine that starts with the
+// sinkNode is the streams.Sink of our own ends: a goroutine that starts with the
 // line and ends when its input closes.
-type basin struct {
+type sinkNode struct {
 	in   chan any // sent and closed by the flow before; unbuffered: waiting is the backpressure
 	done chan struct{}
 }
 
-var _ streams.Sink = (*basin)(nil)
+var _ streams.Sink = (*sinkNode)(nil)
 
-func newBasin(r *run, work func(in <-chan any)) *basin {
-	b := &basin{in: make(chan any), done: make(chan struct{})}
+func newSinkNode(r *run, work func(in <-chan any)) *sinkNode {
+	n := &sinkNode{in: make(chan any), done: make(chan struct{})}
 	r.start(func() {
-		defer close(b.done)
-		work(b.in)
+		defer close(n.done)
+		work(n.in)
 	})
-	return b
+	return n
 }
 
 // In implements streams.Inlet.
-func (b *basin) In() chan<- any { return b.in }
+func (n *sinkNode) In() chan<- any { return n.in }
 
 // AwaitCompletion implements streams.Sink.
-func (b *basin) AwaitCompletion() { <-b.done }
+func (n *sinkNode) AwaitCompletion() { <-n.done }

@@ -85,8 +85,8 @@ type subscription[T any] struct {
 	flying     int // delivered, not ended
 	owed       int // to be asked for: ended, or asked beyond MaxDemand by hand
 	closed     bool
-	reason     error     // why it was closed
-	head, tail *dealt[T] // deliveries not ended, in order
+	reason     error        // why it was closed
+	head, tail *inflight[T] // deliveries not ended, in order
 }
 
 var _ streams.Source = (*subscription[int])(nil)
@@ -96,7 +96,7 @@ func (s *subscription[T]) Out() <-chan any { return s.out }
 
 // Via implements streams.Source.
 func (s *subscription[T]) Via(next streams.Flow) streams.Flow {
-	if ours, ok := next.(*conduit); ok {
+	if ours, ok := next.(*flowNode); ok {
 		ours.inlet = s.out // read at the source: no goroutine, no hop
 		return next
 	}
@@ -154,13 +154,13 @@ func (s *subscription[T]) grant() int {
 
 func (s *subscription[T]) send(n int) {
 	if n > 0 {
-		s.producer.box.post(letter[T]{ask: s.id, n: n})
+		s.producer.inbox.post(request[T]{ask: s.id, n: n})
 	}
 }
 
-// deal delivers events; only the producer's loop calls it.
-func (s *subscription[T]) deal(e Emission[T]) {
-	d := &dealt[T]{sub: s, events: e.Events, parent: e.parent, left: len(e.Events)}
+// deliver hands events to the line; only the producer's loop calls it.
+func (s *subscription[T]) deliver(e Emission[T]) {
+	d := &inflight[T]{sub: s, events: e.Events, parent: e.parent, left: len(e.Events)}
 	b := newBatch(e.Events, e.At, d)
 	if s.run.watched {
 		b.sent = time.Now()
@@ -192,7 +192,7 @@ func (s *subscription[T]) close(reason error) {
 }
 
 func (s *subscription[T]) cancel() {
-	s.producer.box.post(letter[T]{do: func() { s.producer.unseat(s, nil) }})
+	s.producer.inbox.post(request[T]{do: func() { s.producer.unsubscribe(s, nil) }})
 }
 
 // starved tells whether nothing more can come before something under way has ended.

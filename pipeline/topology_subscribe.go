@@ -12,7 +12,7 @@ func (t *Topology) launch(l *Line, late bool) {
 	wait := r.prepare()
 	if wait == nil {
 		t.failed(Failure{Stage: l.producer, Attempts: 1, Err: r.failed})
-		t.settle(r, r.failed)
+		t.subscriptionEnded(r, r.failed)
 		t.ended()
 		return
 	}
@@ -31,7 +31,7 @@ func (t *Topology) launch(l *Line, late bool) {
 		} else {
 			t.later(r.source)
 		}
-		t.settle(r, r.source.why())
+		t.subscriptionEnded(r, r.source.why())
 		t.ended()
 	})
 }
@@ -42,8 +42,8 @@ type input interface {
 	left(r *run, ends bool, reason error)
 }
 
-// settle says what the end of a line's subscription means.
-func (t *Topology) settle(r *run, reason error) {
+// subscriptionEnded says what the end of a line's subscription means.
+func (t *Topology) subscriptionEnded(r *run, reason error) {
 	l := r.line
 	ends := l.life.ends(reason)
 	t.mu.Lock()

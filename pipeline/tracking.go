@@ -5,20 +5,20 @@ import (
 	"sync/atomic"
 )
 
-// lot is a numbered set of events whose ends are counted: those of one delivery
-// to a line (dealt), or those that a stage made of others (fold).
-type lot interface {
+// tracker is a numbered set of events whose ends are counted: those of one delivery
+// to a line (inflight), or those that a stage made of others (derived).
+type tracker interface {
 	// end marks lo..hi-1 as ended; err is nil for those that are done. What the
-	// acknowledgers are to be told is collected in t.
-	end(lo, hi int, err error, t *tally)
+	// acknowledgers are to be told is collected in acks.
+	end(lo, hi int, err error, acks *ackBatch)
 	// positions appends those of the events at the origin of lo..hi-1.
 	positions(lo, hi int, into []int64) []int64
 }
 
-// share is a run of one lot's events, as carried by a batch.
-type share struct {
-	lot    lot
-	lo, hi int
+// trackedRange is a run of one tracker's events, as carried by a batch.
+type trackedRange struct {
+	tracker tracker
+	lo, hi  int
 }
 
 // failedAt is an event that failed, by its index in the batch.
@@ -27,116 +27,116 @@ type failedAt struct {
 	err   error
 }
 
-// settle ends the events of shares, those named in failed with their error.
-func settle(shares []share, failed []failedAt) {
-	var t tally
+// acknowledge ends the events of ranges, those named in failed with their error.
+func acknowledge(ranges []trackedRange, failed []failedAt) {
+	var acks ackBatch
 	at := 0
-	for _, s := range shares {
-		lo := s.lo
-		for len(failed) > 0 && failed[0].index < at+s.hi-s.lo {
-			i := s.lo + failed[0].index - at
+	for _, r := range ranges {
+		lo := r.lo
+		for len(failed) > 0 && failed[0].index < at+r.hi-r.lo {
+			i := r.lo + failed[0].index - at
 			if lo < i {
-				s.lot.end(lo, i, nil, &t)
+				r.tracker.end(lo, i, nil, &acks)
 			}
-			s.lot.end(i, i+1, failed[0].err, &t)
+			r.tracker.end(i, i+1, failed[0].err, &acks)
 			lo, failed = i+1, failed[1:]
 		}
-		if lo < s.hi {
-			s.lot.end(lo, s.hi, nil, &t)
+		if lo < r.hi {
+			r.tracker.end(lo, r.hi, nil, &acks)
 		}
-		at += s.hi - s.lo
+		at += r.hi - r.lo
 	}
-	t.tell()
+	acks.tell()
 }
 
-func settleAll(shares []share, err error) {
-	var t tally
-	for _, s := range shares {
-		s.lot.end(s.lo, s.hi, err, &t)
+func acknowledgeAll(ranges []trackedRange, err error) {
+	var acks ackBatch
+	for _, r := range ranges {
+		r.tracker.end(r.lo, r.hi, err, &acks)
 	}
-	t.tell()
+	acks.tell()
 }
 
-// cursor walks the receipts of a batch in the order of its events.
+// cursor walks the ranges of a batch in the order of its events.
 type cursor struct {
-	shares []share
-	off    int // events of shares[0] that were moved
+	ranges []trackedRange
+	off    int // events of ranges[0] that were moved
 }
 
-// move appends the receipts of the next n events to dst.
-func (c *cursor) move(n int, dst []share) []share {
+// move appends the ranges of the next n events to dst.
+func (c *cursor) move(n int, dst []trackedRange) []trackedRange {
 	for n > 0 {
-		s := c.shares[0]
-		lo := s.lo + c.off
-		take := min(n, s.hi-lo)
-		if last := len(dst) - 1; last >= 0 && dst[last].lot == s.lot && dst[last].hi == lo {
+		r := c.ranges[0]
+		lo := r.lo + c.off
+		take := min(n, r.hi-lo)
+		if last := len(dst) - 1; last >= 0 && dst[last].tracker == r.tracker && dst[last].hi == lo {
 			dst[last].hi += take
 		} else {
-			dst = append(dst, share{s.lot, lo, lo + take})
+			dst = append(dst, trackedRange{r.tracker, lo, lo + take})
 		}
-		if c.off += take; lo+take == s.hi {
-			c.shares, c.off = c.shares[1:], 0
+		if c.off += take; lo+take == r.hi {
+			c.ranges, c.off = c.ranges[1:], 0
 		}
 		n -= take
 	}
 	return dst
 }
 
-// fold counts the ends of events that a stage made of others. Which came of which
+// derived counts the ends of events that a stage made of others. Which came of which
 // is not known, so their origins end together, when the last of them has: as failed
 // if any failed.
-type fold struct {
-	parents []share
+type derived struct {
+	parents []trackedRange
 	left    atomic.Int64
 	err     atomic.Pointer[error]
 }
 
-func (f *fold) end(lo, hi int, err error, t *tally) {
-	f.fail(err)
-	f.add(lo-hi, t)
+func (d *derived) end(lo, hi int, err error, acks *ackBatch) {
+	d.fail(err)
+	d.add(lo-hi, acks)
 }
 
 // fail notes that one of them failed. A discarded one was meant to end there. That one was
 // given up undone counts for more than that others failed.
-func (f *fold) fail(err error) {
-	if f == nil || err == nil || errors.Is(err, ErrDiscarded) {
+func (d *derived) fail(err error) {
+	if d == nil || err == nil || errors.Is(err, ErrDiscarded) {
 		return
 	}
 	for {
-		first := f.err.Load()
-		if first != nil && (abandoned(*first) || !abandoned(err)) || f.err.CompareAndSwap(first, &err) {
+		first := d.err.Load()
+		if first != nil && (abandoned(*first) || !abandoned(err)) || d.err.CompareAndSwap(first, &err) {
 			return
 		}
 	}
 }
 
 // add changes how many ends are awaited: a broadcast owes each event to many.
-func (f *fold) add(n int, t *tally) {
-	if f == nil || n == 0 || f.left.Add(int64(n)) != 0 {
+func (d *derived) add(n int, acks *ackBatch) {
+	if d == nil || n == 0 || d.left.Add(int64(n)) != 0 {
 		return
 	}
 	var err error
-	if failed := f.err.Load(); failed != nil {
+	if failed := d.err.Load(); failed != nil {
 		err = *failed
 	}
-	for _, s := range f.parents {
-		s.lot.end(s.lo, s.hi, err, t)
+	for _, r := range d.parents {
+		r.tracker.end(r.lo, r.hi, err, acks)
 	}
 }
 
-func (f *fold) positions(_, _ int, into []int64) []int64 {
-	for _, s := range f.parents {
-		into = s.lot.positions(s.lo, s.hi, into)
+func (d *derived) positions(_, _ int, into []int64) []int64 {
+	for _, r := range d.parents {
+		into = r.tracker.positions(r.lo, r.hi, into)
 	}
 	return into
 }
 
-// tally collects what acknowledgers are to be told of one end, so that each is
+// ackBatch collects what acknowledgers are to be told of one end, so that each is
 // told once, successes and failures together.
-type tally struct{ acks []interface{ tell() } }
+type ackBatch struct{ list []interface{ tell() } }
 
-func (t *tally) tell() {
-	for _, a := range t.acks {
+func (b *ackBatch) tell() {
+	for _, a := range b.list {
 		a.tell()
 	}
 }

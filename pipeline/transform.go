@@ -28,7 +28,7 @@ func (s transform[T, U]) shape() shape { return shape{s.name, elementOf[T](), el
 
 func (s transform[T, U]) flow(r *run) streams.Flow {
 	h := newHandler(r.topology, r.ctx, s.name, s.f, s.options)
-	return newStage(r, s.name, func(b *Batch[T], pass func(any)) {
+	return newBatchFlow(r, s.name, func(b *Batch[T], pass func(any)) {
 		h.meter.begin(len(b.Events), b.sent)
 		made, failed := h.handle(b)
 		next := remade(b, made, failed)
@@ -50,12 +50,12 @@ func remade[T, U any](b *Batch[T], made []U, failed []failedAt) *Batch[U] {
 	return Replace(b, made)
 }
 
-// without ends the events in failed and returns a batch of the receipts of the others.
+// without ends the events in failed and returns a batch of the ranges of the others.
 // Its Events are not theirs: the caller replaces them.
 func (b *Batch[T]) without(failed []failedAt) *Batch[T] {
-	shares, _ := b.take()
-	c := cursor{shares: shares}
-	var kept, ended []share
+	ranges, _ := b.take()
+	c := cursor{ranges: ranges}
+	var kept, ended []trackedRange
 	at := 0
 	for i, f := range failed {
 		kept = c.move(f.index-at, kept)
@@ -63,8 +63,8 @@ func (b *Batch[T]) without(failed []failedAt) *Batch[T] {
 		failed[i].index, at = i, f.index+1
 	}
 	kept = c.move(b.count-at, kept)
-	settle(ended, failed)
-	rest := withShares(b.Events[:0], b.At, kept)
+	acknowledge(ended, failed)
+	rest := withRanges(b.Events[:0], b.At, kept)
 	rest.sent = b.sent
 	return rest
 }
@@ -78,7 +78,7 @@ func (s flatMap[T, U]) shape() shape { return shape{s.name, elementOf[T](), elem
 
 func (s flatMap[T, U]) flow(r *run) streams.Flow {
 	m := newMeter(r.topology.recorder(s.name))
-	return newStage(r, s.name, func(b *Batch[T], pass func(any)) {
+	return newBatchFlow(r, s.name, func(b *Batch[T], pass func(any)) {
 		m.begin(len(b.Events), b.sent)
 		var made []U
 		failed := each(r.topology, b.Events, func(i int) error {
