@@ -19,7 +19,7 @@ type broadcastSubscriber[T any] struct {
 // NewBroadcast returns a dispatcher for consumers that each want everything.
 func NewBroadcast[T any]() *Broadcast[T] { return &Broadcast[T]{} }
 
-func (d *Broadcast[T]) Subscribe(id ID, subscriber Seat[T]) error {
+func (d *Broadcast[T]) Subscribe(id ID, subscriber Subscriber[T]) error {
 	for _, s := range d.subscribers {
 		if s.id == id {
 			return fmt.Errorf("subscription %d is subscribed already", id)
@@ -57,11 +57,11 @@ func (d *Broadcast[T]) Want() int {
 	return least
 }
 
-func (d *Broadcast[T]) Dispatch(e Emission[T]) Dealing[T] {
+func (d *Broadcast[T]) Dispatch(e Events[T]) Dispatched[T] {
 	clear(d.deliveries)
 	d.deliveries = d.deliveries[:0]
-	n := min(d.Want(), len(e.Events))
-	dispatched := Dealing[T]{Rest: e.Events[n:]}
+	n := min(d.Want(), len(e.Items))
+	dispatched := Dispatched[T]{Rest: e.Items[n:]}
 	if n == 0 {
 		return dispatched
 	}
@@ -69,13 +69,13 @@ func (d *Broadcast[T]) Dispatch(e Emission[T]) Dealing[T] {
 		s := &d.subscribers[i]
 		chosen := e.part(0, n)
 		if s.selector != nil {
-			chosen.Events = choose(chosen, s.selector, &dispatched)
+			chosen.Items = choose(chosen, s.selector, &dispatched)
 		}
 		// What a selector rejects leaves the consumer's demand as it was: asked again.
-		if s.demand -= len(chosen.Events); len(chosen.Events) > 0 {
+		if s.demand -= len(chosen.Items); len(chosen.Items) > 0 {
 			d.deliveries = append(d.deliveries, Delivery[T]{s.id, chosen})
 		}
-		dispatched.Copies += len(chosen.Events)
+		dispatched.Copies += len(chosen.Items)
 	}
 	dispatched.Copies -= n
 	dispatched.Deliveries = d.deliveries
@@ -83,26 +83,26 @@ func (d *Broadcast[T]) Dispatch(e Emission[T]) Dealing[T] {
 }
 
 // choose returns the events that a selector takes: the slice itself if it takes
-// all. An event on which the selector panics is refused, for that consumer.
-func choose[T any](e Emission[T], selector func(*T) bool, dispatched *Dealing[T]) []T {
+// all. An event on which the selector panics is rejected, for that consumer.
+func choose[T any](e Events[T], selector func(*T) bool, dispatched *Dispatched[T]) []T {
 	var chosen []T
 	all := true
-	for i := range e.Events {
-		take, err := protect(selector, &e.Events[i])
+	for i := range e.Items {
+		take, err := protect(selector, &e.Items[i])
 		if err != nil {
-			dispatched.Refused = append(dispatched.Refused, Refusal[T]{e.part(i, i+1), err})
+			dispatched.Rejected = append(dispatched.Rejected, Rejected[T]{e.part(i, i+1), err})
 			dispatched.Copies++
 		}
 		if take && !all {
-			chosen = append(chosen, e.Events[i])
+			chosen = append(chosen, e.Items[i])
 		}
 		if !take && all {
 			all = false
-			chosen = append(make([]T, 0, len(e.Events)-1), e.Events[:i]...)
+			chosen = append(make([]T, 0, len(e.Items)-1), e.Items[:i]...)
 		}
 	}
 	if all {
-		return e.Events
+		return e.Items
 	}
 	return chosen
 }

@@ -19,7 +19,7 @@ type demandSubscriber struct {
 // NewDemand returns the dispatcher that a producer has if it is given none.
 func NewDemand[T any]() *Demand[T] { return &Demand[T]{} }
 
-func (d *Demand[T]) Subscribe(id ID, subscriber Seat[T]) error {
+func (d *Demand[T]) Subscribe(id ID, subscriber Subscriber[T]) error {
 	if d.find(id) >= 0 {
 		return fmt.Errorf("subscription %d is subscribed already", id)
 	}
@@ -42,13 +42,13 @@ func (d *Demand[T]) Ask(id ID, n int) {
 
 func (d *Demand[T]) Want() int { return d.total }
 
-func (d *Demand[T]) Dispatch(e Emission[T]) Dealing[T] {
+func (d *Demand[T]) Dispatch(e Events[T]) Dispatched[T] {
 	clear(d.deliveries)
 	d.deliveries = d.deliveries[:0]
 	at := 0
-	for at < len(e.Events) && d.total > 0 {
+	for at < len(e.Items) && d.total > 0 {
 		s := d.subscribers[0]
-		n := min(s.demand, len(e.Events)-at)
+		n := min(s.demand, len(e.Items)-at)
 		if s.batch > 0 {
 			n = min(n, s.batch)
 		}
@@ -56,7 +56,7 @@ func (d *Demand[T]) Dispatch(e Emission[T]) Dealing[T] {
 		d.change(0, -n)
 		at += n
 	}
-	return Dealing[T]{Deliveries: d.deliveries, Rest: e.Events[at:]}
+	return Dispatched[T]{Deliveries: d.deliveries, Rest: e.Items[at:]}
 }
 
 // change moves a subscriber to its new place: behind those with as much demand.

@@ -30,11 +30,11 @@ type lane[T any] struct {
 	id         ID
 	subscribed bool
 	demand     int // 0 while anything is queued
-	queue      []Emission[T]
+	queue      []Events[T]
 	queued     int
 	in         int64 // events ever queued
 	out        int64 // events ever taken from the queue
-	count      int   // scratch: events of the emission at hand
+	count      int   // scratch: events of Dispatch at hand
 	start      int   // scratch: where they go
 }
 
@@ -56,7 +56,7 @@ func (d *Partition[T]) WithQueue(bound int) *Partition[T] {
 	return d
 }
 
-func (d *Partition[T]) Subscribe(id ID, subscriber Seat[T]) error {
+func (d *Partition[T]) Subscribe(id ID, subscriber Subscriber[T]) error {
 	if subscriber.Partition < 0 || subscriber.Partition >= len(d.lanes) {
 		return fmt.Errorf("partition %d: out of range 0..%d", subscriber.Partition, len(d.lanes)-1)
 	}
@@ -93,14 +93,14 @@ func (d *Partition[T]) Want() int {
 	return max(0, min(want, room))
 }
 
-func (d *Partition[T]) Dispatch(e Emission[T]) Dealing[T] {
+func (d *Partition[T]) Dispatch(e Events[T]) Dispatched[T] {
 	clear(d.deliveries)
 	d.deliveries = d.deliveries[:0]
 	for i := range d.lanes {
 		d.release(&d.lanes[i])
 	}
-	dispatched := Dealing[T]{Rest: e.Events}
-	if len(e.Events) > 0 {
+	dispatched := Dispatched[T]{Rest: e.Items}
+	if len(e.Items) > 0 {
 		d.place(e, &dispatched)
 	}
 	dispatched.Deliveries = d.deliveries
@@ -111,16 +111,16 @@ func (d *Partition[T]) Dispatch(e Emission[T]) Dealing[T] {
 func (d *Partition[T]) release(l *lane[T]) {
 	for l.demand > 0 && len(l.queue) > 0 {
 		head := l.queue[0]
-		n := min(l.demand, len(head.Events))
+		n := min(l.demand, len(head.Items))
 		d.deliveries = append(d.deliveries, Delivery[T]{l.id, head.part(0, n)})
 		l.demand -= n
 		l.queued -= n
 		l.out += int64(n)
-		if n < len(head.Events) {
-			l.queue[0] = head.part(n, len(head.Events))
+		if n < len(head.Items) {
+			l.queue[0] = head.part(n, len(head.Items))
 			return
 		}
-		l.queue[0] = Emission[T]{}
+		l.queue[0] = Events[T]{}
 		if l.queue = l.queue[1:]; len(l.queue) == 0 {
 			l.queue = nil
 		}
@@ -128,9 +128,9 @@ func (d *Partition[T]) release(l *lane[T]) {
 }
 
 // place scatters as many of the first events as fit, all into one new slice.
-func (d *Partition[T]) place(e Emission[T], dispatched *Dealing[T]) {
+func (d *Partition[T]) place(e Events[T], dispatched *Dispatched[T]) {
 	n := d.measure(e, dispatched)
-	dispatched.Rest = e.Events[n:]
+	dispatched.Rest = e.Items[n:]
 	total, only := 0, -1
 	for i := range d.lanes {
 		l := &d.lanes[i]
@@ -147,29 +147,29 @@ func (d *Partition[T]) place(e Emission[T], dispatched *Dealing[T]) {
 	for i, where := range d.where {
 		if where >= 0 {
 			l := &d.lanes[where]
-			scattered[l.start] = e.Events[i]
+			scattered[l.start] = e.Items[i]
 			l.start++
 		}
 	}
 	for i := range d.lanes {
 		if l := &d.lanes[i]; l.count > 0 {
 			part := e
-			part.Events = scattered[l.start-l.count : l.start : l.start]
+			part.Items = scattered[l.start-l.count : l.start : l.start]
 			d.deliver(l, part)
 		}
 	}
 }
 
 // measure finds each event's lane and counts, up to the first event without a place.
-func (d *Partition[T]) measure(e Emission[T], dispatched *Dealing[T]) int {
+func (d *Partition[T]) measure(e Events[T], dispatched *Dispatched[T]) int {
 	d.where = d.where[:0]
 	for i := range d.lanes {
 		d.lanes[i].count = 0
 	}
-	for len(d.where) < len(e.Events) {
+	for len(d.where) < len(e.Items) {
 		if err := d.scan(e, dispatched); err != nil {
 			i := len(d.where)
-			dispatched.Refused = append(dispatched.Refused, Refusal[T]{e.part(i, i+1), err})
+			dispatched.Rejected = append(dispatched.Rejected, Rejected[T]{e.part(i, i+1), err})
 			d.where = append(d.where, Discard)
 			continue
 		}
@@ -179,18 +179,18 @@ func (d *Partition[T]) measure(e Emission[T], dispatched *Dealing[T]) int {
 }
 
 // scan is measure until a key function panics.
-func (d *Partition[T]) scan(e Emission[T], dispatched *Dealing[T]) (err error) {
+func (d *Partition[T]) scan(e Events[T], dispatched *Dispatched[T]) (err error) {
 	defer recovered(&err)
-	for i := len(d.where); i < len(e.Events); i++ {
-		key := d.key(&e.Events[i])
+	for i := len(d.where); i < len(e.Items); i++ {
+		key := d.key(&e.Items[i])
 		if key < 0 || key >= len(d.lanes) {
-			dispatched.Refused = append(dispatched.Refused, Refusal[T]{e.part(i, i+1), ErrDiscarded})
+			dispatched.Rejected = append(dispatched.Rejected, Rejected[T]{e.part(i, i+1), ErrDiscarded})
 			d.where = append(d.where, Discard)
 			continue
 		}
 		l := &d.lanes[key]
 		if d.final && !l.subscribed {
-			dispatched.Refused = append(dispatched.Refused, Refusal[T]{e.part(i, i+1), ErrNoConsumer})
+			dispatched.Rejected = append(dispatched.Rejected, Rejected[T]{e.part(i, i+1), ErrNoConsumer})
 			d.where = append(d.where, Discard)
 			continue
 		}
@@ -203,16 +203,16 @@ func (d *Partition[T]) scan(e Emission[T], dispatched *Dealing[T]) (err error) {
 	return nil
 }
 
-func (d *Partition[T]) deliver(l *lane[T], e Emission[T]) {
-	now := min(l.demand, len(e.Events))
+func (d *Partition[T]) deliver(l *lane[T], e Events[T]) {
+	now := min(l.demand, len(e.Items))
 	if now > 0 {
 		d.deliveries = append(d.deliveries, Delivery[T]{l.id, e.part(0, now)})
 		l.demand -= now
 	}
-	if now < len(e.Events) {
-		l.queue = append(l.queue, e.part(now, len(e.Events)))
-		l.queued += len(e.Events) - now
-		l.in += int64(len(e.Events) - now)
+	if now < len(e.Items) {
+		l.queue = append(l.queue, e.part(now, len(e.Items)))
+		l.queued += len(e.Items) - now
+		l.in += int64(len(e.Items) - now)
 	}
 }
 
@@ -229,16 +229,16 @@ func (d *Partition[T]) Queued() int {
 func (d *Partition[T]) Oldest(visit func(*T)) {
 	for i := range d.lanes {
 		if q := d.lanes[i].queue; len(q) > 0 {
-			visit(&q[0].Events[0])
+			visit(&q[0].Items[0])
 		}
 	}
 }
 
 // Evict removes what is queued for partitions without a consumer. From then on what
-// is for them is refused, and they hold no one back.
-func (d *Partition[T]) Evict() []Emission[T] {
+// is for them is rejected, and they hold no one back.
+func (d *Partition[T]) Evict() []Events[T] {
 	d.final = true
-	var evicted []Emission[T]
+	var evicted []Events[T]
 	for i := range d.lanes {
 		if l := &d.lanes[i]; !l.subscribed {
 			evicted = append(evicted, l.queue...)
@@ -249,7 +249,7 @@ func (d *Partition[T]) Evict() []Emission[T] {
 	return evicted
 }
 
-// Mark returns a function that tells whether all that is queued now has been dealt.
+// Mark returns a function that tells whether all that is queued now has been delivered.
 func (d *Partition[T]) Mark() func() bool {
 	marks := make([]int64, len(d.lanes))
 	for i := range d.lanes {

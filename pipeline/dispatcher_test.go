@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A step is something done to a dispatcher, and what it then wants, or dealt.
+// A step is something done to a dispatcher, and what it then wants, or dispatched.
 type step struct{ do, want string }
 
 // play runs steps against a dispatcher of ints that count from 1. Steps are
@@ -23,7 +23,7 @@ func play(t *testing.T, d Dispatcher[int], selectors map[ID]func(*int) bool, ste
 		got := ""
 		switch verb {
 		case "sub":
-			if err := d.Subscribe(ID(a), Seat[int]{Partition: b, Selector: selectors[ID(a)]}); err != nil {
+			if err := d.Subscribe(ID(a), Subscriber[int]{Partition: b, Selector: selectors[ID(a)]}); err != nil {
 				got = err.Error()
 			}
 		case "cancel":
@@ -37,10 +37,10 @@ func play(t *testing.T, d Dispatcher[int], selectors map[ID]func(*int) bool, ste
 				next++
 				rest = append(rest, next)
 			}
-			got, rest = outcome(d.Dispatch(Emission[int]{Events: rest}))
+			got, rest = outcome(d.Dispatch(Events[int]{Items: rest}))
 		case "evict":
 			for _, e := range d.(queuer[int]).Evict() {
-				got += fmt.Sprint(e.Events)
+				got += fmt.Sprint(e.Items)
 			}
 		}
 		if got != s.want {
@@ -49,13 +49,13 @@ func play(t *testing.T, d Dispatcher[int], selectors map[ID]func(*int) bool, ste
 	}
 }
 
-func outcome(d Dealing[int]) (string, []int) {
+func outcome(d Dispatched[int]) (string, []int) {
 	var parts []string
 	for _, delivery := range d.Deliveries {
-		parts = append(parts, fmt.Sprint(delivery.To, delivery.Events))
+		parts = append(parts, fmt.Sprint(delivery.To, delivery.Items))
 	}
-	for _, r := range d.Refused {
-		parts = append(parts, "refused "+fmt.Sprint(r.Events))
+	for _, r := range d.Rejected {
+		parts = append(parts, "rejected "+fmt.Sprint(r.Items))
 	}
 	if len(d.Rest) > 0 {
 		parts = append(parts, "rest "+fmt.Sprint(d.Rest))
@@ -91,12 +91,12 @@ func TestDemandDispatcherDealsInBatches(t *testing.T) {
 	t.Parallel()
 	d := NewDemand[int]()
 	for id := range ID(2) {
-		if err := d.Subscribe(id, Seat[int]{Batch: 2}); err != nil {
+		if err := d.Subscribe(id, Subscriber[int]{Batch: 2}); err != nil {
 			t.Fatal(err)
 		}
 		d.Ask(id, 4)
 	}
-	got, _ := outcome(d.Dispatch(Emission[int]{Events: upTo(8)}))
+	got, _ := outcome(d.Dispatch(Events[int]{Items: upTo(8)}))
 	if want := "0 [1 2] 1 [3 4] 0 [5 6] 1 [7 8]"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -116,7 +116,7 @@ func TestBroadcastDispatcher(t *testing.T) {
 		"one that leaves, frees":  {nil, []step{{"sub 1", ""}, {"sub 2", ""}, {"ask 1 5", "0"}, {"cancel 2", "5"}, {"emit 1", "1 [1]"}}},
 		"rejected is asked again": {map[ID]func(*int) bool{2: even}, []step{{"sub 1", ""}, {"sub 2", ""}, {"ask 1 4", "0"}, {"ask 2 2", "2"}, {"emit 4", "1 [1 2] 2 [2] rest [3 4]"}, {"emit 0", "1 [3] 2 [] rest [4]"}}},
 		"nobody selects":          {map[ID]func(*int) bool{1: none}, []step{{"sub 1", ""}, {"ask 1 2", "2"}, {"emit 2", ""}, {"emit 2", ""}}},
-		"selectors panic apart":   {map[ID]func(*int) bool{1: func(n *int) bool { return 6/(*n-2) != 0 }}, []step{{"sub 1", ""}, {"sub 2", ""}, {"ask 1 3", "0"}, {"ask 2 3", "3"}, {"emit 3", "1 [1 3] 2 [1 2 3] refused [2]"}}},
+		"selectors panic apart":   {map[ID]func(*int) bool{1: func(n *int) bool { return 6/(*n-2) != 0 }}, []step{{"sub 1", ""}, {"sub 2", ""}, {"ask 1 3", "0"}, {"ask 2 3", "3"}, {"emit 3", "1 [1 3] 2 [1 2 3] rejected [2]"}}},
 		"twice":                   {nil, []step{{"sub 1", ""}, {"sub 1", "subscription 1 is subscribed already"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -148,12 +148,12 @@ func TestPartitionDispatcher(t *testing.T) {
 		"a full queue holds back":   {2, []step{{"sub 1 0", ""}, {"sub 2 1", ""}, {"ask 1 9", "2"}, {"emit 3", "1 [2]"}, {"emit 1", "1 [4]"}, {"ask 1 1", "0"}, {"emit 3", "rest [5 6 7]"}, {"ask 2 1", "1"}, {"emit 0", "2 [1] 1 [6] rest [7]"}}},
 		"no queue":                  {0, []step{{"sub 1 0", ""}, {"sub 2 1", ""}, {"ask 1 9", "0"}, {"ask 2 1", "1"}, {"emit 3", "1 [2] 2 [1] rest [3]"}}},
 		"no consumer, queue":        {2, []step{{"sub 1 0", ""}, {"ask 1 9", "2"}, {"emit 4", "1 [2 4]"}, {"sub 2 1", ""}, {"ask 2 1", "1"}, {"emit 0", "2 [1]"}}},
-		"discard":                   {10, []step{{"sub 1 0", ""}, {"sub 2 1", ""}, {"ask 1 9", "9"}, {"ask 2 9", "18"}, {"emit 11", "1 [2 4 6 8] 2 [1 3 5 7 9 11] refused [10]"}}},
+		"discard":                   {10, []step{{"sub 1 0", ""}, {"sub 2 1", ""}, {"ask 1 9", "9"}, {"ask 2 9", "18"}, {"emit 11", "1 [2 4 6 8] 2 [1 3 5 7 9 11] rejected [10]"}}},
 		"leaving keeps the queue":   {10, []step{{"sub 1 0", ""}, {"sub 2 1", ""}, {"ask 1 5", "5"}, {"emit 4", "1 [2 4]"}, {"cancel 2", "1"}, {"sub 3 1", ""}, {"ask 3 5", "6"}, {"emit 0", "3 [1 3]"}}},
 		"leaving forgets demand":    {10, []step{{"sub 1 0", ""}, {"ask 1 5", "5"}, {"cancel 1", "0"}, {"ask 1 5", "0"}}},
 		"one consumer a partition":  {10, []step{{"sub 1 0", ""}, {"sub 2 0", "partition 0: has a consumer already"}, {"cancel 1", "0"}, {"sub 2 0", ""}}},
 		"no such partition":         {10, []step{{"sub 1 2", "partition 2: out of range 0..1"}, {"sub 1 -1", "partition -1: out of range 0..1"}}},
-		"evict what nobody takes":   {10, []step{{"sub 1 0", ""}, {"ask 1 9", "9"}, {"emit 4", "1 [2 4]"}, {"evict", "[1 3]"}, {"ask 1 1", "8"}, {"emit 2", "1 [6] refused [5]"}}},
+		"evict what nobody takes":   {10, []step{{"sub 1 0", ""}, {"ask 1 9", "9"}, {"emit 4", "1 [2 4]"}, {"evict", "[1 3]"}, {"ask 1 1", "8"}, {"emit 2", "1 [6] rejected [5]"}}},
 		"a batch of one partition":  {10, []step{{"sub 2 1", ""}, {"ask 2 1", "1"}, {"emit 1", "2 [1]"}}},
 		"queue and demand together": {10, []step{{"sub 1 0", ""}, {"sub 2 1", ""}, {"ask 1 1", "1"}, {"emit 5", "1 [2]"}, {"ask 1 4", "0"}, {"emit 1", "1 [4] 1 [6]"}}},
 	} {
@@ -164,35 +164,35 @@ func TestPartitionDispatcher(t *testing.T) {
 	}
 }
 
-func TestPartitionKeyThatPanicsRefusesItsEvent(t *testing.T) {
+func TestPartitionKeyThatPanicsRejectsItsEvent(t *testing.T) {
 	t.Parallel()
 	d := PartitionBy(1, func(n *int) int { return 0 / (*n - 2) })
-	if err := d.Subscribe(1, Seat[int]{}); err != nil {
+	if err := d.Subscribe(1, Subscriber[int]{}); err != nil {
 		t.Fatal(err)
 	}
 	d.Ask(1, 10)
-	dispatched := d.Dispatch(Emission[int]{Events: upTo(3)})
+	dispatched := d.Dispatch(Events[int]{Items: upTo(3)})
 	got, _ := outcome(dispatched)
-	if want := "1 [1 3] refused [2]"; got != want {
+	if want := "1 [1 3] rejected [2]"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if _, ok := dispatched.Refused[0].Err.(*PanicError); !ok {
-		t.Errorf("refused with %v, want a panic", dispatched.Refused[0].Err)
+	if _, ok := dispatched.Rejected[0].Err.(*PanicError); !ok {
+		t.Errorf("rejected with %v, want a panic", dispatched.Rejected[0].Err)
 	}
 }
 
 func TestPartitionMark(t *testing.T) {
 	t.Parallel()
 	d := PartitionBy(1, func(*int) int { return 0 })
-	if err := d.Subscribe(1, Seat[int]{}); err != nil {
+	if err := d.Subscribe(1, Subscriber[int]{}); err != nil {
 		t.Fatal(err)
 	}
-	d.Dispatch(Emission[int]{Events: upTo(2)})
+	d.Dispatch(Events[int]{Items: upTo(2)})
 	passed := d.Mark()
-	d.Dispatch(Emission[int]{Events: upTo(2)})
+	d.Dispatch(Events[int]{Items: upTo(2)})
 	for i, want := range []bool{false, true} {
 		d.Ask(1, 1)
-		d.Dispatch(Emission[int]{})
+		d.Dispatch(Events[int]{})
 		if got := passed(); got != want {
 			t.Errorf("after %d: passed %v, want %v", i+1, got, want)
 		}
@@ -228,15 +228,15 @@ func TestBuffer(t *testing.T) {
 					next++
 					events = append(events, next)
 				}
-				b.add(Emission[int]{Events: events})
+				b.add(Events[int]{Items: events})
 				for _, e := range b.trim(n) {
-					discarded = append(discarded, e.Events...)
+					discarded = append(discarded, e.Items...)
 				}
 			}
 			for b.len > 0 {
 				e := b.head()
-				kept = append(kept, e.Events...)
-				b.remove(len(e.Events))
+				kept = append(kept, e.Items...)
+				b.remove(len(e.Items))
 			}
 			if got := fmt.Sprint(kept); got != c.kept {
 				t.Errorf("kept %s, want %s", got, c.kept)

@@ -125,14 +125,14 @@ func ExampleProducer_Forward() {
 func ExampleNewDemand() {
 	d := pipeline.NewDemand[string]()
 	for id := range pipeline.ID(2) {
-		_ = d.Subscribe(id, pipeline.Seat[string]{})
+		_ = d.Subscribe(id, pipeline.Subscriber[string]{})
 	}
 	d.Ask(0, 1)
 	d.Ask(1, 2)
 	fmt.Println("wanted:", d.Want())
-	dispatched := d.Dispatch(pipeline.Emission[string]{Events: []string{"a", "b", "c", "d"}})
+	dispatched := d.Dispatch(pipeline.Events[string]{Items: []string{"a", "b", "c", "d"}})
 	for _, delivery := range dispatched.Deliveries {
-		fmt.Println("for", delivery.To, delivery.Events)
+		fmt.Println("for", delivery.To, delivery.Items)
 	}
 	fmt.Println("rest:", dispatched.Rest)
 	// Output:
@@ -210,7 +210,7 @@ func ExampleLine_Resubscribe() {
 	topology := pipeline.NewTopology(pipeline.Config{})
 	letters := pipeline.NewProducer(topology, pipeline.ProducerConfig[string]{Name: "letters"})
 	shown := make(chan struct{})
-	line := letters.Subscribe(pipeline.SubscribeOptions[string]{Life: pipeline.Permanent}).
+	line := letters.Subscribe(pipeline.SubscribeOptions[string]{Cancel: pipeline.Permanent}).
 		Into(pipeline.Sink("show", func(ctx context.Context, events []string) error {
 			defer func() { shown <- struct{}{} }()
 			return show(ctx, events)

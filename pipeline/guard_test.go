@@ -35,7 +35,7 @@ var (
 	// handlers fail events, or their producer's attempts, and all goes on.
 	handlers = []string{"demand", "map", "filter", "flatmap", "transform", "consumer", "key", "sink", "supervise"}
 	// hooks and factories are told to OnFailure.
-	hooks = []string{"ended", "counted", "position", "commit", "discard", "ahead", "notice", "observer", "recorder", "failure"}
+	hooks = []string{"ended", "counted", "position", "commit", "discard", "growth", "notice", "observer", "recorder", "failure"}
 	// lookers are called where a producer deals events; without them it cannot go on.
 	lookers   = []string{"selector", "partition"}
 	factories = []string{"flow", "streamsink", "tail"}
@@ -119,7 +119,7 @@ func misbehave(t *testing.T, m *mischief) {
 			time.Sleep(time.Millisecond) // of the test's own clock: it takes a while
 			return count.demand(ctx, min(demand, 7))
 		},
-		Ahead: func(int) { m.at("ahead") },
+		OnDemandGrowth: func(int) { m.at("growth") },
 	})
 	handle := func(place string) func(_ context.Context, events []int) error {
 		return func(_ context.Context, events []int) error {
@@ -170,7 +170,7 @@ func misbehave(t *testing.T, m *mischief) {
 	pushed := NewProducer(topology, ProducerConfig[int]{
 		Name: "pushed", Buffer: Buffer{Size: 3}, OnDiscard: func([]int) { m.at("discard") },
 	})
-	byHand := pushed.Subscribe(SubscribeOptions[int]{Manual: true, Life: Temporary}).Into(Sink("end", func(context.Context, []int) error { return nil }))
+	byHand := pushed.Subscribe(SubscribeOptions[int]{Manual: true, Cancel: Temporary}).Into(Sink("end", func(context.Context, []int) error { return nil }))
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	result := make(chan error, 1)
@@ -320,7 +320,7 @@ func TestWhatADrainGivesUpIsNotCommitted(t *testing.T) {
 			}))
 		},
 	} {
-		for _, life := range []Life{Permanent, Temporary} {
+		for _, mode := range []CancelMode{Permanent, Temporary} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -338,7 +338,7 @@ func TestWhatADrainGivesUpIsNotCommitted(t *testing.T) {
 						}),
 					})
 					handled := through
-					build(topology, producer.Subscribe(SubscribeOptions[int]{MaxDemand: 10, MinDemand: 9, Life: life}), &handled)
+					build(topology, producer.Subscribe(SubscribeOptions[int]{MaxDemand: 10, MinDemand: 9, Cancel: mode}), &handled)
 					ctx, stop := context.WithCancel(t.Context())
 					result := make(chan error, 1)
 					go func() { result <- topology.Run(ctx) }()

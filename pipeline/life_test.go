@@ -21,7 +21,7 @@ func TestCancelAndResubscribeWhileEventsFlow(t *testing.T) {
 		source := &counter{}
 		got := &collector[int]{gate: make(chan struct{})}
 		producer := NewProducer(topology, ProducerConfig[int]{Name: "count", Demand: source.demand})
-		line := producer.Subscribe(SubscribeOptions[int]{MaxDemand: 4, Life: Temporary}).
+		line := producer.Subscribe(SubscribeOptions[int]{MaxDemand: 4, Cancel: Temporary}).
 			Via(Map("same", func(n *int) (int, error) { return *n, nil })).
 			Into(Sink("end", got.handle))
 		end := started(t, topology)
@@ -73,7 +73,7 @@ func TestDemandOfOneThatLeavesIsNotFetchedTwice(t *testing.T) {
 				}
 			},
 		})
-		leaves := producer.Subscribe(SubscribeOptions[int]{MaxDemand: 10, Life: Temporary}).Into(Sink("leaves", (&collector[int]{}).handle))
+		leaves := producer.Subscribe(SubscribeOptions[int]{MaxDemand: 10, Cancel: Temporary}).Into(Sink("leaves", (&collector[int]{}).handle))
 		end := started(t, topology)
 		leaves.Cancel()
 		synctest.Wait()

@@ -35,14 +35,14 @@ func elementOf[T any]() reflect.Type { return reflect.TypeFor[*Batch[T]]() }
 // together by Via and Into, in one goroutine; the rest may be called by any.
 type Line struct {
 	// Immutable after Into.
-	topology  *Topology
-	producer  string
-	life      Life
-	subscribe func(*run) source
-	stages    []Stage
-	end       End
-	tip       shape // of the last step
-	mistake   error // in composing
+	topology   *Topology
+	producer   string
+	cancelMode CancelMode
+	subscribe  func(*run) source
+	stages     []Stage
+	end        End
+	tip        shape // of the last step
+	mistake    error // in composing
 
 	// Guarded by topology.mu.
 	live    bool // subscribed, or about to be
@@ -65,14 +65,14 @@ type source interface {
 	leave()
 }
 
-func newLine(t *Topology, producer string, element reflect.Type, life Life, subscribe func(*run) source) *Line {
+func newLine(t *Topology, producer string, element reflect.Type, mode CancelMode, subscribe func(*run) source) *Line {
 	return &Line{
-		topology:  t,
-		producer:  producer,
-		life:      life,
-		subscribe: subscribe,
-		tip:       shape{name: producer, out: element},
-		done:      make(chan struct{}),
+		topology:   t,
+		producer:   producer,
+		cancelMode: mode,
+		subscribe:  subscribe,
+		tip:        shape{name: producer, out: element},
+		done:       make(chan struct{}),
 	}
 }
 
@@ -120,7 +120,7 @@ func (l *Line) Ask(n int) {
 }
 
 // Cancel ends the subscription: no more is asked or delivered, and what was
-// delivered is worked off. With Life Permanent the line has ended then. It does nothing
+// delivered is worked off. With Cancel Permanent the line has ended then. It does nothing
 // while the line is not subscribed.
 func (l *Line) Cancel() {
 	if r := l.running(); r != nil {
@@ -131,7 +131,7 @@ func (l *Line) Cancel() {
 // Resubscribe subscribes a line again that has ended or gone idle, with new flows.
 func (l *Line) Resubscribe() error { return l.topology.resubscribe(l) }
 
-// Done is closed when the line has ended: its subscription by its Life, or the
+// Done is closed when the line has ended: its subscription by its [CancelMode], or the
 // topology.
 func (l *Line) Done() <-chan struct{} {
 	l.topology.mu.Lock()

@@ -46,7 +46,7 @@ type lanePlan struct {
 	Panics    bool
 	Supervise bool
 	Manual    bool
-	Life      Life
+	Mode      CancelMode
 	Join      time.Duration // 0: from the start
 	Cancel    time.Duration // 0: never
 	Again     time.Duration // after Cancel; 0: never
@@ -77,7 +77,7 @@ func drawLane(t *rapid.T, name string) lanePlan {
 	p.Panics = rapid.Bool().Draw(t, label("panics"))
 	p.Supervise = rapid.IntRange(0, 4).Draw(t, label("supervise")) == 0
 	p.Manual = rapid.IntRange(0, 4).Draw(t, label("manual")) == 0
-	p.Life = rapid.SampledFrom([]Life{Permanent, Transient, Temporary}).Draw(t, label("life"))
+	p.Mode = rapid.SampledFrom([]CancelMode{Permanent, Transient, Temporary}).Draw(t, label("mode"))
 	at := func(s string) time.Duration {
 		return time.Duration(max(0, rapid.IntRange(-30, 60).Draw(t, label(s)))) * time.Millisecond
 	}
@@ -120,7 +120,7 @@ func drawPlan(t *rapid.T) plan {
 func (p lanePlan) script(t *testing.T, scripts *sync.WaitGroup, i int, subscribe func(SubscribeOptions[int]) *Line, l *ledger) {
 	line := func() *Line {
 		return p.stages(subscribe(SubscribeOptions[int]{
-			Partition: i, MaxDemand: p.Max, MinDemand: minDemand(p.Min), Life: p.Life, Manual: p.Manual,
+			Partition: i, MaxDemand: p.Max, MinDemand: minDemand(p.Min), Cancel: p.Mode, Manual: p.Manual,
 		}), l).Into(p.end(l))
 	}
 	var first *Line

@@ -16,11 +16,11 @@ type ProducerConfig[T any] struct {
 	// the rest), return an error (likewise, after a backoff; the events returned with it
 	// count), and end the producer with io.EOF. Nil: events come by Push alone.
 	Demand func(ctx context.Context, demand int) ([]T, error)
-	// Ahead is told, while Demand is at work, that more is wanted than it was called with:
+	// OnDemandGrowth is told, while Demand is at work, that more is wanted than it was called with:
 	// how much by now, in all. A handler that takes long to bring events can begin to bring
 	// more of them meanwhile. The producer waits for it: it must not block. Nil: the
 	// next Demand tells.
-	Ahead func(demand int)
+	OnDemandGrowth func(demand int)
 	// Dispatcher says who gets which event; it belongs to this producer from now on.
 	// Nil is NewDemand.
 	Dispatcher Dispatcher[T]
@@ -49,7 +49,7 @@ type Producer[T any] struct {
 	config   ProducerConfig[T]
 	ack      *Acknowledger[T]
 	inputs   *inputs // set if it is the lower half of a ProducerConsumer
-	source   func(ctx context.Context, demand int) (Emission[T], error)
+	source   func(ctx context.Context, demand int) (Events[T], error)
 	inbox    *inbox[request[T]]
 	ended    chan struct{} // closed by run when nothing will be delivered any more
 
@@ -119,11 +119,11 @@ func newProducer[T any](topology *Topology, config ProducerConfig[T]) *Producer[
 }
 
 // fetch is the source of a producer that has a demand handler.
-func (p *Producer[T]) fetch(ctx context.Context, demand int) (e Emission[T], err error) {
+func (p *Producer[T]) fetch(ctx context.Context, demand int) (e Events[T], err error) {
 	if p.topology.exited.Load() {
-		e.Events, err = p.fetchApart(ctx, demand)
+		e.Items, err = p.fetchApart(ctx, demand)
 	} else {
-		e.Events, err = p.fetchInline(ctx, demand)
+		e.Items, err = p.fetchInline(ctx, demand)
 	}
 	e.At = time.Now()
 	return e, err
@@ -146,7 +146,7 @@ func (p *Producer[T]) fetchApart(ctx context.Context, demand int) (events []T, e
 // [Line.Into].
 func (p *Producer[T]) Subscribe(options SubscribeOptions[T]) *Line {
 	resolved, err := options.resolve()
-	line := newLine(p.topology, p.name, elementOf[T](), resolved.Life, func(r *run) source {
+	line := newLine(p.topology, p.name, elementOf[T](), resolved.Cancel, func(r *run) source {
 		return p.subscribe(r, resolved)
 	})
 	if err != nil {
@@ -161,7 +161,7 @@ func (p *Producer[T]) Subscribe(options SubscribeOptions[T]) *Line {
 // producer has taken the events; if ctx ends first, it may still take them.
 func (p *Producer[T]) Push(ctx context.Context, events ...T) error {
 	taken := make(chan error, 1)
-	e := Emission[T]{Events: events, At: time.Now()}
+	e := Events[T]{Items: events, At: time.Now()}
 	if !p.inbox.post(request[T]{do: func() { taken <- p.loop.push(e) }}) {
 		return ErrEnded
 	}

@@ -29,7 +29,7 @@ type ProducerConsumerConfig[T, U any] struct {
 // holds more than was made of one. An event from above has ended when all that was
 // made of its batch has: demand and acknowledgement reach through.
 //
-// It ends with its input lines, by their Life. When a Permanent one ends it leaves its
+// It ends with its input lines, by their [CancelMode]. When a Permanent one ends it leaves its
 // others; give each Temporary to merge sources that end at different times.
 type ProducerConsumer[T, U any] struct {
 	producer *Producer[U]
@@ -58,7 +58,7 @@ func NewProducerConsumer[T, U any](topology *Topology, config ProducerConsumerCo
 	topology.addProducer(func(soft, hard context.Context) {
 		// The handler takes what comes for as long as its inputs live: a drain ends those.
 		h := newHandler(topology, hard, config.Name, config.Handle, []Option{WithRetry(config.Retry)})
-		p.source = func(context.Context, int) (Emission[U], error) { return pc.take(h) }
+		p.source = func(context.Context, int) (Events[U], error) { return pc.take(h) }
 		p.loop.run(soft, hard)
 	}, p.inputs.drain)
 	return pc
@@ -79,35 +79,35 @@ func (pc *ProducerConsumer[T, U]) Forward() { pc.producer.Forward() }
 func (pc *ProducerConsumer[T, U]) Notice(f func()) { pc.producer.Notice(f) }
 
 // take is the demand handler of the lower half: the events made of one batch.
-func (pc *ProducerConsumer[T, U]) take(h *handler[T, U]) (Emission[U], error) {
+func (pc *ProducerConsumer[T, U]) take(h *handler[T, U]) (Events[U], error) {
 	if b := pc.hand; b != nil && !b.ended.Load() { // its handler ended the goroutine
 		return pc.make(h, b), nil
 	}
 	select {
 	case element := <-pc.inputs.in:
 		if pc.hand = received[T](h.topology, pc.name, element); pc.hand == nil {
-			return Emission[U]{}, nil
+			return Events[U]{}, nil
 		}
 		return pc.make(h, pc.hand), nil
 	case <-pc.inputs.finished:
-		return Emission[U]{}, pc.inputs.reason
+		return Events[U]{}, pc.inputs.reason
 	case <-pc.inputs.below:
-		return Emission[U]{}, io.EOF
+		return Events[U]{}, io.EOF
 	case <-h.ctx.Done():
-		return Emission[U]{}, io.EOF
+		return Events[U]{}, io.EOF
 	}
 }
 
-func (pc *ProducerConsumer[T, U]) make(h *handler[T, U], b *Batch[T]) Emission[U] {
+func (pc *ProducerConsumer[T, U]) make(h *handler[T, U], b *Batch[T]) Events[U] {
 	h.meter.begin(len(b.Events), b.sent)
 	made, failed := h.handle(b)
 	h.meter.end(0, len(failed)) // what goes out, the loop reports
 	h.meter.record()
 	next := remade(b, made, failed)
 	if next == nil {
-		return Emission[U]{}
+		return Events[U]{}
 	}
-	return Emission[U]{Events: next.Events, At: next.At, parent: next.ranges[0].tracker.(*derived)}
+	return Events[U]{Items: next.Events, At: next.At, parent: next.ranges[0].tracker.(*derived)}
 }
 
 func (pc *ProducerConsumer[T, U]) shape() shape { return shape{name: pc.name, in: elementOf[T]()} }

@@ -122,7 +122,7 @@ func TestProducerConsumerLivesByItsInputs(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	for name, c := range map[string]struct {
-		life   Life
+		mode   CancelMode
 		reason error // of the first input's end
 		ends   bool
 	}{
@@ -147,14 +147,14 @@ func TestProducerConsumerLivesByItsInputs(t *testing.T) {
 						sleep(ctx, time.Second)
 						return nil, c.reason
 					},
-				}).Subscribe(SubscribeOptions[int]{Life: c.life}).Into(both)
+				}).Subscribe(SubscribeOptions[int]{Cancel: c.mode}).Into(both)
 				NewProducer(topology, ProducerConfig[int]{
 					Name: "second",
 					Demand: func(ctx context.Context, _ int) ([]int, error) {
 						sleep(ctx, time.Minute)
 						return []int{1}, ctx.Err()
 					},
-				}).Subscribe(SubscribeOptions[int]{Life: Temporary}).Into(both)
+				}).Subscribe(SubscribeOptions[int]{Cancel: Temporary}).Into(both)
 				got := &collector[int]{}
 				below := both.Subscribe(SubscribeOptions[int]{}).Into(Sink("end", got.handle))
 				ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)

@@ -46,7 +46,7 @@ func (l *loop[T]) dropUnclaimed() {
 	for l.buffer.len > 0 {
 		e := l.buffer.head()
 		l.giveUp(e, why)
-		l.buffer.remove(len(e.Events))
+		l.buffer.remove(len(e.Items))
 	}
 	l.notify()
 	l.publish()
@@ -96,12 +96,12 @@ func (l *loop[T]) crash(v any, handler *sync.WaitGroup) {
 	handler.Wait()
 	select {
 	case a := <-l.answers:
-		l.buffer.add(a.Emission)
+		l.buffer.add(a.Events)
 	default:
 	}
 	for l.buffer.len > 0 {
 		e := l.buffer.head()
-		l.buffer.remove(len(e.Events))
+		l.buffer.remove(len(e.Items))
 		l.giveUp(e, ErrStopped)
 	}
 	for _, m := range p.inbox.close() {
@@ -122,7 +122,7 @@ func (l *loop[T]) subscribe(s *subscription[T]) {
 		s.close(ErrEnded)
 		return
 	}
-	err := l.dispatcher.Subscribe(s.id, Seat[T]{
+	err := l.dispatcher.Subscribe(s.id, Subscriber[T]{
 		Partition: s.options.Partition,
 		Selector:  s.options.Selector,
 		Batch:     s.batch(),
@@ -146,29 +146,29 @@ func (p *Producer[T]) unsubscribe(s *subscription[T], reason error) {
 }
 
 // giveUp ends events that no line ever got.
-func (l *loop[T]) giveUp(e Emission[T], err error) {
+func (l *loop[T]) giveUp(e Events[T], err error) {
 	p := l.producer
 	if p.ack != nil {
-		p.ack.abandon(e.Events, err)
+		p.ack.abandon(e.Items, err)
 	}
 	var acks ackBatch
 	if e.parent != nil {
-		e.parent.end(0, len(e.Events), err, &acks)
+		e.parent.end(0, len(e.Items), err, &acks)
 	}
 	if p.ack != nil {
-		p.ack.note(&acks, p.name, e.Events, err)
+		p.ack.note(&acks, p.name, e.Items, err)
 	}
 	acks.tell()
 	if errors.Is(err, ErrDiscarded) {
-		l.report.Discarded += len(e.Events)
+		l.report.Discarded += len(e.Items)
 		if p.config.OnDiscard != nil {
-			p.topology.hook(p.name, "OnDiscard", func() { p.config.OnDiscard(e.Events) })
+			p.topology.hook(p.name, "OnDiscard", func() { p.config.OnDiscard(e.Items) })
 		}
 		return
 	}
-	l.report.Failed += len(e.Events)
+	l.report.Failed += len(e.Items)
 	p.topology.failed(Failure{
-		Stage: p.name, Positions: p.positions(e.Events), Events: len(e.Events), Attempts: 1, Err: err,
+		Stage: p.name, Positions: p.positions(e.Items), Events: len(e.Items), Attempts: 1, Err: err,
 	})
 }
 
@@ -187,8 +187,8 @@ func (l *loop[T]) notice(do func()) {
 	l.notices = append(l.notices, notice{after: l.buffer.in, do: do})
 }
 
-// notify does what is due, in the order of asking. It is called wherever one emission
-// ends and the next begins, so that queues are marked between them.
+// notify does what is due, in the order of asking. It is called wherever what was emitted
+// together ends and the next begins, so that queues are marked between them.
 func (l *loop[T]) notify() {
 	for i := range l.notices {
 		n := &l.notices[i]

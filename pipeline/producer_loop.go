@@ -48,7 +48,7 @@ type loop[T any] struct {
 }
 
 type answer[T any] struct {
-	Emission[T]
+	Events[T]
 	asked int
 	took  time.Duration
 	err   error
@@ -144,7 +144,7 @@ func (l *loop[T]) serve(ctx context.Context) {
 			}
 			start := time.Now()
 			e, err := l.producer.source(ctx, l.asked)
-			l.answer(answer[T]{Emission: e, asked: l.asked, took: time.Since(start), err: err})
+			l.answer(answer[T]{Events: e, asked: l.asked, took: time.Since(start), err: err})
 		}
 	})
 }
@@ -170,9 +170,9 @@ func (l *loop[T]) ask() {
 	}
 	n := l.dispatcher.Want() - l.buffer.len
 	if l.busy {
-		if l.producer.config.Ahead != nil && n > l.requested {
+		if l.producer.config.OnDemandGrowth != nil && n > l.requested {
 			l.requested = n
-			l.ahead(n)
+			l.demandGrew(n)
 		}
 		return
 	}
@@ -189,11 +189,11 @@ func (l *loop[T]) ask() {
 	l.asks <- n
 }
 
-// ahead tells that more is wanted by now.
-func (l *loop[T]) ahead(n int) {
+// demandGrew tells that more is wanted by now.
+func (l *loop[T]) demandGrew(n int) {
 	t := l.producer.topology
-	if err := t.guarded(func() error { l.producer.config.Ahead(n); return nil }); err != nil {
-		t.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: fmt.Errorf("hook Ahead: %w", err)})
+	if err := t.guarded(func() error { l.producer.config.OnDemandGrowth(n); return nil }); err != nil {
+		t.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: fmt.Errorf("hook OnDemandGrowth: %w", err)})
 	}
 }
 
@@ -210,10 +210,10 @@ func (l *loop[T]) emit(a answer[T], stopped bool) {
 			l.report.Took += a.took
 		}
 	}
-	if asked := min(a.asked, len(a.Events)); p.inputs != nil {
-		l.accept(a.Emission, len(a.Events)) // bounded by the one batch that it was made of
+	if asked := min(a.asked, len(a.Items)); p.inputs != nil {
+		l.accept(a.Events, len(a.Items)) // bounded by the one batch that it was made of
 	} else {
-		l.accept(a.Emission, asked)
+		l.accept(a.Events, asked)
 	}
 	switch {
 	case a.err == io.EOF: // not one that is wrapped: a connection that was lost may say that too
@@ -229,7 +229,7 @@ func (l *loop[T]) emit(a answer[T], stopped bool) {
 		l.report.Retries++
 		l.rest(p.config.Retry.wait(l.attempts))
 		p.topology.failed(Failure{Stage: p.name, Attempts: l.attempts, Err: a.err})
-	case len(a.Events) == 0 && p.inputs == nil:
+	case len(a.Items) == 0 && p.inputs == nil:
 		l.attempts = 0
 		l.rest(p.config.Idle)
 	default:
@@ -242,21 +242,21 @@ func (l *loop[T]) rest(d time.Duration) {
 	l.pause.Reset(d)
 }
 
-// accept buffers an emission, of which the first n events were asked for.
-func (l *loop[T]) accept(e Emission[T], n int) {
-	if len(e.Events) == 0 {
+// accept buffers what was emitted, of which the first n events were asked for.
+func (l *loop[T]) accept(e Events[T], n int) {
+	if len(e.Items) == 0 {
 		return
 	}
 	l.buffer.add(e)
 	if a := l.producer.ack; a != nil && a.config.Position != nil {
-		switch highest, err := a.at(&e.Events[len(e.Events)-1]); {
+		switch highest, err := a.at(&e.Items[len(e.Items)-1]); {
 		case err == nil:
 			l.highest, l.emitted = highest, true
 		default:
 			l.producer.topology.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: fmt.Errorf("hook Position: %w", err)})
 		}
 	}
-	if pushed := len(e.Events) - n; pushed > 0 {
+	if pushed := len(e.Items) - n; pushed > 0 {
 		l.dispatch() // they need no room if they are wanted
 		for _, discarded := range l.buffer.trim(pushed) {
 			l.giveUp(discarded, ErrDiscarded)
@@ -264,7 +264,7 @@ func (l *loop[T]) accept(e Emission[T], n int) {
 	}
 }
 
-func (l *loop[T]) push(e Emission[T]) error {
+func (l *loop[T]) push(e Events[T]) error {
 	if l.stopping {
 		return ErrEnded
 	}
@@ -280,13 +280,13 @@ func (l *loop[T]) dispatch() {
 		d := l.dispatcher.Dispatch(e)
 		var acks ackBatch
 		e.parent.add(d.Copies, &acks) // before any of them can end
-		l.buffer.remove(len(e.Events) - len(d.Rest))
+		l.buffer.remove(len(e.Items) - len(d.Rest))
 		acks.tell()
 		for _, delivery := range d.Deliveries {
 			l.deliver(delivery)
 		}
-		for _, r := range d.Refused {
-			l.giveUp(r.Emission, r.Err)
+		for _, r := range d.Rejected {
+			l.giveUp(r.Events, r.Err)
 		}
 		if len(d.Rest) > 0 || l.buffer.len == 0 {
 			break
@@ -299,11 +299,11 @@ func (l *loop[T]) dispatch() {
 // deliver hands on a delivery in batches no larger than the subscription's terms.
 func (l *loop[T]) deliver(d Delivery[T]) {
 	s := l.subscribed[d.To]
-	l.report.Out += len(d.Events)
-	for size := s.batch(); len(d.Events) > size; d.Emission = d.part(size, len(d.Events)) {
+	l.report.Out += len(d.Items)
+	for size := s.batch(); len(d.Items) > size; d.Events = d.part(size, len(d.Items)) {
 		s.deliver(d.part(0, size))
 	}
-	s.deliver(d.Emission)
+	s.deliver(d.Events)
 }
 
 // publish tells the acknowledger what is emitted and still here, and the recorder
@@ -319,8 +319,8 @@ func (l *loop[T]) publish() {
 				lowest, waiting = at, true
 			}
 		}
-		if e := l.buffer.head(); len(e.Events) > 0 {
-			visit(&e.Events[0])
+		if e := l.buffer.head(); len(e.Items) > 0 {
+			visit(&e.Items[0])
 		}
 		if l.queuer != nil {
 			l.queuer.Oldest(visit)

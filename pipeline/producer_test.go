@@ -75,7 +75,7 @@ func TestHandlerErrorsAreRetriedWithBackoffAndLoseNoDemand(t *testing.T) {
 func TestHandlerThatNeverWorksEndsItsProducer(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		life  Life
+		mode  CancelMode
 		fails bool
 	}{
 		"permanent": {Permanent, true},
@@ -91,7 +91,7 @@ func TestHandlerThatNeverWorksEndsItsProducer(t *testing.T) {
 					Name:   "broken",
 					Retry:  Retry{Attempts: 2},
 					Demand: func(context.Context, int) ([]int, error) { return nil, broken },
-				}).Subscribe(SubscribeOptions[int]{Life: c.life}).Into(Sink("end", (&collector[int]{}).handle))
+				}).Subscribe(SubscribeOptions[int]{Cancel: c.mode}).Into(Sink("end", (&collector[int]{}).handle))
 				err := topology.Run(t.Context())
 				if errors.Is(err, broken) != c.fails {
 					t.Errorf("Run: %v", err)
@@ -425,7 +425,7 @@ func TestWhatIsWantedMeanwhileIsTold(t *testing.T) {
 				<-enough
 				return upTo(n), io.EOF
 			},
-			Ahead: func(n int) { told = append(told, n) },
+			OnDemandGrowth: func(n int) { told = append(told, n) },
 		})
 		p.Subscribe(SubscribeOptions[int]{MaxDemand: 10}).Into(Sink("first", got.handle))
 		end := started(t, topology)

@@ -203,13 +203,13 @@ func (a *audited) Ask(id ID, n int) {
 	a.Dispatcher.Ask(id, n)
 }
 
-func (a *audited) Dispatch(e Emission[int]) Dealing[int] {
+func (a *audited) Dispatch(e Events[int]) Dispatched[int] {
 	d := a.Dispatcher.Dispatch(e)
 	for _, delivery := range d.Deliveries {
-		if a.asked[delivery.To] -= len(delivery.Events); a.asked[delivery.To] < 0 {
+		if a.asked[delivery.To] -= len(delivery.Items); a.asked[delivery.To] < 0 {
 			a.ledger.problem("dispatched %d more than asked", -a.asked[delivery.To])
 		}
-		for _, n := range delivery.Events {
+		for _, n := range delivery.Items {
 			if n >= pushed {
 				if a.root {
 					a.ledger.note(n)
@@ -225,8 +225,8 @@ func (a *audited) Dispatch(e Emission[int]) Dealing[int] {
 			}
 		}
 	}
-	for _, r := range d.Refused {
-		for _, n := range r.Events {
+	for _, r := range d.Rejected {
+		for _, n := range r.Items {
 			if a.root {
 				a.ledger.note(n)
 				a.ledger.want(1)
@@ -273,7 +273,7 @@ func (a *audited) Oldest(visit func(*int)) {
 	}
 }
 
-func (a *audited) Evict() []Emission[int] {
+func (a *audited) Evict() []Events[int] {
 	if q := a.queue(); q != nil {
 		return q.Evict()
 	}

@@ -25,16 +25,16 @@ type SubscribeOptions[T any] struct {
 	Partition int
 	// Selector chooses the line's events with a [Broadcast] dispatcher. Nil is all.
 	Selector func(*T) bool
-	// Life says what becomes of the consumer when the subscription ends.
-	Life Life
+	// Cancel says what becomes of the consumer when the subscription ends.
+	Cancel CancelMode
 }
 
-// Life ties a consumer to its producer.
-type Life int
+// CancelMode ties a consumer to its producer: what the end of a subscription means to it.
+type CancelMode int
 
 const (
 	// Permanent consumers end with their subscription, however it ends.
-	Permanent Life = iota
+	Permanent CancelMode = iota
 	// Transient consumers end with it unless it ended normally.
 	Transient
 	// Temporary consumers go on, and can be subscribed again.
@@ -42,7 +42,7 @@ const (
 )
 
 // ends tells whether a consumer ends with a subscription that ended for reason.
-func (l Life) ends(reason error) bool {
+func (l CancelMode) ends(reason error) bool {
 	return l == Permanent || l == Transient && reason != nil
 }
 
@@ -159,15 +159,15 @@ func (s *subscription[T]) send(n int) {
 }
 
 // deliver hands events to the line; only the producer's loop calls it.
-func (s *subscription[T]) deliver(e Emission[T]) {
-	d := &inflight[T]{sub: s, events: e.Events, parent: e.parent, left: len(e.Events)}
-	b := newBatch(e.Events, e.At, d)
+func (s *subscription[T]) deliver(e Events[T]) {
+	d := &inflight[T]{sub: s, events: e.Items, parent: e.parent, left: len(e.Items)}
+	b := newBatch(e.Items, e.At, d)
 	if s.run.watched {
 		b.sent = time.Now()
 	}
 	s.mu.Lock()
-	s.open -= len(e.Events)
-	s.flying += len(e.Events)
+	s.open -= len(e.Items)
+	s.flying += len(e.Items)
 	s.append(d)
 	exhausted := s.open == 0
 	s.mu.Unlock()

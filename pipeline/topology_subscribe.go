@@ -45,7 +45,7 @@ type input interface {
 // subscriptionEnded says what the end of a line's subscription means.
 func (t *Topology) subscriptionEnded(r *run, reason error) {
 	l := r.line
-	ends := l.life.ends(reason)
+	ends := l.cancelMode.ends(reason)
 	t.mu.Lock()
 	l.live, l.current, l.reason = false, nil, reason
 	if ends || t.state != running {

@@ -86,11 +86,11 @@ func NewDelivery(log Reader, frames channels.Encoder, hub Hub, config DeliveryCo
 	})
 	producer.underWay.limit, producer.underWay.safe = PagesUnderWay*config.Producer.FetchBytes, acks.Safe
 	events := pipeline.NewProducer(topology, pipeline.ProducerConfig[store.Event]{
-		Name:         fetchStage,
-		Demand:       producer.Fetch,
-		Ahead:        producer.Ahead,
-		Dispatcher:   pipeline.PartitionBy(config.Lanes, byTopic(config.Lanes)).WithQueue(config.MaxDemand),
-		Acknowledger: acks,
+		Name:           fetchStage,
+		Demand:         producer.Fetch,
+		OnDemandGrowth: producer.Prefetch,
+		Dispatcher:     pipeline.PartitionBy(config.Lanes, byTopic(config.Lanes)).WithQueue(config.MaxDemand),
+		Acknowledger:   acks,
 	})
 	limit := limiter(config.RateLimit)
 	for lane := range config.Lanes {

@@ -7,7 +7,7 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// ahead reads the page behind the one that is being fetched, so that a log that
+// prefetch reads the page behind the one that is being fetched, so that a log that
 // is far away, or busy, is waited for once and not page by page. It stays within
 // the demand: it only begins what has been asked for already. And it only begins
 // where the log was seen to hold more than was asked for, so that a log that is
@@ -16,7 +16,7 @@ import (
 // What it brings is a guess, namely that the page before is full. Whoever takes
 // it checks that, and reads again if it was wrong: an error, an end of the log
 // or a gap is never reported from here.
-type ahead struct {
+type prefetch struct {
 	read func(ctx context.Context, after int64) ([]store.Event, error) // a page
 	size int                                                           // events in a full page
 
@@ -28,10 +28,10 @@ type ahead struct {
 	fetches int             // events that it is to bring at most
 	behind  int64           // offset of the last of them
 	full    bool            // the page before was full
-	page    *page           // read ahead and not taken; nil if none is
+	page    *page           // prefetched and not taken; nil if none is
 }
 
-// page is a read that was begun ahead.
+// page is a read that was begun before it was asked for.
 type page struct {
 	after  int64
 	done   chan struct{} // closed by the reading goroutine when events is set
@@ -39,48 +39,48 @@ type page struct {
 }
 
 // begin tells of a fetch at work after an offset. It returns the page for it, if
-// one was read ahead.
-func (a *ahead) begin(ctx context.Context, after int64, demand int) *page {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	taken := a.page
-	if a.page = nil; taken != nil && taken.after != after {
+// one was prefetched.
+func (p *prefetch) begin(ctx context.Context, after int64, demand int) *page {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := p.page
+	if p.page = nil; taken != nil && taken.after != after {
 		taken = nil // the page before was cut short
 	}
-	a.ctx, a.fetches = ctx, min(demand, a.size)
+	p.ctx, p.fetches = ctx, min(demand, p.size)
 	if taken != nil {
-		a.fetches = a.size
+		p.fetches = p.size
 	}
-	a.behind = after + int64(a.fetches)
-	a.extend(demand)
+	p.behind = after + int64(p.fetches)
+	p.extend(demand)
 	return taken
 }
 
 // wanted tells, while a fetch is at work, how many events are wanted in all.
-func (a *ahead) wanted(demand int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.extend(demand)
+func (p *prefetch) wanted(demand int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.extend(demand)
 }
 
 // end tells what the fetch has brought.
-func (a *ahead) end(brought int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.ctx, a.full = nil, brought == a.fetches
+func (p *prefetch) end(brought int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ctx, p.full = nil, brought == p.fetches
 }
 
 // extend begins to read the next page if all of it is wanted. It is called with
 // mu held.
-func (a *ahead) extend(demand int) {
-	if a.ctx == nil || !a.full || a.page != nil || demand < a.fetches+a.size {
+func (p *prefetch) extend(demand int) {
+	if p.ctx == nil || !p.full || p.page != nil || demand < p.fetches+p.size {
 		return
 	}
-	ctx, next := a.ctx, &page{after: a.behind, done: make(chan struct{})}
-	a.page = next
-	a.reads.Go(func() {
+	ctx, next := p.ctx, &page{after: p.behind, done: make(chan struct{})}
+	p.page = next
+	p.reads.Go(func() {
 		defer close(next.done)
-		if events, err := a.read(ctx, next.after); err == nil {
+		if events, err := p.read(ctx, next.after); err == nil {
 			next.events = events
 		}
 	})

@@ -107,7 +107,7 @@ func fetch(t *testing.T, ctx context.Context, p *stages.Producer, demand int, fi
 	}
 }
 
-func TestProducerReadsAheadWithinDemand(t *testing.T) {
+func TestProducerPrefetchesWithinDemand(t *testing.T) {
 	log := &farLog{head: 100}
 	far(t, log, func(ctx context.Context, p *stages.Producer) {
 		begin := time.Now()
@@ -129,17 +129,17 @@ func TestProducerReadsAheadWithinDemand(t *testing.T) {
 	}
 }
 
-func TestProducerReadsAheadOnceMoreIsWanted(t *testing.T) {
+func TestProducerPrefetchesOnceMoreIsWanted(t *testing.T) {
 	log := &farLog{head: 100}
 	far(t, log, func(ctx context.Context, p *stages.Producer) {
-		p.Ahead(1000) // no fetch is at work
+		p.Prefetch(1000) // no fetch is at work
 		fetch(t, ctx, p, 10, 1, 10)
-		p.Ahead(1000)
+		p.Prefetch(1000)
 		begin := time.Now()
 		time.AfterFunc(time.Second/2, func() {
-			p.Ahead(19)
-			p.Ahead(20)
-			p.Ahead(1000)
+			p.Prefetch(19)
+			p.Prefetch(20)
+			p.Prefetch(1000)
 		})
 		fetch(t, ctx, p, 10, 11, 20)
 		fetch(t, ctx, p, 10, 21, 30)
@@ -229,7 +229,7 @@ func TestProducerWhateverHappens(t *testing.T) {
 					log.mu.Unlock()
 					demand := 1 + random.IntN(40)
 					more := demand + random.IntN(40)
-					time.AfterFunc(time.Duration(random.IntN(2000))*time.Millisecond, func() { p.Ahead(more) })
+					time.AfterFunc(time.Duration(random.IntN(2000))*time.Millisecond, func() { p.Prefetch(more) })
 					got, err := p.Fetch(ctx, demand)
 					if err != nil && !errors.Is(err, gone) || len(got) > demand {
 						t.Fatalf("asked %d: got %d events, %v", demand, len(got), err)

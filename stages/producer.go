@@ -43,11 +43,11 @@ type ProducerConfig struct {
 }
 
 // PagesUnderWay is how many pages of the most bytes may be on the line before no
-// other is read. One that is being read comes on top, and one that is read ahead.
+// other is read. One that is being read comes on top, and one that is prefetched.
 const PagesUnderWay = 2
 
 // Producer reads the log from a position on, as many events as it is asked
-// for. One goroutine at a time may call Fetch; Ahead may be called by another.
+// for. One goroutine at a time may call Fetch; Prefetch may be called by another.
 type Producer struct {
 	// Immutable after NewProducer.
 	reader  Reader
@@ -55,11 +55,11 @@ type Producer struct {
 	fetched *metrics.Counter
 	took    *metrics.Timing
 
-	ahead    ahead
+	prefetch prefetch
 	underWay underWay
 
 	// Owned by the caller of Fetch.
-	rest     []store.Event // of a page that was read ahead, when less was wanted
+	rest     []store.Event // of a page that was prefetched, when less was wanted
 	drained  bool          // there was no more when it was last read: the next read waits
 	position atomic.Int64  // read by others
 	skipped  atomic.Pointer[gap]
@@ -80,8 +80,8 @@ func NewProducer(reader Reader, config ProducerConfig) *Producer {
 		fetched: config.Metrics.Counter(metrics.EventsFetched),
 		took:    config.Metrics.Timing(metrics.StageTime, metrics.Stage("fetch")),
 	}
-	p.ahead.size = config.FetchSize
-	p.ahead.read = func(ctx context.Context, after int64) ([]store.Event, error) {
+	p.prefetch.size = config.FetchSize
+	p.prefetch.read = func(ctx context.Context, after int64) ([]store.Event, error) {
 		return p.read(ctx, after, config.FetchSize)
 	}
 	p.underWay.freed = make(chan struct{}, 1)
@@ -101,10 +101,10 @@ func (p *Producer) reached(offset int64) int64 {
 	return offset
 }
 
-// Ahead tells, while Fetch is at work, that demand events are wanted by now:
+// Prefetch tells, while Fetch is at work, that demand events are wanted by now:
 // what Fetch was asked for included. If that makes another page, it is read
 // meanwhile, and the next Fetch finds it.
-func (p *Producer) Ahead(demand int) { p.ahead.wanted(demand) }
+func (p *Producer) Prefetch(demand int) { p.prefetch.wanted(demand) }
 
 // Fetch returns the next events, at least one and at most demand, and waits
 // until there is one. With an error the position stays where it was. What was
@@ -155,13 +155,13 @@ func (p *Producer) isShort(events []store.Event, demand int) bool {
 
 // Wait returns when no read is under way any more. Call it after the last Fetch,
 // when that one's context has ended.
-func (p *Producer) Wait() { p.ahead.reads.Wait() }
+func (p *Producer) Wait() { p.prefetch.reads.Wait() }
 
-// fetch brings the page behind the position: the one that was read ahead, or
+// fetch brings the page behind the position: the one that was prefetched, or
 // else one that is read now.
 func (p *Producer) fetch(ctx context.Context, demand int) (events []store.Event, err error) {
-	page := p.ahead.begin(ctx, p.Position(), demand)
-	defer func() { p.ahead.end(len(events)) }()
+	page := p.prefetch.begin(ctx, p.Position(), demand)
+	defer func() { p.prefetch.end(len(events)) }()
 	if events := page.take(); len(events) > 0 {
 		return events, nil
 	}
