@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+
+	"github.com/sluicehq/sluice/internal/reload"
 )
 
 // minAdminToken is how many bytes an admin token has at least: who guesses is
@@ -33,7 +35,7 @@ func (d tokenDigest) name() string { return hex.EncodeToString(d[:4]) }
 
 // adminTokens says who may use the admin listener.
 type adminTokens struct {
-	full, read *watched[tokenDigest] // nil: there is none
+	full, read *reload.Value[tokenDigest] // nil: there is none
 	guesses    guesses
 }
 
@@ -42,7 +44,7 @@ func (s *Service) openAdminTokens() error {
 	config := &s.config
 	for _, each := range []struct {
 		field, path string
-		into        **watched[tokenDigest]
+		into        **reload.Value[tokenDigest]
 	}{
 		{"AdminTokenFile", config.AdminTokenFile, &s.admin.full},
 		{"AdminReadTokenFile", config.AdminReadTokenFile, &s.admin.read},
@@ -50,17 +52,16 @@ func (s *Service) openAdminTokens() error {
 		if each.path == "" {
 			continue
 		}
-		token, err := watch(s.logger, func() (tokenDigest, error) { return readAdminToken(each.path, s.logger) }, each.path)
+		token, err := reload.Read(s.logger, func() (tokenDigest, error) { return readAdminToken(each.path, s.logger) }, each.path)
 		if err != nil {
 			return &FieldError{each.field, each.path, "a file with the token as its one line: " + err.Error()}
 		}
 		*each.into = token
 	}
 	if config.AdminToken != "" {
-		s.admin.full = &watched[tokenDigest]{value: sha256.Sum256([]byte(config.AdminToken)), logger: s.logger,
-			read: func() (tokenDigest, error) { return sha256.Sum256([]byte(config.AdminToken)), nil }}
+		s.admin.full, _ = reload.Read(s.logger, func() (tokenDigest, error) { return sha256.Sum256([]byte(config.AdminToken)), nil })
 	}
-	if s.admin.read != nil && s.admin.full.get() == s.admin.read.get() {
+	if s.admin.read != nil && s.admin.full.Get() == s.admin.read.Get() {
 		return &FieldError{"AdminReadTokenFile", config.AdminReadTokenFile, "another token than that of --admin-token-file"}
 	}
 	s.admin.guesses.init(s.metrics, s.logger)
@@ -68,7 +69,7 @@ func (s *Service) openAdminTokens() error {
 }
 
 func readAdminToken(path string, logger *slog.Logger) (tokenDigest, error) {
-	text, err := readProtected(path, secretFile, logger)
+	text, err := reload.ReadFile(path, reload.Secret, logger)
 	if err != nil {
 		return tokenDigest{}, err
 	}
@@ -112,10 +113,10 @@ func (a *adminTokens) role(token string) (role adminRole, digest tokenDigest) {
 	}
 	digest = sha256.Sum256([]byte(token))
 	role = noAdmin
-	if a.read != nil && a.read.get().equal(digest) {
+	if a.read != nil && a.read.Get().equal(digest) {
 		role = readAdmin
 	}
-	if a.full.get().equal(digest) {
+	if a.full.Get().equal(digest) {
 		role = fullAdmin
 	}
 	return role, digest

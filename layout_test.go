@@ -26,6 +26,7 @@ var floors = map[string]int{
 	"internal/httpserver":     1,
 	"internal/httpservertest": 1, // for tests alone
 	"internal/pgserver":       1, // for tests and scenarios alone
+	"internal/reload":         1,
 	"metrics":                 1,
 	"pipeline":                1,
 	"store":                   1,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/internal/httpserver"
+	"github.com/sluicehq/sluice/internal/reload"
 	"github.com/sluicehq/sluice/metrics"
 )
 
@@ -96,12 +97,12 @@ func listenOn(ctx context.Context, field, addr string, bounds *connlimit.Listene
 // tls is the public listener's side of TLS. It offers HTTP/1.1 alone: a
 // WebSocket is an upgrade of that (RFC 6455, section 4.1).
 func (s *Service) tls() (*tls.Config, error) {
-	certificate, err := watch(s.logger, func() (*tls.Certificate, error) {
-		cert, err := readProtected(s.config.TLSCert, publicFile, s.logger)
+	certificate, err := reload.Read(s.logger, func() (*tls.Certificate, error) {
+		cert, err := reload.ReadFile(s.config.TLSCert, reload.Public, s.logger)
 		if err != nil {
 			return nil, err
 		}
-		key, err := readProtected(s.config.TLSKey, secretFile, s.logger)
+		key, err := reload.ReadFile(s.config.TLSKey, reload.Secret, s.logger)
 		if err != nil {
 			return nil, err
 		}
@@ -114,7 +115,7 @@ func (s *Service) tls() (*tls.Config, error) {
 	s.inForce.certificate.Store(certificate)
 	return &tls.Config{
 		NextProtos:     []string{"http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate.get(), nil },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate.Get(), nil },
 	}, nil
 }
 

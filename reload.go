@@ -6,12 +6,14 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluicehq/sluice/internal/reload"
 )
 
 // inForce is what says who may do what and is replaced while the service runs.
 type inForce struct {
 	topics      atomic.Pointer[[]TopicRule]
-	certificate atomic.Pointer[watched[*tls.Certificate]] // nil: no TLS, or not listening yet
+	certificate atomic.Pointer[reload.Value[*tls.Certificate]] // nil: no TLS, or not listening yet
 }
 
 // rules are the rules for topics in force.
@@ -44,9 +46,9 @@ func (s *Service) Reload(topics []TopicRule) error {
 
 // rereads read what comes from files.
 func (s *Service) rereads() []func() (func(), error) {
-	list := []func() (func(), error){s.inForce.certificate.Load().reread, s.admin.full.reread, s.admin.read.reread}
+	list := []func() (func(), error){s.inForce.certificate.Load().Reread, s.admin.full.Reread, s.admin.read.Reread}
 	if s.tokens != nil {
-		list = append(list, s.tokens.keys.reread)
+		list = append(list, s.tokens.keys.Reread)
 	}
 	return list
 }
@@ -54,7 +56,7 @@ func (s *Service) rereads() []func() (func(), error) {
 // watchAccess looks at the files that access depends on until ctx ends: what a
 // key or token that has been taken away let in is closed without anybody asking.
 func (s *Service) watchAccess(ctx context.Context) error {
-	ticker := time.NewTicker(lookInterval)
+	ticker := time.NewTicker(reload.Interval)
 	defer ticker.Stop()
 	for seen := s.reads(); ; {
 		select {
@@ -71,9 +73,9 @@ func (s *Service) watchAccess(ctx context.Context) error {
 
 // reads counts how often what lets sockets in has been read again.
 func (s *Service) reads() int {
-	n := s.admin.full.count()
+	n := s.admin.full.Count()
 	if s.tokens != nil {
-		n += s.tokens.keys.count()
+		n += s.tokens.keys.Count()
 	}
 	return n
 }

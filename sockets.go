@@ -115,7 +115,7 @@ func (s *Service) connectConsole(ctx context.Context, r *ConnectRequest) (*Socke
 // token still.
 func (s *Service) holdsConsole(socket *Socket) bool {
 	digest, _ := socket.Assigns[adminAssign].(tokenDigest)
-	return !s.admin.guarded() || s.admin.full.get().equal(digest)
+	return !s.admin.guarded() || s.admin.full.Get().equal(digest)
 }
 
 // notOpen refuses clients as long as there is no log to serve them from.

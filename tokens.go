@@ -14,6 +14,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/internal/reload"
 )
 
 // access is what a token grants.
@@ -65,7 +66,7 @@ const maxLeeway = 10 * time.Minute
 type verifier struct {
 	parser *jwt.Parser
 	leeway time.Duration
-	keys   *watched[keySet]
+	keys   *reload.Value[keySet]
 }
 
 // openVerifier reads the keys that the configuration names, nil if it names
@@ -73,18 +74,18 @@ type verifier struct {
 func openVerifier(config *Config) (*verifier, error) {
 	var field, path string
 	var parse func([]byte, *slog.Logger) (keySet, error)
-	kind := secretFile
+	kind := reload.Secret
 	switch {
 	case config.JWTSecretFile != "":
 		field, path, parse = "JWTSecretFile", config.JWTSecretFile, parseSecret
 	case config.JWTKeysFile != "":
-		field, path, parse, kind = "JWTKeysFile", config.JWTKeysFile, parseKeySet, publicFile
+		field, path, parse, kind = "JWTKeysFile", config.JWTKeysFile, parseKeySet, reload.Public
 	default:
 		return nil, nil
 	}
 	logger := config.logger()
-	keys, err := watch(logger, func() (keySet, error) {
-		text, err := readProtected(path, kind, logger)
+	keys, err := reload.Read(logger, func() (keySet, error) {
+		text, err := reload.ReadFile(path, kind, logger)
 		if err != nil {
 			return nil, err
 		}
@@ -137,7 +138,7 @@ func (v *verifier) check(token string) (*access, error) {
 	var claims claims
 	var verified keyID
 	if _, err := v.parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
-		key, err := v.keys.get().find(t)
+		key, err := v.keys.Get().find(t)
 		verified = key.id
 		return key.material, err
 	}); err != nil {
@@ -151,7 +152,7 @@ func (v *verifier) check(token string) (*access, error) {
 }
 
 // holds tells whether the key that verified a token is still one of ours.
-func (v *verifier) holds(a *access) bool { return v.keys.get().has(a.key) }
+func (v *verifier) holds(a *access) bool { return v.keys.Get().has(a.key) }
 
 // claims are what a token says.
 type claims struct {

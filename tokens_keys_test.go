@@ -1,7 +1,6 @@
 package sluice
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,10 +11,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -126,7 +123,7 @@ func TestKeysAreForWhatTheySay(t *testing.T) {
 	k := keysFrom(t, func(c *Config) {
 		c.JWTKeysFile = write(t, filepath.Join(t.TempDir(), "keys"), `{"keys":[`+altered(t, "first", &p256.PublicKey, nil)+`]}`)
 	})
-	if k, err := k.keys.get().find(&jwt.Token{Method: jwt.SigningMethodES384, Header: map[string]any{}}); err == nil {
+	if k, err := k.keys.Get().find(&jwt.Token{Method: jwt.SigningMethodES384, Header: map[string]any{}}); err == nil {
 		t.Errorf("a key of P-256 is for ES384: %+v", k)
 	}
 }
@@ -259,39 +256,5 @@ func TestLeewayExtendsAccess(t *testing.T) {
 	a, err := k.check(sign(t, jwt.SigningMethodHS256, []byte(secret), "", jwt.MapClaims{"exp": exp}))
 	if err != nil || a.expires.Unix() != exp+60 {
 		t.Fatal(a, err)
-	}
-}
-
-// TestProtectedFiles reads files with every permission that others may have.
-func TestProtectedFiles(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("permission bits say nothing here")
-	}
-	for mode, want := range map[os.FileMode]struct{ secret, public string }{
-		0o600: {"", ""},
-		0o640: {"", ""},
-		0o644: {"warned", ""},
-		0o602: {"refused", "refused"},
-		0o666: {"refused", "refused"},
-	} {
-		path := write(t, filepath.Join(t.TempDir(), "file"), "x")
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
-		}
-		for kind, want := range map[fileKind]string{secretFile: want.secret, publicFile: want.public} {
-			var log bytes.Buffer
-			_, err := readProtected(path, kind, slog.New(slog.NewTextHandler(&log, nil)))
-			got := ""
-			switch {
-			case err != nil:
-				got = "refused"
-			case log.Len() > 0:
-				got = "warned"
-			}
-			if got != want {
-				t.Errorf("%v, kind %d: %q, want %q", mode, kind, got, want)
-			}
-		}
 	}
 }

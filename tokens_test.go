@@ -18,6 +18,8 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/sluicehq/sluice/internal/reload"
 )
 
 const secret = "a secret that is long enough for HS256"
@@ -148,7 +150,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 		after := sign(t, jwt.SigningMethodHS256, []byte(secret+", another"), "", jwt.MapClaims{})
 		expect := func(when string, beforeOK, afterOK bool) {
 			t.Helper()
-			time.Sleep(lookInterval) // of the test's own clock
+			time.Sleep(reload.Interval) // of the test's own clock
 			_, errBefore := k.check(before)
 			_, errAfter := k.check(after)
 			if (errBefore == nil) != beforeOK || (errAfter == nil) != afterOK {

@@ -1,4 +1,4 @@
-package sluice
+package reload
 
 import (
 	"fmt"
@@ -9,12 +9,13 @@ import (
 	"runtime"
 )
 
-// fileKind says who may read a file that access depends on.
-type fileKind int
+// Kind says who may read a file that access depends on.
+type Kind int
 
+// The kinds of files.
 const (
-	publicFile fileKind = iota // anyone
-	secretFile                 // nobody else
+	Public Kind = iota // anyone
+	Secret             // nobody else
 )
 
 // Permissions of all others on a machine.
@@ -23,10 +24,10 @@ const (
 	othersWrite fs.FileMode = 0o002
 )
 
-// readProtected reads a file that access depends on. One that anybody may write
+// ReadFile reads a file that access depends on. One that anybody may write
 // is refused: who may write it lets himself in. A secret that anybody may read
 // is warned of and no more, since container platforms mount secrets that way.
-func readProtected(path string, kind fileKind, logger *slog.Logger) ([]byte, error) {
+func ReadFile(path string, kind Kind, logger *slog.Logger) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func readProtected(path string, kind fileKind, logger *slog.Logger) ([]byte, err
 		case !mode.IsRegular(): // a device or pipe, such as a shell's <(…)
 		case mode.Perm()&othersWrite != 0:
 			return nil, fmt.Errorf("everybody may write it (%v): chmod o-w %s", mode.Perm(), path)
-		case kind == secretFile && mode.Perm()&othersRead != 0:
+		case kind == Secret && mode.Perm()&othersRead != 0:
 			logger.Warn("a secret is readable by everybody on this machine", "file", path, "mode", mode.Perm().String(), "hint", "chmod 600")
 		}
 	}
