@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // InboxSize is how many messages that a channel sent to itself may wait for it, and
@@ -79,6 +80,33 @@ func (a *Actor) Topic() string { return a.subscription.topic }
 // address is where the answer to a request goes.
 func (a *Actor) address(ref Ref) Address {
 	return Address{Topic: a.Topic(), JoinRef: a.joinRef, Ref: ref}
+}
+
+// Deliver queues what the client has not got yet of a segment: for the client,
+// or for a channel that takes a look at it first. In that case all of the
+// segment goes through the channel, so that the order stays.
+func (a *Actor) Deliver(seg *Segment, now time.Time) {
+	if a.intercepts == nil {
+		a.mailbox.deliver(seg, now)
+		return
+	}
+	if a.mailbox.reserve(seg) {
+		// An error means that the channel has ended, and with it what is reserved.
+		_ = a.post(task{kind: fromTopic})
+	}
+}
+
+// offer queues what the client has not got yet of a segment, for a channel that
+// is behind; read says that it was read from the history. It returns false if there is no room for it now.
+func (a *Actor) offer(seg *Segment, read bool) bool {
+	if a.intercepts == nil {
+		return a.mailbox.refill(seg, read)
+	}
+	seen, all := a.mailbox.reserveMissed(seg, read)
+	if seen {
+		_ = a.post(task{kind: fromTopic}) // as in Deliver
+	}
+	return all
 }
 
 // task is one thing for an actor to do.

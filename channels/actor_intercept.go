@@ -1,34 +1,5 @@
 package channels
 
-import "time"
-
-// Deliver queues what the client has not got yet of a segment: for the client,
-// or for a channel that takes a look at it first. In that case all of the
-// segment goes through the channel, so that the order stays.
-func (a *Actor) Deliver(seg *Segment, now time.Time) {
-	if a.intercepts == nil {
-		a.mailbox.deliver(seg, now)
-		return
-	}
-	if a.mailbox.reserve(seg) {
-		// An error means that the channel has ended, and with it what is reserved.
-		_ = a.post(task{kind: fromTopic})
-	}
-}
-
-// offer queues what the client has not got yet of a segment, for a channel that
-// is behind; read says that it was read from the history. It returns false if there is no room for it now.
-func (a *Actor) offer(seg *Segment, read bool) bool {
-	if a.intercepts == nil {
-		return a.mailbox.refill(seg, read)
-	}
-	seen, all := a.mailbox.reserveMissed(seg, read)
-	if seen {
-		_ = a.post(task{kind: fromTopic}) // as in Deliver
-	}
-	return all
-}
-
 // intercept shows a segment's messages to the channel, those that it wants to
 // see, and queues what becomes of them between the others.
 func (a *Actor) intercept() {

@@ -25,23 +25,6 @@ func (m *mailbox) roomy() bool {
 	return o.held == 0 || (m.messages+m.reserved)*2 <= m.size && o.held*2 <= o.config.Bytes
 }
 
-// serveWaiting has those mailboxes served that have got room. Called with mu
-// held.
-func (o *Outlet) serveWaiting() {
-	left := o.waiting[:0]
-	for _, m := range o.waiting {
-		switch {
-		case !m.open || !m.behind:
-		case m.roomy():
-			o.hub.replay(m.actor)
-		default:
-			left = append(left, m)
-		}
-	}
-	clear(o.waiting[len(left):])
-	o.waiting = left
-}
-
 // lag is the offset that the mailbox has got to, and whether it is behind.
 func (m *mailbox) lag() (after int64, behind bool) {
 	m.outlet.mu.Lock()
@@ -107,4 +90,12 @@ func (m *mailbox) live(after int64) bool {
 	m.behind = false
 	m.outlet.hub.meters.caughtUp(m.since)
 	return true
+}
+
+// misses tells whether there may be something for the mailbox, up to an offset,
+// that it has not got. One that is not open yet reads the head when it opens.
+func (m *mailbox) misses(through int64) bool {
+	m.outlet.mu.Lock()
+	defer m.outlet.mu.Unlock()
+	return m.open && m.pushed < through
 }

@@ -90,15 +90,6 @@ func Reject(reason string) error { return &Rejection{Reason(reason)} }
 
 func (r *Rejection) Error() string { return fmt.Sprintf("channels: join rejected: %v", r.Response) }
 
-// PanicError is a panic of a handler, which ends its channel, or of an [Encoder], which
-// leaves its message out.
-type PanicError struct {
-	Value any
-	Stack []byte
-}
-
-func (p *PanicError) Error() string { return fmt.Sprintf("channels: panic: %v", p.Value) }
-
 // Reason is the usual form of an error's response: {"reason": "…"}.
 func Reason(reason string) any {
 	return struct {
@@ -136,25 +127,6 @@ func (r Result) ThenStop(reason error) Result {
 // Binary is a value that is sent to clients as bytes and not as JSON, where
 // their protocol can carry bytes.
 type Binary []byte
-
-// Decode reads a JSON payload into v.
-func (p Payload) Decode(v any) error {
-	if p.Binary {
-		return errors.New("channels: payload is binary, not JSON")
-	}
-	return json.Unmarshal(p.Data, v)
-}
-
-// MarshalJSON makes a JSON payload part of a larger one.
-func (p Payload) MarshalJSON() ([]byte, error) {
-	switch {
-	case p.Binary:
-		return nil, errors.New("channels: payload is binary, not JSON")
-	case len(p.Data) == 0:
-		return []byte("null"), nil
-	}
-	return p.Data, nil
-}
 
 // emptyObject is what nil becomes on the wire.
 var emptyObject = Payload{Data: []byte("{}")}

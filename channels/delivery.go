@@ -72,15 +72,6 @@ func (d Delivery) WithDefaults() Delivery {
 	})
 }
 
-// Deliver says how what goes to this client is kept, thinned out and counted,
-// where that is to be different from what the endpoint says. It counts if it
-// is called by Join.
-func (c *Context) Deliver(d Delivery) {
-	if j := c.actor.joining; j != nil {
-		j.delivery = d.or(j.delivery)
-	}
-}
-
 // formats are those that it needs of a topic's segments, beside the wire's.
 func (d Delivery) formats() FormatSet {
 	formats := d.Dedupe.digests()

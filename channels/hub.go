@@ -93,18 +93,6 @@ func (h *Hub) Channels() int64 { return h.channels.Load() }
 // Pushed is how many messages have been written to sockets, whatever their tags.
 func (h *Hub) Pushed() int64 { return h.series.pushed() }
 
-// Audience is who watches a topic, as [Hub.Watched] finds it.
-type Audience struct {
-	// Topic is the topic's name. The hub's is a copy that all share, and that
-	// keeps nothing else in memory.
-	Topic string
-	// Formats are the wire formats that the subscribers need, none when nobody
-	// watches.
-	Formats FormatSet
-
-	topic *topic // nil where the hub was not asked
-}
-
 // Watched tells who watches a topic. A segment that is made for an audience is
 // routed without looking for its topic again, which costs more than all the rest
 // once there are too many topics for the processor's caches.

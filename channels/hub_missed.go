@@ -64,11 +64,3 @@ func (a *Actor) missed() {
 	p, _ := payloadOf(Reason("missed"))
 	a.end(ErrGone, a.encodePush(a.joinRef, "phx_error", p))
 }
-
-// misses tells whether there may be something for the mailbox, up to an offset,
-// that it has not got. One that is not open yet reads the head when it opens.
-func (m *mailbox) misses(through int64) bool {
-	m.outlet.mu.Lock()
-	defer m.outlet.mu.Unlock()
-	return m.open && m.pushed < through
-}

@@ -116,24 +116,3 @@ func (p *pasts) after(offset int64, formats FormatSet, limit int) (segments []*S
 	}
 	return segments, true
 }
-
-// size is how much memory the segment holds.
-func (s *Segment) size() int {
-	n := segmentSize + 8*len(s.offsets)
-	for i := range s.encodings {
-		n += len(s.encodings[i].data) + 4*len(s.encodings[i].ends)
-	}
-	return n
-}
-
-// segmentSize is what a segment of nothing takes, with its place among what is
-// remembered: about what counts once segments are small.
-const segmentSize = 256
-
-// has tells whether the segment was encoded in all of these formats.
-func (s *Segment) has(formats FormatSet) bool {
-	for i := range s.encodings {
-		formats &^= 1 << s.encodings[i].format
-	}
-	return formats == 0
-}

@@ -1,6 +1,11 @@
 package channels
 
 import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,4 +58,87 @@ func (m *meters) depth(n int) {
 			return
 		}
 	}
+}
+
+// series are the counters of channels with the same tags. A message counts in
+// the series of its channel and in no other.
+type series struct {
+	pushed    *metrics.Counter
+	duplicate *metrics.Counter
+	replayed  *metrics.Counter
+	dropped   map[DropReason]*metrics.Counter
+	joins     map[joinStatus]*metrics.Counter
+}
+
+func newSeries(set *metrics.Set, tags []metrics.Tag) *series {
+	tagged := func(more ...metrics.Tag) []metrics.Tag { return slices.Concat(tags, more) }
+	s := &series{
+		pushed:    set.Counter(metrics.MessagesPushed, tagged()...),
+		duplicate: set.Counter(metrics.MessagesDuplicate, tagged()...),
+		replayed:  set.Counter(metrics.MessagesReplayed, tagged()...),
+		dropped:   make(map[DropReason]*metrics.Counter),
+		joins:     make(map[joinStatus]*metrics.Counter),
+	}
+	for _, reason := range dropReasons {
+		s.dropped[reason] = set.Counter(metrics.MessagesDropped, tagged(metrics.Reason(string(reason)))...)
+	}
+	for _, status := range []joinStatus{joinOK, joinRejected, joinCrashed} {
+		s.joins[status] = set.Counter(metrics.Joins, tagged(metrics.Status(string(status)))...)
+	}
+	return s
+}
+
+func (s *series) drop(reason DropReason, n int) {
+	if n > 0 {
+		s.dropped[reason].Add(int64(n))
+	}
+}
+
+// allSeries are made once for each combination of tags, and kept.
+type allSeries struct {
+	set *metrics.Set
+	own *series // of channels without tags
+
+	mu     sync.Mutex
+	tagged map[string]*series // by tags; guarded by mu
+}
+
+func (a *allSeries) init(set *metrics.Set) {
+	a.set, a.own = set, newSeries(set, nil)
+	a.tagged = make(map[string]*series)
+}
+
+// of returns the series of channels with the given tags.
+func (a *allSeries) of(tags map[string]string) *series {
+	if len(tags) == 0 {
+		return a.own
+	}
+	list := make([]metrics.Tag, 0, len(tags))
+	for key, value := range tags {
+		list = append(list, metrics.Tag{Key: key, Value: value})
+	}
+	slices.SortFunc(list, func(a, b metrics.Tag) int { return cmp.Compare(a.Key, b.Key) })
+	var id strings.Builder
+	for _, tag := range list {
+		id.WriteString(tag.Key + "\x00" + tag.Value + "\x00")
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.tagged[id.String()]
+	if s == nil {
+		s = newSeries(a.set, list)
+		a.tagged[id.String()] = s
+	}
+	return s
+}
+
+// pushed sums up over all series.
+func (a *allSeries) pushed() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := a.own.pushed.Value()
+	for s := range maps.Values(a.tagged) {
+		n += s.pushed.Value()
+	}
+	return n
 }

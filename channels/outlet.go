@@ -300,3 +300,20 @@ func (o *Outlet) unlock(err error) error {
 	}
 	return err
 }
+
+// serveWaiting has those mailboxes served that have got room. Called with mu
+// held.
+func (o *Outlet) serveWaiting() {
+	left := o.waiting[:0]
+	for _, m := range o.waiting {
+		switch {
+		case !m.open || !m.behind:
+		case m.roomy():
+			o.hub.replay(m.actor)
+		default:
+			left = append(left, m)
+		}
+	}
+	clear(o.waiting[len(left):])
+	o.waiting = left
+}

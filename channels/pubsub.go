@@ -53,3 +53,13 @@ func (p *PubSub) Broadcast(m *Message, except Subscriber) error {
 	}
 	return err
 }
+
+// check returns a [*store.InvalidError] if clients must not be sent this: the log's
+// rule, but that a payload may be binary.
+func check(event string, p Payload) error {
+	err := store.CheckEvent(event)
+	if err == nil && !p.Binary {
+		err = store.CheckPayload(p.Data)
+	}
+	return err
+}

@@ -250,3 +250,36 @@ func (e *encoding) undo() {
 	e.ends = e.ends[:len(e.ends)-1]
 	e.data = e.data[:e.start(len(e.ends))]
 }
+
+// size is how much memory the segment holds.
+func (s *Segment) size() int {
+	n := segmentSize + 8*len(s.offsets)
+	for i := range s.encodings {
+		n += len(s.encodings[i].data) + 4*len(s.encodings[i].ends)
+	}
+	return n
+}
+
+// segmentSize is what a segment of nothing takes, with its place among what is
+// remembered: about what counts once segments are small.
+const segmentSize = 256
+
+// has tells whether the segment was encoded in all of these formats.
+func (s *Segment) has(formats FormatSet) bool {
+	for i := range s.encodings {
+		formats &^= 1 << s.encodings[i].format
+	}
+	return formats == 0
+}
+
+// Audience is who watches a topic, as [Hub.Watched] finds it.
+type Audience struct {
+	// Topic is the topic's name. The hub's is a copy that all share, and that
+	// keeps nothing else in memory.
+	Topic string
+	// Formats are the wire formats that the subscribers need, none when nobody
+	// watches.
+	Formats FormatSet
+
+	topic *topic // nil where the hub was not asked
+}
