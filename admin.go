@@ -43,6 +43,10 @@ func (s *Service) adminHandler() http.Handler {
 	return s.sameSite(mux)
 }
 
+func (s *Service) getHealth(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]string{"status": "alive"})
+}
+
 func nothingHere(w http.ResponseWriter, r *http.Request) {
 	refuse(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path, "the API is described in the README")
 }

@@ -57,6 +57,13 @@ const (
 	flushIntervals = "1ms to 1h"
 )
 
+// What --max-payload-bytes may be.
+const (
+	minPayloadBound = 1 << 10
+	maxPayloadBound = 256 << 20
+	payloadBounds   = "1KiB to 256MiB (0: what the store says, 1 MiB at first)"
+)
+
 var (
 	overflowNames = []string{"catch-up", "drop-oldest", "drop-newest", "latest", "disconnect"}
 	dedupeNames   = []string{"offset", "key", "payload"}

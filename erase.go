@@ -1,55 +1,14 @@
 package sluice
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/sluicehq/sluice/store"
 )
-
-// forgetter keeps this node's memory in step with what is erased in the log, by
-// whatever node.
-type forgetter struct {
-	mu   sync.Mutex
-	seen int64 // number of the last erasure that was dealt with; guarded by mu
-}
-
-// begin notes what was erased before this node read anything.
-func (f *forgetter) begin(number int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.seen = number
-}
-
-// forget lets go of what has been erased since, if the log's head says that
-// something was.
-func (s *Service) forget(ctx context.Context, log store.Log, head store.Head) error {
-	f := &s.forgetter
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if head.Erased <= f.seen {
-		return nil
-	}
-	list, err := log.Erasures(ctx, f.seen)
-	if err != nil {
-		return err
-	}
-	if len(list) == 0 || list[0].Number != f.seen+1 { // it was away for too long to know which
-		s.hub.ForgetAll(head.Offset)
-		f.seen = head.Erased
-	}
-	for _, each := range list {
-		s.hub.Forget(each.Topic, each.UpTo)
-		f.seen = max(f.seen, each.Number)
-	}
-	s.logger.Info("erased events forgotten", "erasures", len(list))
-	return nil
-}
 
 // maxErased bounds the events that one request looks at, and so its time.
 const maxErased = 50_000
@@ -95,16 +54,16 @@ func (s *Service) postErase(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err.Error(), hint)
 		return
 	}
-	stream := s.stream.Load()
-	if stream == nil {
-		refuse(w, http.StatusServiceUnavailable, s.health.reason().Error(), "try again when /readyz answers 200")
+	log := s.stream.Log()
+	if log == nil {
+		refuse(w, http.StatusServiceUnavailable, s.health.Reason().Error(), "try again when /readyz answers 200")
 		return
 	}
-	count, through, more, err := stream.log.Erase(r.Context(), which)
+	count, through, more, err := log.Erase(r.Context(), which)
 	if err == nil {
 		var head store.Head
-		if head, err = stream.log.Head(r.Context()); err == nil {
-			err = s.forget(r.Context(), stream.log, head)
+		if head, err = log.Head(r.Context()); err == nil {
+			err = s.erasures.Forget(r.Context(), log, head)
 		}
 	}
 	if err != nil {

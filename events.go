@@ -16,12 +16,12 @@ func (s *Service) postEvents(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	stream := s.stream.Load()
-	if stream == nil {
-		refuse(w, http.StatusServiceUnavailable, s.health.reason().Error(), "try again when /readyz answers 200")
+	log := s.stream.Log()
+	if log == nil {
+		refuse(w, http.StatusServiceUnavailable, s.health.Reason().Error(), "try again when /readyz answers 200")
 		return
 	}
-	err := stream.log.Append(r.Context(), drafts)
+	err := log.Append(r.Context(), drafts)
 	invalid := new(store.InvalidError)
 	switch {
 	case err == nil:
@@ -73,9 +73,9 @@ func (s *Service) readDrafts(w http.ResponseWriter, r *http.Request) ([]store.Dr
 	switch {
 	case err != nil:
 	case kind == "application/x-ndjson":
-		drafts, err = parseLines(text, s.payload.bytes())
+		drafts, err = parseLines(text, s.payload.Bytes())
 	default:
-		drafts, err = parseOne(text, s.payload.bytes())
+		drafts, err = parseOne(text, s.payload.Bytes())
 	}
 	tooLarge := new(http.MaxBytesError)
 	switch {

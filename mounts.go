@@ -98,7 +98,7 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 	m := &Mount{path: config.Path, routes: &channels.Routes{}}
 	hook := config.Connect
 	config.Connect = func(ctx context.Context, r *ConnectRequest) (*Socket, error) {
-		if s.stream.Load() == nil {
+		if s.stream.Log() == nil {
 			return nil, notOpen
 		}
 		return hook(ctx, r)

@@ -1,10 +1,9 @@
 package sluice
 
 import (
-	"errors"
 	"net/http"
 
-	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/stages"
 )
 
 // getReadiness says whether this node does its work. With ?scope=node it leaves
@@ -13,11 +12,11 @@ import (
 // bring the admin token, where there is one, is not told the names of hosts and
 // users, which the store's own words have.
 func (s *Service) getReadiness(w http.ResponseWriter, r *http.Request) {
-	reason := s.health.reason()
+	reason := s.health.Reason()
 	switch scope := r.URL.Query().Get("scope"); scope {
 	case "":
 	case "node":
-		reason = s.health.ownReason()
+		reason = s.health.OwnReason()
 	default:
 		refuse(w, http.StatusBadRequest, "there is no scope "+scope, "ask with scope=node, or without scope")
 		return
@@ -28,7 +27,7 @@ func (s *Service) getReadiness(w http.ResponseWriter, r *http.Request) {
 	}
 	text := reason.Error()
 	if !s.mayRead(r) {
-		text = outline(reason)
+		text = stages.Outline(reason)
 	}
 	refuse(w, http.StatusServiceUnavailable, text, "the log of this node says more")
 }
@@ -41,17 +40,4 @@ func (s *Service) mayRead(r *http.Request) bool {
 	}
 	role, _, err := s.admin.judge(r.Context(), r.RemoteAddr, token)
 	return err == nil && role != noAdmin
-}
-
-// outline is a reason without the names that are in it.
-func outline(reason error) string {
-	var stalled *store.StalledError
-	var line *lineError
-	switch {
-	case errors.As(reason, &stalled):
-		return (&store.StalledError{For: stalled.For}).Error()
-	case errors.As(reason, &line), errors.Is(reason, errStarting), errors.Is(reason, errDraining):
-		return reason.Error()
-	}
-	return "the store cannot be read or written"
 }

@@ -1,7 +1,6 @@
 package sluice
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -12,46 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
 )
-
-// stalling is a log that events do not get into.
-type stalling struct {
-	chronicle
-	err error
-}
-
-func (s *stalling) Sequencing(context.Context) error { return s.err }
-
-// TestReasonsAreToldEveryMinute has nobody sequence for some minutes.
-func TestReasonsAreToldEveryMinute(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		log := &stalling{chronicle: chronicle{extent: epochs(1, "a")}}
-		h := newHealth()
-		var lines bytes.Buffer
-		h.logger = slog.New(slog.NewTextHandler(&lines, nil))
-		h.open(log.extent)
-		log.err = &store.StalledError{For: 7 * time.Second, Err: errors.New("permission denied: grant it")}
-		began := time.Now()
-		for time.Since(began) < 5*time.Minute {
-			if err := h.beat(t.Context(), log, func() int64 { return 1 }); err != nil {
-				t.Fatal(err)
-			}
-			if h.reason() == nil || h.ownReason() != nil {
-				t.Fatalf("not ready because of %v, and of its own for %v", h.reason(), h.ownReason())
-			}
-			time.Sleep(pulseInterval)
-		}
-		if told := strings.Count(lines.String(), "grant it"); told != 5 {
-			t.Errorf("told %d times in five minutes:\n%s", told, &lines)
-		}
-		log.err = nil
-		if err := h.beat(t.Context(), log, func() int64 { return 1 }); err != nil || h.reason() != nil || !strings.Contains(lines.String(), "ready again") {
-			t.Errorf("%v, %v, and it said:\n%s", err, h.reason(), &lines)
-		}
-	})
-}
 
 // TestReadinessTellsWhoMayKnow asks with a token and without, for the installation
 // and for the node alone.
@@ -71,56 +33,83 @@ func TestReadinessTellsWhoMayKnow(t *testing.T) {
 		{"lost", true, lost, 503, 200, "db.internal", "cannot be read or written"},
 		{"stalled", true, stalled, 503, 200, "sluice_app", "for 9s, events of the outbox have not been sequenced"},
 		{"starting", false, lost, 503, 503, "db.internal", "cannot be read or written"},
-		{"draining", true, errDraining, 503, 503, "shutting down", "shutting down"},
-		{"standing", true, &lineError{1, 9, time.Minute}, 503, 503, "offset 1", "offset 1"},
+		{"draining", true, stages.ErrDraining, 503, 503, "shutting down", "shutting down"},
+		{"standing", true, errStanding, 503, 503, "offset 1", "offset 1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			config := DefaultConfig()
-			config.DataDir, config.AdminToken, config.Logger = t.TempDir(), token, slog.New(slog.DiscardHandler)
-			s, err := New(config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if test.begun {
-				s.health.open(epochs(9, "a"))
-				s.health.see(store.Head{Epoch: "a", Offset: 9}, 9, time.Now())
-			}
-			switch line := new(lineError); {
-			case errors.Is(test.reason, errDraining):
-				s.health.drain()
-			case errors.As(test.reason, &line):
-				s.health.see(store.Head{Epoch: "a", Offset: 9}, 1, time.Now())
-				s.health.see(store.Head{Epoch: "a", Offset: 9}, 1, time.Now().Add(time.Minute))
-			case test.reason != nil:
-				s.health.fail(test.reason)
-			}
-			for _, ask := range []struct {
-				query, token string
-				status       int
-				words        string
-			}{
-				{"", token, test.all, test.told},
-				{"", "", test.all, test.outer},
-				{"", "another", test.all, test.outer},
-				{"?scope=node", token, test.node, ""},
-				{"?scope=node", "", test.node, ""},
-				{"?scope=world", "", 400, "scope=node"},
-			} {
-				request := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/readyz"+ask.query, nil)
-				if ask.token != "" {
-					request.Header.Set("Authorization", "Bearer "+ask.token)
+			synctest.Test(t, func(t *testing.T) {
+				config := DefaultConfig()
+				config.DataDir, config.AdminToken, config.Logger = t.TempDir(), token, slog.New(slog.DiscardHandler)
+				s, err := New(config)
+				if err != nil {
+					t.Fatal(err)
 				}
-				answer := httptest.NewRecorder()
-				s.adminHandler().ServeHTTP(answer, request)
-				body := answer.Body.String()
-				if answer.Code != ask.status || !strings.Contains(body, ask.words) {
-					t.Errorf("%q with token %q: %d %s; want %d and %q", ask.query, ask.token, answer.Code, body, ask.status, ask.words)
+				if test.begun {
+					s.health.Open(standing{}.extent())
+					watch(t, s.health, errors.Is(test.reason, errStanding))
 				}
-				if ask.token != token && (strings.Contains(body, "db.internal") || strings.Contains(body, "sluice_app")) {
-					t.Errorf("%q with token %q names host or user: %s", ask.query, ask.token, body)
+				switch {
+				case errors.Is(test.reason, stages.ErrDraining):
+					s.health.Drain()
+				case test.reason != nil && !errors.Is(test.reason, errStanding):
+					s.health.Fail(test.reason)
 				}
-			}
+				for _, ask := range []struct {
+					query, token string
+					status       int
+					words        string
+				}{
+					{"", token, test.all, test.told},
+					{"", "", test.all, test.outer},
+					{"", "another", test.all, test.outer},
+					{"?scope=node", token, test.node, ""},
+					{"?scope=node", "", test.node, ""},
+					{"?scope=world", "", 400, "scope=node"},
+				} {
+					request := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/readyz"+ask.query, nil)
+					if ask.token != "" {
+						request.Header.Set("Authorization", "Bearer "+ask.token)
+					}
+					answer := httptest.NewRecorder()
+					s.adminHandler().ServeHTTP(answer, request)
+					body := answer.Body.String()
+					if answer.Code != ask.status || !strings.Contains(body, ask.words) {
+						t.Errorf("%q with token %q: %d %s; want %d and %q", ask.query, ask.token, answer.Code, body, ask.status, ask.words)
+					}
+					if ask.token != token && (strings.Contains(body, "db.internal") || strings.Contains(body, "sluice_app")) {
+						t.Errorf("%q with token %q names host or user: %s", ask.query, ask.token, body)
+					}
+				}
+			})
 		})
+	}
+}
+
+// errStanding stands for a line that does not move.
+var errStanding = errors.New("the line stands")
+
+// standing is a log of which a monitor asks the head.
+type standing struct{ store.Log }
+
+func (standing) extent() store.Extent {
+	return store.Extent{Head: store.Head{Epoch: "a", Offset: 9}, Epochs: []store.Epoch{{ID: "a", First: 1}}}
+}
+
+func (s standing) Head(context.Context) (store.Head, error) { return s.extent().Head, nil }
+
+func (standing) Sequencing(context.Context) error { return nil }
+
+// watch has the monitor see the log for long enough to tell whether the line moves.
+func watch(t *testing.T, m *stages.Monitor, stands bool) {
+	t.Helper()
+	routed := int64(9)
+	if stands {
+		routed = 1
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := m.Watch(ctx, standing{}, func() int64 { return routed }); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -6,14 +6,12 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/stages"
-	"github.com/sluicehq/sluice/store"
 )
 
 // Service is a node: it reads the log and pushes it to the clients that are
@@ -33,8 +31,8 @@ type Service struct {
 	console  *Mount
 	tokens   *verifier // nil where there are no tokens
 	admin    adminTokens
-	health   *health
-	payload  *payloadBound
+	health   *stages.Monitor
+	payload  *stages.PayloadBound
 
 	addresses *connlimit.Addresses // what each client address holds
 
@@ -43,17 +41,18 @@ type Service struct {
 	hooked bool        // it is the application's
 	mounts []*Mount    // all there are
 
-	pushes    channels.LogLimiter // those that could not be published
-	inForce   inForce
-	forgetter forgetter
-	stream    atomic.Pointer[stream] // nil until the store is open; written by Run
+	pushes   channels.LogLimiter // those that could not be published
+	inForce  inForce
+	erasures *stages.Erasures
+	stream   stages.Stream // opened by Run
 }
 
-// stream is the log, and the line that reads it.
-type stream struct {
-	log  store.Log
-	line *stages.Delivery
-}
+// ErrNewEpoch is returned by [Service.Run] when the log has begun a new epoch:
+// the database was failed over to a standby, or restored, and may give offsets
+// out again that clients have seen with other events. All that a service knows
+// of the log is void then. Make a new one, with the same [Config], and run that:
+// clients come back, and are told whether they can resume.
+var ErrNewEpoch = stages.ErrNewEpoch
 
 // New makes a service. It checks the configuration, a [*FieldError] says what
 // is wrong with it. Besides the key files that are named it reads and writes nothing.
@@ -64,13 +63,9 @@ func New(config Config) (*Service, error) {
 	s := &Service{
 		config: config,
 		logger: config.logger(),
-		health: newHealth(),
 	}
-	s.health.logger = s.logger
-	s.payload = newPayloadBound(config.MaxPayloadBytes, s.logger)
-	s.health.payload = s.payload
+	s.payload = stages.NewPayloadBound(int64(config.MaxPayloadBytes), func(bytes int64) string { return ByteSize(bytes).String() }, s.logger)
 	s.hook = s.Authenticate
-	s.health.forget = s.forget
 	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == "token" }); i >= 0 && config.JWTSecretFile == "" && config.JWTKeysFile == "" {
 		s.logger.Warn("a rule lets in tokens only, and without --jwt-secret-file or --jwt-keys-file nobody has one: its topics are closed", "match", config.Topics[i].Match)
 	}
@@ -124,10 +119,8 @@ func tags(config Config) []metrics.Tag {
 // extent is the log's last known offset and the one up to which this node has
 // routed everything.
 func (s *Service) extent() (head, position int64) {
-	if stream := s.stream.Load(); stream != nil {
-		position = stream.line.Position()
-	}
-	return max(s.health.extent().Offset, s.hub.Head(), position), position
+	position = s.stream.Position()
+	return max(s.health.Extent().Offset, s.hub.Head(), position), position
 }
 
 // Run serves until ctx ends, then drains. It returns nil after a clean drain,
@@ -157,7 +150,7 @@ func (s *Service) Run(ctx context.Context) error {
 		<-life.Done()
 		s.logger.Info("stopping", "drain_timeout", s.config.DrainTimeout)
 	}
-	s.health.drain()
+	s.health.Drain()
 	serving.cancel() // nobody new; its last requests may be long-polls, which end with their sockets
 	errs := []error{err, line.stop(), access.stop(), sockets.stop(), replays.stop(), serving.stop(), log.stop()}
 	if ctx.Err() == nil {
@@ -188,7 +181,7 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 	if err != nil {
 		return nil, nil, err
 	}
-	log, err := openLog(life, &s.config, s.logger, s.metrics, s.health.fail)
+	log, err := openLog(life, &s.config, s.logger, s.metrics, s.health.Fail)
 	if err != nil {
 		if life.Err() != nil {
 			err = nil
@@ -203,14 +196,14 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 		return nil, nil, errors.Join(err, log.Close(), unlock())
 	}
 	delivery := s.newDelivery(log, at.Offset, at.Epoch)
-	s.stream.Store(&stream{log, delivery})
+	s.stream.Open(log, delivery)
 	s.logger.Info("log open", "epoch", at.Epoch, "after", at.Offset)
 	running = start(life, "log", func(ctx context.Context) error {
 		return errors.Join(log.Run(ctx), log.Close(), unlock())
 	}, fail)
 	line = start(life, "line", func(ctx context.Context) error {
 		watching := start(ctx, "pulse", func(ctx context.Context) error {
-			return s.health.watch(ctx, log, delivery.Position)
+			return s.health.Watch(ctx, log, delivery.Position)
 		}, fail)
 		return errors.Join(delivery.Run(ctx), watching.stop())
 	}, fail)

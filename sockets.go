@@ -8,7 +8,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/socket"
-	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/stages"
 )
 
 // Handle has the channels that factory makes serve the topics that match
@@ -31,16 +31,19 @@ func (s *Service) Disconnect(id string) int {
 // makeSockets makes the topics and the mounts through which they are reached.
 func (s *Service) makeSockets() error {
 	s.hub = channels.NewHub(s.metrics)
+	s.erasures = stages.NewErasures(s.hub, s.logger)
+	s.health = stages.NewMonitor(s.erasures, s.payload, s.logger)
 	s.pubsub = channels.NewPubSub(s.hub, socket.Encoder{})
-	s.pubsub.Bound(s.payload.bytes)
-	s.replays = channels.NewReplayer(s.hub, history{s}, socket.Encoder{}, int(s.config.Recent))
+	s.pubsub.Bound(s.payload.Bytes)
+	history := stages.NewLogHistory(&s.stream, s.health, s.hub)
+	s.replays = channels.NewReplayer(s.hub, history, socket.Encoder{}, int(s.config.Recent))
 	var err error
 	s.host, err = channels.NewHost(channels.HostConfig{
 		Hub:       s.hub,
-		History:   history{s},
+		History:   history,
 		PubSub:    s.pubsub,
 		Encoder:   socket.Encoder{},
-		Publisher: publisher{s},
+		Publisher: stages.NewLogPublisher(&s.stream),
 		Logger:    s.logger,
 	})
 	if err != nil {
@@ -120,28 +123,3 @@ func (s *Service) holdsConsole(socket *Socket) bool {
 
 // notOpen refuses clients as long as there is no log to serve them from.
 var notOpen = &socket.Refusal{Status: http.StatusServiceUnavailable, Reason: "the store is not open yet"}
-
-// publisher appends what channels publish to the log.
-type publisher struct{ service *Service }
-
-// Publish implements [channels.Publisher].
-func (p publisher) Publish(ctx context.Context, m *channels.Message) error {
-	stream := p.service.stream.Load()
-	if stream == nil {
-		return channels.ErrNoLog
-	}
-	return stream.log.Append(ctx, []store.Draft{{Topic: m.Topic, Name: m.Event, Key: m.Key, Payload: m.Payload}})
-}
-
-// PublishAll appends several events in one transaction.
-func (p publisher) PublishAll(ctx context.Context, messages []*channels.Message) error {
-	stream := p.service.stream.Load()
-	if stream == nil {
-		return channels.ErrNoLog
-	}
-	drafts := make([]store.Draft, len(messages))
-	for i, m := range messages {
-		drafts[i] = store.Draft{Topic: m.Topic, Name: m.Event, Key: m.Key, Payload: m.Payload}
-	}
-	return stream.log.Append(ctx, drafts)
-}

@@ -2,7 +2,6 @@ package sluice
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -26,7 +25,7 @@ func (s *Service) begin(ctx context.Context, log store.Log) (store.Cursor, error
 	return untilAvailable(ctx, func() (store.Cursor, error) {
 		at, err := s.position(ctx, log)
 		if err != nil {
-			s.health.fail(err)
+			s.health.Fail(err)
 		}
 		return at, err
 	}, s.logger)
@@ -55,8 +54,8 @@ func (s *Service) position(ctx context.Context, log store.Log) (store.Cursor, er
 			after, _ = extent.Resume(cursor)
 		}
 	}
-	s.health.open(extent)
-	s.forgetter.begin(extent.Erased)
+	s.health.Open(extent)
+	s.erasures.Begin(extent.Erased)
 	return store.Cursor{Epoch: extent.Epoch, Offset: min(max(after, extent.Trimmed), extent.Offset)}, nil
 }
 
@@ -75,7 +74,7 @@ func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.
 	s.hub.SetEpoch(epoch)
 	s.hub.Advance(after)
 	size := min(s.config.BatchSize, s.config.MaxDemand)
-	return stages.NewDelivery(faithful{log, s.health.suspect}, socket.Encoder{}, s.hub, stages.DeliveryConfig{
+	return stages.NewDelivery(stages.WatchEpoch(log, s.health.Suspect), socket.Encoder{}, s.hub, stages.DeliveryConfig{
 		Producer: stages.ProducerConfig{
 			After:      after,
 			Epoch:      epoch,
@@ -99,20 +98,4 @@ func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.
 		Metrics:        s.metrics,
 		Logger:         s.logger,
 	})
-}
-
-// faithful is the log as the line reads it: where that meets another epoch than
-// its own, which it gets nothing of, the service looks at once.
-type faithful struct {
-	store.Log
-	suspect func()
-}
-
-// Fetch implements [stages.Reader].
-func (f faithful) Fetch(ctx context.Context, after int64, limit store.Limit) ([]store.Event, error) {
-	events, err := f.Log.Fetch(ctx, after, limit)
-	if errors.Is(err, store.ErrNewEpoch) {
-		f.suspect()
-	}
-	return events, err
 }

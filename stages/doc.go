@@ -1,6 +1,7 @@
 // Package stages is the machines on the belt: what reads the log as fast as
 // demand asks, encodes each topic's events once, and routes them to those who
 // watch. [Delivery] puts them together on the belt of package pipeline, and
+
 // package sluice runs it.
 //
 //	[Producer]  log → events, as many as were asked for

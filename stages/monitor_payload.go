@@ -1,4 +1,4 @@
-package sluice
+package stages
 
 import (
 	"cmp"
@@ -8,30 +8,26 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// What --max-payload-bytes may be.
-const (
-	minPayloadBound = 1 << 10
-	maxPayloadBound = 256 << 20
-	payloadBounds   = "1KiB to 256MiB (0: what the store says, 1 MiB at first)"
-)
-
-// payloadBound is how many bytes an event's payload may have. It is the log's, so
+// PayloadBound is how many bytes an event's payload may have. It is the log's, so
 // that all nodes have the same, and is read with its head.
-type payloadBound struct {
+type PayloadBound struct {
 	given  int64 // to this node, by its configuration; 0: nothing
+	text   func(bytes int64) string
 	logger *slog.Logger
 
 	present atomic.Int64
 }
 
-func newPayloadBound(given ByteSize, logger *slog.Logger) *payloadBound {
-	b := &payloadBound{given: int64(given), logger: logger}
+// NewPayloadBound returns the bound that is given to a node, 0 for none, with what
+// writes it for the log of what happens.
+func NewPayloadBound(given int64, text func(bytes int64) string, logger *slog.Logger) *PayloadBound {
+	b := &PayloadBound{given: given, text: text, logger: logger}
 	b.present.Store(cmp.Or(b.given, store.DefaultMaxPayload)) // until the log is open
 	return b
 }
 
-// bytes is the bound at present. A nil one bounds nothing.
-func (b *payloadBound) bytes() int64 {
+// Bytes is the bound at present. A nil one bounds nothing.
+func (b *PayloadBound) Bytes() int64 {
 	if b == nil {
 		return 0
 	}
@@ -40,7 +36,7 @@ func (b *payloadBound) bytes() int64 {
 
 // adopt takes over what the log says, and tells of a change. What is given to a node
 // counts for all, as it is written to the log at start; so another was started since.
-func (b *payloadBound) adopt(bytes int64) {
+func (b *PayloadBound) adopt(bytes int64) {
 	if b == nil || bytes == 0 {
 		return
 	}
@@ -48,8 +44,8 @@ func (b *payloadBound) adopt(bytes int64) {
 	case before == bytes:
 	case b.given != 0 && b.given != bytes:
 		b.logger.Warn("another node was started with another --max-payload-bytes, which counts for all: give all nodes the same",
-			"given", ByteSize(b.given), "counts", ByteSize(bytes))
+			"given", b.text(b.given), "counts", b.text(bytes))
 	default:
-		b.logger.Info("the log's --max-payload-bytes counts", "before", ByteSize(before), "counts", ByteSize(bytes))
+		b.logger.Info("the log's --max-payload-bytes counts", "before", b.text(before), "counts", b.text(bytes))
 	}
 }

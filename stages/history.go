@@ -1,4 +1,4 @@
-package sluice
+package stages
 
 import (
 	"context"
@@ -8,23 +8,33 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// history is where channels read what they missed: the log.
-type history struct{ service *Service }
+// LogHistory is where channels read what they missed: the log.
+type LogHistory struct {
+	stream  *Stream
+	monitor *Monitor
+	hub     *channels.Hub
+}
+
+// NewLogHistory returns the history that is in the stream's log, as far as the
+// monitor knows it and the hub has come.
+func NewLogHistory(stream *Stream, monitor *Monitor, hub *channels.Hub) *LogHistory {
+	return &LogHistory{stream, monitor, hub}
+}
 
 // Replay implements [channels.History].
-func (h history) Replay(ctx context.Context, topic string, after, upTo int64, limit, bytes int) ([]channels.Message, int64, error) {
-	stream := h.service.stream.Load()
-	if stream == nil {
+func (h *LogHistory) Replay(ctx context.Context, topic string, after, upTo int64, limit, bytes int) ([]channels.Message, int64, error) {
+	log := h.stream.Log()
+	if log == nil {
 		return nil, 0, channels.ErrNoLog
 	}
-	events, through, err := stream.log.Replay(ctx, topic, after, upTo,
-		store.Limit{Events: limit, Bytes: bytes, Epoch: h.service.hub.Epoch()})
+	events, through, err := log.Replay(ctx, topic, after, upTo,
+		store.Limit{Events: limit, Bytes: bytes, Epoch: h.hub.Epoch()})
 	switch {
 	case errors.Is(err, store.ErrTrimmed):
-		h.service.health.suspect() // who joins again is to hear it
+		h.monitor.Suspect() // who joins again is to hear it
 		return nil, 0, channels.ErrGone
 	case errors.Is(err, store.ErrNewEpoch):
-		h.service.health.suspect()
+		h.monitor.Suspect()
 		return nil, 0, err
 	case err != nil:
 		return nil, 0, err
@@ -47,19 +57,19 @@ func (h history) Replay(ctx context.Context, topic string, after, upTo int64, li
 // costs no read of the database: the extent and the epochs are known from the
 // last pulse, and only who is ahead of this node, or comes from an epoch that
 // it has not heard of, makes it look.
-func (h history) Resume(ctx context.Context, epoch string, after int64) (from int64, whole bool, err error) {
-	known := h.service.health.extent()
-	known.Offset = max(known.Offset, h.service.hub.Head())
+func (h *LogHistory) Resume(ctx context.Context, epoch string, after int64) (from int64, whole bool, err error) {
+	known := h.monitor.Extent()
+	known.Offset = max(known.Offset, h.hub.Head())
 	if after > known.Offset || !known.Knows(epoch) {
-		stream := h.service.stream.Load()
-		if stream == nil {
+		log := h.stream.Log()
+		if log == nil {
 			return 0, false, channels.ErrNoLog
 		}
-		if known, err = h.service.health.look(ctx, stream.log); err != nil {
+		if known, err = h.monitor.Look(ctx, log); err != nil {
 			return 0, false, err
 		}
 	}
-	known.Trimmed = max(known.Trimmed, h.service.hub.Skipped()) // the pulse may not have come to it
+	known.Trimmed = max(known.Trimmed, h.hub.Skipped()) // the pulse may not have come to it
 	from, whole = known.Resume(store.Cursor{Epoch: epoch, Offset: after})
 	return from, whole, nil
 }
