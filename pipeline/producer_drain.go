@@ -9,20 +9,26 @@ import (
 )
 
 // drain lets go of what no consumer is there for.
-func (l *loop[T]) drain() { l.draining, l.holding = true, false }
+func (l *loop[T]) drain() { l.enter(phaseDraining) }
+
+// enter goes to a phase, unless that is behind already.
+func (l *loop[T]) enter(p phase) {
+	l.phase = max(l.phase, p)
+	l.holding = false
+}
 
 // stop ends the asking too; what is here is still dispatched.
 func (l *loop[T]) stop(reason error) {
-	if !l.stopping {
-		l.stopping, l.reason = true, reason
-		l.drain()
+	if l.phase < phaseStopping {
+		l.reason = reason
+		l.enter(phaseStopping)
 	}
 }
 
 // kill ends the dispatching too.
 func (l *loop[T]) kill() {
 	l.stop(nil)
-	l.killed = true
+	l.enter(phaseKilled)
 	for _, s := range l.subscribed {
 		l.producer.unsubscribe(s, nil)
 	}
@@ -31,7 +37,7 @@ func (l *loop[T]) kill() {
 // dropUnclaimed gives up, at a drain, what nobody can take: there is no later to keep it for.
 func (l *loop[T]) dropUnclaimed() {
 	why := ErrNoConsumer
-	if l.killed {
+	if l.phase >= phaseKilled {
 		why = ErrStopped
 	}
 	if l.queuer != nil {
@@ -55,7 +61,7 @@ func (l *loop[T]) dropUnclaimed() {
 // finish closes what is left of lines and requests.
 func (l *loop[T]) finish() {
 	p := l.producer
-	l.over = true
+	l.enter(phaseOver)
 	for _, m := range p.inbox.close() {
 		l.read(m)
 	}
@@ -74,7 +80,7 @@ func (l *loop[T]) call(do func()) { l.producer.topology.hook(l.producer.name, "N
 // crash ends a producer whose loop something has broken that it cannot work without: a
 // dispatcher that panicked, or a user's function that ended the goroutine. What it held is
 // given up, and Run returns why.
-func (l *loop[T]) crash(v any, handler *sync.WaitGroup) {
+func (l *loop[T]) crash(v any, serving *sync.WaitGroup) {
 	p := l.producer
 	t := p.topology
 	t.exited.Store(true)
@@ -86,14 +92,15 @@ func (l *loop[T]) crash(v any, handler *sync.WaitGroup) {
 	if p.ack != nil {
 		p.ack.stay(math.MinInt64) // what the dispatcher held is not known
 	}
-	l.stopping, l.draining, l.killed, l.over, l.reason = true, true, true, true, err
+	l.reason = err
+	l.enter(phaseOver)
 	for _, s := range p.subscriptions() { // those that were about to be subscribed, too
 		s.close(err)
 	}
 	clear(l.subscribed)
 	close(p.ended)
 	l.dismiss()
-	handler.Wait()
+	serving.Wait()
 	select {
 	case a := <-l.answers:
 		l.buffer.add(a.Events)
@@ -118,7 +125,7 @@ func (l *loop[T]) crash(v any, handler *sync.WaitGroup) {
 
 // subscribe gives a subscription its place with the dispatcher.
 func (l *loop[T]) subscribe(s *subscription[T]) {
-	if l.over || l.killed {
+	if l.phase >= phaseKilled {
 		s.close(ErrEnded)
 		return
 	}
@@ -180,7 +187,7 @@ type notice struct {
 }
 
 func (l *loop[T]) notice(do func()) {
-	if l.over {
+	if l.phase == phaseOver {
 		l.call(do)
 		return
 	}

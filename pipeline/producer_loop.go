@@ -12,6 +12,26 @@ import (
 // loop is a producer's goroutine: it alone touches the dispatcher and the buffer,
 // and it alone sends to subscriptions. The demand handler, which may block, runs on a
 // second goroutine that this one starts and joins.
+//
+// It is in one phase, which only ever grows:
+//
+//	from              to         when                                       by
+//	emitting          draining   Run's soft context ends                    drain
+//	up to draining    stopping   the same, for a producer without inputs;   stop
+//	                             Stop; the handler ends, or is given up
+//	up to stopping    killed     Run's hard context ends                    kill
+//	stopping, killed  over       nothing is buffered, queued or fetched     finish
+//	any               over       the dispatcher panics, or the goroutine    crash
+//	                             is ended
+//
+// and knows its demand handler in one state:
+//
+//	from              to         when                                       by
+//	idle              asked      more is wanted than the buffer has         ask
+//	asked             idle       it has answered                            emit
+//	asked             resting    with nothing, or an error                  rest
+//	resting           idle       the pause is over                          run
+//	any               dismissed  the loop ends                              dismiss
 type loop[T any] struct {
 	producer   *Producer[T]
 	dispatcher Dispatcher[T]
@@ -24,28 +44,44 @@ type loop[T any] struct {
 	// closed by the loop. answers has room for its answer, so that the handler never waits.
 	asks      chan int
 	answers   chan answer[T]
-	busy      bool // the handler has been asked
-	dismissed bool // asks is closed
-	requested int  // how much it knows to be wanted
-	attempts  int  // of the handler, that failed in a row
+	handler   handlerState
+	requested int // how much it knows to be wanted
+	attempts  int // of the handler, that failed in a row
+	pause     *time.Timer
 	asked     int  // demand that the handler was asked for; owned by serve
 	answered  bool // and has answered; owned by serve
-	pausing   bool // pause runs: the handler is left alone
-	pause     *time.Timer
 
-	holding  bool // accumulating demand
-	draining bool // nobody new is waited for
-	stopping bool // no more is asked of the handler
-	killed   bool // nor anything delivered
-	over     bool // and all have been told
-	reason   error
-	highest  int64 // position of the last event emitted
-	emitted  bool
+	phase   phase
+	reason  error // why it stops; nil if as planned
+	holding bool  // Accumulate was called, and Forward was not
+	highest int64 // position of the last event emitted
+	emitted bool
 
 	recorder Recorder
 	report   Report
 	idle     time.Time // since when the handler waits for demand
 }
+
+// phase is how far a loop has come to its end. Each includes what those before it do.
+type phase int
+
+const (
+	phaseEmitting phase = iota
+	phaseDraining       // nobody new is waited for
+	phaseStopping       // no more is asked of the handler
+	phaseKilled         // nor anything delivered
+	phaseOver           // and all have been told
+)
+
+// handlerState is what the loop knows of its demand handler.
+type handlerState int
+
+const (
+	handlerIdle      handlerState = iota
+	handlerAsked                  // it has a demand, and has not answered
+	handlerResting                // pause runs: it is left alone
+	handlerDismissed              // asks is closed
+)
 
 type answer[T any] struct {
 	Events[T]
@@ -68,17 +104,17 @@ func (l *loop[T]) run(soft, hard context.Context) {
 	l.pause.Stop()
 	l.recorder = p.topology.recorder(p.name)
 	l.idle = time.Now()
-	var handler sync.WaitGroup
+	var serving sync.WaitGroup
 	returned := false
 	defer func() {
 		if !returned {
 			v := recover()
 			cancel()
-			l.crash(v, &handler)
+			l.crash(v, &serving)
 		}
 	}()
 	if p.source != nil {
-		handler.Go(func() { l.serve(ctx) })
+		serving.Go(func() { l.serve(ctx) })
 	}
 	stopped, killed := soft.Done(), hard.Done()
 	for {
@@ -86,12 +122,12 @@ func (l *loop[T]) run(soft, hard context.Context) {
 			l.read(m)
 		}
 		l.dispatch()
-		if l.draining {
+		if l.phase >= phaseDraining {
 			l.dropUnclaimed()
 		}
-		if l.stopping {
+		if l.phase >= phaseStopping {
 			cancel()
-			if !l.busy && l.buffer.len+l.queued() == 0 {
+			if l.handler != handlerAsked && l.buffer.len+l.queued() == 0 {
 				break
 			}
 		}
@@ -101,7 +137,7 @@ func (l *loop[T]) run(soft, hard context.Context) {
 		case a := <-l.answers:
 			l.emit(a, ctx.Err() != nil)
 		case <-l.pause.C:
-			l.pausing = false
+			l.handler = handlerIdle
 		case <-stopped:
 			stopped = nil
 			if l.drain(); p.inputs == nil {
@@ -113,15 +149,15 @@ func (l *loop[T]) run(soft, hard context.Context) {
 		}
 	}
 	l.dismiss()
-	handler.Wait()
+	serving.Wait()
 	l.finish()
 	returned = true
 }
 
 // dismiss lets the handler's goroutine end.
 func (l *loop[T]) dismiss() {
-	if !l.dismissed {
-		l.dismissed = true
+	if l.handler != handlerDismissed {
+		l.handler = handlerDismissed
 		close(l.asks)
 	}
 }
@@ -165,24 +201,24 @@ func (l *loop[T]) read(m request[T]) {
 // ask puts the demand that the buffer cannot meet to the handler. While it is
 // busy demand adds up: it is a level, and asked for the next time.
 func (l *loop[T]) ask() {
-	if l.producer.source == nil || l.pausing || l.holding || l.stopping {
+	if l.producer.source == nil || l.handler == handlerResting || l.holding || l.phase >= phaseStopping {
 		return
 	}
 	n := l.dispatcher.Want() - l.buffer.len
-	if l.busy {
+	if l.handler == handlerAsked {
 		if l.producer.config.OnDemandGrowth != nil && n > l.requested {
 			l.requested = n
 			l.demandGrew(n)
 		}
 		return
 	}
-	if l.draining && len(l.subscribed) == 0 {
+	if l.phase >= phaseDraining && len(l.subscribed) == 0 {
 		n = 1 // what is above has to end somewhere
 	}
 	if n <= 0 {
 		return
 	}
-	l.busy, l.requested = true, n
+	l.handler, l.requested = handlerAsked, n
 	if l.recorder != nil {
 		l.report.AwaitDemand += time.Since(l.idle)
 	}
@@ -200,7 +236,7 @@ func (l *loop[T]) demandGrew(n int) {
 // emit takes what the handler returned.
 func (l *loop[T]) emit(a answer[T], stopped bool) {
 	p := l.producer
-	l.busy = false
+	l.handler = handlerIdle
 	if stopped {
 		l.stop(nil)
 	}
@@ -238,7 +274,7 @@ func (l *loop[T]) emit(a answer[T], stopped bool) {
 }
 
 func (l *loop[T]) rest(d time.Duration) {
-	l.pausing = true
+	l.handler = handlerResting
 	l.pause.Reset(d)
 }
 
@@ -265,7 +301,7 @@ func (l *loop[T]) accept(e Events[T], n int) {
 }
 
 func (l *loop[T]) push(e Events[T]) error {
-	if l.stopping {
+	if l.phase >= phaseStopping {
 		return ErrEnded
 	}
 	l.accept(e, 0)
@@ -274,7 +310,7 @@ func (l *loop[T]) push(e Events[T]) error {
 
 // dispatch gives away what there is demand for.
 func (l *loop[T]) dispatch() {
-	for !l.holding && !l.killed {
+	for !l.holding && l.phase < phaseKilled {
 		l.notify()
 		e := l.buffer.head()
 		d := l.dispatcher.Dispatch(e)
