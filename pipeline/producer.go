@@ -187,8 +187,9 @@ func (p *Producer[T]) Notice(f func()) {
 }
 
 // Accumulate holds demand back until Forward: nothing is fetched, nothing dispatched.
+// In a drain it does nothing: that hands out what is held.
 func (p *Producer[T]) Accumulate() {
-	p.inbox.post(request[T]{do: func() { p.loop.holding = true }})
+	p.inbox.post(request[T]{do: func() { p.loop.holding = p.loop.phase == phaseEmitting }})
 }
 
 // Forward lets demand through.

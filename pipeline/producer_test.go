@@ -304,6 +304,30 @@ func TestNoticesComeAfterWhatWasBufferedBefore(t *testing.T) {
 	}
 }
 
+func TestAccumulateHoldsNoDrainUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		topology := NewTopology(Config{})
+		got := &collector[int]{gate: make(chan struct{})}
+		producer := NewProducer(topology, ProducerConfig[int]{Name: "push"})
+		producer.Subscribe(SubscribeOptions[int]{MaxDemand: 1}).Into(Sink("end", got.handle))
+		end := started(t, topology)
+		if err := producer.Push(t.Context(), 1, 2, 3); err != nil {
+			t.Fatal(err)
+		}
+		result := make(chan error, 1)
+		go func() { result <- end() }()
+		synctest.Wait() // it drains, and the first event is handled
+		producer.Accumulate()
+		synctest.Wait()
+		close(got.gate)
+		if err := <-result; err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "got", got.all(), upTo(3))
+	})
+}
+
 func TestAccumulateHoldsDemandUntilForward(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
