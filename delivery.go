@@ -11,12 +11,12 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// What a channel says about its delivery, in the call of [Context.Deliver]:
+// What a channel says about its delivery, in the call of [Context.SetOptions]:
 // the types and rules of package channels, at the front door.
 type (
-	// Delivery says how what goes to one client is kept, thinned out and
+	// Options say how what goes to one client is kept, thinned out and
 	// counted.
-	Delivery = channels.Delivery
+	Options = channels.Options
 	// Overflow is what happens when a mailbox is full.
 	Overflow = channels.Overflow
 	// Dedupe says which events are withheld as repeats of others.
@@ -70,14 +70,14 @@ var (
 )
 
 // delivery is what the configuration, which is valid, says for all topics.
-func (c *Config) delivery() Delivery {
+func (c *Config) options() Options {
 	d := named(c.Overflow, c.Dedupe)
 	d.MailboxSize, d.DedupeWindow, d.DedupeEntries = c.MailboxSize, c.DedupeWindow, c.DedupeEntries
 	return d
 }
 
 // delivery is what the rule, which is valid, says for its topics.
-func (r *TopicRule) delivery() Delivery {
+func (r *TopicRule) options() Options {
 	d := named(r.Overflow, r.Dedupe)
 	d.MailboxSize, d.DedupeWindow, d.FlushInterval, d.Tags = r.MailboxSize, r.DedupeWindow, r.FlushInterval, r.Tags
 	return d
@@ -85,7 +85,7 @@ func (r *TopicRule) delivery() Delivery {
 
 // named is a delivery by the names of its rules: what is unknown is left open,
 // as what is empty is.
-func named(overflow, dedupe string) (d Delivery) {
+func named(overflow, dedupe string) (d Options) {
 	d.Overflow, _ = channels.ParseOverflow(overflow)
 	d.Dedupe, _ = channels.ParseDedupe(dedupe)
 	return d
@@ -93,7 +93,7 @@ func named(overflow, dedupe string) (d Delivery) {
 
 // validateDelivery reports what is wrong with a rule's part of how messages are
 // delivered. The configuration's own tags are taken.
-func (r *TopicRule) validateDelivery(taken map[string]string) *FieldError {
+func (r *TopicRule) validateOptions(taken map[string]string) *FieldError {
 	for _, choice := range []struct {
 		field, given string
 		allowed      []string

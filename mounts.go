@@ -104,7 +104,7 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 		return hook(ctx, r)
 	}
 	config.Host, config.Routes, config.Node = s.host, m.routes, s.config.Node
-	config.Delivery, config.MailboxBytes = s.config.delivery(), int(s.config.MailboxBytes)
+	config.Options, config.MailboxBytes = s.config.options(), int(s.config.MailboxBytes)
 	config.Writers = s.config.Writers
 	config.MaxChannels, config.MaxMessageBytes = s.config.MaxChannels, int(s.config.MaxMessageBytes)
 	config.MaxBodyBytes = int(s.config.MaxBodyBytes)

@@ -60,7 +60,7 @@ func (r *TopicRule) validate(taken map[string]string) *FieldError {
 	default:
 		return &FieldError{"Publish", r.Publish, "none, broadcast, log"}
 	}
-	return r.validateDelivery(taken)
+	return r.validateOptions(taken)
 }
 
 // covers tells whether a rule matches all topics that the other does.
@@ -89,7 +89,7 @@ type ruled struct {
 // Join implements [Channel].
 func (c *ruled) Join(ctx *Context, _ Payload) (any, error) {
 	if rule := ruleFor(c.rules(), ctx.Topic()); rule != nil {
-		ctx.Deliver(rule.delivery())
+		ctx.SetOptions(rule.options())
 	}
 	return nil, c.Review(ctx.Topic(), ctx.Socket())
 }

@@ -58,7 +58,7 @@ func TestWhatWasRoutedIsAccountedFor(t *testing.T) {
 func account(t *testing.T, rule Overflow, seed uint64, end func(*client)) {
 	random := rand.New(rand.NewPCG(seed, uint64(rule)))
 	w := newWorld(t, random.IntN(4000))
-	d := Delivery{Overflow: rule, MailboxSize: 2 + random.IntN(20), Tags: map[string]string{"one": "this"}}
+	d := Options{Overflow: rule, MailboxSize: 2 + random.IntN(20), Tags: map[string]string{"one": "this"}}
 	if random.IntN(3) == 0 {
 		d.FlushInterval = time.Minute
 	}
@@ -112,9 +112,9 @@ func account(t *testing.T, rule Overflow, seed uint64, end func(*client)) {
 			routed++
 		}
 	}
-	counted := m.series.pushed.Value() + m.series.duplicate.Value()
+	counted := m.counters.pushed.Value() + m.counters.duplicate.Value()
 	for _, reason := range dropReasons {
-		counted += m.series.dropped[reason].Value()
+		counted += m.counters.dropped[reason].Value()
 	}
 	if counted != routed {
 		t.Errorf("seed %d: %d messages were routed, %d are accounted for", seed, routed, counted)
@@ -138,9 +138,9 @@ func TestReservingIsBeingInLine(t *testing.T) {
 		if !m.reserve(segment(t, "t", formats, 1, 2)) {
 			t.Fatal("nothing to see")
 		}
-		c.Outlet.mu.Lock()
-		m.behind = true
-		c.Outlet.mu.Unlock()
+		c.Connection.mu.Lock()
+		m.catchingUp = true
+		c.Connection.mu.Unlock()
 		c.actor.offer(segment(t, "t", formats, 3, 4), false)
 		synctest.Wait() // the channel has been told of these alone
 		_ = c.actor.post(task{kind: fromTopic})

@@ -27,7 +27,7 @@ func newMetrics(t fataler) *metrics.Set {
 	return set
 }
 
-// checkAccounts compares what an outlet and its mailboxes say of themselves
+// checkAccounts compares what a connection and its mailboxes say of themselves
 // with what is there: all is charged once, and every segment as long as any of
 // it is held.
 func checkAccounts(t fataler, l *line, boxes ...*mailbox) {
@@ -102,7 +102,7 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 		l := newLine(hub, 1000, rapid.SampledFrom([]int{60, 300, 1 << 20}).Draw(t, "bytes"))
 		boxes, due := make([]*mailbox, 3), make([]int64, 3)
 		for i := range boxes {
-			d := Delivery{
+			d := Options{
 				Overflow:      Overflow(rapid.IntRange(int(DropOldest), int(Disconnect)).Draw(t, "overflow")),
 				MailboxSize:   rapid.IntRange(1, 10).Draw(t, "size"),
 				Dedupe:        Dedupe(rapid.IntRange(int(DedupeOffset), int(DedupePayload)).Draw(t, "dedupe")),
@@ -114,7 +114,7 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 				d.FlushInterval = time.Hour
 			}
 			boxes[i] = l.mailbox(d)
-			boxes[i].series = hub.series.of(d.Tags)
+			boxes[i].counters = hub.counters.of(d.Tags)
 			l.open(sure{}, boxes[i])
 		}
 		offset, replies := int64(1), 0
@@ -133,12 +133,12 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"events": func(t *rapid.T) {
 				keys := rapid.SliceOfN(rapid.SampledFrom([]string{"", "a", "b", "c", "d"}), 1, 15).Draw(t, "keys")
-				deliver(t, keyed(sure{}, Formats(0, keyDigests, payloadDigests), offset, keys...))
+				deliver(t, keyed(sure{}, Formats(0, keyFingerprints, payloadFingerprints), offset, keys...))
 				offset += int64(len(keys))
 			},
 			"broadcasts": func(t *rapid.T) {
 				together := make([]int64, rapid.IntRange(1, 15).Draw(t, "broadcasts"))
-				deliver(t, segment(sure{}, "t", Formats(0, keyDigests, payloadDigests), together...))
+				deliver(t, segment(sure{}, "t", Formats(0, keyFingerprints, payloadFingerprints), together...))
 			},
 			"push": func(t *rapid.T) {
 				i, m := box(t)
@@ -172,9 +172,9 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 					if l.own.len() > 0 {
 						continue // what has ended waits there
 					}
-					got := int64(m.messages) + m.series.pushed.Value() + m.series.duplicate.Value()
+					got := int64(m.messages) + m.counters.pushed.Value() + m.counters.duplicate.Value()
 					for _, reason := range dropReasons {
-						got += m.series.dropped[reason].Value()
+						got += m.counters.dropped[reason].Value()
 					}
 					if l.tooSlow {
 						if got < due[i] { // replies that were discarded count as well

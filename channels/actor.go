@@ -25,7 +25,7 @@ type Actor struct {
 	subscription Subscription
 	intercepts   map[string]bool // nil: none
 
-	// Guarded by the outlet.
+	// Guarded by the connection.
 	mailbox mailbox
 
 	// Immutable after Host.Join.
@@ -48,17 +48,17 @@ type Actor struct {
 	running    bool         // the goroutine exists
 	over       bool         // End was called
 	subscribed bool
-	settled    bool    // the join has been accepted and answered
-	doubted    bool    // Review was called before that
-	reason     error   // why it is over
-	extras     *extras // nil until there is one
+	settled    bool       // the join has been accepted and answered
+	doubted    bool       // Review was called before that
+	reason     error      // why it is over
+	rare       *rareState // nil until there is one
 
 	// Owned by run.
-	channel    Channel  // nil until the join is handled; written with mu held
-	joining    *joining // nil once the join has been answered
-	joined     bool     // Join has accepted
+	channel    Channel      // nil until the join is handled; written with mu held
+	pending    *pendingJoin // nil once the join has been answered
+	joined     bool         // Join has accepted
 	terminated bool
-	answering  Ref // of the request that is being handled
+	currentRef Ref // of the request that is being handled
 }
 
 // Inbound is a message from a client to its channel.
@@ -193,16 +193,16 @@ func (a *Actor) step() bool {
 	switch {
 	case a.over && !a.terminated:
 		a.mu.Unlock()
-		a.answered()
+		a.forgetJoin()
 		a.terminate()
 	case a.over:
 		a.running = false
 		a.mu.Unlock()
 		return false
-	case a.joining != nil:
+	case a.pending != nil:
 		a.mu.Unlock()
-		a.join(a.joining)
-		a.answered()
+		a.join(a.pending)
+		a.forgetJoin()
 	case len(a.inbox) > 0:
 		t := a.inbox[0]
 		a.inbox[0] = task{}
@@ -229,11 +229,11 @@ func (a *Actor) step() bool {
 	return true
 }
 
-// answered forgets the join, which has been answered or is over.
-func (a *Actor) answered() {
-	if a.joining != nil {
-		a.inbound.give(a.joining.charge)
-		a.joining = nil
+// forgetJoin forgets the join, which has been answered or is over.
+func (a *Actor) forgetJoin() {
+	if a.pending != nil {
+		a.inbound.give(a.pending.charge)
+		a.pending = nil
 	}
 }
 
@@ -261,9 +261,9 @@ func (a *Actor) handle(in Inbound) {
 		return
 	}
 	var result Result
-	a.answering = in.Ref
+	a.currentRef = in.Ref
 	err := a.guard(func() { result = handler.HandleIn(&a.ctx, in.Event, in.Payload) })
-	a.answering = ""
+	a.currentRef = ""
 	if err == nil && result.status != "" {
 		a.reply(in.Ref, result.status, result.response)
 	}
@@ -306,7 +306,7 @@ func (a *Actor) end(reason error, last ...[]byte) {
 		a.inbound.give(t.charge)
 	}
 	a.inbox = nil
-	if x := a.extras; x != nil {
+	if x := a.rare; x != nil {
 		x.end()
 	}
 	subscribed := a.subscribed
@@ -337,7 +337,7 @@ func (a *Actor) guard(call func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: debug.Stack()}
-			a.host.hub.meters.failures.Add(1)
+			a.host.hub.metrics.failures.Add(1)
 		}
 	}()
 	call()

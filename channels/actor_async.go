@@ -10,7 +10,7 @@ type ReplyTo struct {
 
 // ReplyTo is the request that is being handled. It is to be called within
 // HandleIn, which then returns NoReply.
-func (c *Context) ReplyTo() ReplyTo { return ReplyTo{c.actor, c.actor.answering} }
+func (c *Context) ReplyTo() ReplyTo { return ReplyTo{c.actor, c.actor.currentRef} }
 
 // OK answers the request, with nil for {}. What comes after the channel's end
 // is not sent.
@@ -31,14 +31,14 @@ func (c *Context) Async(f func(context.Context)) error {
 	switch {
 	case a.over:
 		return ErrClosed
-	case a.more().asyncs >= InboxSize:
+	case a.rareState().asyncs >= InboxSize:
 		return ErrOverloaded
 	}
-	a.extras.asyncs++
+	a.rare.asyncs++
 	a.group.Go(func() {
 		err := a.guard(func() { f(ctx) })
 		a.mu.Lock()
-		a.extras.asyncs--
+		a.rare.asyncs--
 		a.mu.Unlock()
 		if err != nil {
 			a.fail(err, "async")
@@ -47,8 +47,8 @@ func (c *Context) Async(f func(context.Context)) error {
 	return nil
 }
 
-// extras is what few channels have. The actor's mutex guards it.
-type extras struct {
+// rareState is what few channels have. The actor's mutex guards it.
+type rareState struct {
 	timers map[*Timer]struct{} // nil until there was one
 	asyncs int                 // functions that Async runs
 	done   context.Context     // nil until somebody asks for it
@@ -58,7 +58,7 @@ type extras struct {
 func (a *Actor) context() context.Context {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	x := a.more()
+	x := a.rareState()
 	if x.done == nil {
 		x.done, x.cancel = context.WithCancel(a.base)
 		if a.over {
@@ -68,16 +68,16 @@ func (a *Actor) context() context.Context {
 	return x.done
 }
 
-// more is the actor's extras, from now on. Called with mu held.
-func (a *Actor) more() *extras {
-	if a.extras == nil {
-		a.extras = new(extras)
+// rareState is the actor's, from now on. Called with mu held.
+func (a *Actor) rareState() *rareState {
+	if a.rare == nil {
+		a.rare = new(rareState)
 	}
-	return a.extras
+	return a.rare
 }
 
 // end stops what is under way.
-func (x *extras) end() {
+func (x *rareState) end() {
 	for t := range x.timers {
 		t.timer.Stop()
 	}

@@ -69,16 +69,16 @@ func TestInboundBytes(t *testing.T) {
 // joinWith is join for a connection whose inbound bytes count.
 func (s *stage) joinWith(c Channel, params Payload, b *InboundBytes) *Actor {
 	return s.host.Join(JoinRequest{
-		To:       Address{Topic: "t", JoinRef: "1", Ref: "1"},
-		Params:   params,
-		Factory:  func() Channel { return c },
-		Delivery: Delivery{MailboxSize: 100},
-		Socket:   func() *Socket { return &Socket{ID: "me"} },
-		Outlet:   s.line,
-		Inbound:  b,
-		Context:  s.t.Context(),
-		Group:    &s.group,
-		Ended:    func(*Actor) {},
+		To:         Address{Topic: "t", JoinRef: "1", Ref: "1"},
+		Params:     params,
+		Factory:    func() Channel { return c },
+		Options:    Options{MailboxSize: 100},
+		Socket:     func() *Socket { return &Socket{ID: "me"} },
+		Connection: s.line,
+		Inbound:    b,
+		Context:    s.t.Context(),
+		Group:      &s.group,
+		Ended:      func(*Actor) {},
 	})
 }
 

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// joining is what an actor knows only until it has answered the join.
-type joining struct {
-	ref      Ref
-	factory  Factory
-	params   Payload
-	charge   int // bytes inbound
-	resume   *Resume
-	delivery Delivery
-	arrived  time.Time
+// pendingJoin is what an actor knows only until it has answered the join.
+type pendingJoin struct {
+	ref     Ref
+	factory Factory
+	params  Payload
+	charge  int // bytes inbound
+	resume  *Resume
+	options Options
+	arrived time.Time
 }
 
 // join asks the Channel, and answers the client. The order leaves no gap: the
 // channel subscribes first, and then the mailbox opens with the log's head.
-func (a *Actor) join(j *joining) {
+func (a *Actor) join(j *pendingJoin) {
 	var reply any
 	var err error
 	crash := a.guard(func() {
@@ -37,13 +37,13 @@ func (a *Actor) join(j *joining) {
 	if crash != nil {
 		err = crash
 	}
-	d := j.delivery
+	d := j.options
 	d.Overflow = a.host.overflow(d.Overflow, j.resume != nil)
 	formats := d.formats() | Formats(a.mailbox.format)
 	if a.intercepts != nil {
 		formats |= Formats(Raw)
 	}
-	a.mailbox.follow(d, formats, a.host.hub.series.of(d.Tags))
+	a.mailbox.follow(d, formats, a.host.hub.counters.of(d.Tags))
 	a.joined = err == nil
 	var response Payload
 	if err == nil {
@@ -113,7 +113,7 @@ func (a *Actor) subscribe() bool {
 }
 
 // turnDown answers a join with an error, and ends the channel.
-func (a *Actor) turnDown(j *joining, err error) {
+func (a *Actor) turnDown(j *pendingJoin, err error) {
 	status, response := joinCrashed, Reason("join crashed")
 	var rejection *Rejection
 	if errors.As(err, &rejection) {
@@ -131,7 +131,7 @@ func (a *Actor) turnDown(j *joining, err error) {
 }
 
 // counted counts a join that has been answered.
-func (a *Actor) counted(status joinStatus, j *joining) {
-	a.mailbox.series.joins[status].Add(1)
-	a.host.hub.meters.joinTime.Observe(time.Since(j.arrived))
+func (a *Actor) counted(status joinStatus, j *pendingJoin) {
+	a.mailbox.counters.joins[status].Add(1)
+	a.host.hub.metrics.joinTime.Observe(time.Since(j.arrived))
 }

@@ -34,7 +34,7 @@ type Timer struct {
 func (a *Actor) newTimer(d, interval time.Duration, message any) (*Timer, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	x := a.more()
+	x := a.rareState()
 	switch {
 	case a.over:
 		return nil, ErrClosed
@@ -55,7 +55,7 @@ func (t *Timer) Stop() {
 	t.actor.mu.Lock()
 	defer t.actor.mu.Unlock()
 	t.timer.Stop()
-	delete(t.actor.extras.timers, t)
+	delete(t.actor.rare.timers, t)
 }
 
 // fire queues the message. It waits for nothing, and starts the actor if need
@@ -64,7 +64,7 @@ func (t *Timer) fire() {
 	a := t.actor
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, live := a.extras.timers[t]; !live {
+	if _, live := a.rare.timers[t]; !live {
 		return
 	}
 	if t.interval > 0 {
@@ -83,7 +83,7 @@ func (t *Timer) fire() {
 func (t *Timer) taken() {
 	t.pending = false
 	if t.interval == 0 {
-		delete(t.actor.extras.timers, t)
+		delete(t.actor.rare.timers, t)
 	}
 }
 

@@ -23,14 +23,14 @@ type audience struct {
 type crowd struct {
 	segment  *Segment
 	watchers []*watcher
-	batch    Batch // of whoever takes what they get
+	batch    WriteBatch // of whoever takes what they get
 }
 
 // watcher is a connection.
 type watcher struct {
-	outlet *Outlet
-	actor  *Actor
-	woken  bool // guarded by the outlet
+	conn  *Connection
+	actor *Actor
+	woken bool // guarded by the connection
 }
 
 // listener is a Channel that does nothing but listen.
@@ -55,7 +55,7 @@ func (terse) AppendReply(dst []byte, _ Format, _ Address, _ Status, p Payload) (
 
 // newAudience has so many connections join each topic, with a rule of their
 // own. What is said there is segments of so many messages.
-func newAudience(t testing.TB, topics, each, messages int, d Delivery) *audience {
+func newAudience(t testing.TB, topics, each, messages int, d Options) *audience {
 	a := &audience{hub: NewHub(newMetrics(t))}
 	var err error
 	a.host, err = NewHost(HostConfig{
@@ -80,7 +80,7 @@ func newAudience(t testing.TB, topics, each, messages int, d Delivery) *audience
 }
 
 // spoken is a segment of messages of a usual size.
-func spoken(t testing.TB, topic string, messages int, d Delivery) *Segment {
+func spoken(t testing.TB, topic string, messages int, d Options) *Segment {
 	b := NewBuilder(terse{})
 	b.Start(Audience{Topic: topic, Formats: Formats(0) | d.WithDefaults().formats()})
 	for i := range messages {
@@ -93,20 +93,20 @@ func spoken(t testing.TB, topic string, messages int, d Delivery) *Segment {
 	return b.Segment()
 }
 
-func (a *audience) join(topic string, d Delivery) *watcher {
+func (a *audience) join(topic string, d Options) *watcher {
 	w := new(watcher)
-	w.outlet = NewOutlet(a.hub, OutletConfig{
+	w.conn = NewConnection(a.hub, ConnectionConfig{
 		Replies: 100, Bytes: 1 << 20, Wake: func() { w.woken = true }, Overflow: func() {}})
 	w.actor = a.host.Join(JoinRequest{
-		To:       Address{Topic: topic, JoinRef: "1", Ref: "1"},
-		Params:   emptyObject,
-		Factory:  func() Channel { return listener{} },
-		Delivery: d,
-		Socket:   func() *Socket { return nil },
-		Outlet:   w.outlet,
-		Context:  context.Background(),
-		Group:    &a.group,
-		Ended:    func(*Actor) {},
+		To:         Address{Topic: topic, JoinRef: "1", Ref: "1"},
+		Params:     emptyObject,
+		Factory:    func() Channel { return listener{} },
+		Options:    d,
+		Socket:     func() *Socket { return nil },
+		Connection: w.conn,
+		Context:    context.Background(),
+		Group:      &a.group,
+		Ended:      func(*Actor) {},
 	})
 	return w
 }
@@ -126,7 +126,7 @@ func (a *audience) take(c *crowd) {
 			continue
 		}
 		w.woken = false
-		for w.outlet.Take(&c.batch, 256<<10, 64) {
+		for w.conn.Take(&c.batch, 256<<10, 64) {
 			c.batch.Written()
 		}
 	}

@@ -2,8 +2,8 @@ package channels
 
 import "time"
 
-// Batch is what a writer takes at a time. Take reuses its memory.
-type Batch struct {
+// WriteBatch is what a writer takes at a time. Take reuses its memory.
+type WriteBatch struct {
 	Frames   [][]byte
 	Queued   time.Time   // when the oldest of it was queued
 	Inserted []time.Time // for each piece of the log, when its oldest event was inserted
@@ -13,16 +13,16 @@ type Batch struct {
 	counts []count
 }
 
-// count is how many of a batch's messages count in a series.
+// count is how many of a batch's messages count in a set of counters.
 type count struct {
-	series   *series
+	counters *counters
 	messages int
 }
 
 // Written counts the batch's messages as pushed.
-func (b *Batch) Written() {
+func (b *WriteBatch) Written() {
 	for _, c := range b.counts {
-		c.series.pushed.Add(int64(c.messages))
+		c.counters.pushed.Add(int64(c.messages))
 	}
 	b.counts = b.counts[:0]
 }
@@ -30,16 +30,16 @@ func (b *Batch) Written() {
 // Lost counts the batch's messages as dropped, because it could not be written, or
 // not all of it: what the client has got of it is not known. After Written it does
 // nothing.
-func (b *Batch) Lost(reason DropReason) {
+func (b *WriteBatch) Lost(reason DropReason) {
 	for _, c := range b.counts {
-		c.series.drop(reason, c.messages)
+		c.counters.drop(reason, c.messages)
 	}
 	b.counts = b.counts[:0]
 }
 
 // empty makes the batch one of nothing. What has not been written is lost. Its
 // memory is kept.
-func (b *Batch) empty() {
+func (b *WriteBatch) empty() {
 	b.Lost(DropClosed)
 	clear(b.Frames)
 	b.Frames, b.Inserted, b.counts = b.Frames[:0], b.Inserted[:0], b.counts[:0]
@@ -47,10 +47,10 @@ func (b *Batch) empty() {
 }
 
 // add puts an entry into the batch.
-func (b *Batch) add(e *entry) {
+func (b *WriteBatch) add(e *entry) {
 	b.Frames = append(b.Frames, e.frames)
 	if e.kind != control {
-		b.count(e.series, int(e.messages))
+		b.count(e.counters, int(e.messages))
 	}
 	if b.queued == 0 || e.queued < b.queued {
 		b.queued = e.queued
@@ -60,9 +60,9 @@ func (b *Batch) add(e *entry) {
 	}
 }
 
-func (b *Batch) count(s *series, messages int) {
+func (b *WriteBatch) count(s *counters, messages int) {
 	for i := range b.counts {
-		if b.counts[i].series == s {
+		if b.counts[i].counters == s {
 			b.counts[i].messages += messages
 			return
 		}

@@ -8,28 +8,28 @@ import "time"
 // follows is the mailbox's part of that.
 
 // fallBehind turns the mailbox behind, instead of overflowing. Called with
-// outlet.mu held.
+// conn.mu held.
 func (m *mailbox) fallBehind() {
-	m.behind, m.since = true, momentOf(time.Now())
+	m.catchingUp, m.since = true, momentOf(time.Now())
 	if m.roomy() {
-		m.outlet.hub.replay(m.actor)
+		m.conn.hub.replay(m.actor)
 		return
 	}
-	m.outlet.waiting = append(m.outlet.waiting, m)
+	m.conn.waiting = append(m.conn.waiting, m)
 }
 
 // roomy tells whether reading for the mailbox is worth while. Called with
-// outlet.mu held.
+// conn.mu held.
 func (m *mailbox) roomy() bool {
-	o := m.outlet
-	return o.held == 0 || (m.messages+m.reserved)*2 <= m.size && o.held*2 <= o.config.Bytes
+	c := m.conn
+	return c.held == 0 || (m.messages+m.reserved)*2 <= m.size && c.held*2 <= c.config.Bytes
 }
 
 // lag is the offset that the mailbox has got to, and whether it is behind.
 func (m *mailbox) lag() (after int64, behind bool) {
-	m.outlet.mu.Lock()
-	defer m.outlet.mu.Unlock()
-	return m.pushed, m.open && m.behind
+	m.conn.mu.Lock()
+	defer m.conn.mu.Unlock()
+	return m.pushed, m.open && m.catchingUp
 }
 
 // refill queues what has not been pushed yet of a segment, for a mailbox that
@@ -37,16 +37,16 @@ func (m *mailbox) lag() (after int64, behind bool) {
 // mailbox is served again once there is. What was read for it is charged to the
 // replays.
 func (m *mailbox) refill(seg *Segment, read bool) bool {
-	o := m.outlet
-	o.mu.Lock()
-	defer func() { _ = o.unlock(nil) }()
-	if !m.open || !m.behind || o.refuses() {
+	c := m.conn
+	c.mu.Lock()
+	defer func() { _ = c.unlock(nil) }()
+	if !m.open || !m.catchingUp || c.refuses() {
 		return false
 	}
-	before := o.held
-	all, err := m.takeIn(seg, time.Now())
+	before := c.held
+	all, err := m.enqueue(seg, time.Now())
 	if read {
-		o.borrow(o.held - before)
+		c.borrow(c.held - before)
 	}
 	return all && err == nil
 }
@@ -54,48 +54,48 @@ func (m *mailbox) refill(seg *Segment, read bool) bool {
 // reserveMissed is refill for a channel that wants to see the segment first. It
 // also tells whether there is something to see.
 func (m *mailbox) reserveMissed(seg *Segment, read bool) (seen, all bool) {
-	o := m.outlet
-	o.mu.Lock()
-	defer func() { _ = o.unlock(nil) }()
-	if !m.open || !m.behind || o.refuses() {
+	c := m.conn
+	c.mu.Lock()
+	defer func() { _ = c.unlock(nil) }()
+	if !m.open || !m.catchingUp || c.refuses() {
 		return false, false
 	}
 	var r reservation
-	before := o.held
-	all, err := m.sift(seg, Raw, time.Time{}, &r)
+	before := c.held
+	all, err := m.enqueueEach(seg, Raw, time.Time{}, &r)
 	if read {
-		o.borrow(o.held - before)
+		c.borrow(c.held - before)
 	}
 	return m.show(seg, r), all && err == nil
 }
 
-// passed notes that there is nothing for the mailbox up to an offset but what
+// advanceTo notes that there is nothing for the mailbox up to an offset but what
 // has been pushed.
-func (m *mailbox) passed(offset int64) {
-	m.outlet.mu.Lock()
-	defer m.outlet.mu.Unlock()
-	if m.behind {
+func (m *mailbox) advanceTo(offset int64) {
+	m.conn.mu.Lock()
+	defer m.conn.mu.Unlock()
+	if m.catchingUp {
 		m.pushed = max(m.pushed, offset)
 	}
 }
 
-// live turns the mailbox live, if it has still got to just that offset. Called
+// goLive turns the mailbox live, if it has still got to just that offset. Called
 // with the topic's lock held, so that nothing is routed meanwhile.
-func (m *mailbox) live(after int64) bool {
-	m.outlet.mu.Lock()
-	defer m.outlet.mu.Unlock()
-	if !m.open || !m.behind || m.pushed != after {
+func (m *mailbox) goLive(after int64) bool {
+	m.conn.mu.Lock()
+	defer m.conn.mu.Unlock()
+	if !m.open || !m.catchingUp || m.pushed != after {
 		return false
 	}
-	m.behind = false
-	m.outlet.hub.meters.caughtUp(m.since)
+	m.catchingUp = false
+	m.conn.hub.metrics.caughtUp(m.since)
 	return true
 }
 
 // misses tells whether there may be something for the mailbox, up to an offset,
 // that it has not got. One that is not open yet reads the head when it opens.
 func (m *mailbox) misses(through int64) bool {
-	m.outlet.mu.Lock()
-	defer m.outlet.mu.Unlock()
+	m.conn.mu.Lock()
+	defer m.conn.mu.Unlock()
 	return m.open && m.pushed < through
 }

@@ -138,21 +138,21 @@ type client struct {
 }
 
 func (w *world) join(size, bytes int, rule Overflow, resume *Resume, channel Channel) *client {
-	return w.joinFor(Delivery{Overflow: rule, MailboxSize: size}, bytes, resume, channel)
+	return w.joinFor(Options{Overflow: rule, MailboxSize: size}, bytes, resume, channel)
 }
 
-func (w *world) joinFor(d Delivery, bytes int, resume *Resume, channel Channel) *client {
+func (w *world) joinFor(d Options, bytes int, resume *Resume, channel Channel) *client {
 	c := &client{line: newLine(w.hub, d.MailboxSize, bytes)}
 	c.actor = w.host.Join(JoinRequest{
-		To:       Address{Topic: "t", JoinRef: "1", Ref: "1"},
-		Factory:  func() Channel { return channel },
-		Delivery: d,
-		Resume:   resume,
-		Socket:   func() *Socket { return &Socket{} },
-		Outlet:   c.Outlet,
-		Context:  context.Background(),
-		Group:    &c.group,
-		Ended:    func(*Actor) {},
+		To:         Address{Topic: "t", JoinRef: "1", Ref: "1"},
+		Factory:    func() Channel { return channel },
+		Options:    d,
+		Resume:     resume,
+		Socket:     func() *Socket { return &Socket{} },
+		Connection: c.Connection,
+		Context:    context.Background(),
+		Group:      &c.group,
+		Ended:      func(*Actor) {},
 	})
 	return c
 }
@@ -286,7 +286,7 @@ func TestNothingLostNothingTwice(t *testing.T) {
 					t.Fatalf("seed %d: client %d was disconnected", seed, i)
 				}
 				c.expect(t, firsts[i], w.log.head)
-				if c.actor.mailbox.behind {
+				if c.actor.mailbox.catchingUp {
 					t.Errorf("seed %d: client %d has all and is still behind", seed, i)
 				}
 				c.actor.End(ErrDisconnected)
@@ -454,18 +454,18 @@ func TestOverflowRules(t *testing.T) {
 func TestFlipOnlyWithAllThatWasRouted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1<<20)
-	w.hub.Subscribe("t", Formats(0), deliverTo{newLine(w.hub, 1, 1).mailbox(Delivery{})})
+	w.hub.Subscribe("t", Formats(0), deliverTo{newLine(w.hub, 1, 1).mailbox(Options{})})
 	w.publish(4)
-	m := newLine(w.hub, 10, 1000).mailbox(Delivery{})
-	m.open, m.behind, m.pushed = true, true, 3
-	if w.hub.flip("t", 3, m) || !m.behind {
+	m := newLine(w.hub, 10, 1000).mailbox(Options{})
+	m.open, m.catchingUp, m.pushed = true, true, 3
+	if w.hub.goLive("t", 3, m) || !m.catchingUp {
 		t.Error("live at 3, and 4 has been routed")
 	}
 	m.pushed = 4
-	if w.hub.flip("t", 3, m) || !m.behind {
+	if w.hub.goLive("t", 3, m) || !m.catchingUp {
 		t.Error("live at 3, when the mailbox has got to 4")
 	}
-	if !w.hub.flip("t", 4, m) || m.behind {
+	if !w.hub.goLive("t", 4, m) || m.catchingUp {
 		t.Error("still behind with all that was routed")
 	}
 }
@@ -490,8 +490,8 @@ func TestResumeBetweenEncodingAndRouting(t *testing.T) {
 		late := &client{line: newLine(w.hub, 100, 1<<20)}
 		late.actor = w.host.Join(JoinRequest{
 			To: Address{Topic: "t", JoinRef: "1", Ref: "1"}, Format: 1,
-			Factory: func() Channel { return accepts{} }, Delivery: Delivery{Overflow: CatchUp, MailboxSize: 100}, Resume: &Resume{After: 4},
-			Socket: func() *Socket { return &Socket{} }, Outlet: late.Outlet, Context: context.Background(),
+			Factory: func() Channel { return accepts{} }, Options: Options{Overflow: CatchUp, MailboxSize: 100}, Resume: &Resume{After: 4},
+			Socket: func() *Socket { return &Socket{} }, Connection: late.Connection, Context: context.Background(),
 			Group: &late.group, Ended: func(*Actor) {},
 		})
 		late.settle()

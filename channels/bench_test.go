@@ -14,7 +14,7 @@ func BenchmarkFanOut(b *testing.B) {
 	for _, messages := range []int{1, 500} {
 		for _, watchers := range []int{1, 1000, 18000} {
 			b.Run(fmt.Sprintf("messages=%d/watchers=%d", messages, watchers), func(b *testing.B) {
-				a := newAudience(b, 1, watchers, messages, Delivery{})
+				a := newAudience(b, 1, watchers, messages, Options{})
 				perDelivery(b, watchers, func(int) {
 					a.say(a.topics[0])
 					a.take(a.topics[0])
@@ -29,7 +29,7 @@ func BenchmarkFanOut(b *testing.B) {
 func BenchmarkTopics(b *testing.B) {
 	for _, topics := range []int{1, 100, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {
-			a := newAudience(b, topics, 1, 1, Delivery{})
+			a := newAudience(b, topics, 1, 1, Options{})
 			perDelivery(b, 1, func(i int) {
 				c := a.topics[i%topics]
 				a.say(c)
@@ -45,7 +45,7 @@ func BenchmarkBurst(b *testing.B) {
 	const watchers = 100
 	for _, segments := range []int{4, 16, 64, 512} {
 		b.Run(fmt.Sprintf("segments=%d", segments), func(b *testing.B) {
-			a := newAudience(b, 1, watchers, 1, Delivery{})
+			a := newAudience(b, 1, watchers, 1, Options{})
 			perDelivery(b, watchers*segments, func(int) {
 				for range segments {
 					a.say(a.topics[0])
@@ -63,7 +63,7 @@ func BenchmarkSlow(b *testing.B) {
 	const watchers, messages = 100, 500
 	for _, rule := range []Overflow{CatchUp, DropOldest, DropNewest, Latest} {
 		b.Run(rule.String(), func(b *testing.B) {
-			a := newAudience(b, 1, watchers, messages, Delivery{Overflow: rule})
+			a := newAudience(b, 1, watchers, messages, Options{Overflow: rule})
 			for range 3 {
 				a.say(a.topics[0])
 			}
@@ -78,7 +78,7 @@ func BenchmarkDedupe(b *testing.B) {
 	const watchers, messages = 100, 500
 	for _, rule := range []Dedupe{DedupeKey, DedupePayload} {
 		b.Run(rule.String(), func(b *testing.B) {
-			a := newAudience(b, 1, watchers, messages, Delivery{Dedupe: rule, DedupeWindow: 1})
+			a := newAudience(b, 1, watchers, messages, Options{Dedupe: rule, DedupeWindow: 1})
 			perDelivery(b, watchers*messages, func(int) {
 				a.say(a.topics[0])
 				a.take(a.topics[0])
@@ -91,7 +91,7 @@ func BenchmarkDedupe(b *testing.B) {
 // processors, as lanes do: compare -cpu 1,2,4.
 func BenchmarkLanes(b *testing.B) {
 	const topics = 16
-	a := newAudience(b, topics, 100, 1, Delivery{})
+	a := newAudience(b, topics, 100, 1, Options{})
 	var lane atomic.Int64
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
@@ -103,14 +103,14 @@ func BenchmarkLanes(b *testing.B) {
 }
 
 // BenchmarkIdle is the memory of a joined channel with nothing to do, and of
-// its outlet: many on one topic, and each on its own.
+// its connection: many on one topic, and each on its own.
 func BenchmarkIdle(b *testing.B) {
 	const channels = 18000
 	for _, topics := range []int{1, channels} {
 		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {
 			for b.Loop() {
 				before := heap()
-				a := newAudience(b, topics, channels/topics, 1, Delivery{})
+				a := newAudience(b, topics, channels/topics, 1, Options{})
 				for _, c := range a.topics {
 					c.segment = nil
 				}
@@ -131,13 +131,13 @@ func heap() uint64 {
 
 // BenchmarkJoin is a join and a leave.
 func BenchmarkJoin(b *testing.B) {
-	a := newAudience(b, 1, 1, 1, Delivery{})
-	var batch Batch
+	a := newAudience(b, 1, 1, 1, Options{})
+	var batch WriteBatch
 	b.ReportAllocs()
 	for b.Loop() {
-		w := a.join("topic:0", Delivery{})
+		w := a.join("topic:0", Options{})
 		a.group.Wait()
-		for w.outlet.Take(&batch, 256<<10, 64) {
+		for w.conn.Take(&batch, 256<<10, 64) {
 		}
 		w.actor.End(ErrDisconnected)
 		a.group.Wait()

@@ -50,8 +50,8 @@ type Replayer struct {
 func NewReplayer(hub *Hub, history History, encoder Encoder, bytes int) *Replayer {
 	r := &Replayer{hub: hub, history: history, encoder: encoder, pages: &pages{limit: bytes / 4}}
 	r.budget.limit = int64(max(bytes/4, leastReplays))
-	r.budget.holders = make(map[*Outlet]struct{})
-	hub.recent.limit = int64(bytes - 2*(bytes/4))
+	r.budget.holders = make(map[*Connection]struct{})
+	hub.evictions.limit = int64(bytes - 2*(bytes/4))
 	r.ready.L = &r.mu
 	hub.replayer.Store(r)
 	return r
@@ -86,7 +86,7 @@ func (r *Replayer) Run(ctx context.Context) error {
 	return nil
 }
 
-// add has a channel served. It may be called with the outlet's lock held.
+// add has a channel served. It may be called with the connection's lock held.
 func (r *Replayer) add(a *Actor) {
 	r.mu.Lock()
 	r.queue = append(r.queue, a)
@@ -122,7 +122,7 @@ func (r *Replayer) serve(ctx context.Context, a *Actor, builder *Builder) {
 		segments, whole := r.hub.recentAfter(topic, after, formats)
 		switch {
 		case whole && len(segments) == 0:
-			if r.hub.flip(topic, after, &a.mailbox) {
+			if r.hub.goLive(topic, after, &a.mailbox) {
 				return
 			}
 		case whole:
@@ -142,7 +142,7 @@ func (r *Replayer) serve(ctx context.Context, a *Actor, builder *Builder) {
 			if page.segment != nil && !a.offer(page.segment, true) {
 				return
 			}
-			a.mailbox.passed(page.through)
+			a.mailbox.advanceTo(page.through)
 		}
 	}
 }
@@ -189,7 +189,7 @@ func (r *Replayer) read(ctx context.Context, topic string, after int64, formats 
 	builder.Start(Audience{Topic: topic, Formats: formats}) // it is not routed
 	for i := range messages {
 		if err := builder.Add(&messages[i]); err != nil {
-			r.hub.meters.failures.Add(1) // the encoder stage left it out too
+			r.hub.metrics.failures.Add(1) // the encoder stage left it out too
 		}
 	}
 	p := &page{topic: topic, after: after, through: through, segment: builder.Segment()}

@@ -15,7 +15,7 @@ import (
 // others wait, what it has not touched for replayPatience is written off, and so is
 // what it still has after replayDeadline, as it may take little of it at a time, or
 // as much that is live comes as it takes. It counts
-// as the connection's own from then on, within its OutletConfig.Bytes, and it is
+// as the connection's own from then on, within its ConnectionConfig.Bytes, and it is
 // given no more before it has taken that.
 
 // replayPatience is how long a client may leave what was replayed to it where it is
@@ -33,13 +33,13 @@ const leastReplays = 4 << 20
 // page for each worker.
 type budget struct {
 	limit int64        // set before Run
-	used  atomic.Int64 // changed with the lock of the outlet held that it is charged to
+	used  atomic.Int64 // changed with the lock of the connection held that it is charged to
 
 	// Guarded by the replayer's mu.
-	holders map[*Outlet]struct{} // outlets that are charged something
-	parked  ring[*Actor]         // those that wait, for a page each
-	waiting atomic.Int32         // how many these are; read without the lock
-	timer   *time.Timer          // set while somebody waits
+	holders map[*Connection]struct{} // connections that are charged something
+	parked  ring[*Actor]             // those that wait, for a page each
+	waiting atomic.Int32             // how many these are; read without the lock
+	timer   *time.Timer              // set while somebody waits
 }
 
 func (b *budget) spent() bool {
@@ -95,18 +95,18 @@ func (r *Replayer) goOn() {
 func (r *Replayer) writeOff() {
 	b := &r.budget
 	r.mu.Lock()
-	outlets := make([]*Outlet, 0, len(b.holders))
-	for o := range b.holders {
-		outlets = append(outlets, o)
+	connections := make([]*Connection, 0, len(b.holders))
+	for c := range b.holders {
+		connections = append(connections, c)
 	}
 	r.mu.Unlock()
 	now := momentOf(time.Now())
-	for _, o := range outlets {
-		o.mu.Lock()
-		if now-o.touched >= moment(replayPatience) || now-o.lent >= moment(replayDeadline) {
-			o.giveBack(o.replayed)
+	for _, c := range connections {
+		c.mu.Lock()
+		if now-c.touched >= moment(replayPatience) || now-c.lent >= moment(replayDeadline) {
+			c.giveBack(c.replayed)
 		}
-		o.mu.Unlock()
+		c.mu.Unlock()
 	}
 	r.goOn()
 	r.mu.Lock()
@@ -119,44 +119,44 @@ func (r *Replayer) writeOff() {
 	}
 }
 
-// borrow charges what a page has added to what the outlet holds. Called with mu
+// borrow charges what a page has added to what the connection holds. Called with mu
 // held.
-func (o *Outlet) borrow(bytes int) {
-	r := o.hub.replayer.Load()
+func (c *Connection) borrow(bytes int) {
+	r := c.hub.replayer.Load()
 	if bytes <= 0 || r == nil {
 		return
 	}
-	o.touched = momentOf(time.Now())
-	o.lent = o.touched
-	if o.replayed == 0 {
+	c.touched = momentOf(time.Now())
+	c.lent = c.touched
+	if c.replayed == 0 {
 		r.mu.Lock()
-		r.budget.holders[o] = struct{}{}
+		r.budget.holders[c] = struct{}{}
 		r.mu.Unlock()
 	}
-	o.replayed += bytes
+	c.replayed += bytes
 	r.budget.used.Add(int64(bytes))
 }
 
 // giveBack takes back what was charged. Called with mu held.
-func (o *Outlet) giveBack(bytes int) {
-	r := o.hub.replayer.Load()
+func (c *Connection) giveBack(bytes int) {
+	r := c.hub.replayer.Load()
 	if bytes <= 0 || r == nil {
 		return
 	}
-	o.touched = momentOf(time.Now())
-	o.replayed -= bytes
+	c.touched = momentOf(time.Now())
+	c.replayed -= bytes
 	r.budget.used.Add(-int64(bytes))
-	if o.replayed == 0 {
+	if c.replayed == 0 {
 		r.mu.Lock()
-		delete(r.budget.holders, o)
+		delete(r.budget.holders, c)
 		r.mu.Unlock()
 	}
 	r.goOn()
 }
 
-// settle takes back what the outlet does not hold any more. Called with mu held.
-func (o *Outlet) settle() {
-	if has := o.held + o.seeing; o.replayed > has {
-		o.giveBack(o.replayed - has)
+// settle takes back what the connection does not hold any more. Called with mu held.
+func (c *Connection) settle() {
+	if has := c.held + c.seeing; c.replayed > has {
+		c.giveBack(c.replayed - has)
 	}
 }

@@ -56,7 +56,7 @@ func TestAStormOfReplaysIsBounded(t *testing.T) {
 				synctest.Wait()
 				b := &w.replayer.budget
 				if b.used.Load() != 0 || len(b.holders) != 0 || b.parked.len() != 0 || b.timer != nil {
-					t.Errorf("%d bytes, %d outlets and %d channels are left", b.used.Load(), len(b.holders), b.parked.len())
+					t.Errorf("%d bytes, %d connections and %d channels are left", b.used.Load(), len(b.holders), b.parked.len())
 				}
 			})
 		})
@@ -92,7 +92,7 @@ func TestReplaysAreGivenBack(t *testing.T) {
 				end(c)
 				synctest.Wait()
 				if b := &w.replayer.budget; b.used.Load() != 0 || len(b.holders) != 0 {
-					t.Errorf("%d bytes of %d outlets are left", b.used.Load(), len(b.holders))
+					t.Errorf("%d bytes of %d connections are left", b.used.Load(), len(b.holders))
 				}
 				c.actor.End(ErrDisconnected)
 				c.group.Wait()

@@ -93,11 +93,11 @@ func (c *Context) Publish(event string, payload any, key []byte) error {
 	return nil
 }
 
-// Deliver says how what goes to this client is kept, thinned out and counted,
+// SetOptions says how what goes to this client is kept, thinned out and counted,
 // where that is to be different from what the endpoint says. It counts if it
 // is called by Join.
-func (c *Context) Deliver(d Delivery) {
-	if j := c.actor.joining; j != nil {
-		j.delivery = d.or(j.delivery)
+func (c *Context) SetOptions(d Options) {
+	if j := c.actor.pending; j != nil {
+		j.options = d.or(j.options)
 	}
 }

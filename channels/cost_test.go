@@ -9,17 +9,17 @@ import (
 // again: with plain channels, and with full ones of each rule.
 func TestADeliveryAllocatesNothing(t *testing.T) { // not parallel: it counts allocations
 	for name, test := range map[string]struct {
-		delivery Delivery
+		delivery Options
 		messages int
 		stays    bool // nobody takes
 	}{
-		"one message":  {Delivery{}, 1, false},
-		"many":         {Delivery{}, 500, false},
-		"keys":         {Delivery{Dedupe: DedupeKey, DedupeWindow: 1}, 10, false},
-		"catch-up":     {Delivery{Overflow: CatchUp}, 500, true},
-		"drop-oldest":  {Delivery{Overflow: DropOldest}, 500, true},
-		"drop-newest":  {Delivery{Overflow: DropNewest}, 500, true},
-		"latest, full": {Delivery{Overflow: Latest, MailboxSize: 10}, 10, true},
+		"one message":  {Options{}, 1, false},
+		"many":         {Options{}, 500, false},
+		"keys":         {Options{Dedupe: DedupeKey, DedupeWindow: 1}, 10, false},
+		"catch-up":     {Options{Overflow: CatchUp}, 500, true},
+		"drop-oldest":  {Options{Overflow: DropOldest}, 500, true},
+		"drop-newest":  {Options{Overflow: DropNewest}, 500, true},
+		"latest, full": {Options{Overflow: Latest, MailboxSize: 10}, 10, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const watchers = 100
@@ -42,11 +42,11 @@ func TestADeliveryAllocatesNothing(t *testing.T) { // not parallel: it counts al
 }
 
 // TestAnIdleChannelIsSmall has many join one topic, and measures what they
-// take, with their outlets.
+// take, with their connections.
 func TestAnIdleChannelIsSmall(t *testing.T) { // not parallel: it measures the heap
 	const watchers, most = 2000, 1200
 	before := heap()
-	a := newAudience(t, 1, watchers, 1, Delivery{})
+	a := newAudience(t, 1, watchers, 1, Options{})
 	if each := int64(heap()-before) / watchers; each > most {
 		t.Errorf("a channel takes %d bytes, want at most %d", each, most)
 	}

@@ -27,7 +27,7 @@ func repetitive(seed uint64, kinds int) func(offset int64) Message {
 
 // due is what a channel gets of the offsets after one up to another, and how
 // many it does not because they repeat others.
-func (m *memory) due(d Delivery, after, upTo int64) (offsets []int64, repeats int) {
+func (m *memory) due(d Options, after, upTo int64) (offsets []int64, repeats int) {
 	d = d.WithDefaults()
 	model := &naive{window: d.DedupeWindow, entries: d.DedupeEntries}
 	for offset := after + 1; offset <= upTo; offset++ {
@@ -64,7 +64,7 @@ func TestDedupeAgainstModel(t *testing.T) {
 			w.log.event = repetitive(seed, 1+random.IntN(30))
 			type reader struct {
 				*client
-				delivery Delivery
+				delivery Options
 				after    int64
 			}
 			var readers []reader
@@ -77,7 +77,7 @@ func TestDedupeAgainstModel(t *testing.T) {
 					w.log.fail = random.IntN(3)
 					w.log.mu.Unlock()
 				case what == 9 && len(readers) < 6:
-					d := Delivery{
+					d := Options{
 						Overflow:      CatchUp,
 						MailboxSize:   1 + random.IntN(50),
 						Dedupe:        DedupeOffset + Dedupe(random.IntN(3)),
@@ -116,7 +116,7 @@ func TestDedupeAgainstModel(t *testing.T) {
 				if got := r.offsets(t); !slices.Equal(got, want) {
 					t.Fatalf("seed %d, reader %d after %d, %+v:\ngot  %v\nwant %v", seed, i, r.after, r.delivery, got, want)
 				}
-				s := w.hub.series.of(r.delivery.Tags)
+				s := w.hub.counters.of(r.delivery.Tags)
 				if got := s.duplicate.Value(); got != int64(repeats) {
 					t.Errorf("seed %d, reader %d: %d counted as repeats, %d are", seed, i, got, repeats)
 				}
@@ -126,7 +126,7 @@ func TestDedupeAgainstModel(t *testing.T) {
 					}
 				}
 				m := &r.actor.mailbox
-				if r.held != 0 || m.messages != 0 || m.reserved != 0 || r.entries != 0 || m.behind {
+				if r.held != 0 || m.messages != 0 || m.reserved != 0 || r.entries != 0 || m.catchingUp {
 					t.Errorf("seed %d, reader %d has all, and holds %d bytes, %d messages, %d reserved", seed, i, r.held, m.messages, m.reserved)
 				}
 				r.actor.End(ErrDisconnected)
@@ -151,7 +151,7 @@ func TestDedupeWhileRouting(t *testing.T) {
 		}
 		return repetitive(1, 2000)(offset)
 	}
-	d := Delivery{MailboxSize: 16, Dedupe: DedupeKey, DedupeWindow: 1000 * time.Second, DedupeEntries: 300}
+	d := Options{MailboxSize: 16, Dedupe: DedupeKey, DedupeWindow: 1000 * time.Second, DedupeEntries: 300}
 	var clients []*client
 	for range readers {
 		clients = append(clients, w.joinFor(d, 1<<20, &Resume{After: 0}, accepts{}))

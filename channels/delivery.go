@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Delivery says how what goes to one client is kept, thinned out and counted.
+// Options say how what goes to one client is kept, thinned out and counted.
 // An endpoint has one for all its channels; a Channel's Join may say otherwise
-// for its own, by [Context.Deliver]. A zero field leaves it as it was.
-type Delivery struct {
+// for its own, by [Context.SetOptions]. A zero field leaves it as it was.
+type Options struct {
 	// Overflow is what happens when something does not fit into the mailbox.
 	// By default it is CatchUp.
 	Overflow Overflow
@@ -48,7 +48,7 @@ type Delivery struct {
 }
 
 // or fills in what is zero.
-func (d Delivery) or(otherwise Delivery) Delivery {
+func (d Options) or(otherwise Options) Options {
 	d.Overflow = cmp.Or(d.Overflow, otherwise.Overflow)
 	d.MailboxSize = cmp.Or(max(d.MailboxSize, 0), otherwise.MailboxSize)
 	d.Dedupe = cmp.Or(d.Dedupe, otherwise.Dedupe)
@@ -62,8 +62,8 @@ func (d Delivery) or(otherwise Delivery) Delivery {
 }
 
 // WithDefaults fills in the defaults for what is zero.
-func (d Delivery) WithDefaults() Delivery {
-	return d.or(Delivery{
+func (d Options) WithDefaults() Options {
+	return d.or(Options{
 		Overflow:      CatchUp,
 		MailboxSize:   1024,
 		Dedupe:        DedupeOffset,
@@ -73,10 +73,10 @@ func (d Delivery) WithDefaults() Delivery {
 }
 
 // formats are those that it needs of a topic's segments, beside the wire's.
-func (d Delivery) formats() FormatSet {
-	formats := d.Dedupe.digests()
+func (d Options) formats() FormatSet {
+	formats := d.Dedupe.fingerprints()
 	if d.Overflow == Latest {
-		formats |= Formats(keyDigests)
+		formats |= Formats(keyFingerprints)
 	}
 	return formats
 }
@@ -112,13 +112,13 @@ func ParseDedupe(name string) (Dedupe, error) {
 
 func (d Dedupe) String() string { return dedupeNames[d] }
 
-// digests are what the rule compares, none for DedupeOffset.
-func (d Dedupe) digests() FormatSet {
+// fingerprints are what the rule compares, none for DedupeOffset.
+func (d Dedupe) fingerprints() FormatSet {
 	switch d {
 	case DedupeKey:
-		return Formats(keyDigests)
+		return Formats(keyFingerprints)
 	case DedupePayload:
-		return Formats(payloadDigests)
+		return Formats(payloadFingerprints)
 	}
 	return 0
 }

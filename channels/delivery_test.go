@@ -22,18 +22,18 @@ func TestParseDedupe(t *testing.T) {
 
 func TestAChannelSaysOtherwise(t *testing.T) {
 	t.Parallel()
-	endpoint := Delivery{Overflow: DropOldest, DedupeWindow: time.Minute, FlushInterval: time.Second, Tags: map[string]string{"a": "1"}}.WithDefaults()
+	endpoint := Options{Overflow: DropOldest, DedupeWindow: time.Minute, FlushInterval: time.Second, Tags: map[string]string{"a": "1"}}.WithDefaults()
 	for _, test := range []struct {
 		name string
-		says Delivery
-		want func(*Delivery)
+		says Options
+		want func(*Options)
 	}{
-		{"nothing", Delivery{}, func(*Delivery) {}},
-		{"a rule", Delivery{Overflow: Latest}, func(d *Delivery) { d.Overflow = Latest }},
-		{"the default rule", Delivery{Overflow: CatchUp, Dedupe: DedupeOffset}, func(d *Delivery) { d.Overflow = CatchUp }},
-		{"nonsense", Delivery{MailboxSize: -1, DedupeWindow: -1, DedupeEntries: -1}, func(*Delivery) {}},
-		{"no interval", Delivery{FlushInterval: -1}, func(d *Delivery) { d.FlushInterval = -1 }},
-		{"other tags", Delivery{Tags: map[string]string{"b": "2"}}, func(d *Delivery) { d.Tags = map[string]string{"b": "2"} }},
+		{"nothing", Options{}, func(*Options) {}},
+		{"a rule", Options{Overflow: Latest}, func(d *Options) { d.Overflow = Latest }},
+		{"the default rule", Options{Overflow: CatchUp, Dedupe: DedupeOffset}, func(d *Options) { d.Overflow = CatchUp }},
+		{"nonsense", Options{MailboxSize: -1, DedupeWindow: -1, DedupeEntries: -1}, func(*Options) {}},
+		{"no interval", Options{FlushInterval: -1}, func(d *Options) { d.FlushInterval = -1 }},
+		{"other tags", Options{Tags: map[string]string{"b": "2"}}, func(d *Options) { d.Tags = map[string]string{"b": "2"} }},
 	} {
 		want := endpoint
 		test.want(&want)
@@ -50,19 +50,19 @@ func TestLatestIsForLiveViews(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name       string
-		delivery   Delivery
+		delivery   Options
 		resume     *Resume
 		want       string // of 1 2 3 4 6 7 8, which are of the keys a b a b a b a
 		overflow   int64
 		superseded int64
 	}{
-		{"live", Delivery{Overflow: Latest, MailboxSize: 3}, nil, "[7 8]", 0, 5},
-		{"live, with room", Delivery{Overflow: Latest, MailboxSize: 10}, nil, "[1 2 3 4 6 7 8]", 0, 0},
-		{"live, too little room", Delivery{Overflow: Latest, MailboxSize: 1}, nil, "[8]", 6, 0},
-		{"live, collected", Delivery{Overflow: Latest, MailboxSize: 10, FlushInterval: time.Second}, nil, "[7 8]", 0, 5},
-		{"live, collected in full", Delivery{Overflow: DropNewest, MailboxSize: 5, FlushInterval: time.Second}, nil, "[1 2 3 4 6]", 2, 0},
-		{"resumed", Delivery{Overflow: Latest, MailboxSize: 3}, &Resume{After: -1}, "[1 2 3 4 6 7 8]", 0, 0},
-		{"resumed, collected", Delivery{Overflow: Latest, MailboxSize: 3, FlushInterval: time.Second}, &Resume{After: -1}, "[1 2 3 4 6 7 8]", 0, 0},
+		{"live", Options{Overflow: Latest, MailboxSize: 3}, nil, "[7 8]", 0, 5},
+		{"live, with room", Options{Overflow: Latest, MailboxSize: 10}, nil, "[1 2 3 4 6 7 8]", 0, 0},
+		{"live, too little room", Options{Overflow: Latest, MailboxSize: 1}, nil, "[8]", 6, 0},
+		{"live, collected", Options{Overflow: Latest, MailboxSize: 10, FlushInterval: time.Second}, nil, "[7 8]", 0, 5},
+		{"live, collected in full", Options{Overflow: DropNewest, MailboxSize: 5, FlushInterval: time.Second}, nil, "[1 2 3 4 6]", 2, 0},
+		{"resumed", Options{Overflow: Latest, MailboxSize: 3}, &Resume{After: -1}, "[1 2 3 4 6 7 8]", 0, 0},
+		{"resumed, collected", Options{Overflow: Latest, MailboxSize: 3, FlushInterval: time.Second}, &Resume{After: -1}, "[1 2 3 4 6 7 8]", 0, 0},
 	} {
 		for _, looks := range []bool{false, true} {
 			t.Run(fmt.Sprint(test.name, looks), func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestLatestIsForLiveViews(t *testing.T) {
 					if got := fmt.Sprint(c.offsets(t)); got != test.want {
 						t.Errorf("got %s, want %s", got, test.want)
 					}
-					dropped := c.actor.mailbox.series.dropped
+					dropped := c.actor.mailbox.counters.dropped
 					if o, s := dropped[DropOverflow].Value(), dropped[DropSuperseded].Value(); o != test.overflow || s != test.superseded {
 						t.Errorf("%d shed and %d superseded, want %d and %d", o, s, test.overflow, test.superseded)
 					}
@@ -120,13 +120,13 @@ func TestABatchLargerThanTheMailbox(t *testing.T) {
 		t.Run(rule.String(), func(t *testing.T) {
 			t.Parallel()
 			l := newLine(NewHub(newMetrics(t)), 10, 20) // bytes for no more than a part, too
-			m := l.open(t, l.mailbox(Delivery{Overflow: rule, MailboxSize: 2}))
-			m.deliver(segment(t, "t", Formats(0, keyDigests), 1, 2, 3, 4, 5), time.Now())
+			m := l.open(t, l.mailbox(Options{Overflow: rule, MailboxSize: 2}))
+			m.deliver(segment(t, "t", Formats(0, keyFingerprints), 1, 2, 3, 4, 5), time.Now())
 			checkAccounts(t, l, m)
 			if got := l.drain(); got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
-			if n := m.series.dropped[DropOverflow].Value(); n != 3 || l.held != 0 {
+			if n := m.counters.dropped[DropOverflow].Value(); n != 3 || l.held != 0 {
 				t.Errorf("%d shed, %d bytes held", n, l.held)
 			}
 		})

@@ -6,16 +6,16 @@
 // each wire format in use, and hands it to [Hub.Route]. The hub hands it to
 // every subscriber. An [Actor], which runs one [Channel] for one client, queues
 // a reference to it in its mailbox. The connection's writer (package socket)
-// takes from all mailboxes of the connection through its [Outlet].
+// takes from all mailboxes of the connection through its [Connection].
 //
 //	Hub ── Segment ──► Actor ──► Mailbox ─┐
-//	                   Actor ──► Mailbox ─┼► Outlet ──► writer
+//	                   Actor ──► Mailbox ─┼► Connection ──► writer
 //	       replies of the connection ─────┘
 //
 // A channel that takes a look at events before they go out ([OutHandler]) has
 // them pass through its actor on the way to its mailbox.
 //
-// How what goes to a client is kept, thinned out and counted ([Delivery]) is
+// How what goes to a client is kept, thinned out and counted ([Options]) is
 // said by the endpoint, or by the Channel's Join: what happens when the mailbox
 // is full, which events are withheld as repeats, for how long messages are
 // collected, and the tags of its metrics.
@@ -34,7 +34,7 @@
 // mailbox, or the connection is closed, unless the channel's rule sheds. A
 // channel that was joined with "after" sheds nothing of the log. Nothing is
 // dropped in silence: a message is pushed, withheld as a repeat, or dropped for
-// a reason, and counted as one of these, in the series of its channel's tags.
+// a reason, and counted as one of these, in the counters of its channel's tags.
 //
 // Repeats: within one join an offset is queued once. With [DedupeKey] or
 // [DedupePayload] an event is withheld if it repeats one that was queued, was
@@ -46,7 +46,7 @@
 // was inserted may be sent although it repeats another.
 //
 // Bounds: a mailbox holds a bounded number of messages, a connection's
-// mailboxes together a bounded number of bytes ([OutletConfig]), an actor's
+// mailboxes together a bounded number of bytes ([ConnectionConfig]), an actor's
 // inbox JoinRequest.Queue messages of its client's ([InboundBytes] bounds their
 // bytes for a connection) and [InboxSize] of its own, and what a channel remembers of what
 // it sent takes at most 48 bytes for each of DedupeEntries; with [DedupeOffset]

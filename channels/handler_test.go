@@ -46,8 +46,8 @@ func TestInfo(t *testing.T) {
 		}
 		every.Stop()
 		time.Sleep(5 * time.Second) // of the test's own clock
-		if got := s.sent(); got != "" || len(a.extras.timers) != 0 {
-			t.Fatal(got, a.extras.timers)
+		if got := s.sent(); got != "" || len(a.rare.timers) != 0 {
+			t.Fatal(got, a.rare.timers)
 		}
 		a.End(ErrDisconnected)
 	})

@@ -55,19 +55,19 @@ func (h *Host) Hub() *Hub { return h.hub }
 
 // JoinRequest is a client's wish to join a topic, and what serves it.
 type JoinRequest struct {
-	To       Address // Ref is the request's
-	Params   Payload
-	Format   Format   // for all that is sent to the client
-	Resume   *Resume  // nil for a plain join
-	Factory  Factory  // makes what serves the topic
-	Delivery Delivery // what counts unless the channel says otherwise
+	To      Address // Ref is the request's
+	Params  Payload
+	Format  Format  // for all that is sent to the client
+	Resume  *Resume // nil for a plain join
+	Factory Factory // makes what serves the topic
+	Options Options // what counts unless the channel says otherwise
 
-	Socket  func() *Socket // the connection as it is now
-	Outlet  *Outlet
-	Inbound *InboundBytes   // nil: not counted
-	Queue   int             // of the client's messages; 0: DefaultInboundQueue
-	Context context.Context // ends when the service stops hard
-	Group   *sync.WaitGroup // counts the goroutine of the actor, while it has one
+	Socket     func() *Socket // the connection as it is now
+	Connection *Connection
+	Inbound    *InboundBytes   // nil: not counted
+	Queue      int             // of the client's messages; 0: DefaultInboundQueue
+	Context    context.Context // ends when the service stops hard
+	Group      *sync.WaitGroup // counts the goroutine of the actor, while it has one
 
 	// Ended is called once when the channel ends for whatever reason, by
 	// whoever ends it, with no lock held. Its client may still have messages
@@ -87,13 +87,13 @@ func (h *Host) overflow(wanted Overflow, resumes bool) Overflow {
 	return wanted
 }
 
-// Join starts an actor for a join. The client is answered through the outlet.
+// Join starts an actor for a join. The client is answered through the connection.
 func (h *Host) Join(r JoinRequest) *Actor {
 	charge := joinCharge + len(r.Params.Data)
 	r.Inbound.take(charge)
 	a := &Actor{
 		subscription: Subscription{hub: h.hub, topic: h.hub.name(r.To.Topic)},
-		mailbox:      mailbox{outlet: r.Outlet, format: r.Format, series: h.hub.series.own},
+		mailbox:      mailbox{conn: r.Connection, format: r.Format, counters: h.hub.counters.own},
 		host:         h,
 		joinRef:      r.To.JoinRef,
 		socket:       r.Socket,
@@ -102,14 +102,14 @@ func (h *Host) Join(r JoinRequest) *Actor {
 		ended:        r.Ended,
 		inbound:      r.Inbound,
 		queue:        int32(cmp.Or(r.Queue, DefaultInboundQueue)),
-		joining: &joining{
-			ref:      r.To.Ref,
-			factory:  r.Factory,
-			params:   r.Params,
-			charge:   charge,
-			resume:   r.Resume,
-			delivery: r.Delivery.WithDefaults(),
-			arrived:  time.Now(),
+		pending: &pendingJoin{
+			ref:     r.To.Ref,
+			factory: r.Factory,
+			params:  r.Params,
+			charge:  charge,
+			resume:  r.Resume,
+			options: r.Options.WithDefaults(),
+			arrived: time.Now(),
 		},
 	}
 	a.subscription.subscriber, a.mailbox.actor, a.ctx.actor = a, a, a

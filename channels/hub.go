@@ -24,17 +24,17 @@ const hubShards = 64
 // Hub knows who watches which topic on this node, and how far the node has read
 // the log. All methods may be called concurrently.
 type Hub struct {
-	seed     maphash.Seed
-	shards   [hubShards]shard
-	head     atomic.Int64
-	skipped  atomic.Int64 // see hub_missed.go
-	epoch    atomic.Pointer[string]
-	topics   atomic.Int64
-	channels atomic.Int64
-	meters   meters
-	series   allSeries
-	recent   recent
-	replayer atomic.Pointer[Replayer] // nil where nothing can be replayed
+	seed      maphash.Seed
+	shards    [hubShards]shard
+	head      atomic.Int64
+	skipped   atomic.Int64 // see hub_missed.go
+	epoch     atomic.Pointer[string]
+	topics    atomic.Int64
+	channels  atomic.Int64
+	metrics   hubMetrics
+	counters  counterSet
+	evictions evictionOrder
+	replayer  atomic.Pointer[Replayer] // nil where nothing can be replayed
 }
 
 type shard struct {
@@ -46,15 +46,15 @@ type shard struct {
 // NewHub returns a hub with no subscribers and an empty log. It reports to set,
 // which may be nil.
 func NewHub(set *metrics.Set) *Hub {
-	h := &Hub{seed: maphash.MakeSeed(), meters: newMeters(set)}
-	h.series.init(set)
+	h := &Hub{seed: maphash.MakeSeed(), metrics: newHubMetrics(set)}
+	h.counters.init(set)
 	for i := range h.shards {
 		h.shards[i].topics = make(map[string]*topic)
 	}
 	h.epoch.Store(new(string))
 	set.GaugeFunc(metrics.Topics, h.Topics)
 	set.GaugeFunc(metrics.Channels, h.Channels)
-	set.GaugeFunc(metrics.MailboxDepthMax, func() int64 { return h.meters.deepest.Swap(0) })
+	set.GaugeFunc(metrics.MailboxDepthMax, func() int64 { return h.metrics.deepest.Swap(0) })
 	return h
 }
 
@@ -91,7 +91,7 @@ func (h *Hub) Topics() int64 { return h.topics.Load() }
 func (h *Hub) Channels() int64 { return h.channels.Load() }
 
 // Pushed is how many messages have been written to sockets, whatever their tags.
-func (h *Hub) Pushed() int64 { return h.series.pushed() }
+func (h *Hub) Pushed() int64 { return h.counters.pushed() }
 
 // Watched tells who watches a topic. A segment that is made for an audience is
 // routed without looking for its topic again, which costs more than all the rest
@@ -128,7 +128,7 @@ func (h *Hub) route(seg *Segment, except Subscriber) int {
 		sub.subscriber.Deliver(seg, now)
 		n++
 	}
-	h.meters.fanOut.Observe(time.Since(now))
+	h.metrics.fanOut.Observe(time.Since(now))
 	return n
 }
 
@@ -146,15 +146,15 @@ func (h *Hub) passing(seg *Segment) []place {
 		}
 		return nil
 	}
-	defer h.recent.forget() // with the shard's lock released
+	defer h.evictions.forget() // with the shard's lock released
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.topicOf(seg)
 	if t == nil {
 		return nil
 	}
-	if t.pasts.add(seg) {
-		h.recent.add(t, seg.size())
+	if t.history.add(seg) {
+		h.evictions.add(t, seg.size())
 	}
 	return t.subs
 }
@@ -177,7 +177,7 @@ func (s *shard) topicOf(seg *Segment) *topic {
 	return s.topics[seg.audience.Topic]
 }
 
-// recentAfter returns remembered segments of a topic: see [pasts.after].
+// recentAfter returns remembered segments of a topic: see [topicHistory.after].
 func (h *Hub) recentAfter(topic string, offset int64, formats FormatSet) (segments []*Segment, whole bool) {
 	s := h.shard(topic)
 	s.mu.RLock()
@@ -186,18 +186,18 @@ func (h *Hub) recentAfter(topic string, offset int64, formats FormatSet) (segmen
 	if t == nil {
 		return nil, false
 	}
-	return t.pasts.after(offset, formats, replayStep)
+	return t.history.after(offset, formats, replayStep)
 }
 
-// flip turns a mailbox live that has got to an offset, unless more has been
+// goLive turns a mailbox live that has got to an offset, unless more has been
 // routed meanwhile. Nothing can be while the lock is held: what comes next
 // finds the mailbox live.
-func (h *Hub) flip(topic string, offset int64, m *mailbox) bool {
+func (h *Hub) goLive(topic string, offset int64, m *mailbox) bool {
 	s := h.shard(topic)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	t := s.topics[topic]
-	return t != nil && t.pasts.last <= offset && m.live(offset)
+	return t != nil && t.history.last <= offset && m.goLive(offset)
 }
 
 // replays tells whether what a channel misses can be replayed.
@@ -233,7 +233,7 @@ func (h *Hub) enter(sub *Subscription) {
 	t := s.topics[sub.topic]
 	if t == nil {
 		head := h.Head() // what was fetched before now may pass without being remembered
-		t = &topic{shard: s, name: sub.topic, pasts: pasts{since: head, last: head, erased: s.erased[sub.topic]}}
+		t = &topic{shard: s, name: sub.topic, history: topicHistory{since: head, last: head, erased: s.erased[sub.topic]}}
 		s.topics[t.name] = t
 		h.topics.Add(1)
 	}

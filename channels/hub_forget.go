@@ -8,7 +8,7 @@ func (h *Hub) Forget(topic string, upTo int64) {
 	s := h.shard(topic)
 	s.mu.Lock()
 	if t := s.topics[topic]; t != nil {
-		t.pasts.erase(upTo)
+		t.history.erase(upTo)
 	}
 	// A topic that somebody watches from now on begins at the head: only what is
 	// beyond it may still come as it was read before.
@@ -51,7 +51,7 @@ func (h *Hub) ForgetAll(upTo int64) {
 
 // erase lets go of the segments that begin at an offset or before it, those that
 // are yet to be routed included. Their places stay, as others count on them.
-func (p *pasts) erase(upTo int64) {
+func (p *topicHistory) erase(upTo int64) {
 	p.erased = max(p.erased, upTo)
 	for i := range p.list.len() {
 		if each := p.list.at(i); each.segment != nil && each.segment.offsets[0] <= upTo {

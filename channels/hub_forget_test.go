@@ -45,10 +45,10 @@ func TestForget(t *testing.T) {
 					}
 				}
 				for range 100 { // those that were erased have their turn in being forgotten
-					hub.recent.limit = 0
-					hub.recent.forget()
+					hub.evictions.limit = 0
+					hub.evictions.forget()
 				}
-				if held := hub.recent.held.Load(); held != 0 {
+				if held := hub.evictions.held.Load(); held != 0 {
 					t.Fatalf("%d bytes are held", held)
 				}
 			}

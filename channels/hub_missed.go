@@ -45,7 +45,7 @@ func (s *shard) skip(through int64) [][]place {
 	defer s.mu.Unlock()
 	subs := make([][]place, 0, len(s.topics))
 	for _, t := range s.topics {
-		t.pasts.since = max(t.pasts.since, through)
+		t.history.since = max(t.history.since, through)
 		subs = append(subs, t.subs)
 	}
 	return subs

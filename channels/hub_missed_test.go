@@ -24,30 +24,30 @@ func (w *world) skip(through int64) {
 func TestWhoMissesSomethingIsTold(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		delivery Delivery
+		delivery Options
 		resume   *Resume
 		channel  Channel
 		publish  int64 // before the gap
 		unread   bool  // the client reads nothing before the gap
 	}{
-		"from now on":      {Delivery{}, &Resume{After: -1}, accepts{}, 4, false},
-		"after an offset":  {Delivery{}, &Resume{After: 0}, accepts{}, 4, false},
-		"a quiet topic":    {Delivery{}, &Resume{After: -1}, accepts{}, 0, false},
-		"plain":            {Delivery{}, nil, accepts{}, 4, false},
-		"one that sheds":   {Delivery{Overflow: DropOldest}, nil, accepts{}, 4, false},
-		"latest":           {Delivery{Overflow: Latest}, nil, accepts{}, 4, false},
-		"disconnect":       {Delivery{Overflow: Disconnect}, &Resume{After: -1}, accepts{}, 4, false},
-		"intercepting":     {Delivery{}, &Resume{After: -1}, sees{}, 4, false},
-		"collecting":       {Delivery{FlushInterval: time.Hour}, &Resume{After: -1}, accepts{}, 4, true},
-		"not read yet":     {Delivery{}, &Resume{After: -1}, accepts{}, 4, true},
-		"behind":           {Delivery{MailboxSize: 2}, &Resume{After: -1}, accepts{}, 4, true},
-		"behind, and sees": {Delivery{MailboxSize: 2}, &Resume{After: -1}, sees{}, 4, true},
+		"from now on":      {Options{}, &Resume{After: -1}, accepts{}, 4, false},
+		"after an offset":  {Options{}, &Resume{After: 0}, accepts{}, 4, false},
+		"a quiet topic":    {Options{}, &Resume{After: -1}, accepts{}, 0, false},
+		"plain":            {Options{}, nil, accepts{}, 4, false},
+		"one that sheds":   {Options{Overflow: DropOldest}, nil, accepts{}, 4, false},
+		"latest":           {Options{Overflow: Latest}, nil, accepts{}, 4, false},
+		"disconnect":       {Options{Overflow: Disconnect}, &Resume{After: -1}, accepts{}, 4, false},
+		"intercepting":     {Options{}, &Resume{After: -1}, sees{}, 4, false},
+		"collecting":       {Options{FlushInterval: time.Hour}, &Resume{After: -1}, accepts{}, 4, true},
+		"not read yet":     {Options{}, &Resume{After: -1}, accepts{}, 4, true},
+		"behind":           {Options{MailboxSize: 2}, &Resume{After: -1}, accepts{}, 4, true},
+		"behind, and sees": {Options{MailboxSize: 2}, &Resume{After: -1}, sees{}, 4, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 1<<20)
-				d := test.delivery.or(Delivery{Overflow: CatchUp, MailboxSize: 100})
+				d := test.delivery.or(Options{Overflow: CatchUp, MailboxSize: 100})
 				c := w.joinFor(d, 1<<20, test.resume, test.channel)
 				c.settle()
 				for range test.publish {
@@ -303,9 +303,9 @@ func TestSkipWithNobodyThere(t *testing.T) {
 // behind the gap all the same.
 func TestForgettingWhatWasBeforeAGap(t *testing.T) {
 	t.Parallel()
-	p := pasts{since: 2}
+	p := topicHistory{since: 2}
 	for last := range int64(3) {
-		p.list.push(past{last: 3 + last})
+		p.list.push(historyEntry{last: 3 + last})
 	}
 	p.since = 20 // as skip has it
 	for p.list.len() > 0 {

@@ -6,15 +6,15 @@ import (
 	"sync/atomic"
 )
 
-// recent is the order in which what was routed is forgotten, of all topics
+// evictionOrder is the order in which what was routed is forgotten, of all topics
 // together: the oldest first, wherever it belongs, as soon as the whole takes
 // more than a number of bytes. What is remembered stands with its topic
-// ([pasts]).
+// ([topicHistory]).
 //
 // Lock order: a shard's, then this one. Forgetting begins with this one, and
 // takes a shard's only after it: so it comes after routing, with no lock held,
 // and for a moment more is remembered than the limit, a segment for each lane.
-type recent struct {
+type evictionOrder struct {
 	limit int64        // set before anything is routed
 	held  atomic.Int64 // bytes; changed with mu held
 
@@ -30,7 +30,7 @@ type remembered struct {
 }
 
 // add puts a segment of a topic at the end. Called with the topic's lock held.
-func (r *recent) add(t *topic, size int) {
+func (r *evictionOrder) add(t *topic, size int) {
 	r.mu.Lock()
 	r.order.push(remembered{t, int64(size)})
 	r.held.Add(int64(size))
@@ -38,11 +38,11 @@ func (r *recent) add(t *topic, size int) {
 }
 
 // forget forgets what is too much.
-func (r *recent) forget() {
+func (r *evictionOrder) forget() {
 	for r.held.Load() > r.limit {
 		if t := r.oldest(); t != nil {
 			t.shard.mu.Lock()
-			t.pasts.forget()
+			t.history.forget()
 			t.shard.mu.Unlock()
 		}
 	}
@@ -50,7 +50,7 @@ func (r *recent) forget() {
 
 // oldest takes the oldest out of the order, and returns its topic; nil if
 // somebody else has done so.
-func (r *recent) oldest() *topic {
+func (r *evictionOrder) oldest() *topic {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.held.Load() <= r.limit {
@@ -61,19 +61,19 @@ func (r *recent) oldest() *topic {
 	return oldest.topic
 }
 
-// pasts are the segments of one topic that are remembered. The shard's lock
+// topicHistory is the segments of one topic that are remembered. The shard's lock
 // guards it.
-type pasts struct {
-	list  ring[past] // in the order of their offsets
-	since int64      // every event above this offset that was fetched is in list, or under way; it only grows
-	last  int64      // the last offset routed
+type topicHistory struct {
+	list  ring[historyEntry] // in the order of their offsets
+	since int64              // every event above this offset that was fetched is in list, or under way; it only grows
+	last  int64              // the last offset routed
 
 	erased int64 // segments that begin here or before are not remembered: see Hub.Forget
 }
 
-// past is a segment that was routed. Its last offset stands beside it, so that
+// historyEntry is a segment that was routed. Its last offset stands beside it, so that
 // a search does not have to go and look.
-type past struct {
+type historyEntry struct {
 	segment *Segment // nil if it was erased: since is not before it then
 	last    int64
 }
@@ -81,7 +81,7 @@ type past struct {
 // add notes that a segment is being routed, and tells whether it is remembered.
 // One that was under way while the topic was watched by nobody, or that comes from
 // before a gap, is not: nobody is given it from here.
-func (p *pasts) add(seg *Segment) bool {
+func (p *topicHistory) add(seg *Segment) bool {
 	last := seg.Last()
 	p.last = max(p.last, last)
 	if seg.offsets[0] <= p.erased {
@@ -90,18 +90,18 @@ func (p *pasts) add(seg *Segment) bool {
 	if last <= p.since {
 		return false
 	}
-	p.list.push(past{seg, last})
+	p.list.push(historyEntry{seg, last})
 	return true
 }
 
 // forget forgets the oldest. What is whole only begins later and later: what was
 // skipped meanwhile may be beyond the oldest.
-func (p *pasts) forget() { p.since = max(p.since, p.list.pop().last) }
+func (p *topicHistory) forget() { p.since = max(p.since, p.list.pop().last) }
 
 // after returns, at most limit of them, the segments with offsets above the
 // given one that have the given formats. whole is false if some are not
 // remembered.
-func (p *pasts) after(offset int64, formats FormatSet, limit int) (segments []*Segment, whole bool) {
+func (p *topicHistory) after(offset int64, formats FormatSet, limit int) (segments []*Segment, whole bool) {
 	if offset < p.since {
 		return nil, false
 	}

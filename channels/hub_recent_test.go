@@ -68,7 +68,7 @@ func TestRecentAgainstModel(t *testing.T) {
 			hub.Route(seg)
 			routed = append(routed, seg)
 			fits, size := len(routed), int64(0)
-			for fits > 0 && size+int64(routed[fits-1].size()) <= hub.recent.limit {
+			for fits > 0 && size+int64(routed[fits-1].size()) <= hub.evictions.limit {
 				fits--
 				size += int64(routed[fits].size())
 			}
@@ -106,7 +106,7 @@ func BenchmarkRecent(b *testing.B) {
 		hub := NewHub(nil)
 		NewReplayer(hub, nil, terse{}, room)
 		hub.Subscribe("t", Formats(0), new(ear))
-		seg := spoken(b, "t", 1, Delivery{})
+		seg := spoken(b, "t", 1, Options{})
 		say := func() {
 			seg.offsets[0]++
 			hub.Route(seg)

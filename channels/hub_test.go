@@ -142,7 +142,7 @@ func TestHubNoGap(t *testing.T) {
 			for hub.Head() < int64(i*events/joiners) {
 			}
 			l := newLine(hub, events+1, 1<<30)
-			m := l.mailbox(Delivery{})
+			m := l.mailbox(Options{})
 			m.format = Format(i % 4)
 			hub.Subscribe("t", Formats(m.format), deliverTo{m})
 			var head int64
@@ -201,16 +201,16 @@ func BenchmarkHubRoute(b *testing.B) {
 // that remember what they have sent, or not.
 func BenchmarkDeliver(b *testing.B) {
 	const batch, subscribers, batches = 100, 1000, 8
-	for name, d := range map[string]Delivery{
+	for name, d := range map[string]Options{
 		"offset":  {},
 		"key":     {Dedupe: DedupeKey, DedupeEntries: 4 * batch},
 		"payload": {Dedupe: DedupePayload, DedupeEntries: 4 * batch},
 		"latest":  {Overflow: Latest},
 	} {
 		b.Run(name, func(b *testing.B) {
-			hub, formats := NewHub(nil), Formats(0)|d.Dedupe.digests()
+			hub, formats := NewHub(nil), Formats(0)|d.Dedupe.fingerprints()
 			if d.Overflow == Latest {
-				formats |= Formats(keyDigests)
+				formats |= Formats(keyFingerprints)
 			}
 			lines := make([]*line, subscribers)
 			for i := range lines {

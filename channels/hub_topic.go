@@ -11,7 +11,7 @@ type topic struct {
 	shard   *shard
 	name    string
 	subs    []place
-	pasts   pasts
+	history topicHistory
 	formats FormatSet
 	live    int
 	uses    [MaxFormats]int32 // live subscriptions by format

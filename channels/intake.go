@@ -2,12 +2,12 @@ package channels
 
 import "time"
 
-// takeIn queues what has not been pushed yet of a segment: as one entry,
+// enqueue queues what has not been pushed yet of a segment: as one entry,
 // whatever the number of its messages. It returns false if there is some left
-// that the mailbox has to be given again. Called with outlet.mu held.
-func (m *mailbox) takeIn(seg *Segment, now time.Time) (all bool, err error) {
-	if m.sent != nil || m.newest != nil || m.overflow == Latest && m.interval > 0 {
-		return m.sift(seg, m.format, now, nil)
+// that the mailbox has to be given again. Called with conn.mu held.
+func (m *mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
+	if m.dedupe != nil || m.newest != nil || m.overflow == Latest && m.interval > 0 {
+		return m.enqueueEach(seg, m.format, now, nil)
 	}
 	frames := seg.encoded(m.format)
 	first, end := seg.from(m.pushed), seg.Len()
@@ -15,7 +15,7 @@ func (m *mailbox) takeIn(seg *Segment, now time.Time) (all bool, err error) {
 	case frames == nil || first == end:
 		return true, nil
 	case frames.start(first) == frames.start(end):
-		m.series.drop(DropUnreadable, end-first)
+		m.counters.drop(DropUnreadable, end-first)
 		return true, nil
 	}
 	held, alone, next := len(frames.data), end-first == 1, first
@@ -24,16 +24,16 @@ func (m *mailbox) takeIn(seg *Segment, now time.Time) (all bool, err error) {
 	}
 	n := min(end-next, m.room(seg, held, alone))
 	if next+n < end && m.overflow == Latest {
-		return m.sift(seg, m.format, now, nil)
+		return m.enqueueEach(seg, m.format, now, nil)
 	}
-	m.series.drop(DropOverflow, next-first)
+	m.counters.drop(DropOverflow, next-first)
 	if n > 0 {
-		m.place(seg, next, n, frames, now)
+		m.append(seg, next, n, frames, now)
 		next += n
 	}
 	if seg.Logged() {
-		if m.behind {
-			m.series.replayed.Add(int64(n))
+		if m.catchingUp {
+			m.counters.replayed.Add(int64(n))
 		}
 		if next > first {
 			m.pushed = seg.offsets[next-1]
@@ -42,78 +42,78 @@ func (m *mailbox) takeIn(seg *Segment, now time.Time) (all bool, err error) {
 	if next == end {
 		return true, nil
 	}
-	if shed, err := m.decline(seg, end-next); !shed {
+	if shed, err := m.onFull(seg, end-next); !shed {
 		return false, err
 	}
-	m.series.drop(DropOverflow, end-next)
+	m.counters.drop(DropOverflow, end-next)
 	if seg.Logged() {
 		m.pushed = seg.Last()
 	}
 	return true, nil
 }
 
-// decline decides about the last messages of a segment, the first of which does
+// onFull decides about the last messages of a segment, the first of which does
 // not fit: whether it is to be shed, or else what happens to the mailbox. Called
-// with outlet.mu held.
-func (m *mailbox) decline(seg *Segment, messages int) (shed bool, err error) {
-	collected := len(m.outlet.collecting) > 0
-	m.outlet.flushAll()
+// with conn.mu held.
+func (m *mailbox) onFull(seg *Segment, messages int) (shed bool, err error) {
+	collected := len(m.conn.collecting) > 0
+	m.conn.flushAll()
 	switch {
-	case m.behind && seg.Logged():
-		m.outlet.waiting = append(m.outlet.waiting, m) // not served at once: it would ask again and again
+	case m.catchingUp && seg.Logged():
+		m.conn.waiting = append(m.conn.waiting, m) // not served at once: it would ask again and again
 		return false, nil
 	case m.overflow == CatchUp && seg.Logged(),
-		collected && m.overflow == Disconnect && seg.Logged() && m.outlet.hub.replays(): // that was in the way, not the client
+		collected && m.overflow == Disconnect && seg.Logged() && m.conn.hub.replays(): // that was in the way, not the client
 		m.fallBehind()
 		return false, nil
 	case m.overflow == Disconnect:
 		if seg.Logged() {
 			m.pushed = seg.Last()
 		}
-		return false, m.outlet.overflow(m.series, messages)
+		return false, m.conn.overflow(m.counters, messages)
 	}
 	return true, nil
 }
 
-// sift takes in what has not been pushed yet of a segment, one message after
+// enqueueEach queues what has not been pushed yet of a segment, one message after
 // the other: what repeats another is withheld, what fits goes in, and about
 // what does not the rule decides. With a reservation, nothing is queued: what
 // would be is noted there, and charged by its size in the given format. It
-// returns false if there is some left. Called with outlet.mu held.
-func (m *mailbox) sift(seg *Segment, f Format, now time.Time, r *reservation) (all bool, err error) {
+// returns false if there is some left. Called with conn.mu held.
+func (m *mailbox) enqueueEach(seg *Segment, f Format, now time.Time, r *reservation) (all bool, err error) {
 	frames := seg.encoded(f)
 	if frames == nil {
 		return true, nil
 	}
-	digests := m.sent.of(seg)
+	fingerprints := m.dedupe.of(seg)
 	var taken, withheld, shed, unreadable int
-	replayed := m.behind && seg.Logged()
+	replayed := m.catchingUp && seg.Logged()
 	defer func() {
 		if replayed {
-			m.series.replayed.Add(int64(taken))
+			m.counters.replayed.Add(int64(taken))
 		}
-		m.series.duplicate.Add(int64(withheld))
-		m.series.drop(DropOverflow, shed)
-		m.series.drop(DropUnreadable, unreadable)
+		m.counters.duplicate.Add(int64(withheld))
+		m.counters.drop(DropOverflow, shed)
+		m.counters.drop(DropUnreadable, unreadable)
 	}()
 	first, end := seg.from(m.pushed), seg.Len()
 	for i := first; i < end; i++ {
-		d := digests.digest(i)
+		d := fingerprints.fingerprint(i)
 		switch {
 		case r == nil && len(frames.frames(i, i+1)) == 0:
 			unreadable++
-		case d.print != noPrint && m.sent.repeats(d):
+		case d.hash != noHash && m.dedupe.repeats(d):
 			withheld++
-		case m.admit(seg, i, len(frames.data), end-first == 1, r):
-			if d.print != noPrint {
-				m.sent.note(d)
+		case m.hasRoom(seg, i, len(frames.data), end-first == 1, r):
+			if d.hash != noHash {
+				m.dedupe.note(d)
 			}
 			taken++
 			if r == nil {
-				m.place(seg, i, 1, frames, now)
+				m.append(seg, i, 1, frames, now)
 			}
 		default:
-			if shed, err := m.decline(seg, end-i); !shed {
+			if shed, err := m.onFull(seg, end-i); !shed {
 				return false, err
 			}
 			shed++
@@ -125,9 +125,9 @@ func (m *mailbox) sift(seg *Segment, f Format, now time.Time, r *reservation) (a
 	return true, nil
 }
 
-// admit makes room for a message with index i of a segment that is charged with
-// held. It returns false if there is none. Called with outlet.mu held.
-func (m *mailbox) admit(seg *Segment, i, held int, alone bool, r *reservation) bool {
+// hasRoom makes room for a message with index i of a segment that is charged with
+// held. It returns false if there is none. Called with conn.mu held.
+func (m *mailbox) hasRoom(seg *Segment, i, held int, alone bool, r *reservation) bool {
 	if r != nil && r.held > 0 {
 		held = 0
 	}
@@ -138,13 +138,13 @@ func (m *mailbox) admit(seg *Segment, i, held int, alone bool, r *reservation) b
 		r.add(i)
 		r.held += held
 		m.reserved++
-		m.outlet.held += held
+		m.conn.held += held
 	}
 	return true
 }
 
 // makeRoom makes room for one message, as far as the rule allows. Called with
-// outlet.mu held.
+// conn.mu held.
 func (m *mailbox) makeRoom(seg *Segment, key uint64, held int, alone bool) bool {
 	m.supersede(key)
 	switch {
@@ -167,28 +167,28 @@ func (m *mailbox) makeRoom(seg *Segment, key uint64, held int, alone bool) bool 
 
 // room is how many more messages fit, of a segment that is charged with held. A
 // connection that holds nothing takes a segment of any size, and an empty
-// mailbox one message. Called with outlet.mu held.
+// mailbox one message. Called with conn.mu held.
 func (m *mailbox) room(seg *Segment, held int, alone bool) int {
-	o := m.outlet
+	c := m.conn
 	queued := m.messages + m.reserved
 	switch {
 	case queued == 0 && alone:
 		return 1
-	case o.held == 0 || o.held+held <= o.config.Bytes || held == 0 || m.holds(seg):
+	case c.held == 0 || c.held+held <= c.config.Bytes || held == 0 || m.holds(seg):
 		return max(0, m.size-queued)
 	}
 	return 0
 }
 
 // holds tells whether what was queued last is of a segment, so that more of it
-// costs no more memory. Called with outlet.mu held.
+// costs no more memory. Called with conn.mu held.
 func (m *mailbox) holds(seg *Segment) bool {
 	last := m.queue.last()
 	return last != nil && seg != nil && last.segment == seg
 }
 
 // makeWay sheds what has waited longest, for the last messages of a segment. It
-// returns how many of these there can be no room for. Called with outlet.mu
+// returns how many of these there can be no room for. Called with conn.mu
 // held.
 func (m *mailbox) makeWay(seg *Segment, messages, held int) (skipped int) {
 	kept := max(0, min(messages, m.size-m.reserved))
@@ -197,12 +197,12 @@ func (m *mailbox) makeWay(seg *Segment, messages, held int) (skipped int) {
 	return messages - kept
 }
 
-// place queues messages that have been admitted. Messages in a row become one
+// append queues messages that have been admitted. Messages in a row become one
 // entry, unless they leave one by one (see latest.go). The last entry of a
 // segment is charged for all of it: while there is one, the segment is in
-// memory. Called with outlet.mu held.
-func (m *mailbox) place(seg *Segment, first, messages int, frames *encoding, now time.Time) {
-	held, key := len(frames.data), uint64(noPrint)
+// memory. Called with conn.mu held.
+func (m *mailbox) append(seg *Segment, first, messages int, frames *encoding, now time.Time) {
+	held, key := len(frames.data), uint64(noHash)
 	if messages == 1 { // several are told apart once they are split
 		key = m.keyOf(seg, first)
 	}
@@ -216,7 +216,7 @@ func (m *mailbox) place(seg *Segment, first, messages int, frames *encoding, now
 		}
 		held, last.held = last.held, 0
 	} else {
-		m.outlet.held += held
+		m.conn.held += held
 	}
 	e := m.enter(shared, messages, key)
 	e.frames, e.segment, e.first = frames.frames(first, first+messages), seg, int32(first)
@@ -225,7 +225,7 @@ func (m *mailbox) place(seg *Segment, first, messages int, frames *encoding, now
 
 // shedOldest sheds what has waited longest, for so many messages, but no more
 // of one entry than these need. It returns false if there is nothing to shed.
-// Called with outlet.mu held.
+// Called with conn.mu held.
 func (m *mailbox) shedOldest(messages int) bool {
 	i, ok := m.queue.oldest()
 	if !ok {
@@ -243,15 +243,15 @@ func (m *mailbox) shedOldest(messages int) bool {
 	e.messages -= surplus
 	e.frames = e.segment.between(int(e.first), int(e.first+e.messages), m.format)
 	m.messages -= int(surplus)
-	m.series.drop(DropOverflow, int(surplus))
+	m.counters.drop(DropOverflow, int(surplus))
 	return true
 }
 
 // shed takes the entry with index i out of the queue. If it was charged for its
 // segment, and there are others of that left, the one before it is charged from
-// then on. Called with outlet.mu held.
+// then on. Called with conn.mu held.
 func (m *mailbox) shed(i int, reason DropReason) {
-	o, q := m.outlet, &m.queue
+	c, q := m.conn, &m.queue
 	e := q.at(i)
 	messages, held := int(e.messages), e.held
 	if e.segment != nil {
@@ -269,21 +269,21 @@ func (m *mailbox) shed(i int, reason DropReason) {
 	}
 	q.remove(i)
 	m.messages -= messages
-	o.held -= held
+	c.held -= held
 	if !m.collecting {
-		o.entries--
+		c.entries--
 	}
-	m.series.drop(reason, messages)
+	m.counters.drop(reason, messages)
 }
 
-// forget takes back that messages of a segment were sent. Called with outlet.mu
+// forget takes back that messages of a segment were sent. Called with conn.mu
 // held.
 func (m *mailbox) forget(seg *Segment, first, messages int32) {
-	digests := m.sent.of(seg)
-	if digests == nil {
+	fingerprints := m.dedupe.of(seg)
+	if fingerprints == nil {
 		return
 	}
 	for i := first; i < first+messages; i++ {
-		m.sent.forget(digests.digest(int(i)))
+		m.dedupe.forget(fingerprints.fingerprint(int(i)))
 	}
 }

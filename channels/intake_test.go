@@ -14,7 +14,7 @@ func TestASegmentIsTakenLikeItsMessages(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		hub := NewHub(newMetrics(t))
-		d := Delivery{
+		d := Options{
 			Overflow:    rapid.SampledFrom([]Overflow{DropOldest, DropNewest, Latest, Disconnect}).Draw(t, "overflow"),
 			MailboxSize: rapid.IntRange(1, 12).Draw(t, "size"),
 		}
@@ -22,7 +22,7 @@ func TestASegmentIsTakenLikeItsMessages(t *testing.T) {
 		boxes := make([]*mailbox, 2)
 		for i, l := range []*line{whole, single} {
 			boxes[i] = l.mailbox(d)
-			boxes[i].series = newSeries(newMetrics(t), nil)
+			boxes[i].counters = newCounters(newMetrics(t), nil)
 			l.open(sure{}, boxes[i])
 		}
 		offset := int64(1)
@@ -57,7 +57,7 @@ func TestASegmentIsTakenLikeItsMessages(t *testing.T) {
 				checkAccounts(t, whole, boxes[0])
 				checkAccounts(t, single, boxes[1])
 				for _, reason := range dropReasons {
-					a, b := boxes[0].series.dropped[reason].Value(), boxes[1].series.dropped[reason].Value()
+					a, b := boxes[0].counters.dropped[reason].Value(), boxes[1].counters.dropped[reason].Value()
 					if a != b && !whole.refuses() {
 						t.Fatalf("%v: in segments %d dropped for %s, one by one %d", d.Overflow, a, reason, b)
 					}
@@ -72,7 +72,7 @@ func TestASegmentIsTakenLikeItsMessages(t *testing.T) {
 }
 
 func (l *line) deliver(t *rapid.T, m *mailbox, offsets ...int64) {
-	m.deliver(segment(sure{}, "t", Formats(0, keyDigests), offsets...), time.Unix(1, 0))
+	m.deliver(segment(sure{}, "t", Formats(0, keyFingerprints), offsets...), time.Unix(1, 0))
 	if l.overflowed > 0 {
 		l.Close(nil, DropTooSlow)
 	}
@@ -82,8 +82,8 @@ func (l *line) deliver(t *rapid.T, m *mailbox, offsets ...int64) {
 func TestASegmentFitsByItsMessages(t *testing.T) {
 	t.Parallel()
 	l := newLine(NewHub(nil), 10, 5*len("0:e 1 {};"))
-	m := l.open(t, l.mailbox(Delivery{Overflow: DropNewest, Dedupe: DedupeKey}))
-	m.deliver(keyed(t, Formats(0, keyDigests), 1, "a", "b", "a", "c"), time.Unix(1, 0))
+	m := l.open(t, l.mailbox(Options{Overflow: DropNewest, Dedupe: DedupeKey}))
+	m.deliver(keyed(t, Formats(0, keyFingerprints), 1, "a", "b", "a", "c"), time.Unix(1, 0))
 	if got, want := l.drain(), "0:e 1 {};0:e 2 {};0:e 4 {};"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -11,15 +11,15 @@ import "time"
 // have been sent.
 
 // collect begins to collect before the first message is queued, and ends it
-// before what does not wait. Called with outlet.mu held.
+// before what does not wait. Called with conn.mu held.
 func (m *mailbox) collect(k kind) {
-	o := m.outlet
+	c := m.conn
 	switch {
-	case k != shared || m.behind:
+	case k != shared || m.catchingUp:
 		m.flush()
 	case !m.inLine && !m.collecting && m.roomy():
 		m.collecting = true
-		o.collecting = append(o.collecting, m)
+		c.collecting = append(c.collecting, m)
 		if m.timer == nil {
 			m.timer = time.AfterFunc(m.interval, m.timeUp)
 		} else {
@@ -33,40 +33,40 @@ func (m *mailbox) collect(k kind) {
 
 // timeUp is called when the interval is over.
 func (m *mailbox) timeUp() {
-	m.outlet.mu.Lock()
+	m.conn.mu.Lock()
 	m.flush()
-	_ = m.outlet.unlock(nil)
+	_ = m.conn.unlock(nil)
 }
 
-// flush puts what has been collected in line. Called with outlet.mu held.
+// flush puts what has been collected in line. Called with conn.mu held.
 func (m *mailbox) flush() {
 	if !m.collecting {
 		return
 	}
-	o := m.outlet
+	c := m.conn
 	m.collecting = false
 	m.timer.Stop() // if it fires all the same, what is collected next goes early
-	for i, other := range o.collecting {
+	for i, other := range c.collecting {
 		if other == m {
-			last := len(o.collecting) - 1
-			o.collecting[i], o.collecting[last] = o.collecting[last], nil
-			o.collecting = o.collecting[:last]
+			last := len(c.collecting) - 1
+			c.collecting[i], c.collecting[last] = c.collecting[last], nil
+			c.collecting = c.collecting[:last]
 			break
 		}
 	}
-	o.entries += m.queue.len()
+	c.entries += m.queue.len()
 	if m.queue.len() > 0 && !m.inLine {
-		o.line(m)
+		c.line(m)
 	}
 }
 
 // crowded tells whether what is collected takes room that others may need. Called
 // with mu held.
-func (o *Outlet) crowded() bool { return len(o.collecting) > 0 && o.held*2 > o.config.Bytes }
+func (c *Connection) crowded() bool { return len(c.collecting) > 0 && c.held*2 > c.config.Bytes }
 
 // flushAll ends all collecting. Called with mu held.
-func (o *Outlet) flushAll() {
-	for n := len(o.collecting); n > 0; n = len(o.collecting) {
-		o.collecting[n-1].flush()
+func (c *Connection) flushAll() {
+	for n := len(c.collecting); n > 0; n = len(c.collecting) {
+		c.collecting[n-1].flush()
 	}
 }

@@ -21,13 +21,13 @@ func TestWhatIsCollectedIsInNobodysWay(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t, 1<<20)
-					c := w.joinFor(Delivery{Overflow: rule, MailboxSize: bound.size}, bound.bytes, nil, accepts{})
+					c := w.joinFor(Options{Overflow: rule, MailboxSize: bound.size}, bound.bytes, nil, accepts{})
 					c.settle()
 					begin := time.Now()
-					collecting := c.mailbox(Delivery{Overflow: rule, MailboxSize: bound.size, FlushInterval: time.Hour})
+					collecting := c.mailbox(Options{Overflow: rule, MailboxSize: bound.size, FlushInterval: time.Hour})
 					collecting.open = true
 					for i := range int64(100) {
-						collecting.deliver(keyed(t, Formats(0, keyDigests), i+1, fmt.Sprint("k", i)), time.Now())
+						collecting.deliver(keyed(t, Formats(0, keyFingerprints), i+1, fmt.Sprint("k", i)), time.Now())
 						switch i % 3 {
 						case 0:
 							w.publish(1)
@@ -45,11 +45,11 @@ func TestWhatIsCollectedIsInNobodysWay(t *testing.T) {
 						t.Fatalf("disconnected %d times, after %v", c.overflowed, time.Since(begin))
 					}
 					for _, reason := range dropReasons {
-						if n := w.hub.series.own.dropped[reason].Value(); n > 0 {
+						if n := w.hub.counters.own.dropped[reason].Value(); n > 0 {
 							t.Errorf("%d dropped as %s", n, reason)
 						}
 					}
-					if c.actor.mailbox.behind || len(c.waiting) > 0 {
+					if c.actor.mailbox.catchingUp || len(c.waiting) > 0 {
 						t.Error("it still waits for room")
 					}
 					c.actor.End(ErrDisconnected)
@@ -70,9 +70,9 @@ func TestALargeSegmentBesideWhatIsCollected(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 1<<20)
-				c := w.joinFor(Delivery{Overflow: rule, MailboxSize: 100}, 160, &Resume{After: -1}, accepts{})
+				c := w.joinFor(Options{Overflow: rule, MailboxSize: 100}, 160, &Resume{After: -1}, accepts{})
 				c.settle()
-				other := c.mailbox(Delivery{FlushInterval: time.Hour})
+				other := c.mailbox(Options{FlushInterval: time.Hour})
 				other.open = true
 				other.deliver(segment(t, "u", Formats(0), 1, 2, 3), time.Now())
 				begin := time.Now()
@@ -81,8 +81,8 @@ func TestALargeSegmentBesideWhatIsCollected(t *testing.T) {
 					for synctest.Wait(); c.read(); synctest.Wait() {
 					}
 				}
-				if c.overflowed > 0 || time.Now() != begin || c.actor.mailbox.behind {
-					t.Errorf("disconnected %d times, behind: %v, after %v", c.overflowed, c.actor.mailbox.behind, time.Since(begin))
+				if c.overflowed > 0 || time.Now() != begin || c.actor.mailbox.catchingUp {
+					t.Errorf("disconnected %d times, behind: %v, after %v", c.overflowed, c.actor.mailbox.catchingUp, time.Since(begin))
 				}
 				c.actor.End(ErrDisconnected)
 				_ = other.end(false)

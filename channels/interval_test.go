@@ -8,7 +8,7 @@ import (
 )
 
 // paced returns a joined mailbox whose messages are collected for a second.
-func paced(t *testing.T, d Delivery) (*line, *mailbox) {
+func paced(t *testing.T, d Options) (*line, *mailbox) {
 	l := newLine(NewHub(newMetrics(t)), 10, 1<<20)
 	d.FlushInterval = time.Second
 	return l, l.open(t, l.mailbox(d))
@@ -26,12 +26,12 @@ func TestMessagesAreCollected(t *testing.T) {
 		t.Run(test.rule.String(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				l, m := paced(t, Delivery{Overflow: test.rule})
+				l, m := paced(t, Options{Overflow: test.rule})
 				offset := int64(1)
 				for second, keys := range [][]string{{"a", "b", "", "a"}, {"a", "b", "a"}, {"a"}} {
 					for _, key := range keys {
 						woken := l.woken
-						m.deliver(keyed(t, Formats(0, keyDigests), offset, key), time.Now())
+						m.deliver(keyed(t, Formats(0, keyFingerprints), offset, key), time.Now())
 						offset++
 						if l.woken != woken || l.Take(&l.batch, 1000, 10) {
 							t.Fatal("went out before its time")
@@ -75,7 +75,7 @@ func TestWhatDoesNotWaitTakesAlongWhatDoes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				l, m := paced(t, Delivery{})
+				l, m := paced(t, Options{})
 				m.deliver(segment(t, "t", Formats(0), 1), time.Now())
 				send(l, m)
 				if got := l.drain(); got != "0:e 1 {};it;" {
@@ -92,7 +92,7 @@ func TestWhatDoesNotWaitTakesAlongWhatDoes(t *testing.T) {
 func TestHeartbeatsAreNotHeldUpByWhatIsCollected(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, m := paced(t, Delivery{})
+		l, m := paced(t, Options{})
 		m.deliver(segment(t, "t", Formats(0), 1), time.Now())
 		_ = l.Reply([]byte("alive;"))
 		if got := l.drain(); got != "alive;" {
@@ -111,14 +111,14 @@ func TestHeartbeatsAreNotHeldUpByWhatIsCollected(t *testing.T) {
 func TestWhatIsCollectedIsDiscardedWithTheRest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l, m := paced(t, Delivery{})
-		other := l.open(t, l.mailbox(Delivery{MailboxSize: 1}))
+		l, m := paced(t, Options{})
+		other := l.open(t, l.mailbox(Options{MailboxSize: 1}))
 		m.deliver(segment(t, "t", Formats(0), 1, 2), time.Now())
 		_ = other.push([]byte("x"))
 		if err := other.push([]byte("y")); err != ErrOverflow {
 			t.Fatal(err)
 		}
-		if n := m.series.dropped[DropTooSlow].Value(); n != 4 || l.held != 0 || l.entries != 0 {
+		if n := m.counters.dropped[DropTooSlow].Value(); n != 4 || l.held != 0 || l.entries != 0 {
 			t.Errorf("%d dropped, %d bytes and %d entries left", n, l.held, l.entries)
 		}
 		time.Sleep(2 * time.Second) // of the test's own clock
@@ -136,7 +136,7 @@ func TestCatchingUpDoesNotWait(t *testing.T) {
 		w := newWorld(t, 1<<20)
 		w.publish(400) // nobody is there
 		start := time.Now()
-		c := w.joinFor(Delivery{Overflow: Latest, MailboxSize: 10, FlushInterval: time.Hour}, 1<<20, &Resume{After: 0}, accepts{})
+		c := w.joinFor(Options{Overflow: Latest, MailboxSize: 10, FlushInterval: time.Hour}, 1<<20, &Resume{After: 0}, accepts{})
 		for synctest.Wait(); c.read(); {
 			synctest.Wait()
 		}

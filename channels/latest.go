@@ -1,22 +1,22 @@
 package channels
 
 // A mailbox with the rule Latest is like any other until it is full, or
-// collects. From then on it queues every message by itself, with the print of
+// collects. From then on it queues every message by itself, with the hash of
 // its key, and notes in newest, by key, the number in the queue of the one
 // message that is there: one that comes with the same key sheds that one, and
 // goes to the end. So it is until the client has taken all.
 
-// keyOf is the print of a message's key, if the mailbox tells messages apart by
+// keyOf is the hash of a message's key, if the mailbox tells messages apart by
 // that.
 func (m *mailbox) keyOf(seg *Segment, i int) uint64 {
 	if m.overflow != Latest {
-		return noPrint
+		return noHash
 	}
-	return seg.digest(keyDigests, i).print
+	return seg.fingerprint(keyFingerprints, i).hash
 }
 
 // squeeze sheds all but the newest message of each key, and notes these. Called
-// with outlet.mu held.
+// with conn.mu held.
 func (m *mailbox) squeeze() {
 	if m.overflow != Latest {
 		return
@@ -26,7 +26,7 @@ func (m *mailbox) squeeze() {
 	q := &m.queue
 	for i := q.n - 1; i >= 0; i-- {
 		key := q.at(i).key
-		if key == noPrint {
+		if key == noHash {
 			continue
 		}
 		if _, newer := m.newest[key]; newer {
@@ -38,7 +38,7 @@ func (m *mailbox) squeeze() {
 }
 
 // split makes every message an entry of its own. The last of a segment is
-// charged for it. Called with outlet.mu held.
+// charged for it. Called with conn.mu held.
 func (m *mailbox) split() {
 	joined := m.queue
 	q := &m.queue
@@ -64,14 +64,14 @@ func (m *mailbox) split() {
 		}
 	}
 	if !m.collecting {
-		m.outlet.entries += q.len() - joined.len()
+		m.conn.entries += q.len() - joined.len()
 	}
 	clear(joined.slots)
 	leaveSlots(joined.slots)
 }
 
 // supersede sheds the message of a key that is queued, since a newer one comes.
-// Called with outlet.mu held.
+// Called with conn.mu held.
 func (m *mailbox) supersede(key uint64) {
 	if m.newest == nil {
 		return

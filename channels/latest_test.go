@@ -70,7 +70,7 @@ func TestLatestAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set := newMetrics(t)
 		l := newLine(NewHub(set), rapid.IntRange(1, 12).Draw(t, "size"), 1<<20)
-		d := Delivery{Overflow: Latest}
+		d := Options{Overflow: Latest}
 		if rapid.Bool().Draw(t, "collects") {
 			d.FlushInterval = time.Hour // until the test calls timeUp
 		}
@@ -80,7 +80,7 @@ func TestLatestAgainstModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"deliver": func(t *rapid.T) {
 				keys := rapid.SliceOfN(rapid.SampledFrom([]string{"", "a", "b", "c", "d", "e", "f", "g"}), 1, 15).Draw(t, "keys")
-				m.deliver(keyed(sure{}, Formats(0, keyDigests), offset, keys...), time.Now())
+				m.deliver(keyed(sure{}, Formats(0, keyFingerprints), offset, keys...), time.Now())
 				for _, key := range keys {
 					if len(model.list) == 0 && d.FlushInterval > 0 {
 						model.squeezed = true
@@ -112,7 +112,7 @@ func TestLatestAgainstModel(t *testing.T) {
 					t.Fatalf("%d messages, newest %v; want %d, %v", m.messages, m.newest != nil, len(model.list), model.squeezed)
 				}
 				for _, reason := range dropReasons {
-					if got := m.series.dropped[reason].Value(); got != int64(model.counts[reason]) {
+					if got := m.counters.dropped[reason].Value(); got != int64(model.counts[reason]) {
 						t.Fatalf("dropped %d for %s, want %d", got, reason, model.counts[reason])
 					}
 				}
@@ -136,8 +136,8 @@ func joined(frames [][]byte) string {
 func TestASegmentIsChargedUntilItsLastMessageHasGone(t *testing.T) {
 	t.Parallel()
 	l := newLine(NewHub(nil), 10, 1<<20)
-	m := l.open(t, l.mailbox(Delivery{Overflow: Latest, FlushInterval: time.Hour}))
-	formats := Formats(0, keyDigests)
+	m := l.open(t, l.mailbox(Options{Overflow: Latest, FlushInterval: time.Hour}))
+	formats := Formats(0, keyFingerprints)
 	m.deliver(keyed(t, formats, 1, "a", "b", "c"), time.Now())
 	whole, more := 3*len("0:e 1 {};"), len("0:e 10 {};")
 	for step, next := range []struct {
@@ -160,10 +160,10 @@ func TestASegmentIsChargedUntilItsLastMessageHasGone(t *testing.T) {
 func TestWhatIsSupersededWasNotSent(t *testing.T) {
 	t.Parallel()
 	l := newLine(NewHub(nil), 10, 1<<20)
-	m := l.open(t, l.mailbox(Delivery{Overflow: Latest, Dedupe: DedupePayload, FlushInterval: time.Hour}))
+	m := l.open(t, l.mailbox(Options{Overflow: Latest, Dedupe: DedupePayload, FlushInterval: time.Hour}))
 	b := NewBuilder(plain{})
 	for i, payload := range []string{"on", "off", "on"} {
-		b.Start(Audience{Topic: "t", Formats: Formats(0, keyDigests, payloadDigests)})
+		b.Start(Audience{Topic: "t", Formats: Formats(0, keyFingerprints, payloadFingerprints)})
 		_ = b.Add(&Message{Offset: int64(i + 1), Event: "e", Key: []byte("lamp"), Payload: []byte(payload), InsertedAt: time.Unix(1, 0)})
 		m.deliver(b.Segment(), time.Now())
 	}

@@ -28,7 +28,7 @@ func (m *meddler) Deliver(seg *Segment, _ time.Time) {
 	}
 	m.hub.Route(&next)
 	m.hub.recentAfter(seg.Topic(), 0, Formats(0))
-	m.hub.flip(seg.Topic(), 0, newLine(m.hub, 1, 1).mailbox(Delivery{}))
+	m.hub.goLive(seg.Topic(), 0, newLine(m.hub, 1, 1).mailbox(Options{}))
 	m.hub.List(1)
 }
 

@@ -5,24 +5,24 @@ import "time"
 // mailbox is where a channel's outgoing messages wait for the connection's
 // writer. It is bounded in messages by itself, and in bytes together with the
 // other mailboxes of its connection. Replies are in line with the rest, but
-// count as the connection's ([Outlet]).
+// count as the connection's ([Connection]).
 type mailbox struct {
 	// Immutable after its channel has started.
-	outlet *Outlet
+	conn   *Connection
 	actor  *Actor // whose mailbox it is
 	format Format
 
-	// Guarded by outlet.mu, and fixed once the join has been answered.
+	// Guarded by conn.mu, and fixed once the join has been answered.
 	overflow Overflow      // what happens when something does not fit
 	formats  FormatSet     // that a segment must have been encoded in
 	size     int           // messages that may be waiting
-	series   *series       // where its messages are counted
+	counters *counters     // where its messages are counted
 	interval time.Duration // for how long messages are collected; 0: not at all
 
-	// Guarded by outlet.mu.
+	// Guarded by conn.mu.
 	open       bool // between the answer to the join and the end
 	ended      bool // nothing is queued any more
-	behind     bool // see behind.go
+	catchingUp bool // see behind.go
 	collecting bool // see interval.go
 	inLine     bool // for the writer's turns; perhaps with nothing in it, once ended
 	queue      queue
@@ -30,7 +30,7 @@ type mailbox struct {
 	reserved   int            // messages that the channel is looking at, or going to
 	looks      *ring[look]    // what it is going to look at; see reservation.go; nil until there is something
 	pushed     int64          // the highest offset dealt with: nothing at or below it is queued (again)
-	sent       *sent          // what repeats are told by, nil for DedupeOffset
+	dedupe     *dedupeWindow  // what repeats are told by, nil for DedupeOffset
 	newest     map[uint64]int // see latest.go; nil unless it counts
 	next       *mailbox       // behind it in the line
 	since      moment         // when it fell behind
@@ -38,16 +38,16 @@ type mailbox struct {
 }
 
 // follow makes the mailbox one of the given kind. It must not be open yet.
-func (m *mailbox) follow(d Delivery, formats FormatSet, s *series) {
-	m.outlet.mu.Lock()
-	defer m.outlet.mu.Unlock()
+func (m *mailbox) follow(d Options, formats FormatSet, s *counters) {
+	m.conn.mu.Lock()
+	defer m.conn.mu.Unlock()
 	m.size, m.overflow, m.interval = d.MailboxSize, d.Overflow, max(d.FlushInterval, 0)
-	m.formats, m.series = formats, s
+	m.formats, m.counters = formats, s
 	switch d.Dedupe {
 	case DedupeKey:
-		m.sent = newSent(keyDigests, d.DedupeWindow, d.DedupeEntries)
+		m.dedupe = newDedupeWindow(keyFingerprints, d.DedupeWindow, d.DedupeEntries)
 	case DedupePayload:
-		m.sent = newSent(payloadDigests, d.DedupeWindow, d.DedupeEntries)
+		m.dedupe = newDedupeWindow(payloadFingerprints, d.DedupeWindow, d.DedupeEntries)
 	}
 }
 
@@ -58,12 +58,12 @@ func (m *mailbox) follow(d Delivery, formats FormatSet, s *series) {
 // lies between replayed. One that begins anew is beyond that offset at least: this
 // node may not have come to it, and routes what the client has seen elsewhere.
 func (m *mailbox) join(after int64, resumed bool, reply func(head int64) ([]byte, error)) error {
-	o := m.outlet
-	o.mu.Lock()
+	c := m.conn
+	c.mu.Lock()
 	if m.ended {
-		return o.unlock(ErrClosed)
+		return c.unlock(ErrClosed)
 	}
-	head := o.hub.Head()
+	head := c.hub.Head()
 	if !resumed {
 		head = max(head, after)
 	}
@@ -80,29 +80,29 @@ func (m *mailbox) join(after int64, resumed bool, reply func(head int64) ([]byte
 			m.fallBehind()
 		}
 	}
-	return o.unlock(err)
+	return c.unlock(err)
 }
 
 // deliver queues what has not been pushed yet of a segment.
 func (m *mailbox) deliver(seg *Segment, now time.Time) {
-	o := m.outlet
-	o.mu.Lock()
+	c := m.conn
+	c.mu.Lock()
 	if !m.listens(seg) {
-		_ = o.unlock(nil)
+		_ = c.unlock(nil)
 		return
 	}
-	_, err := m.takeIn(seg, now)
-	_ = o.unlock(err)
+	_, err := m.enqueue(seg, now)
+	_ = c.unlock(err)
 }
 
 // listens tells whether the mailbox takes in what is routed. What is in the log
 // does not concern it while it is behind. A segment that was encoded before
 // anybody asked for this channel's formats turns it behind: who resumes may
 // need events that were between the encoder and the router then. Called with
-// outlet.mu held.
+// conn.mu held.
 func (m *mailbox) listens(seg *Segment) bool {
 	switch {
-	case !m.open, m.outlet.refuses(), m.behind && seg.Logged():
+	case !m.open, m.conn.refuses(), m.catchingUp && seg.Logged():
 		return false
 	case !seg.has(m.formats) && seg.Last() > m.pushed:
 		m.fallBehind()
@@ -113,29 +113,29 @@ func (m *mailbox) listens(seg *Segment) bool {
 
 // push queues a message from the channel to its client.
 func (m *mailbox) push(frame []byte) error {
-	o := m.outlet
-	o.mu.Lock()
+	c := m.conn
+	c.mu.Lock()
 	switch {
-	case !m.open || o.refuses():
-		return o.unlock(ErrClosed)
-	case m.makeRoom(nil, noPrint, len(frame), true):
-		o.held += len(frame)
-		m.enter(private, 1, noPrint).fill(private, m.series, frame)
-		return o.unlock(nil)
+	case !m.open || c.refuses():
+		return c.unlock(ErrClosed)
+	case m.makeRoom(nil, noHash, len(frame), true):
+		c.held += len(frame)
+		m.enter(private, 1, noHash).fill(private, m.counters, frame)
+		return c.unlock(nil)
 	case m.overflow == Disconnect:
-		return o.unlock(o.overflow(m.series, 1))
+		return c.unlock(c.overflow(m.counters, 1))
 	}
-	m.series.drop(DropOverflow, 1)
-	return o.unlock(ErrShed)
+	m.counters.drop(DropOverflow, 1)
+	return c.unlock(ErrShed)
 }
 
 // reply queues the answer to a request.
 func (m *mailbox) reply(frame []byte) error {
-	m.outlet.mu.Lock()
+	m.conn.mu.Lock()
 	if m.ended {
-		return m.outlet.unlock(ErrClosed)
+		return m.conn.unlock(ErrClosed)
 	}
-	return m.outlet.unlock(m.control(frame))
+	return m.conn.unlock(m.control(frame))
 }
 
 // end closes the mailbox, with last as its last frames. What is queued goes
@@ -143,39 +143,39 @@ func (m *mailbox) reply(frame []byte) error {
 // what names its join tells the client that it is from the old one. A channel
 // that joins the same topic afterwards comes behind all of it.
 func (m *mailbox) end(replaced bool, last ...[]byte) error {
-	o := m.outlet
-	o.mu.Lock()
+	c := m.conn
+	c.mu.Lock()
 	if m.ended {
-		return o.unlock(ErrClosed)
+		return c.unlock(ErrClosed)
 	}
 	m.flush()
 	m.open, m.ended = false, true
 	dropped := 0
 	for m.queue.n > 0 {
 		if e := m.queue.at(0); replaced && e.kind == shared {
-			o.held -= e.held
-			o.entries--
+			c.held -= e.held
+			c.entries--
 			dropped += int(e.messages)
 		} else {
-			*o.own.push() = *e
+			*c.own.push() = *e
 		}
 		m.drop()
 	}
-	m.series.drop(DropReplaced, dropped)
+	m.counters.drop(DropReplaced, dropped)
 	m.overlook(replaced)
-	m.sent = nil
+	m.dedupe = nil
 	var err error
 	for _, frame := range last {
 		if err == nil {
-			err = o.reply(m.series, frame)
+			err = c.reply(m.counters, frame)
 		}
 	}
-	return o.unlock(err)
+	return c.unlock(err)
 }
 
 // enter queues messages, as one entry, which have been admitted and charged.
 // The entry's other fields are for the caller to fill in, at once. Called with
-// outlet.mu held.
+// conn.mu held.
 func (m *mailbox) enter(k kind, messages int, key uint64) *entry {
 	if m.queue.sparse() {
 		m.queue.close()
@@ -188,38 +188,38 @@ func (m *mailbox) enter(k kind, messages int, key uint64) *entry {
 		m.deepen(messages)
 	}
 	e := m.queue.push()
-	e.kind, e.messages, e.key, e.series = k, int32(messages), key, m.series
-	if m.newest != nil && key != noPrint {
+	e.kind, e.messages, e.key, e.counters = k, int32(messages), key, m.counters
+	if m.newest != nil && key != noHash {
 		m.newest[key] = m.queue.base + m.queue.n - 1
 	}
 	if !m.collecting {
-		m.outlet.entries++
+		m.conn.entries++
 		if !m.inLine {
-			m.outlet.line(m)
+			m.conn.line(m)
 		}
 	}
 	return e
 }
 
-// deepen notes that messages have been queued. Called with outlet.mu held.
+// deepen notes that messages have been queued. Called with conn.mu held.
 func (m *mailbox) deepen(messages int) {
 	m.messages += messages
 	if m.collecting && (m.messages+m.reserved)*2 > m.size {
 		m.flush()
 	}
-	m.outlet.hub.meters.depth(m.messages)
+	m.conn.hub.metrics.depth(m.messages)
 }
 
-// control queues a reply. Called with outlet.mu held.
+// control queues a reply. Called with conn.mu held.
 func (m *mailbox) control(frame []byte) error {
-	err := m.outlet.admit(m.series, frame)
+	err := m.conn.admit(m.counters, frame)
 	if err == nil {
-		m.enter(control, 1, noPrint).fill(control, m.series, frame)
+		m.enter(control, 1, noHash).fill(control, m.counters, frame)
 	}
 	return err
 }
 
-// drop removes the first entry, whose turn it is. Called with outlet.mu held.
+// drop removes the first entry, whose turn it is. Called with conn.mu held.
 func (m *mailbox) drop() {
 	e := m.queue.at(0)
 	if e.kind != control {

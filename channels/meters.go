@@ -12,9 +12,9 @@ import (
 	"github.com/sluicehq/sluice/metrics"
 )
 
-// meters are what the hub, and all that hangs on it, reports in total. What it
-// reports by tags is in series.go.
-type meters struct {
+// hubMetrics is what the hub, and all that hangs on it, reports in total. What it
+// reports by tags is in counters.
+type hubMetrics struct {
 	fanOut   *metrics.Timing // until the last subscriber had a segment in its mailbox
 	joinTime *metrics.Timing
 	failures *metrics.Counter // handlers that panicked
@@ -32,8 +32,8 @@ const (
 	joinCrashed  joinStatus = "crashed"
 )
 
-func newMeters(set *metrics.Set) meters {
-	return meters{
+func newHubMetrics(set *metrics.Set) hubMetrics {
+	return hubMetrics{
 		fanOut:   set.Timing(metrics.StageWait, metrics.Stage("mailbox")),
 		joinTime: set.Timing(metrics.JoinTime),
 		failures: set.Counter(metrics.StageErrors, metrics.Stage("channel")),
@@ -45,13 +45,13 @@ func newMeters(set *metrics.Set) meters {
 
 // caughtUp counts a channel that was behind since the given time and no longer
 // is.
-func (m *meters) caughtUp(since moment) {
+func (m *hubMetrics) caughtUp(since moment) {
 	m.catchups.Add(1)
 	m.behind.Observe(time.Since(since.time()))
 }
 
 // depth notes how many messages a mailbox holds.
-func (m *meters) depth(n int) {
+func (m *hubMetrics) depth(n int) {
 	for {
 		deepest := m.deepest.Load()
 		if int64(n) <= deepest || m.deepest.CompareAndSwap(deepest, int64(n)) {
@@ -60,9 +60,9 @@ func (m *meters) depth(n int) {
 	}
 }
 
-// series are the counters of channels with the same tags. A message counts in
-// the series of its channel and in no other.
-type series struct {
+// counters are those of channels with the same tags. A message counts in
+// those of its channel and in no other.
+type counters struct {
 	pushed    *metrics.Counter
 	duplicate *metrics.Counter
 	replayed  *metrics.Counter
@@ -70,9 +70,9 @@ type series struct {
 	joins     map[joinStatus]*metrics.Counter
 }
 
-func newSeries(set *metrics.Set, tags []metrics.Tag) *series {
+func newCounters(set *metrics.Set, tags []metrics.Tag) *counters {
 	tagged := func(more ...metrics.Tag) []metrics.Tag { return slices.Concat(tags, more) }
-	s := &series{
+	s := &counters{
 		pushed:    set.Counter(metrics.MessagesPushed, tagged()...),
 		duplicate: set.Counter(metrics.MessagesDuplicate, tagged()...),
 		replayed:  set.Counter(metrics.MessagesReplayed, tagged()...),
@@ -88,28 +88,28 @@ func newSeries(set *metrics.Set, tags []metrics.Tag) *series {
 	return s
 }
 
-func (s *series) drop(reason DropReason, n int) {
+func (s *counters) drop(reason DropReason, n int) {
 	if n > 0 {
 		s.dropped[reason].Add(int64(n))
 	}
 }
 
-// allSeries are made once for each combination of tags, and kept.
-type allSeries struct {
+// counterSet is all counters, which are made once for each combination of tags, and kept.
+type counterSet struct {
 	set *metrics.Set
-	own *series // of channels without tags
+	own *counters // of channels without tags
 
 	mu     sync.Mutex
-	tagged map[string]*series // by tags; guarded by mu
+	tagged map[string]*counters // by tags; guarded by mu
 }
 
-func (a *allSeries) init(set *metrics.Set) {
-	a.set, a.own = set, newSeries(set, nil)
-	a.tagged = make(map[string]*series)
+func (a *counterSet) init(set *metrics.Set) {
+	a.set, a.own = set, newCounters(set, nil)
+	a.tagged = make(map[string]*counters)
 }
 
-// of returns the series of channels with the given tags.
-func (a *allSeries) of(tags map[string]string) *series {
+// of returns the counters of channels with the given tags.
+func (a *counterSet) of(tags map[string]string) *counters {
 	if len(tags) == 0 {
 		return a.own
 	}
@@ -126,14 +126,14 @@ func (a *allSeries) of(tags map[string]string) *series {
 	defer a.mu.Unlock()
 	s := a.tagged[id.String()]
 	if s == nil {
-		s = newSeries(a.set, list)
+		s = newCounters(a.set, list)
 		a.tagged[id.String()] = s
 	}
 	return s
 }
 
-// pushed sums up over all series.
-func (a *allSeries) pushed() int64 {
+// pushed sums up over all counters.
+func (a *counterSet) pushed() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n := a.own.pushed.Value()

@@ -21,8 +21,8 @@ var ErrOverflow = errors.New("channels: mailbox overflow")
 // of its mailbox.
 var ErrShed = errors.New("channels: message shed")
 
-// OutletConfig says how much one connection may have waiting.
-type OutletConfig struct {
+// ConnectionConfig says how much one connection may have waiting.
+type ConnectionConfig struct {
 	// Replies is how many replies may be waiting: a client that lets more of
 	// them pile up is disconnected. It must be positive.
 	Replies int
@@ -37,8 +37,8 @@ type OutletConfig struct {
 
 	// Wake is called when there is something to take and nobody is taking it.
 	// It sees to it that somebody calls Take until that returns false. It is
-	// called with the outlet's lock held, so that none is made after Close, and
-	// neither blocks nor uses the outlet itself.
+	// called with the connection's lock held, so that none is made after Close, and
+	// neither blocks nor uses the connection itself.
 	Wake func()
 
 	// Overflow is called once, when the client is too slow and has to be
@@ -47,14 +47,14 @@ type OutletConfig struct {
 	Overflow func()
 }
 
-// Outlet is a connection's way out. Channels queue into their mailboxes; one
+// Connection is what leaves by one connection. Channels queue into their mailboxes; one
 // writer takes from all of them, a piece from each in turn. What belongs to the
 // connection itself, or to channels that have ended, goes first. All methods
 // may be called concurrently, except Take, which is the writer's.
-type Outlet struct {
-	// Immutable after NewOutlet.
+type Connection struct {
+	// Immutable after NewConnection.
 	hub    *Hub
-	config OutletConfig
+	config ConnectionConfig
 
 	mu sync.Mutex
 
@@ -78,242 +78,242 @@ type Outlet struct {
 	lent    moment // when it grew last
 
 	// Guarded by mu: the state.
-	taking   bool   // the writer has been woken, and has not seen an empty outlet since
+	taking   bool   // the writer has been woken, and has not seen an empty connection since
 	tooSlow  bool   // something did not fit: nothing is queued any more
 	tell     bool   // Overflow is to be called
 	closed   bool   // nothing is queued any more
 	farewell []byte // the last frame, not taken yet
 }
 
-// NewOutlet returns an outlet with nothing in it, for channels of hub.
-func NewOutlet(hub *Hub, config OutletConfig) *Outlet {
-	return &Outlet{hub: hub, config: config}
+// NewConnection returns a connection with nothing in it, for channels of hub.
+func NewConnection(hub *Hub, config ConnectionConfig) *Connection {
+	return &Connection{hub: hub, config: config}
 }
 
 // Reply queues a frame that belongs to the connection and to none of its
 // channels, such as the answer to a heartbeat.
-func (o *Outlet) Reply(frame []byte) error {
-	o.mu.Lock()
-	return o.unlock(o.reply(o.hub.series.own, frame))
+func (c *Connection) Reply(frame []byte) error {
+	c.mu.Lock()
+	return c.unlock(c.reply(c.hub.counters.own, frame))
 }
 
-// Close ends the outlet: nothing is queued any more. What was queued is still
+// Close ends the connection: nothing is queued any more. What was queued is still
 // taken, unless there is a reason to discard it, and last of all the farewell,
 // if there is one. Closing again with a reason to discard drops the first
 // farewell too; otherwise it does nothing.
-func (o *Outlet) Close(farewell []byte, discard DropReason) {
-	o.mu.Lock()
-	o.flushAll()
+func (c *Connection) Close(farewell []byte, discard DropReason) {
+	c.mu.Lock()
+	c.flushAll()
 	if discard != "" {
-		o.discard(discard)
-		o.farewell = nil
+		c.discard(discard)
+		c.farewell = nil
 	}
-	if !o.closed {
-		o.closed, o.farewell = true, farewell
+	if !c.closed {
+		c.closed, c.farewell = true, farewell
 	}
-	o.waiting = nil
+	c.waiting = nil
 	if discard != "" {
-		o.giveBack(o.replayed) // what is in hand is the writer's
+		c.giveBack(c.replayed) // what is in hand is the writer's
 	}
-	_ = o.unlock(nil)
+	_ = c.unlock(nil)
 }
 
 // Take fills b with what is queued: pieces up to the given number, and no
 // further piece once limit bytes are reached. It returns false if there is
 // nothing, and Wake is called when there is again. What the last Take returned
 // is charged no longer; what of it has not been told to be written counts as lost.
-func (o *Outlet) Take(b *Batch, limit, pieces int) bool {
+func (c *Connection) Take(b *WriteBatch, limit, pieces int) bool {
 	b.empty()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.held -= o.inHand
-	o.inHand = 0
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held -= c.inHand
+	c.inHand = 0
 	for size := 0; size < limit && len(b.Frames) < pieces; {
-		e := o.next()
+		e := c.next()
 		if e == nil {
 			break
 		}
 		size += len(e.frames)
-		o.inHand += e.held
+		c.inHand += e.held
 		b.add(e)
-		o.drop()
+		c.drop()
 	}
-	if o.closed && o.entries == 0 {
+	if c.closed && c.entries == 0 {
 		b.Last = true
-		if o.farewell != nil {
-			b.Frames = append(b.Frames, o.farewell)
-			o.farewell = nil
+		if c.farewell != nil {
+			b.Frames = append(b.Frames, c.farewell)
+			c.farewell = nil
 		}
 	}
 	if b.queued != 0 {
 		b.Queued = b.queued.time()
 	}
-	if o.replayed > 0 {
-		o.settle()
-		o.touched = momentOf(time.Now())
+	if c.replayed > 0 {
+		c.settle()
+		c.touched = momentOf(time.Now())
 		if b.Last {
-			o.giveBack(o.replayed) // nobody comes back for it
+			c.giveBack(c.replayed) // nobody comes back for it
 		}
 	}
-	o.serveWaiting()
-	o.taking = len(b.Frames) > 0
-	return o.taking
+	c.serveWaiting()
+	c.taking = len(b.Frames) > 0
+	return c.taking
 }
 
 // Crowded tells whether half of the replies that may be waiting are: a transport
 // whose client takes them by requests of its own reads no further meanwhile.
-func (o *Outlet) Crowded() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.replies > o.config.Replies/2 || o.replies > 0 && o.replyBytes > o.config.Bytes/2
+func (c *Connection) Crowded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.replies > c.config.Replies/2 || c.replies > 0 && c.replyBytes > c.config.Bytes/2
 }
 
 // next is the entry whose turn it is, nil if there is none. An ended mailbox
 // may still be in the line, with nothing in it.
-func (o *Outlet) next() *entry {
-	if o.own.n > 0 {
-		return o.own.at(0)
+func (c *Connection) next() *entry {
+	if c.own.n > 0 {
+		return c.own.at(0)
 	}
-	for o.first != nil && o.first.queue.n == 0 {
-		o.advance()
+	for c.first != nil && c.first.queue.n == 0 {
+		c.advance()
 	}
-	if o.first == nil {
+	if c.first == nil {
 		return nil
 	}
-	return o.first.queue.at(0)
+	return c.first.queue.at(0)
 }
 
 // drop removes the entry that next returned.
-func (o *Outlet) drop() {
-	o.entries--
-	if o.own.n > 0 {
-		o.uncount(o.own.at(0))
-		o.own.drop()
+func (c *Connection) drop() {
+	c.entries--
+	if c.own.n > 0 {
+		c.uncount(c.own.at(0))
+		c.own.drop()
 		return
 	}
-	m := o.first
-	o.uncount(m.queue.at(0))
+	m := c.first
+	c.uncount(m.queue.at(0))
 	m.drop()
 	if m.queue.n == 0 {
-		o.advance()
-	} else if o.first != o.last { // its turn is over
-		o.advance()
-		o.line(m)
+		c.advance()
+	} else if c.first != c.last { // its turn is over
+		c.advance()
+		c.line(m)
 	}
 }
 
 // uncount notes that an entry is going to leave.
-func (o *Outlet) uncount(e *entry) {
+func (c *Connection) uncount(e *entry) {
 	if e.kind == control {
-		o.replies--
-		o.replyBytes -= e.held
+		c.replies--
+		c.replyBytes -= e.held
 	}
 }
 
 // line puts a mailbox at the end of the line for the writer's turns.
-func (o *Outlet) line(m *mailbox) {
-	if o.first == nil {
-		o.first = m
+func (c *Connection) line(m *mailbox) {
+	if c.first == nil {
+		c.first = m
 	} else {
-		o.last.next = m
+		c.last.next = m
 	}
-	o.last, m.inLine = m, true
+	c.last, m.inLine = m, true
 }
 
 // advance takes the first mailbox out of the line.
-func (o *Outlet) advance() {
-	m := o.first
-	o.first, m.next, m.inLine = m.next, nil, false
+func (c *Connection) advance() {
+	m := c.first
+	c.first, m.next, m.inLine = m.next, nil, false
 }
 
 // reply queues a reply that belongs to no open mailbox, unless too many are
 // waiting already.
-func (o *Outlet) reply(s *series, frame []byte) error {
-	err := o.admit(s, frame)
+func (c *Connection) reply(s *counters, frame []byte) error {
+	err := c.admit(s, frame)
 	if err == nil {
-		o.own.push().fill(control, s, frame)
-		o.entries++
+		c.own.push().fill(control, s, frame)
+		c.entries++
 	}
 	return err
 }
 
 // admit charges a reply that is going to be queued.
-func (o *Outlet) admit(s *series, frame []byte) error {
+func (c *Connection) admit(s *counters, frame []byte) error {
 	switch {
-	case o.refuses():
+	case c.refuses():
 		return ErrClosed
-	case o.replies >= o.config.Replies, o.replies > 0 && o.replyBytes+len(frame) > o.config.Bytes:
-		return o.overflow(s, 0) // replies are no messages of a topic
+	case c.replies >= c.config.Replies, c.replies > 0 && c.replyBytes+len(frame) > c.config.Bytes:
+		return c.overflow(s, 0) // replies are no messages of a topic
 	}
-	o.replies++
-	o.replyBytes += len(frame)
-	o.held += len(frame)
+	c.replies++
+	c.replyBytes += len(frame)
+	c.held += len(frame)
 	return nil
 }
 
-func (o *Outlet) refuses() bool { return o.closed || o.tooSlow }
+func (c *Connection) refuses() bool { return c.closed || c.tooSlow }
 
 // lost is why messages are lost that can no longer be queued.
-func (o *Outlet) lost() DropReason {
-	if o.tooSlow {
+func (c *Connection) lost() DropReason {
+	if c.tooSlow {
 		return DropTooSlow
 	}
 	return DropClosed
 }
 
 // overflow gives up on the client, because n messages more do not fit.
-func (o *Outlet) overflow(s *series, n int) error {
+func (c *Connection) overflow(s *counters, n int) error {
 	s.drop(DropTooSlow, n)
-	o.flushAll()
-	o.discard(DropTooSlow)
-	o.tooSlow, o.tell = true, true
+	c.flushAll()
+	c.discard(DropTooSlow)
+	c.tooSlow, c.tell = true, true
 	return ErrOverflow
 }
 
 // discard drops all that is queued.
-func (o *Outlet) discard(reason DropReason) {
-	for e := o.next(); e != nil; e = o.next() {
+func (c *Connection) discard(reason DropReason) {
+	for e := c.next(); e != nil; e = c.next() {
 		if e.kind != control {
-			e.series.drop(reason, int(e.messages))
+			e.counters.drop(reason, int(e.messages))
 		}
-		o.held -= e.held
-		o.drop()
+		c.held -= e.held
+		c.drop()
 	}
 }
 
 // unlock releases mu and then makes the calls that are due. It returns err.
-func (o *Outlet) unlock(err error) error {
-	o.settle()
-	if o.crowded() {
-		o.flushAll()
+func (c *Connection) unlock(err error) error {
+	c.settle()
+	if c.crowded() {
+		c.flushAll()
 	}
-	wake := !o.taking && (o.entries > 0 || o.farewell != nil)
-	tell := o.tell
-	o.taking = o.taking || wake
-	o.tell = false
+	wake := !c.taking && (c.entries > 0 || c.farewell != nil)
+	tell := c.tell
+	c.taking = c.taking || wake
+	c.tell = false
 	if wake {
-		o.config.Wake()
+		c.config.Wake()
 	}
-	o.mu.Unlock()
+	c.mu.Unlock()
 	if tell {
-		o.config.Overflow()
+		c.config.Overflow()
 	}
 	return err
 }
 
 // serveWaiting has those mailboxes served that have got room. Called with mu
 // held.
-func (o *Outlet) serveWaiting() {
-	left := o.waiting[:0]
-	for _, m := range o.waiting {
+func (c *Connection) serveWaiting() {
+	left := c.waiting[:0]
+	for _, m := range c.waiting {
 		switch {
-		case !m.open || !m.behind:
+		case !m.open || !m.catchingUp:
 		case m.roomy():
-			o.hub.replay(m.actor)
+			c.hub.replay(m.actor)
 		default:
 			left = append(left, m)
 		}
 	}
-	clear(o.waiting[len(left):])
-	o.waiting = left
+	clear(c.waiting[len(left):])
+	c.waiting = left
 }

@@ -10,10 +10,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestOutletAccounts plays random traffic against an outlet and a model of it:
+// TestConnectionAccounts plays random traffic against a connection and a model of it:
 // what is charged is what is held, nothing is lost or reordered within a
 // channel, and the bounds hold.
-func TestOutletAccounts(t *testing.T) {
+func TestConnectionAccounts(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		const size, bytes = 8, 200
@@ -23,7 +23,7 @@ func TestOutletAccounts(t *testing.T) {
 		expected := make([][]string, len(boxes)) // frames queued and not taken, by mailbox
 		replies := 0
 		for i := range boxes {
-			boxes[i] = l.mailbox(Delivery{})
+			boxes[i] = l.mailbox(Options{})
 			if err := boxes[i].join(-1, true, func(int64) ([]byte, error) { return fmt.Appendf(nil, "ok%d", i), nil }); err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestOutletAccounts(t *testing.T) {
 	})
 }
 
-func TestOutletWakesOnce(t *testing.T) {
+func TestConnectionWakesOnce(t *testing.T) {
 	t.Parallel()
 	l := newLine(NewHub(nil), 10, 1000)
 	for range 3 {
@@ -141,7 +141,7 @@ func TestOutletWakesOnce(t *testing.T) {
 	}
 }
 
-func TestOutletTakesTurns(t *testing.T) {
+func TestConnectionTakesTurns(t *testing.T) {
 	t.Parallel()
 	l := newLine(NewHub(nil), 10, 1000)
 	a, b := l.box(t), l.box(t)
@@ -156,7 +156,7 @@ func TestOutletTakesTurns(t *testing.T) {
 	}
 }
 
-func TestOutletClose(t *testing.T) {
+func TestConnectionClose(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
@@ -195,7 +195,7 @@ func TestOutletClose(t *testing.T) {
 	})
 }
 
-func TestOutletLast(t *testing.T) {
+func TestConnectionLast(t *testing.T) {
 	t.Parallel()
 	l := newLine(NewHub(nil), 10, 1000)
 	_ = l.Reply([]byte("x"))
@@ -218,7 +218,7 @@ func TestMailboxOverflow(t *testing.T) {
 			func(m *mailbox) error { return m.push(make([]byte, 5000)) }, false},
 		{"even if another mailbox has used up the bytes",
 			func(l *line, m *mailbox) {
-				_ = l.open(sure{}, l.mailbox(Delivery{})).push(make([]byte, 5000))
+				_ = l.open(sure{}, l.mailbox(Options{})).push(make([]byte, 5000))
 			},
 			func(m *mailbox) error { return m.push(make([]byte, 5000)) }, false},
 		{"no second one",
@@ -317,7 +317,7 @@ func TestMailboxEnd(t *testing.T) {
 				t.Fatalf("got %q, want %q", got, c.want)
 			}
 			if l.held != 0 || l.entries != 0 || l.replies != 0 {
-				t.Fatalf("still charged: %+v", l.Outlet)
+				t.Fatalf("still charged: %+v", l.Connection)
 			}
 		})
 	}

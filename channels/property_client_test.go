@@ -18,9 +18,9 @@ import (
 
 // modelConn is a connection, and what its client believes.
 type modelConn struct {
-	*Outlet
+	*Connection
 	model      *model
-	batch      Batch
+	batch      WriteBatch
 	group      sync.WaitGroup
 	bytes      int
 	eager      bool // it reads all that it is sent
@@ -37,7 +37,7 @@ func (m *model) connect(r *rapid.T) *modelConn {
 	if !c.eager {
 		c.bytes = rapid.SampledFrom([]int{60, 300, 3000}).Draw(r, "bytes")
 	}
-	c.Outlet = NewOutlet(m.hub, OutletConfig{Replies: 100, Bytes: c.bytes, Wake: func() {}, Overflow: func() {
+	c.Connection = NewConnection(m.hub, ConnectionConfig{Replies: 100, Bytes: c.bytes, Wake: func() {}, Overflow: func() {
 		c.Close(nil, DropTooSlow)
 		c.overflowed.Store(true)
 		if c.eager && !c.slow() && !m.bursting {
@@ -67,7 +67,7 @@ type modelJoin struct {
 	actor    *Actor
 	ref      Ref
 	topic    string
-	delivery Delivery
+	delivery Options
 	resume   *Resume
 	looks    bool // its channel is keen
 	slow     bool
@@ -170,16 +170,16 @@ func (c *modelConn) join(r *rapid.T, topic string, resume *Resume) {
 	c.byRef[w.ref] = w
 	m.joins = append(m.joins, w)
 	w.actor = m.host.Join(JoinRequest{
-		To:       Address{Topic: topic, JoinRef: w.ref, Ref: w.ref},
-		Format:   Format(rapid.IntRange(0, 1).Draw(r, "format")),
-		Factory:  func() Channel { return channel },
-		Delivery: *d,
-		Resume:   resume,
-		Socket:   func() *Socket { return &Socket{} },
-		Outlet:   c.Outlet,
-		Context:  context.Background(),
-		Group:    &c.group,
-		Ended:    func(*Actor) {},
+		To:         Address{Topic: topic, JoinRef: w.ref, Ref: w.ref},
+		Format:     Format(rapid.IntRange(0, 1).Draw(r, "format")),
+		Factory:    func() Channel { return channel },
+		Options:    *d,
+		Resume:     resume,
+		Socket:     func() *Socket { return &Socket{} },
+		Connection: c.Connection,
+		Context:    context.Background(),
+		Group:      &c.group,
+		Ended:      func(*Actor) {},
 	})
 }
 
@@ -272,11 +272,11 @@ func (m *model) broadcast(r *rapid.T) {
 		except = m.someWatcher(r)
 	}
 	for _, w := range m.joins {
-		w.conn.Outlet.mu.Lock()
+		w.conn.Connection.mu.Lock()
 		if w.topic == topic && w != except && w.actor.mailbox.open && !w.conn.refuses() {
 			w.others++
 		}
-		w.conn.Outlet.mu.Unlock()
+		w.conn.Connection.mu.Unlock()
 	}
 	var actor Subscriber
 	if except != nil {
@@ -312,8 +312,8 @@ func (c *modelConn) read(bytes, pieces int) bool {
 
 // hasMore tells whether something can be taken.
 func (c *modelConn) hasMore() bool {
-	c.Outlet.mu.Lock()
-	defer c.Outlet.mu.Unlock()
+	c.Connection.mu.Lock()
+	defer c.Connection.mu.Unlock()
 	return c.entries > 0
 }
 
@@ -522,9 +522,9 @@ func (w *modelJoin) checkAccount() {
 			routed++
 		}
 	}
-	counted := m.series.pushed.Value() + m.series.duplicate.Value()
+	counted := m.counters.pushed.Value() + m.counters.duplicate.Value()
 	for _, reason := range dropReasons {
-		counted += m.series.dropped[reason].Value()
+		counted += m.counters.dropped[reason].Value()
 	}
 	if counted != routed {
 		w.conn.model.fail("%s: %d messages were for it, %d are accounted for", w, routed, counted)
@@ -547,19 +547,19 @@ func (m *model) checkLeft() {
 	synctest.Wait()
 	b := &m.replayer.budget
 	if b.used.Load() != 0 || len(b.holders) != 0 || b.waiting.Load() != int32(b.parked.len()) {
-		m.fail("%d bytes of %d outlets are charged to replays, %d channels wait", b.used.Load(), len(b.holders), b.parked.len())
+		m.fail("%d bytes of %d connections are charged to replays, %d channels wait", b.used.Load(), len(b.holders), b.parked.len())
 	}
 	if m.hub.Topics() != 0 || m.hub.Channels() != 0 {
 		m.fail("%d topics and %d channels are left", m.hub.Topics(), m.hub.Channels())
 	}
-	if held := m.hub.recent.held.Load(); held > m.hub.recent.limit {
+	if held := m.hub.evictions.held.Load(); held > m.hub.evictions.limit {
 		m.fail("%d bytes are remembered", held)
 	}
 }
 
 // checkReserved checks that room is reserved for just what stands in the line of what
 // channels are going to look at, at any moment at which none is looking. Called with the
-// outlet's lock held.
+// connection's lock held.
 func (c *modelConn) checkReserved() {
 	if c.seeing > 0 {
 		return
@@ -608,10 +608,10 @@ func (m *model) burst(r *rapid.T) {
 		})
 		group.Go(func() {
 			for range 50 {
-				c.Outlet.mu.Lock()
+				c.Connection.mu.Lock()
 				c.checkReserved()
 				runtime.Gosched()
-				c.Outlet.mu.Unlock()
+				c.Connection.mu.Unlock()
 				for _, w := range c.byRef {
 					w.actor.mu.Lock()
 					runtime.Gosched()

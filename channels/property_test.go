@@ -139,7 +139,7 @@ func (m *model) finish() {
 	m.check()
 	for _, w := range m.watching() {
 		w.checkComplete()
-		if w.actor.mailbox.behind {
+		if w.actor.mailbox.catchingUp {
 			m.fail("%s has all and is still behind", w)
 		}
 	}

@@ -13,17 +13,17 @@ type entry struct {
 	segment  *Segment // what frames are a part of, nil if they are not
 	first    int32    // index of the first message in segment
 	messages int32
-	held     int     // bytes charged: all that holding frames keeps in memory
-	queued   moment  // when it was routed
-	oldest   int64   // when its oldest message was inserted, in nanoseconds; 0 if not in the log
-	key      uint64  // print of the message's key, where that counts; see latest.go
-	series   *series // where it is counted
+	held     int       // bytes charged: all that holding frames keeps in memory
+	queued   moment    // when it was routed
+	oldest   int64     // when its oldest message was inserted, in nanoseconds; 0 if not in the log
+	key      uint64    // hash of the message's key, where that counts; see latest.go
+	counters *counters // where it is counted
 	kind     kind
 }
 
 // fill makes it one message of its own.
-func (e *entry) fill(k kind, s *series, frame []byte) {
-	e.kind, e.series, e.frames, e.messages, e.held, e.queued = k, s, frame, 1, len(frame), momentOf(time.Now())
+func (e *entry) fill(k kind, s *counters, frame []byte) {
+	e.kind, e.counters, e.frames, e.messages, e.held, e.queued = k, s, frame, 1, len(frame), momentOf(time.Now())
 }
 
 // moment is a time as an entry keeps it: since the program began, and without a

@@ -20,27 +20,27 @@ type look struct {
 // wants to see before it is queued, as if it were queued already. It returns
 // false if there is nothing to see.
 func (m *mailbox) reserve(seg *Segment) bool {
-	o := m.outlet
-	o.mu.Lock()
+	c := m.conn
+	c.mu.Lock()
 	if !m.listens(seg) {
-		_ = o.unlock(nil)
+		_ = c.unlock(nil)
 		return false
 	}
 	var r reservation
-	_, err := m.sift(seg, Raw, time.Time{}, &r)
+	_, err := m.enqueueEach(seg, Raw, time.Time{}, &r)
 	if err != nil {
 		m.reserved -= r.messages
-		o.held -= r.held
-		m.series.drop(DropTooSlow, r.messages)
+		c.held -= r.held
+		m.counters.drop(DropTooSlow, r.messages)
 		r.messages = 0
 	}
 	seen := m.show(seg, r)
-	_ = o.unlock(err)
+	_ = c.unlock(err)
 	return seen
 }
 
 // show puts what has been reserved where the channel is going to look. It returns
-// false if that is nothing. Called with outlet.mu held.
+// false if that is nothing. Called with conn.mu held.
 func (m *mailbox) show(seg *Segment, r reservation) bool {
 	if r.messages == 0 {
 		return false
@@ -77,36 +77,36 @@ func (r *reservation) add(i int) {
 // any more, and its messages one by one are not, as it is done with them. There is
 // nothing once the mailbox has ended.
 func (m *mailbox) toSee() (look, bool) {
-	m.outlet.mu.Lock()
-	defer func() { _ = m.outlet.unlock(nil) }()
+	m.conn.mu.Lock()
+	defer func() { _ = m.conn.unlock(nil) }()
 	if m.looks == nil || m.looks.len() == 0 {
 		return look{}, false
 	}
 	l := m.looks.pop()
-	m.outlet.held -= l.room.held
-	m.outlet.seeing += l.room.held
-	m.outlet.serveWaiting()
+	m.conn.held -= l.room.held
+	m.conn.seeing += l.room.held
+	m.conn.serveWaiting()
 	return l, true
 }
 
 // seen notes that the channel is done with what it was looking at.
 func (m *mailbox) seen(l look) {
-	m.outlet.mu.Lock()
-	m.outlet.seeing -= l.room.held
-	_ = m.outlet.unlock(nil)
+	m.conn.mu.Lock()
+	m.conn.seeing -= l.room.held
+	_ = m.conn.unlock(nil)
 }
 
 // overlook drops what the channel has not looked at, or not been done with, when it
-// ends. Called with outlet.mu held.
+// ends. Called with conn.mu held.
 func (m *mailbox) overlook(replaced bool) {
 	for m.looks != nil && m.looks.len() > 0 {
-		m.outlet.held -= m.looks.pop().room.held
+		m.conn.held -= m.looks.pop().room.held
 	}
-	reason := m.outlet.lost()
+	reason := m.conn.lost()
 	if replaced {
 		reason = DropReplaced
 	}
-	m.series.drop(reason, m.reserved)
+	m.counters.drop(reason, m.reserved)
 	m.reserved = 0
 }
 
@@ -130,23 +130,23 @@ func (m *mailbox) settle(seg *Segment, first, messages int, frames []byte, nothi
 	if messages == 0 {
 		return
 	}
-	o := m.outlet
-	o.mu.Lock()
-	defer func() { _ = o.unlock(nil) }()
+	c := m.conn
+	c.mu.Lock()
+	defer func() { _ = c.unlock(nil) }()
 	if m.ended {
 		return // it has been dropped with the rest
 	}
 	m.reserved -= messages
 	switch {
-	case o.refuses():
-		m.series.drop(o.lost(), messages)
+	case c.refuses():
+		m.counters.drop(c.lost(), messages)
 	case len(frames) == 0:
-		m.series.drop(nothing, messages)
-		o.serveWaiting()
+		m.counters.drop(nothing, messages)
+		c.serveWaiting()
 	default: // it had a reservation: whether it is larger now is the channel's doing
 		key := m.keyOf(seg, first)
 		m.supersede(key)
-		o.held += len(frames)
+		c.held += len(frames)
 		e := m.enter(shared, messages, key)
 		e.frames, e.held, e.queued, e.oldest = frames, len(frames), momentOf(time.Now()), seg.oldest
 	}

@@ -48,19 +48,19 @@ func segment(t testing.TB, topic string, formats FormatSet, offsets ...int64) *S
 	return b.Segment()
 }
 
-// line is a connection: an outlet, and what has been taken from it.
+// line is a connection: a connection, and what has been taken from it.
 type line struct {
-	*Outlet
+	*Connection
 	hub        *Hub
 	size       int // of its mailboxes
 	woken      int
 	overflowed int
-	batch      Batch
+	batch      WriteBatch
 }
 
 func newLine(hub *Hub, size, bytes int) *line {
 	l := &line{hub: hub, size: size}
-	l.Outlet = NewOutlet(hub, OutletConfig{
+	l.Connection = NewConnection(hub, ConnectionConfig{
 		Replies:  size,
 		Bytes:    bytes,
 		Wake:     func() { l.woken++ },
@@ -83,16 +83,16 @@ func (l *line) drain() string {
 
 // mailbox returns a mailbox that is not open yet. Its rule is Disconnect, if
 // nothing else is said.
-func (l *line) mailbox(d Delivery) *mailbox {
-	m := &mailbox{outlet: l.Outlet}
-	m.follow(d.or(Delivery{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), 0, l.hub.series.own)
+func (l *line) mailbox(d Options) *mailbox {
+	m := &mailbox{conn: l.Connection}
+	m.follow(d.or(Options{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), 0, l.hub.counters.own)
 	return m
 }
 
 // box returns a joined mailbox. The answer to the join has been taken.
 func (l *line) box(t testing.TB) *mailbox {
 	t.Helper()
-	return l.open(t, l.mailbox(Delivery{}))
+	return l.open(t, l.mailbox(Options{}))
 }
 
 // open has a mailbox joined. The answer to the join has been taken.
@@ -112,7 +112,7 @@ type stage struct {
 	t     testing.TB
 	hub   *Hub
 	host  *Host
-	line  *Outlet
+	line  *Connection
 	group sync.WaitGroup
 
 	mu  sync.Mutex
@@ -127,12 +127,12 @@ func newStage(t testing.TB) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.line = NewOutlet(s.hub, OutletConfig{Replies: 2 * DefaultInboundQueue, Bytes: 1 << 20, Wake: func() { s.group.Go(s.write) }, Overflow: func() {}})
+	s.line = NewConnection(s.hub, ConnectionConfig{Replies: 2 * DefaultInboundQueue, Bytes: 1 << 20, Wake: func() { s.group.Go(s.write) }, Overflow: func() {}})
 	return s
 }
 
 func (s *stage) write() {
-	var b Batch
+	var b WriteBatch
 	for s.line.Take(&b, 1<<20, 16) {
 		b.Written()
 		s.mu.Lock()
@@ -149,15 +149,15 @@ func (s *stage) join(topic string, c Channel, ended func(*Actor)) *Actor {
 		ended = func(*Actor) {}
 	}
 	return s.host.Join(JoinRequest{
-		To:       Address{Topic: topic, JoinRef: "1", Ref: "1"},
-		Params:   Payload{Data: []byte("{}")},
-		Factory:  func() Channel { return c },
-		Delivery: Delivery{MailboxSize: 100},
-		Socket:   func() *Socket { return &Socket{ID: "me"} },
-		Outlet:   s.line,
-		Context:  s.t.Context(),
-		Group:    &s.group,
-		Ended:    ended,
+		To:         Address{Topic: topic, JoinRef: "1", Ref: "1"},
+		Params:     Payload{Data: []byte("{}")},
+		Factory:    func() Channel { return c },
+		Options:    Options{MailboxSize: 100},
+		Socket:     func() *Socket { return &Socket{ID: "me"} },
+		Connection: s.line,
+		Context:    s.t.Context(),
+		Group:      &s.group,
+		Ended:      ended,
 	})
 }
 

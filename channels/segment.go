@@ -227,8 +227,8 @@ func (b *Builder) append(s *encoding, m *Message) (data []byte, err error) {
 	switch s.format {
 	case Raw:
 		return append(s.data, m.Payload...), nil
-	case keyDigests, payloadDigests:
-		return appendDigest(s.data, s.format, m), nil
+	case keyFingerprints, payloadFingerprints:
+		return appendFingerprint(s.data, s.format, m), nil
 	}
 	return b.encoder.AppendMessage(s.data, s.format, m)
 }

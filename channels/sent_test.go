@@ -41,13 +41,13 @@ type naiveRecord struct {
 }
 
 // repeats and note do what a mailbox does with a message.
-func repeats(s *sent, seg *Segment, i int) bool {
-	d := s.of(seg).digest(i)
-	return d.print != noPrint && s.repeats(d)
+func repeats(s *dedupeWindow, seg *Segment, i int) bool {
+	d := s.of(seg).fingerprint(i)
+	return d.hash != noHash && s.repeats(d)
 }
 
-func note(s *sent, seg *Segment, i int) {
-	if d := s.of(seg).digest(i); d.print != noPrint {
+func note(s *dedupeWindow, seg *Segment, i int) {
+	if d := s.of(seg).fingerprint(i); d.hash != noHash {
 		s.note(d)
 	}
 }
@@ -75,15 +75,15 @@ func (n *naive) forget(key string) {
 	}
 }
 
-// TestSentAgainstModel plays random messages, some of which come up to a window
+// TestDedupeWindowAgainstModel plays random messages, some of which come up to a window
 // late, against the memory of what was sent and a list.
-func TestSentAgainstModel(t *testing.T) {
+func TestDedupeWindowAgainstModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		window := time.Duration(rapid.IntRange(1, 40).Draw(t, "window")) * time.Second
 		limit := rapid.IntRange(1, 40).Draw(t, "entries")
 		kinds := rapid.IntRange(1, 80).Draw(t, "kinds of keys")
-		s, model := newSent(keyDigests, window, limit), &naive{window: window, entries: limit}
+		s, model := newDedupeWindow(keyFingerprints, window, limit), &naive{window: window, entries: limit}
 		clock := time.Unix(1_000_000, 0)
 		b := NewBuilder(plain{})
 		for offset := range int64(rapid.IntRange(1, 300).Draw(t, "messages")) {
@@ -98,7 +98,7 @@ func TestSentAgainstModel(t *testing.T) {
 				key = fmt.Sprint(k)
 				m.Key = []byte(key)
 			}
-			b.Start(Audience{Topic: "t", Formats: Formats(keyDigests)})
+			b.Start(Audience{Topic: "t", Formats: Formats(keyFingerprints)})
 			_ = b.Add(&m)
 			seg := b.Segment()
 			got, want := repeats(s, seg, 0), model.repeats(key, m.InsertedAt)
@@ -110,7 +110,7 @@ func TestSentAgainstModel(t *testing.T) {
 				note(s, seg, 0)
 				model.note(key, m.InsertedAt)
 			case rapid.IntRange(0, 9).Draw(t, "what of it") == 0:
-				s.forget(seg.digest(keyDigests, 0))
+				s.forget(seg.fingerprint(keyFingerprints, 0))
 				model.forget(key)
 			}
 			if size := 16*len(s.ring) + 4*len(s.table); size > 48*max(limit, leastRing) {
@@ -120,11 +120,11 @@ func TestSentAgainstModel(t *testing.T) {
 	})
 }
 
-func TestSentForgetsWhatIsOld(t *testing.T) {
+func TestDedupeWindowForgetsWhatIsOld(t *testing.T) {
 	t.Parallel()
-	s := newSent(keyDigests, time.Second, 1<<20)
+	s := newDedupeWindow(keyFingerprints, time.Second, 1<<20)
 	for offset := range int64(10_000) { // one a second
-		note(s, keyed(t, Formats(keyDigests), offset+1, fmt.Sprint(offset)), 0)
+		note(s, keyed(t, Formats(keyFingerprints), offset+1, fmt.Sprint(offset)), 0)
 	}
 	if len(s.ring) > leastRing {
 		t.Errorf("%d records are kept for a window of one", len(s.ring))
@@ -152,10 +152,10 @@ func TestRepeats(t *testing.T) {
 		{"late, beyond the window", func(m *Message) { m.InsertedAt = at.Add(-time.Minute) }, false, false},
 		{"a broadcast", func(m *Message) { m.Offset = 0 }, false, false},
 	} {
-		for by, want := range map[Format]bool{keyDigests: test.key, payloadDigests: test.payload} {
+		for by, want := range map[Format]bool{keyFingerprints: test.key, payloadFingerprints: test.payload} {
 			t.Run(fmt.Sprint(test.name, by), func(t *testing.T) {
 				t.Parallel()
-				s, b := newSent(by, time.Minute, 10), NewBuilder(plain{})
+				s, b := newDedupeWindow(by, time.Minute, 10), NewBuilder(plain{})
 				segment := func(m Message) *Segment {
 					b.Start(Audience{Topic: "t", Formats: Formats(by)})
 					_ = b.Add(&m)
@@ -175,7 +175,7 @@ func TestRepeats(t *testing.T) {
 
 func TestNoKeysRepeatNothing(t *testing.T) {
 	t.Parallel()
-	s, seg := newSent(keyDigests, time.Minute, 10), keyed(t, Formats(keyDigests), 1, "", "")
+	s, seg := newDedupeWindow(keyFingerprints, time.Minute, 10), keyed(t, Formats(keyFingerprints), 1, "", "")
 	note(s, seg, 0)
 	if repeats(s, seg, 1) || len(s.ring) > 0 {
 		t.Error("an event without a key is remembered")
@@ -183,12 +183,12 @@ func TestNoKeysRepeatNothing(t *testing.T) {
 }
 
 func BenchmarkSent(b *testing.B) {
-	s := newSent(keyDigests, time.Hour, 4096)
+	s := newDedupeWindow(keyFingerprints, time.Hour, 4096)
 	keys := make([]string, 8192)
 	for i := range keys {
 		keys[i] = fmt.Sprint(i)
 	}
-	seg := keyed(b, Formats(keyDigests), 1, keys...)
+	seg := keyed(b, Formats(keyFingerprints), 1, keys...)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		if i &= 8191; !repeats(s, seg, i) {

@@ -12,12 +12,12 @@ import (
 
 // chooses is a Channel that says how it is served, and may turn clients down.
 type chooses struct {
-	delivery Delivery
+	delivery Options
 	reject   bool
 }
 
 func (c chooses) Join(ctx *Context, _ Payload) (any, error) {
-	ctx.Deliver(c.delivery)
+	ctx.SetOptions(c.delivery)
 	if c.reject {
 		return nil, Reject("no")
 	}
@@ -25,7 +25,7 @@ func (c chooses) Join(ctx *Context, _ Payload) (any, error) {
 }
 
 // TestTagsOfAChannel has a channel with tags and one without on one topic, and
-// reads all series: what is counted carries the channel's tags and counts once.
+// reads all counters: what is counted carries the channel's tags and counts once.
 func TestTagsOfAChannel(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -35,13 +35,13 @@ func TestTagsOfAChannel(t *testing.T) {
 			m.Key = fmt.Append(nil, offset/2)
 			return m
 		}
-		set := w.hub.series.set
-		acme := Delivery{Dedupe: DedupeKey, MailboxSize: 3, Tags: map[string]string{"tenant": "acme", "plan": "free"}}
+		set := w.hub.counters.set
+		acme := Options{Dedupe: DedupeKey, MailboxSize: 3, Tags: map[string]string{"tenant": "acme", "plan": "free"}}
 		w.publish(4)
 		clients := []*client{
-			w.joinFor(Delivery{MailboxSize: 100}, 1<<20, nil, accepts{}),
-			w.joinFor(Delivery{MailboxSize: 100}, 1<<20, &Resume{After: 0}, chooses{delivery: acme}),
-			w.joinFor(Delivery{MailboxSize: 100}, 1<<20, nil, chooses{delivery: Delivery{Tags: acme.Tags}, reject: true}),
+			w.joinFor(Options{MailboxSize: 100}, 1<<20, nil, accepts{}),
+			w.joinFor(Options{MailboxSize: 100}, 1<<20, &Resume{After: 0}, chooses{delivery: acme}),
+			w.joinFor(Options{MailboxSize: 100}, 1<<20, nil, chooses{delivery: Options{Tags: acme.Tags}, reject: true}),
 		}
 		read := func() {
 			for _, c := range clients {
@@ -98,14 +98,14 @@ func TestTagsOfAChannel(t *testing.T) {
 	})
 }
 
-func TestSeriesAreMadeOnce(t *testing.T) {
+func TestCountersAreMadeOnce(t *testing.T) {
 	t.Parallel()
 	hub := NewHub(newMetrics(t))
 	one, same := map[string]string{"a": "1", "b": "2"}, map[string]string{"b": "2", "a": "1"}
-	if hub.series.of(one) != hub.series.of(same) || hub.series.of(nil) != hub.series.own {
-		t.Error("not the same series for the same tags")
+	if hub.counters.of(one) != hub.counters.of(same) || hub.counters.of(nil) != hub.counters.own {
+		t.Error("not the same counters for the same tags")
 	}
-	if hub.series.of(one) == hub.series.of(map[string]string{"a": "1"}) {
-		t.Error("the same series for other tags")
+	if hub.counters.of(one) == hub.counters.of(map[string]string{"a": "1"}) {
+		t.Error("the same counters for other tags")
 	}
 }

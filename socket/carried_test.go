@@ -114,7 +114,7 @@ func TestCarriedFrames(t *testing.T) {
 // TestCarriedInPieces sends frames byte by byte, and many in one piece.
 func TestCarriedInPieces(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
-		r := newRig(t, func(c *Config) { c.Delivery.MailboxSize = 10_000 })
+		r := newRig(t, func(c *Config) { c.Options.MailboxSize = 10_000 })
 		c := dial.connect(r)
 		c.join("room:a", `{}`)
 		masked := func(op ws.OpCode, fin bool, payload string) string {
@@ -148,7 +148,7 @@ func TestCarriedInPieces(t *testing.T) {
 func TestCarriedToSlowReaders(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
 		r := newRig(t, func(c *Config) {
-			c.Delivery.MailboxSize, c.MailboxBytes, c.Writers = 1000, 64<<20, 1
+			c.Options.MailboxSize, c.MailboxBytes, c.Writers = 1000, 64<<20, 1
 		})
 		slow, fast := dial.connect(r, tight), dial.connect(r)
 		slow.join("room:a", `{}`)
@@ -188,7 +188,7 @@ func TestCarriedToClientThatNeverReads(t *testing.T) {
 // written on, and then the client is told why.
 func TestCarriedToClientThatIsTooSlow(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
-		r := newRig(t, func(c *Config) { c.Delivery.MailboxSize = 10 })
+		r := newRig(t, func(c *Config) { c.Options.MailboxSize = 10 })
 		c := dial.connect(r, tight)
 		c.join("room:a", `{}`)
 		closed := metrics.Reason(string(channels.DropTooSlow))
@@ -360,7 +360,7 @@ func TestCarriedRenewal(t *testing.T) {
 // own.
 func TestCarriedStorm(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
-		r := newRig(t, func(c *Config) { c.Delivery.MailboxSize = 1 << 20 })
+		r := newRig(t, func(c *Config) { c.Options.MailboxSize = 1 << 20 })
 		var accepting sync.Mutex // so that both ends are of the same connection
 		var serial atomic.Int64
 		once := func(random *rand.Rand) {

@@ -62,10 +62,10 @@ type Config struct {
 
 	// Delivery is how what goes to a client is kept, thinned out and counted,
 	// where its channel does not say otherwise.
-	Delivery channels.Delivery
+	Options channels.Options
 
 	// MailboxBytes bounds what a client may have waiting on all its channels:
-	// see channels.OutletConfig. The default is 1 MiB.
+	// see channels.ConnectionConfig. The default is 1 MiB.
 	MailboxBytes int
 
 	// MaxConnections bounds the endpoint's open connections; further ones are
@@ -159,9 +159,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("socket: Config needs Host and Routes")
 	}
 	for name, value := range map[string]int64{
-		"MailboxSize":      int64(c.Delivery.MailboxSize),
-		"DedupeWindow":     int64(c.Delivery.DedupeWindow),
-		"DedupeEntries":    int64(c.Delivery.DedupeEntries),
+		"MailboxSize":      int64(c.Options.MailboxSize),
+		"DedupeWindow":     int64(c.Options.DedupeWindow),
+		"DedupeEntries":    int64(c.Options.DedupeEntries),
 		"MailboxBytes":     int64(c.MailboxBytes),
 		"MaxConnections":   int64(c.MaxConnections),
 		"MaxChannels":      int64(c.MaxChannels),
@@ -183,7 +183,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Path = "/" + strings.Trim(cmp.Or(c.Path, "/socket"), "/")
 	c.Writers = cmp.Or(c.Writers, runtime.GOMAXPROCS(0))
-	c.Delivery = c.Delivery.WithDefaults()
+	c.Options = c.Options.WithDefaults()
 	c.MailboxBytes = cmp.Or(c.MailboxBytes, 1<<20)
 	c.MaxChannels = cmp.Or(c.MaxChannels, 100)
 	c.InboundQueue = cmp.Or(c.InboundQueue, channels.DefaultInboundQueue)

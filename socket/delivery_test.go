@@ -13,7 +13,7 @@ import (
 func TestAChannelIsServedAsItSays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(c *Config) { c.Delivery.Dedupe = channels.DedupePayload })
+		r := newRig(t, func(c *Config) { c.Options.Dedupe = channels.DedupePayload })
 		as, otherwise := r.connect(version2), r.connect(version2)
 		as.join("room:a", `{}`)
 		otherwise.join("room:a", `{"do":"all"}`)

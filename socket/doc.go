@@ -8,10 +8,10 @@
 // host's channels, and frames from their mailboxes to the kernel.
 //
 //	reader ── message ──► session ──► Actor (package channels)
-//	writer ◄── frames ─── Outlet ◄─── mailboxes
+//	writer ◄── frames ─── Connection ◄─── mailboxes
 //
 // The session knows no transport. A transport (conn, poll) brings complete
-// messages in, takes frames out of the outlet, and can be closed. Frames are
+// messages in, takes frames out of the connection, and can be closed. Frames are
 // encoded for their transport, so that what is shared by a thousand
 // connections goes to the kernel as it is.
 //
@@ -27,13 +27,13 @@
 // # Guarantees
 //
 // Order: messages of one connection are handled in the order in which they
-// arrive within a channel; frames leave in the order of the outlet.
+// arrive within a channel; frames leave in the order of the connection.
 //
 // Loss: a connection that loses a message is closed, with a code that says why.
 // The client joins again and asks for what it missed.
 //
 // Bounds: a message has at most Config.MaxMessageBytes, a connection
-// Config.MaxChannels channels and what its outlet allows. A connection from
+// Config.MaxChannels channels and what its connection allows. A connection from
 // which nothing comes for Config.HeartbeatTimeout is closed, and so is one that
 // does not accept what is written within Config.WriteTimeout; the clocks for
 // this are looked at now and then, so that it takes up to a sixteenth longer. An

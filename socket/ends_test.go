@@ -110,9 +110,9 @@ var ends = map[string]end{
 	"by a drain, and the client reads": {do: func(r *rig, c *client) { go c.readOn(); _ = r.stop() }, all: true},
 	"too slow to be written to": {config: func(c *Config) { c.WriteTimeout = 3 * time.Second },
 		do: func(*rig, *client) {}},
-	"too slow for its mailbox": {config: func(c *Config) { c.Delivery.MailboxSize = 50 },
+	"too slow for its mailbox": {config: func(c *Config) { c.Options.MailboxSize = 50 },
 		do: func(r *rig, c *client) { c.reset() }},
-	"too slow for its mailbox, and reads": {config: func(c *Config) { c.Delivery.MailboxSize = 50 },
+	"too slow for its mailbox, and reads": {config: func(c *Config) { c.Options.MailboxSize = 50 },
 		do: func(r *rig, c *client) { c.readOn() }},
 }
 
@@ -195,7 +195,7 @@ func TestPollEnds(t *testing.T) {
 			time.Sleep(time.Second)
 			p.ask(http.MethodPost, "", "?", reading{})
 		}},
-		"too slow for its mailbox": {config: func(c *Config) { c.Delivery.MailboxSize = 50 }, do: func(*rig, *wildPoller) {}},
+		"too slow for its mailbox": {config: func(c *Config) { c.Options.MailboxSize = 50 }, do: func(*rig, *wildPoller) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(c *Config) {

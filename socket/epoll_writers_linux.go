@@ -9,7 +9,7 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// writers empty the outlets of connections: a bounded number of goroutines,
+// writers empty the connections: a bounded number of goroutines,
 // which exist only while there is something to write. A connection that has
 // something waits at the end of a queue, and what is routed to it meanwhile
 // joins the same write. One that the client does not read from leaves the queue
@@ -31,7 +31,7 @@ type writers struct {
 
 const (
 	turnBytes  = 64 << 10 // written to a connection before the next one has its turn
-	turnPieces = 64       // taken from an outlet at a time
+	turnPieces = 64       // taken from a connection at a time
 	takenOff   = 16       // connections that a writer takes off the queue at once
 	sampled    = 16       // one in so many has its wait in the queue measured
 )
@@ -137,7 +137,7 @@ func (w *writer) run() {
 
 // unsent is a batch, and how far it has been written.
 type unsent struct {
-	batch  channels.Batch
+	batch  channels.WriteBatch
 	began  time.Time // when it was taken
 	since  int       // bytes written since the deadline was set
 	frame  int       // that comes next, or is being written

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	writeBytes  = 256 << 10 // taken from the outlet at a time, and written within Config.WriteTimeout
+	writeBytes  = 256 << 10 // taken from the connection at a time, and written within Config.WriteTimeout
 	writePieces = 64        // in one system call; the connection keeps 16 bytes for each
 	joinBytes   = 64 << 10  // where the connection cannot gather, copied together
 )
@@ -16,7 +16,7 @@ const (
 // gatherer is what a goroutine works with that writes to a net.Conn. They are
 // reused: there are as many as goroutines are writing at a time.
 type gatherer struct {
-	batch   channels.Batch
+	batch   channels.WriteBatch
 	pieces  net.Buffers // room for what is gathered
 	vector  net.Buffers // pieces, while being written
 	joined  []byte

@@ -30,7 +30,7 @@ func TestSlowClient(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, func(c *Config) { c.Delivery.MailboxSize, c.InboundQueue = 10, 10 })
+				r := newRig(t, func(c *Config) { c.Options.MailboxSize, c.InboundQueue = 10, 10 })
 				slow, fast := r.connect(version2), r.connect(version2)
 				slow.join("room:a", `{}`)
 				fast.join("room:a", `{}`)
@@ -66,7 +66,7 @@ func TestSlowClient(t *testing.T) {
 func TestClientThatReadsNoReplies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(c *Config) { c.Delivery.MailboxSize, c.InboundQueue = 10, 10 })
+		r := newRig(t, func(c *Config) { c.Options.MailboxSize, c.InboundQueue = 10, 10 })
 		c := r.connect(version2)
 		for range 30 {
 			c.text(beat)
@@ -290,7 +290,7 @@ func TestConfig(t *testing.T) {
 	valid := newRigConfig(t)
 	for name, change := range map[string]func(*Config){
 		"Host":            func(c *Config) { c.Host = nil },
-		"MailboxSize":     func(c *Config) { c.Delivery.MailboxSize = -1 },
+		"MailboxSize":     func(c *Config) { c.Options.MailboxSize = -1 },
 		"MaxMessageBytes": func(c *Config) { c.MaxMessageBytes = -1 },
 		"DrainTimeout":    func(c *Config) { c.DrainTimeout = -1 },
 		"Writers":         func(c *Config) { c.Writers = -1 },

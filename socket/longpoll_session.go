@@ -14,7 +14,7 @@ const (
 	pollTimeout  = 10 * time.Second // how long a poll waits for messages
 	pollGrace    = 15 * time.Second // how long a session waits for the next poll
 	pollFarewell = 2 * time.Second  // how long one does that has been shut
-	pollPieces   = 1024             // entries of the outlet in one answer
+	pollPieces   = 1024             // entries of the connection in one answer
 	maxPosts     = 8                // POSTs of one session that are read at a time
 )
 
@@ -46,18 +46,18 @@ const (
 )
 
 // poll is a long-poll session: a connection that consists of requests. Its GETs
-// take from the outlet, its POSTs feed the session.
+// take from the connection, its POSTs feed the session.
 type poll struct {
 	// Immutable after newPoll.
 	endpoint *Endpoint
 	session  session
-	outlet   *channels.Outlet
+	outlet   *channels.Connection
 	token    string
 	ready    chan struct{} // wake sends, the GET receives; one is enough to say that there is something
 	over     chan struct{} // closed when the session has ended
 	slots    chan struct{} // maxPosts of them: a POST takes one out while it is read, and puts it back
 
-	batch channels.Batch // owned by the GET that has the turn
+	batch channels.WriteBatch // owned by the GET that has the turn
 
 	receiving sync.Mutex // held while a message is handed to the session
 
@@ -117,8 +117,8 @@ func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll
 		slots:    make(chan struct{}, maxPosts),
 		idle:     time.Now(),
 	}
-	p.outlet = channels.NewOutlet(e.config.Host.Hub(), channels.OutletConfig{
-		Replies:  max(e.config.Delivery.MailboxSize, e.config.InboundQueue), // a burst may be answered at once
+	p.outlet = channels.NewConnection(e.config.Host.Hub(), channels.ConnectionConfig{
+		Replies:  max(e.config.Options.MailboxSize, e.config.InboundQueue), // a burst may be answered at once
 		Bytes:    e.config.MailboxBytes,
 		Wake:     p.wake,
 		Overflow: func() { p.cut(closedTooSlow, channels.DropTooSlow) },
@@ -133,7 +133,7 @@ func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll
 	return p
 }
 
-// wake tells the GET that there is something to take. The outlet calls it, with
+// wake tells the GET that there is something to take. It is called by the connection it, with
 // its lock held.
 func (p *poll) wake() { signal(p.ready) }
 

@@ -77,7 +77,7 @@ func newMeters(set *metrics.Set) meters {
 }
 
 // wrote counts a batch that was taken at start and has been written.
-func (m *meters) wrote(b *channels.Batch, start time.Time) {
+func (m *meters) wrote(b *channels.WriteBatch, start time.Time) {
 	now := time.Now()
 	if !b.Queued.IsZero() {
 		m.mailboxTime.Observe(start.Sub(b.Queued))

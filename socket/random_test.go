@@ -22,7 +22,7 @@ func TestSessionAtRandom(t *testing.T) {
 }
 
 func chaos(t *testing.T, random *rand.Rand) {
-	r := newRig(t, func(c *Config) { c.Delivery.MailboxSize = 10000 })
+	r := newRig(t, func(c *Config) { c.Options.MailboxSize = 10000 })
 	c := r.connect(version2)
 	var got []string
 	read := make(chan struct{}) // closed when the connection has ended

@@ -244,7 +244,7 @@ func (m *room) Join(ctx *channels.Context, params channels.Payload) (any, error)
 	case "fail":
 		return nil, errors.New("a secret")
 	case "all":
-		ctx.Deliver(channels.Delivery{Dedupe: channels.DedupeOffset, Tags: map[string]string{"kind": "all"}})
+		ctx.SetOptions(channels.Options{Dedupe: channels.DedupeOffset, Tags: map[string]string{"kind": "all"}})
 	case "push":
 		if err := ctx.Push("early", nil); !errors.Is(err, channels.ErrClosed) {
 			return nil, fmt.Errorf("push before the join: %v", err)

@@ -22,7 +22,7 @@ type session struct {
 	format  channels.Format                 // of a plain join
 	socket  atomic.Pointer[channels.Socket] // replaced when the client renews its access
 	current func() *channels.Socket         // loads socket
-	outlet  *channels.Outlet
+	outlet  *channels.Connection
 	context context.Context // ends when the endpoint stops hard
 	group   sync.WaitGroup  // goroutines of the session's actors
 
@@ -41,7 +41,7 @@ type session struct {
 }
 
 // init makes a new session. It is part of its connection: there may be very many.
-func (s *session) init(ctx context.Context, c *Config, f channels.Format, socket *channels.Socket, o *channels.Outlet) {
+func (s *session) init(ctx context.Context, c *Config, f channels.Format, socket *channels.Socket, o *channels.Connection) {
 	s.config, s.format, s.outlet, s.context = c, f, o, ctx
 	s.socket.Store(socket)
 	s.current = s.socket.Load
@@ -156,19 +156,19 @@ func (s *session) join(m message, old *channels.Actor) {
 		to.JoinRef = m.ref
 	}
 	s.joined.add(topic, s.config.Host.Join(channels.JoinRequest{
-		To:       to,
-		Params:   m.payload,
-		Format:   format,
-		Resume:   resume,
-		Factory:  factory,
-		Delivery: s.config.Delivery,
-		Socket:   s.current,
-		Outlet:   s.outlet,
-		Inbound:  &s.inbound,
-		Queue:    s.config.InboundQueue,
-		Context:  s.context,
-		Group:    &s.group,
-		Ended:    func(a *channels.Actor) { s.forget(topic, a) },
+		To:         to,
+		Params:     m.payload,
+		Format:     format,
+		Resume:     resume,
+		Factory:    factory,
+		Options:    s.config.Options,
+		Socket:     s.current,
+		Connection: s.outlet,
+		Inbound:    &s.inbound,
+		Queue:      s.config.InboundQueue,
+		Context:    s.context,
+		Group:      &s.group,
+		Ended:      func(a *channels.Actor) { s.forget(topic, a) },
 	}))
 }
 

@@ -18,7 +18,7 @@ type conn struct {
 	endpoint *Endpoint
 	wire     wire
 	session  session
-	outlet   *channels.Outlet
+	outlet   *channels.Connection
 
 	// Owned by whoever calls receive.
 	frames frameReader
@@ -39,7 +39,7 @@ type wire interface {
 	// abandon lets go of a connection that has not been started.
 	abandon()
 
-	// wake has the outlet emptied. The outlet calls it, with its lock held.
+	// wake has the connection emptied. It is called by the connection it, with its lock held.
 	wake()
 
 	// heard is called when a message or control frame has come.
@@ -100,8 +100,8 @@ func newConn(e *Endpoint, netConn net.Conn, early []byte, socket *channels.Socke
 		c = newGoroutineWire(netConn, early)
 	}
 	c.endpoint = e
-	c.outlet = channels.NewOutlet(e.config.Host.Hub(), channels.OutletConfig{
-		Replies:  max(e.config.Delivery.MailboxSize, e.config.InboundQueue), // a burst may be answered at once
+	c.outlet = channels.NewConnection(e.config.Host.Hub(), channels.ConnectionConfig{
+		Replies:  max(e.config.Options.MailboxSize, e.config.InboundQueue), // a burst may be answered at once
 		Bytes:    e.config.MailboxBytes,
 		Wake:     c.wire.wake,
 		Overflow: func() { c.shut(tooSlow, "") },
@@ -238,7 +238,7 @@ func (c *conn) cut(reason closeReason, discard channels.DropReason) {
 }
 
 // lost counts a batch that could not be written. If it has been, it does nothing.
-func (c *conn) lost(b *channels.Batch) {
+func (c *conn) lost(b *channels.WriteBatch) {
 	c.mu.Lock()
 	reason := channels.DropClosed
 	if c.cause == closedTooSlow {
