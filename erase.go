@@ -56,7 +56,7 @@ func (s *Service) postErase(w http.ResponseWriter, r *http.Request) {
 	}
 	log := s.stream.Log()
 	if log == nil {
-		refuse(w, http.StatusServiceUnavailable, s.health.Reason().Error(), "try again when /readyz answers 200")
+		refuse(w, http.StatusServiceUnavailable, s.readiness.Reason().Error(), "try again when /readyz answers 200")
 		return
 	}
 	count, through, more, err := log.Erase(r.Context(), which)

@@ -18,7 +18,7 @@ func (s *Service) postEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	log := s.stream.Log()
 	if log == nil {
-		refuse(w, http.StatusServiceUnavailable, s.health.Reason().Error(), "try again when /readyz answers 200")
+		refuse(w, http.StatusServiceUnavailable, s.readiness.Reason().Error(), "try again when /readyz answers 200")
 		return
 	}
 	err := log.Append(r.Context(), drafts)

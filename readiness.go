@@ -12,11 +12,11 @@ import (
 // bring the admin token, where there is one, is not told the names of hosts and
 // users, which the store's own words have.
 func (s *Service) getReadiness(w http.ResponseWriter, r *http.Request) {
-	reason := s.health.Reason()
+	reason := s.readiness.Reason()
 	switch scope := r.URL.Query().Get("scope"); scope {
 	case "":
 	case "node":
-		reason = s.health.OwnReason()
+		reason = s.readiness.OwnReason()
 	default:
 		refuse(w, http.StatusBadRequest, "there is no scope "+scope, "ask with scope=node, or without scope")
 		return

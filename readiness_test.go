@@ -46,14 +46,14 @@ func TestReadinessTellsWhoMayKnow(t *testing.T) {
 					t.Fatal(err)
 				}
 				if test.begun {
-					s.health.Open(standing{}.extent())
-					watch(t, s.health, errors.Is(test.reason, errStanding))
+					s.monitor.Open(standing{}.extent())
+					watch(t, s.monitor, errors.Is(test.reason, errStanding))
 				}
 				switch {
 				case errors.Is(test.reason, stages.ErrDraining):
-					s.health.Drain()
+					s.readiness.Drain()
 				case test.reason != nil && !errors.Is(test.reason, errStanding):
-					s.health.Fail(test.reason)
+					s.readiness.Fail(test.reason)
 				}
 				for _, ask := range []struct {
 					query, token string

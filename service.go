@@ -19,20 +19,21 @@ import (
 // and [Service.Run] it once.
 type Service struct {
 	// Immutable after New.
-	config   Config
-	logger   *slog.Logger
-	metrics  *metrics.Set
-	hub      *channels.Hub
-	pubsub   *channels.PubSub
-	host     *channels.Host
-	replays  *channels.Replayer
-	encoders sync.Pool // of *stages.Encoder, for broadcasts
-	public   *Mount
-	console  *Mount
-	tokens   *verifier // nil where there are no tokens
-	admin    adminTokens
-	health   *stages.Monitor
-	payload  *stages.PayloadBound
+	config    Config
+	logger    *slog.Logger
+	metrics   *metrics.Set
+	hub       *channels.Hub
+	pubsub    *channels.PubSub
+	host      *channels.Host
+	replays   *channels.Replayer
+	encoders  sync.Pool // of *stages.Encoder, for broadcasts
+	public    *Mount
+	console   *Mount
+	tokens    *verifier // nil where there are no tokens
+	admin     adminTokens
+	readiness *stages.Readiness
+	monitor   *stages.Monitor
+	payload   *stages.PayloadBound
 
 	addresses *connlimit.Addresses // what each client address holds
 
@@ -64,6 +65,7 @@ func New(config Config) (*Service, error) {
 		config: config,
 		logger: config.logger(),
 	}
+	s.readiness = stages.NewReadiness(s.logger)
 	s.payload = stages.NewPayloadBound(int64(config.MaxPayloadBytes), func(bytes int64) string { return ByteSize(bytes).String() }, s.logger)
 	s.hook = s.Authenticate
 	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == "token" }); i >= 0 && config.JWTSecretFile == "" && config.JWTKeysFile == "" {
@@ -120,7 +122,7 @@ func tags(config Config) []metrics.Tag {
 // routed everything.
 func (s *Service) extent() (head, position int64) {
 	position = s.stream.Position()
-	return max(s.health.Extent().Offset, s.hub.Head(), position), position
+	return max(s.monitor.Extent().Offset, s.hub.Head(), position), position
 }
 
 // Run serves until ctx ends, then drains. It returns nil after a clean drain,
@@ -150,7 +152,7 @@ func (s *Service) Run(ctx context.Context) error {
 		<-life.Done()
 		s.logger.Info("stopping", "drain_timeout", s.config.DrainTimeout)
 	}
-	s.health.Drain()
+	s.readiness.Drain()
 	serving.cancel() // nobody new; its last requests may be long-polls, which end with their sockets
 	errs := []error{err, line.stop(), access.stop(), sockets.stop(), replays.stop(), serving.stop(), log.stop()}
 	if ctx.Err() == nil {
@@ -181,7 +183,7 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 	if err != nil {
 		return nil, nil, err
 	}
-	log, err := openLog(life, &s.config, s.logger, s.metrics, s.health.Fail)
+	log, err := openLog(life, &s.config, s.logger, s.metrics, s.readiness.Fail)
 	if err != nil {
 		if life.Err() != nil {
 			err = nil
@@ -203,7 +205,7 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 	}, fail)
 	line = start(life, "line", func(ctx context.Context) error {
 		watching := start(ctx, "pulse", func(ctx context.Context) error {
-			return s.health.Watch(ctx, log, delivery.Position)
+			return s.monitor.Watch(ctx, log, delivery.Position)
 		}, fail)
 		return errors.Join(delivery.Run(ctx), watching.stop())
 	}, fail)

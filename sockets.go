@@ -32,10 +32,10 @@ func (s *Service) Disconnect(id string) int {
 func (s *Service) makeSockets() error {
 	s.hub = channels.NewHub(s.metrics)
 	s.erasures = stages.NewErasures(s.hub, s.logger)
-	s.health = stages.NewMonitor(s.erasures, s.payload, s.logger)
+	s.monitor = stages.NewMonitor(s.readiness, s.erasures, s.payload)
 	s.pubsub = channels.NewPubSub(s.hub, socket.Encoder{})
 	s.pubsub.Bound(s.payload.Bytes)
-	history := stages.NewLogHistory(&s.stream, s.health, s.hub)
+	history := stages.NewLogHistory(&s.stream, s.monitor, s.hub)
 	s.replays = channels.NewReplayer(s.hub, history, socket.Encoder{}, int(s.config.Recent))
 	var err error
 	s.host, err = channels.NewHost(channels.HostConfig{

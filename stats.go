@@ -26,7 +26,7 @@ func (s *Service) getStats(w http.ResponseWriter, _ *http.Request) {
 	head, position := s.extent()
 	answer(w, http.StatusOK, stats{
 		Node:     s.config.Node,
-		Ready:    s.health.Reason() == nil,
+		Ready:    s.readiness.Reason() == nil,
 		Epoch:    s.hub.Epoch(),
 		Head:     head,
 		Position: position,

@@ -25,7 +25,7 @@ func (s *Service) begin(ctx context.Context, log store.Log) (store.Cursor, error
 	return untilAvailable(ctx, func() (store.Cursor, error) {
 		at, err := s.position(ctx, log)
 		if err != nil {
-			s.health.Fail(err)
+			s.readiness.Fail(err)
 		}
 		return at, err
 	}, s.logger)
@@ -54,7 +54,7 @@ func (s *Service) position(ctx context.Context, log store.Log) (store.Cursor, er
 			after, _ = extent.Resume(cursor)
 		}
 	}
-	s.health.Open(extent)
+	s.monitor.Open(extent)
 	s.erasures.Begin(extent.Erased)
 	return store.Cursor{Epoch: extent.Epoch, Offset: min(max(after, extent.Trimmed), extent.Offset)}, nil
 }
@@ -74,7 +74,7 @@ func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.
 	s.hub.SetEpoch(epoch)
 	s.hub.Advance(after)
 	size := min(s.config.BatchSize, s.config.MaxDemand)
-	return stages.NewDelivery(stages.WatchEpoch(log, s.health.Suspect), socket.Encoder{}, s.hub, stages.DeliveryConfig{
+	return stages.NewDelivery(stages.WatchEpoch(log, s.monitor.Suspect), socket.Encoder{}, s.hub, stages.DeliveryConfig{
 		Producer: stages.ProducerConfig{
 			After:      after,
 			Epoch:      epoch,

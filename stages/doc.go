@@ -1,7 +1,6 @@
 // Package stages is the machines on the belt: what reads the log as fast as
 // demand asks, encodes each topic's events once, and routes them to those who
 // watch. [Delivery] puts them together on the belt of package pipeline, and
-
 // package sluice runs it.
 //
 //	[Producer]  log → events, as many as were asked for
@@ -9,6 +8,11 @@
 //	batcher     what arrives together goes on together
 //	[Encoder]   events → segments, one per topic, in the wire formats in use
 //	[Router]    segments → subscribers' mailboxes; demand goes back
+//
+// Beside the line stand those who need the log for something else, with the
+// [Stream] that it is in once the store is open: [Monitor] looks at the log every
+// second and says how this node does ([Readiness]), [LogHistory] reads what channels
+// missed, and [LogPublisher] appends what they publish.
 //
 // # Guarantees
 //
@@ -29,4 +33,5 @@
 //
 // [Delivery.Run] ends with its context: it stops asking, routes what has been
 // fetched, commits the position, and returns when no read is under way.
+// [Monitor.Watch] ends with its context too. All else starts no goroutine.
 package stages

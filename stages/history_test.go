@@ -2,7 +2,6 @@ package stages
 
 import (
 	"errors"
-	"log/slog"
 	"testing"
 
 	"github.com/sluicehq/sluice/channels"
@@ -21,7 +20,7 @@ func historyOf(log store.Log, m *Monitor) *LogHistory {
 func TestResumingFromAnEpochUnheardOf(t *testing.T) {
 	t.Parallel()
 	log := &chronicle{extent: epochs(15, "a", "b")}
-	m := NewMonitor(nil, nil, slog.New(slog.DiscardHandler))
+	m := unready()
 	m.Open(log.extent)
 	history := historyOf(log, m)
 	for _, test := range []struct {
@@ -55,7 +54,7 @@ func TestResumingFromAnEpochUnheardOf(t *testing.T) {
 
 func TestAReplayMeetsAnotherEpoch(t *testing.T) {
 	t.Parallel()
-	m := NewMonitor(nil, nil, slog.New(slog.DiscardHandler))
+	m := unready()
 	if _, _, err := historyOf(&chronicle{}, m).Replay(t.Context(), "a", 0, 10, 10, 1000); !errors.Is(err, store.ErrNewEpoch) {
 		t.Errorf("replayed, with %v", err)
 	}

@@ -54,7 +54,12 @@ func epochs(head int64, ids ...string) store.Extent {
 	return h
 }
 
-func TestHealth(t *testing.T) {
+// unready is a monitor that has not seen the log.
+func unready() *Monitor {
+	return NewMonitor(NewReadiness(slog.New(slog.DiscardHandler)), nil, nil)
+}
+
+func TestReadiness(t *testing.T) {
 	t.Parallel()
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	type sight struct {
@@ -73,8 +78,8 @@ func TestHealth(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			m := NewMonitor(nil, nil, slog.New(slog.DiscardHandler))
-			if m.Reason() == nil {
+			m := unready()
+			if m.readiness.Reason() == nil {
 				t.Error("ready before the log was seen")
 			}
 			last := start
@@ -87,7 +92,7 @@ func TestHealth(t *testing.T) {
 				}
 				last = start.Add(s.after)
 				m.see(store.Head{Offset: s.head}, s.routed, last)
-				if err := m.Reason(); (err == nil) != s.ready {
+				if err := m.readiness.Reason(); (err == nil) != s.ready {
 					t.Errorf("after %v at %d of %d: %v", s.after, s.routed, s.head, err)
 				}
 			}
@@ -95,15 +100,15 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestHealthStaysDraining(t *testing.T) {
+func TestReadinessStaysDraining(t *testing.T) {
 	t.Parallel()
-	m := NewMonitor(nil, nil, slog.New(slog.DiscardHandler))
+	m := unready()
 	m.see(store.Head{Offset: 1}, 1, time.Now())
-	m.Drain()
+	m.readiness.Drain()
 	m.see(store.Head{Offset: 1}, 1, time.Now())
-	m.Fail(errors.New("gone"))
-	if m.Reason() != ErrDraining {
-		t.Errorf("got %v", m.Reason())
+	m.readiness.Fail(errors.New("gone"))
+	if m.readiness.Reason() != ErrDraining {
+		t.Errorf("got %v", m.readiness.Reason())
 	}
 }
 
@@ -111,7 +116,7 @@ func TestHealthStaysDraining(t *testing.T) {
 func TestAnotherEpochIsNoticedAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMonitor(nil, nil, slog.New(slog.DiscardHandler))
+		m := unready()
 		log := &chronicle{extent: epochs(5, "a")}
 		m.Open(log.extent)
 		ended := make(chan error, 1) // one send, by watch's goroutine
@@ -131,7 +136,7 @@ func TestAnotherEpochIsNoticedAtOnce(t *testing.T) {
 func TestManyWhoLookShareARead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMonitor(nil, nil, slog.New(slog.DiscardHandler))
+		m := unready()
 		log := &chronicle{extent: epochs(15, "a", "b"), gate: make(chan struct{})}
 		m.Open(log.extent)
 		for range 100 {
@@ -163,7 +168,7 @@ func TestReasonsAreToldEveryMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &stalling{chronicle: chronicle{extent: epochs(1, "a")}}
 		var lines bytes.Buffer
-		m := NewMonitor(nil, nil, slog.New(slog.NewTextHandler(&lines, nil)))
+		m := NewMonitor(NewReadiness(slog.New(slog.NewTextHandler(&lines, nil))), nil, nil)
 		m.Open(log.extent)
 		log.err = &store.StalledError{For: 7 * time.Second, Err: errors.New("permission denied: grant it")}
 		began := time.Now()
@@ -171,8 +176,8 @@ func TestReasonsAreToldEveryMinute(t *testing.T) {
 			if err := m.beat(t.Context(), log, func() int64 { return 1 }); err != nil {
 				t.Fatal(err)
 			}
-			if m.Reason() == nil || m.OwnReason() != nil {
-				t.Fatalf("not ready because of %v, and of its own for %v", m.Reason(), m.OwnReason())
+			if m.readiness.Reason() == nil || m.readiness.OwnReason() != nil {
+				t.Fatalf("not ready because of %v, and of its own for %v", m.readiness.Reason(), m.readiness.OwnReason())
 			}
 			time.Sleep(pulseInterval)
 		}
@@ -180,8 +185,8 @@ func TestReasonsAreToldEveryMinute(t *testing.T) {
 			t.Errorf("told %d times in five minutes:\n%s", told, &lines)
 		}
 		log.err = nil
-		if err := m.beat(t.Context(), log, func() int64 { return 1 }); err != nil || m.Reason() != nil || !strings.Contains(lines.String(), "ready again") {
-			t.Errorf("%v, %v, and it said:\n%s", err, m.Reason(), &lines)
+		if err := m.beat(t.Context(), log, func() int64 { return 1 }); err != nil || m.readiness.Reason() != nil || !strings.Contains(lines.String(), "ready again") {
+			t.Errorf("%v, %v, and it said:\n%s", err, m.readiness.Reason(), &lines)
 		}
 	})
 }
