@@ -28,6 +28,7 @@
 //     sequenced, and for little longer; no reader holds that up.
 //   - A log that was failed over or restored says so by a new epoch, and
 //     [Extent.Resume] which positions of the old one still count.
+//   - A lease is one holder's at a time, and its fence grows from holder to holder.
 //   - Memory is bounded: by the caller's [Limit] when reading, and by the
 //     drafts of the callers that wait in Append when writing.
 //   - Wake-ups are hints, and may be lost. A poll is the net under them.

@@ -67,6 +67,8 @@ type Cursor struct {
 //
 // An implementation passes the suite in store/storetest.
 type Log interface {
+	Leases
+
 	// Append writes drafts to the outbox, all of them or none, and returns
 	// once they are durable. The first invalid draft is reported as an
 	// [*InvalidError]. Concurrent calls share commits. Drafts of one call

@@ -50,6 +50,14 @@
 // anywhere else. After a restore that leaves all of these as they were, such as
 // the snapshot of a disk, call sluice_begin_epoch.
 //
+// # Leases
+//
+// A row of sluice_leases is a name and who has it. Each call is one statement that
+// finds out and acts under the row's lock, by this server's clock, so that it works
+// through a transaction pooler too, where nobody has a session lock. A server's clock
+// can be set: back, a name would be taken for longer, which [store.Claim] knows a way
+// around; forth, it is free too early, and who had it hears of that when it renews.
+//
 // # Guarantees
 //
 // Those of package store, and: a lost connection is restored for as long as

@@ -82,7 +82,7 @@ func TestGrantsDocumentWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	next(t, log, 4)
-	for _, table := range []string{"sluice_log", "sluice_meta", "sluice_epochs", "sluice_cursors", "sluice_outbox", "sluice_rejected", "sluice_partitions"} {
+	for _, table := range []string{"sluice_log", "sluice_meta", "sluice_epochs", "sluice_cursors", "sluice_leases", "sluice_outbox", "sluice_rejected", "sluice_partitions"} {
 		mustExec(t, reader, `SELECT * FROM `+table)
 		if _, err := writer.Exec(t.Context(), `SELECT * FROM `+table); err == nil {
 			t.Errorf("who inserts may read %s", table)

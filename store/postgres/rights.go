@@ -24,6 +24,7 @@ var serving = []right{
 	{"TABLE", "sluice_epochs", "SELECT, INSERT, DELETE"},
 	{"TABLE", "sluice_marks", "SELECT, INSERT, DELETE"},
 	{"TABLE", "sluice_cursors", "SELECT, INSERT, UPDATE"},
+	{"TABLE", "sluice_leases", "SELECT, INSERT, UPDATE"},
 	{"TABLE", "sluice_rejected", "SELECT, INSERT, UPDATE (payload)"},
 	{"TABLE", "sluice_erasures", "SELECT, INSERT, DELETE"},
 	{"FUNCTION", "sluice_extend_log()", "EXECUTE"},
@@ -67,6 +68,7 @@ var reading = []right{
 	{"TABLE", "sluice_meta", "SELECT"},
 	{"TABLE", "sluice_epochs", "SELECT"},
 	{"TABLE", "sluice_cursors", "SELECT"},
+	{"TABLE", "sluice_leases", "SELECT"},
 	{"TABLE", "sluice_rejected", "SELECT"},
 }
 

@@ -19,6 +19,9 @@
 //
 //	INSERT INTO sluice_epochs DEFAULT VALUES;
 //
+// Leases are kept in memory, by the log that the folder's one service has opened: who
+// serves from it has locked it ([Lock]), and nobody else wants any.
+//
 // # Guarantees
 //
 // Those of package store. A commit is on the disk when Append returns (WAL

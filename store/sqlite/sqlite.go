@@ -88,6 +88,7 @@ type Log struct {
 	handoff    atomic.Pointer[handoffPage] // what the last transaction has appended, for who waited for it; nil for none
 	maxPayload atomic.Int64                // as last read from sluice_meta
 
+	leases  leases
 	head    wake.Head
 	running atomic.Bool
 	closed  atomic.Bool

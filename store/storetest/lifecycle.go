@@ -176,6 +176,7 @@ func testClosedLogSaysSo(t *testing.T, h Harness) {
 	if _, err := log.Head(t.Context()); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("Head: %v, want ErrClosed", err)
 	}
+	leasesOfAClosedLog(t, log)
 }
 
 // testDatabaseGoesAway stops and crashes the database while committers write
