@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// adminAPI is a client of a service's admin listener.
-type adminAPI struct {
+// adminClient is what publish, broadcast and erase speak to a service's admin listener with.
+type adminClient struct {
 	base   string
 	token  string
 	client http.Client
@@ -23,16 +23,16 @@ type adminAPI struct {
 // adminTimeout bounds one request: long for a commit, short for a wait.
 const adminTimeout = time.Minute
 
-func newAdminAPI(base, tokenFile string) (*adminAPI, error) {
+func newAdminClient(base, tokenFile string) (*adminClient, error) {
 	at, err := url.Parse(base)
 	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
-		return nil, &refusal{"--admin-url", base, "a URL such as " + defaultPost().AdminURL}
+		return nil, &usageError{"--admin-url", base, "a URL such as " + defaultPost().AdminURL}
 	}
 	token, err := readToken(tokenFile)
 	if err != nil {
 		return nil, err
 	}
-	return &adminAPI{
+	return &adminClient{
 		base:   strings.TrimSuffix(base, "/"),
 		token:  token,
 		client: http.Client{Timeout: adminTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}},
@@ -40,7 +40,7 @@ func newAdminAPI(base, tokenFile string) (*adminAPI, error) {
 }
 
 // close lets go of the connections that are kept for the next request.
-func (a *adminAPI) close() { a.client.CloseIdleConnections() }
+func (a *adminClient) close() { a.client.CloseIdleConnections() }
 
 // errInterrupted says that a request was broken off by a signal: whether it
 // was carried out is not known.
@@ -60,13 +60,13 @@ func (e *apiError) Error() string {
 }
 
 // post sends a body, of which the API accepts all or nothing.
-func (a *adminAPI) post(ctx context.Context, path, contentType string, body []byte) error {
+func (a *adminClient) post(ctx context.Context, path, contentType string, body []byte) error {
 	_, err := a.ask(ctx, path, contentType, body)
 	return err
 }
 
 // ask sends a body, and returns the answer.
-func (a *adminAPI) ask(ctx context.Context, path, contentType string, body []byte) ([]byte, error) {
+func (a *adminClient) ask(ctx context.Context, path, contentType string, body []byte) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", a.base, err)

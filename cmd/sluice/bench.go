@@ -122,7 +122,7 @@ var durable = []string{"fsync=on", "full_page_writes=on", "shared_buffers=256MB"
 // ownPostgres starts the database to run on.
 func (b *benchCmd) ownPostgres() (*pgserver.Server, error) {
 	if b.DatabaseURL != "" || b.Target != "" || b.Scenario == "chaos" {
-		return nil, &refusal{"--postgres", "true", "nothing beside --database-url or --target, nor for chaos, which starts one by itself"}
+		return nil, &usageError{"--postgres", "true", "nothing beside --database-url or --target, nor for chaos, which starts one by itself"}
 	}
 	server, err := pgserver.New(durable...)
 	if err == nil {
@@ -149,7 +149,7 @@ func (b *benchCmd) find() (benchmarks.Scenario, error) {
 		}
 		names = append(names, s.Name())
 	}
-	return nil, &refusal{"<scenario>", b.Scenario, strings.Join(names, ", ")}
+	return nil, &usageError{"<scenario>", b.Scenario, strings.Join(names, ", ")}
 }
 
 // nopCloser is a log that nobody asks for.
@@ -163,7 +163,7 @@ func (b *benchCmd) openLog() (io.WriteCloser, error) {
 	}
 	file, err := os.Create(b.Log)
 	if err != nil {
-		return nil, &refusal{"--log", b.Log, "a file that can be written"}
+		return nil, &usageError{"--log", b.Log, "a file that can be written"}
 	}
 	return file, nil
 }

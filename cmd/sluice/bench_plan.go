@@ -40,12 +40,12 @@ func (b *benchCmd) plan(log io.Writer) (p *benchPlan, err error) {
 	p = &benchPlan{rounds: 1}
 	if b.Repeat != nil {
 		if p.rounds = int(*b.Repeat); p.rounds < 1 {
-			return nil, &refusal{"--repeat", fmt.Sprint(*b.Repeat), "a number from 1"}
+			return nil, &usageError{"--repeat", fmt.Sprint(*b.Repeat), "a number from 1"}
 		}
 	}
 	switch {
 	case b.Scenario == allScenarios && b.Sweep != "":
-		return nil, &refusal{"--sweep", b.Sweep, "nothing with all: sweep one scenario"}
+		return nil, &usageError{"--sweep", b.Sweep, "nothing with all: sweep one scenario"}
 	case b.Scenario == allScenarios:
 		for _, s := range benchmarks.Scenarios() {
 			if _, ok := s.(benchmarks.Standing); ok {
@@ -79,7 +79,7 @@ func (b *benchCmd) addSweep(p *benchPlan, log io.Writer) error {
 		}
 		standing, ok := scenario.(benchmarks.Standing)
 		if !ok || !setNumber(standing.Settings()[sweep.setting], value) {
-			return &refusal{"--sweep", b.Sweep, "a setting that the scenario " + b.Scenario + " has a use for"}
+			return &usageError{"--sweep", b.Sweep, "a setting that the scenario " + b.Scenario + " has a use for"}
 		}
 		text := strconv.FormatInt(value, 10)
 		if err := b.add(p, scenario, log, sweep.setting+"="+text, text); err != nil {
@@ -133,7 +133,7 @@ func (b *benchCmd) floor(s benchmarks.Scenario, log io.Writer) (benchmarks.Scena
 	if b.Scenario == allScenarios {
 		return nil, nil
 	}
-	return nil, &refusal{"--floor", "true", "true for fanout, single and topics, and for steady and row by broadcast or, on Postgres, by sql"}
+	return nil, &usageError{"--floor", "true", "true for fanout, single and topics, and for steady and row by broadcast or, on Postgres, by sql"}
 }
 
 // run runs everything, round by round.

@@ -31,7 +31,7 @@ func (b *benchProgress) run(label string, index, runs int) {
 
 func (b *benchProgress) show(phase string, done, total int64) {
 	now := time.Now()
-	every := progressEvery
+	every := progressInterval
 	if !b.terminal {
 		every = benchLineEvery
 	}

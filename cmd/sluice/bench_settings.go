@@ -74,7 +74,7 @@ func (b *benchCmd) set(fields map[string]any) error {
 			continue
 		}
 		if *flag.given < 0 {
-			return &refusal{"--" + flag.name, fmt.Sprint(*flag.given), "a number from 0"}
+			return &usageError{"--" + flag.name, fmt.Sprint(*flag.given), "a number from 0"}
 		}
 		if !setNumber(fields[flag.name], *flag.given) && !all {
 			return b.useless(flag.name, fmt.Sprint(*flag.given))
@@ -101,7 +101,7 @@ func setNumber(field any, to int64) bool {
 }
 
 func (b *benchCmd) useless(flag, given string) error {
-	return &refusal{"--" + flag, given, "nothing: the scenario " + b.Scenario + " has no use for it"}
+	return &usageError{"--" + flag, given, "nothing: the scenario " + b.Scenario + " has no use for it"}
 }
 
 // sweep is what --sweep asks for.
@@ -111,7 +111,7 @@ type sweep struct {
 }
 
 func (b *benchCmd) sweep() (s sweep, err error) {
-	wrong := &refusal{"--sweep", b.Sweep, "a setting and its values, such as sockets=100,1000,5000"}
+	wrong := &usageError{"--sweep", b.Sweep, "a setting and its values, such as sockets=100,1000,5000"}
 	setting, list, ok := strings.Cut(b.Sweep, "=")
 	if !ok || setting == "" {
 		return s, wrong

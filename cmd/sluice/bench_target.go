@@ -18,7 +18,7 @@ import (
 func (b *benchCmd) server(log io.Writer) (benchmarks.Server, error) {
 	switch {
 	case b.Target != "" && b.InProcess:
-		return nil, &refusal{"--in-process", "true", "nothing beside --target"}
+		return nil, &usageError{"--in-process", "true", "nothing beside --target"}
 	case b.Target != "":
 		return b.target()
 	case b.InProcess:
@@ -49,7 +49,7 @@ func (b *benchCmd) pinned() bool {
 func (b *benchCmd) target() (benchmarks.Server, error) {
 	at, err := url.Parse(b.Target)
 	if err != nil || at.Scheme != "ws" || at.Host == "" || at.RawQuery != "" {
-		return nil, &refusal{"--target", b.Target, "a URL such as ws://localhost:4000, with the socket's path where that is not /socket"}
+		return nil, &usageError{"--target", b.Target, "a URL such as ws://localhost:4000, with the socket's path where that is not /socket"}
 	}
 	token, err := readToken(b.AdminTokenFile)
 	if err != nil {
@@ -88,10 +88,10 @@ func (b *benchCmd) way(usual benchmarks.Way) (benchmarks.Way, error) {
 	}
 	way := benchmarks.Way(b.By)
 	if !slices.Contains(benchmarks.Ways(), way) {
-		return "", &refusal{"--by", b.By, fmt.Sprintf("%v", benchmarks.Ways())}
+		return "", &usageError{"--by", b.By, fmt.Sprintf("%v", benchmarks.Ways())}
 	}
 	if way == benchmarks.Insert && b.DatabaseURL == "" {
-		return "", &refusal{"--by", b.By, "sql together with --database-url, broadcast or events without"}
+		return "", &usageError{"--by", b.By, "sql together with --database-url, broadcast or events without"}
 	}
 	return way, nil
 }
@@ -108,7 +108,7 @@ func (b *benchCmd) enoughFiles(sockets int) error {
 		ends = 2
 	}
 	if most := (limit - filesBeside) / ends; limit > 0 && int64(sockets) > most {
-		return &refusal{"--sockets", fmt.Sprint(sockets), fmt.Sprintf("up to %d, since a process may open %d files here; more with: ulimit -n", max(0, most), limit)}
+		return &usageError{"--sockets", fmt.Sprint(sockets), fmt.Sprintf("up to %d, since a process may open %d files here; more with: ulimit -n", max(0, most), limit)}
 	}
 	return nil
 }

@@ -48,10 +48,10 @@ func defaults() *cli {
 
 // BeforeResolve reads the file that --config names, before flags that the
 // command line leaves open are looked up in it.
-func (c *cli) BeforeResolve(parsed *kong.Context, open *settings) error {
+func (c *cli) BeforeResolve(parsed *kong.Context, resolver *configResolver) error {
 	for _, flag := range parsed.Model.Flags {
 		if flag.Name == "config" {
-			return open.read(fmt.Sprint(parsed.FlagValue(flag)), parsed.Model)
+			return resolver.read(fmt.Sprint(parsed.FlagValue(flag)), parsed.Model)
 		}
 	}
 	return nil
@@ -59,7 +59,7 @@ func (c *cli) BeforeResolve(parsed *kong.Context, open *settings) error {
 
 // newParser ties the grammar to a process. ctx reaches the commands' Run
 // methods, as do p and whatever else is bound here.
-func newParser(ctx context.Context, p process, open *settings) (*kong.Kong, error) {
+func newParser(ctx context.Context, p process, resolver *configResolver) (*kong.Kong, error) {
 	return kong.New(defaults(),
 		kong.Name("sluice"),
 		kong.Description("Rows in, events out: sluice delivers what is committed to a log to everyone who watches its topic, in order, over Phoenix Channels."),
@@ -70,8 +70,8 @@ func newParser(ctx context.Context, p process, open *settings) (*kong.Kong, erro
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.FlagNamer(kebab),
 		kong.PostBuild(takeDefaults),
-		kong.Resolvers(open),
-		kong.Bind(open, p),
+		kong.Resolvers(resolver),
+		kong.Bind(resolver, p),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.KindMapper(reflect.Int, decoder(parseInt)),
 		kong.KindMapper(reflect.Int64, decoder(parseInt)),

@@ -29,7 +29,7 @@ type fileValue struct {
 func readConfig(path string, app *kong.Application) (_ map[string]fileValue, topics []sluice.TopicRule, _ error) {
 	source, err := os.ReadFile(path)
 	if err != nil {
-		return nil, nil, &refusal{"--config", path, fmt.Sprintf("a YAML file that can be read (%v)", errors.Unwrap(err))}
+		return nil, nil, &usageError{"--config", path, fmt.Sprintf("a YAML file that can be read (%v)", errors.Unwrap(err))}
 	}
 	source = bytes.TrimPrefix(source, []byte("\ufeff")) // as editors write it (YAML 1.2, section 5.2)
 	file, err := parser.ParseBytes(source, 0)

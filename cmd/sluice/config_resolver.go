@@ -8,10 +8,10 @@ import (
 	"github.com/sluicehq/sluice"
 )
 
-// settings answers for the flags that the command line leaves open: from the
+// configResolver answers for the flags that the command line leaves open: from the
 // environment, else from the file. Only flags of the command that runs are
 // asked for, so a value meant for another command can do no harm here.
-type settings struct {
+type configResolver struct {
 	env  func(name string) (value string, ok bool)
 	file map[string]fileValue // by flag; filled by read
 	from map[string]string    // by flag: where its value was found
@@ -23,13 +23,13 @@ type settings struct {
 	app  *kong.Application
 }
 
-func newSettings(env func(string) (string, bool)) *settings {
-	return &settings{env: env, from: map[string]string{}}
+func newConfigResolver(env func(string) (string, bool)) *configResolver {
+	return &configResolver{env: env, from: map[string]string{}}
 }
 
 // read takes in the file at path; with no path, the one that the environment
 // names, and none when that is silent too.
-func (s *settings) read(path string, app *kong.Application) (err error) {
+func (s *configResolver) read(path string, app *kong.Application) (err error) {
 	if path == "" {
 		path, _ = s.env(envName("config"))
 	}
@@ -42,7 +42,7 @@ func (s *settings) read(path string, app *kong.Application) (err error) {
 
 // Resolve implements [kong.Resolver]. A variable that is set but empty counts
 // as not set: that is how unset ones come through container files and shells.
-func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+func (s *configResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	for _, name := range envNames(flag) {
 		if value, ok := s.env(name); ok && value != "" {
 			s.from[flag.Name] = name
@@ -57,11 +57,11 @@ func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 }
 
 // Validate implements [kong.Resolver]: read has checked the file by then.
-func (s *settings) Validate(*kong.Application) error { return nil }
+func (s *configResolver) Validate(*kong.Application) error { return nil }
 
 // origin says where a flag's value came from, as the end of a sentence; the
 // command line goes without saying.
-func (s *settings) origin(name string) string {
+func (s *configResolver) origin(name string) string {
 	if from := s.from[strings.TrimPrefix(name, "--")]; from != "" {
 		return " (given by " + from + ")"
 	}

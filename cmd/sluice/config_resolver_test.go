@@ -132,7 +132,7 @@ data-dir: |-
 func TestRulesOfTopics(t *testing.T) {
 	t.Parallel()
 	p, _ := call{}.process(t, io.Discard, io.Discard)
-	settings := newSettings(p.env)
+	settings := newConfigResolver(p.env)
 	parser, err := newParser(t.Context(), p, settings)
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +171,7 @@ func TestEmptyRulesAreRules(t *testing.T) {
 		"\ufefftopics:\n": true, "\ufeffmax-demand: 7\r\n": false,
 	} {
 		p, _ := call{}.process(t, io.Discard, io.Discard)
-		settings := newSettings(p.env)
+		settings := newConfigResolver(p.env)
 		parser, err := newParser(t.Context(), p, settings)
 		if err != nil {
 			t.Fatal(err)

@@ -36,7 +36,7 @@ func (p process) checkVariables(app *kong.Application) error {
 			continue
 		}
 		if meant := nearest(flag, known, slips); meant != "" {
-			return &refusal{name, value, fmt.Sprintf("nothing, since no flag has this variable: did you mean %s%s?", envPrefix, meant)}
+			return &usageError{name, value, fmt.Sprintf("nothing, since no flag has this variable: did you mean %s%s?", envPrefix, meant)}
 		}
 		fmt.Fprintf(p.stderr, "sluice: the variable %s sets no flag, and is ignored; see: sluice serve --help\n", name)
 	}

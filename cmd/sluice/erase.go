@@ -40,13 +40,13 @@ func (c *eraseCmd) Run(ctx context.Context, p process) error {
 		After  int64   `json:"after,omitempty"`
 	}{Topic: c.Topic, Key: c.Key}
 	if c.Topic == "" {
-		return &refusal{"<topic>", "", "a topic, such as orders:eu"}
+		return &usageError{"<topic>", "", "a topic, such as orders:eu"}
 	}
 	var err error
 	if request.Before, err = before(c.Before); err != nil {
 		return err
 	}
-	api, err := newAdminAPI(c.AdminURL, c.AdminTokenFile)
+	api, err := newAdminClient(c.AdminURL, c.AdminTokenFile)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func before(text string) (any, error) {
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil || at.IsZero() {
-		return nil, &refusal{"--before", text, "an offset from 1, or a time such as 2026-01-31T00:00:00Z"}
+		return nil, &usageError{"--before", text, "an offset from 1, or a time such as 2026-01-31T00:00:00Z"}
 	}
 	return at, nil
 }

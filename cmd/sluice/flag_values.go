@@ -23,7 +23,7 @@ func decoder[T any](parse func(string) (value T, allowed string)) kong.MapperFun
 		}
 		value, allowed := parse(given)
 		if allowed != "" {
-			return &refusal{ctx.Value.ShortSummary(), given, allowed}
+			return &usageError{ctx.Value.ShortSummary(), given, allowed}
 		}
 		target.Set(reflect.ValueOf(value).Convert(target.Type()))
 		return nil

@@ -33,7 +33,7 @@ var promised = map[string][]string{
 func commands(t *testing.T) map[string]*kong.Node {
 	t.Helper()
 	p, _ := call{}.process(t, io.Discard, io.Discard)
-	parser, err := newParser(t.Context(), p, newSettings(p.env))
+	parser, err := newParser(t.Context(), p, newConfigResolver(p.env))
 	if err != nil {
 		t.Fatal(err)
 	}

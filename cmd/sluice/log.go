@@ -19,7 +19,7 @@ func (l logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	}
 	level, ok := levels[l.LogLevel]
 	if !ok {
-		return nil, &refusal{"--log-level", l.LogLevel, "debug, info, warn, error"}
+		return nil, &usageError{"--log-level", l.LogLevel, "debug, info, warn, error"}
 	}
 	options := &slog.HandlerOptions{Level: level}
 	switch l.LogFormat {
@@ -28,5 +28,5 @@ func (l logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
-	return nil, &refusal{"--log-format", l.LogFormat, "text, json"}
+	return nil, &usageError{"--log-format", l.LogFormat, "text, json"}
 }

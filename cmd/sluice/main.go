@@ -57,8 +57,8 @@ func (p process) run(ctx context.Context, args []string) int {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	open := newSettings(p.env)
-	parser, err := newParser(ctx, p, open)
+	resolver := newConfigResolver(p.env)
+	parser, err := newParser(ctx, p, resolver)
 	if err != nil {
 		panic(err) // the grammar is wrong: a programmer's error
 	}
@@ -69,21 +69,21 @@ func (p process) run(ctx context.Context, args []string) int {
 	if err == nil {
 		err = command.Run()
 	}
-	return p.report(err, open)
+	return p.report(err, resolver)
 }
 
 // report tells the user what went wrong and returns the exit status for it.
-func (p process) report(err error, open *settings) int {
+func (p process) report(err error, resolver *configResolver) int {
 	var (
 		usage *kong.ParseError
 		field *sluice.FieldError
-		wrong *refusal
+		wrong *usageError
 	)
 	switch {
 	case err == nil, errors.Is(err, errHelpShown), readerGone(err):
 		return exitOK
 	case errors.As(err, &field):
-		wrong = &refusal{flagOf(field.Field), field.Given, field.Allowed}
+		wrong = &usageError{flagOf(field.Field), field.Given, field.Allowed}
 	case errors.As(err, &wrong):
 	case errors.As(err, &usage):
 		fmt.Fprintf(p.stderr, "sluice: %v; see: %s\n", err, helpCommand(usage.Context))
@@ -92,7 +92,7 @@ func (p process) report(err error, open *settings) int {
 		fmt.Fprintf(p.stderr, "sluice: %v\n", err)
 		return exitFailure
 	}
-	fmt.Fprintf(p.stderr, "sluice: %v%s\n", wrong, open.origin(wrong.name))
+	fmt.Fprintf(p.stderr, "sluice: %v%s\n", wrong, resolver.origin(wrong.name))
 	return exitUsage
 }
 
@@ -103,14 +103,14 @@ func readerGone(err error) bool {
 	return errors.As(err, &write) && write.Path == os.Stdout.Name() && errors.Is(write.Err, syscall.EPIPE)
 }
 
-// refusal reports a value that cannot be used, wherever it came from.
-type refusal struct {
+// usageError reports a value that cannot be used, wherever it came from.
+type usageError struct {
 	name    string // of the flag, with its dashes, or of the argument
 	given   string
 	allowed string
 }
 
-func (r *refusal) Error() string {
+func (r *usageError) Error() string {
 	return fmt.Sprintf("%s is %q: allowed is %s", r.name, r.given, r.allowed)
 }
 

@@ -103,7 +103,7 @@ func (c call) process(t *testing.T, stdout, stderr io.Writer) (p process, path s
 func (c call) parse(t *testing.T) *cli {
 	t.Helper()
 	p, _ := c.process(t, io.Discard, io.Discard)
-	parser, err := newParser(t.Context(), p, newSettings(p.env))
+	parser, err := newParser(t.Context(), p, newConfigResolver(p.env))
 	if err != nil {
 		t.Fatal(err)
 	}

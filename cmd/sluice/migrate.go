@@ -35,7 +35,7 @@ func (m *migrateCmd) Run(ctx context.Context, p process) error {
 		return err
 	}
 	if m.GrantTo != "" && m.DatabaseURL == "" {
-		return &refusal{"--grant-to", m.GrantTo, "a role of the database that --database-url names; the embedded store has none"}
+		return &usageError{"--grant-to", m.GrantTo, "a role of the database that --database-url names; the embedded store has none"}
 	}
 	cfg := sluice.DefaultConfig()
 	cfg.DatabaseURL, cfg.DataDir, cfg.Logger = m.DatabaseURL, m.DataDir, logger

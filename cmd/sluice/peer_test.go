@@ -139,7 +139,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || again.topic != m.topic || again.event != m.event || again.ref != m.ref || again.joinRef != m.joinRef {
 			t.Errorf("%+v became %+v (%v)", m, again, err)
 		}
-		if err := json.NewEncoder(io.Discard).Encode(lineOf(m)); err != nil {
+		if err := json.NewEncoder(io.Discard).Encode(printedEventOf(m)); err != nil {
 			t.Errorf("the line of %q: %v", text, err)
 		}
 	})

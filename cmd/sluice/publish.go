@@ -68,14 +68,14 @@ func (c *broadcastCmd) Run(ctx context.Context, p process) error {
 }
 
 func (c *postCmd) run(ctx context.Context, p process, path, done string) error {
-	api, err := newAdminAPI(c.AdminURL, c.AdminTokenFile)
+	api, err := newAdminClient(c.AdminURL, c.AdminTokenFile)
 	if err != nil {
 		return err
 	}
 	defer api.close()
 	count := 0
 	if c.Payload == nil && !isTerminal(p.stdin) || c.Payload != nil && *c.Payload == "-" {
-		bar := &progress{out: p.stderr, shown: isTerminal(p.stderr), done: done}
+		bar := &publishProgress{out: p.stderr, shown: isTerminal(p.stderr), done: done}
 		count, err = c.postLines(ctx, p.stdin, bar, func(ctx context.Context, body []byte) error {
 			return api.post(ctx, path, "application/x-ndjson", body)
 		})
@@ -89,7 +89,7 @@ func (c *postCmd) run(ctx context.Context, p process, path, done string) error {
 			payload = []byte(*c.Payload)
 		}
 		if err := checkPayload(payload); err != nil {
-			return &refusal{"<payload>", string(payload), "a JSON object: " + err.Error()}
+			return &usageError{"<payload>", string(payload), "a JSON object: " + err.Error()}
 		}
 		if err := api.post(ctx, path, "application/json", c.encoder()(nil, payload)); err != nil {
 			return err
@@ -102,13 +102,13 @@ func (c *postCmd) run(ctx context.Context, p process, path, done string) error {
 
 // postLines posts what stands on in, and returns how many events were
 // accepted, also when it fails. While one batch is under way the next is read.
-func (c *postCmd) postLines(ctx context.Context, in io.Reader, bar *progress, post func(context.Context, []byte) error) (count int, err error) {
+func (c *postCmd) postLines(ctx context.Context, in io.Reader, bar *publishProgress, post func(context.Context, []byte) error) (count int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// readBatches sends, nobody closes. Unbuffered: memory holds two batches.
 	// readBatches is not waited for when posting fails or ctx ends: it may be in
 	// a read that can't be broken off, and ends with that read.
-	batches := make(chan batch)
+	batches := make(chan publishBatch)
 	go readBatches(ctx, newLineReader(in, c.encoder()), batches)
 	for {
 		select {

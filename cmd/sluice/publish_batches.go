@@ -24,9 +24,9 @@ const (
 // service that is not told otherwise.
 var maxLine = int(sluice.DefaultConfig().MaxBodyBytes)
 
-// batch is the body of one request, with as many lines as were read for it:
+// publishBatch is the body of one request of publish or broadcast, with as many lines as were read for it:
 // empty ones too, so that line numbers of both differ by first only.
-type batch struct {
+type publishBatch struct {
 	body  []byte
 	count int   // of events in body
 	first int   // number in the input of body's first line
@@ -37,7 +37,7 @@ type batch struct {
 var bodyLine = regexp.MustCompile(`^line (\d+): `)
 
 // locate translates the line that the API complains of to the input's.
-func (b *batch) locate(err error) error {
+func (b *publishBatch) locate(err error) error {
 	var refused *apiError
 	if errors.As(err, &refused) {
 		if match := bodyLine.FindStringSubmatch(refused.Message); match != nil {
@@ -51,7 +51,7 @@ func (b *batch) locate(err error) error {
 
 // before returns the lines, and how many events they are, that stand before the one
 // that the API refuses, and with it the whole batch.
-func (b *batch) before(err error) (body []byte, events int) {
+func (b *publishBatch) before(err error) (body []byte, events int) {
 	var refused *apiError
 	if !errors.As(err, &refused) {
 		return nil, 0
@@ -79,7 +79,7 @@ func (b *batch) before(err error) (body []byte, events int) {
 
 // readBatches sends what in holds, up to a batch with an error; it ends early
 // with ctx.
-func readBatches(ctx context.Context, in *lineReader, batches chan<- batch) {
+func readBatches(ctx context.Context, in *lineReader, batches chan<- publishBatch) {
 	for {
 		b := in.next()
 		select {
@@ -109,8 +109,8 @@ func newLineReader(in io.Reader, encode func(to, payload []byte) []byte) *lineRe
 }
 
 // next returns the lines that are there; it waits for the first event. All lines before one that is bad are in the batch that reports it.
-func (r *lineReader) next() batch {
-	b := batch{first: r.read + 1}
+func (r *lineReader) next() publishBatch {
+	b := publishBatch{first: r.read + 1}
 	if r.held {
 		b.first = r.read
 	}

@@ -12,9 +12,9 @@ import (
 )
 
 // drain reads all batches of an input; the last one is with an error.
-func drain(in io.Reader) []batch {
+func drain(in io.Reader) []publishBatch {
 	reader := newLineReader(in, func(to, payload []byte) []byte { return append(to, payload...) })
-	for all := []batch{}; ; {
+	for all := []publishBatch{}; ; {
 		all = append(all, reader.next())
 		if all[len(all)-1].err != nil {
 			return all

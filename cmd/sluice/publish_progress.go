@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// progress shows on a terminal how far a long input has come.
-type progress struct {
+// publishProgress shows on a terminal how far publish or broadcast has come in a long input.
+type publishProgress struct {
 	out   io.Writer
 	shown bool // whether there is somebody to see it
 	done  string
@@ -18,17 +18,17 @@ type progress struct {
 }
 
 const (
-	progressAfter = time.Second
-	progressEvery = 200 * time.Millisecond
+	progressDelay    = time.Second
+	progressInterval = 200 * time.Millisecond
 )
 
-func (p *progress) show(count int) {
+func (p *publishProgress) show(count int) {
 	now := time.Now()
 	if p.started.IsZero() {
 		p.started = now
 	}
 	elapsed := now.Sub(p.started)
-	if !p.shown || elapsed < progressAfter || now.Sub(p.last) < progressEvery {
+	if !p.shown || elapsed < progressDelay || now.Sub(p.last) < progressInterval {
 		return
 	}
 	p.last, p.drawn = now, true
@@ -37,7 +37,7 @@ func (p *progress) show(count int) {
 }
 
 // clear makes room for what is printed next.
-func (p *progress) clear() {
+func (p *publishProgress) clear() {
 	if p.drawn {
 		fmt.Fprint(p.out, "\r\033[K")
 	}

@@ -38,7 +38,7 @@ sluice serve --config sluice.yaml --listen 0.0.0.0:4000 --anonymous`
 }
 
 // Run is called by kong.
-func (s *serveCmd) Run(ctx context.Context, p process, open *settings) error {
+func (s *serveCmd) Run(ctx context.Context, p process, resolver *configResolver) error {
 	logger, err := s.Log.logger(p.stderr)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (s *serveCmd) Run(ctx context.Context, p process, open *settings) error {
 	cfg.OnListen = func(public, admin net.Addr) {
 		s.announce(logger, public, admin, isTerminal(p.stderr))
 	}
-	reloads := &reloader{open: open, logger: logger, topics: open.topics}
+	reloads := &reloader{resolver: resolver, logger: logger, topics: resolver.topics}
 	service, err := reloads.next(cfg)
 	if err != nil {
 		return err

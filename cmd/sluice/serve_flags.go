@@ -121,7 +121,7 @@ func readToken(path string) (string, error) {
 	content, err := os.ReadFile(path)
 	token := strings.TrimSpace(string(content))
 	if err != nil || token == "" || strings.ContainsAny(token, "\r\n") {
-		return "", &refusal{"--admin-token-file", path, "a file that can be read, with the token as its one line"}
+		return "", &usageError{"--admin-token-file", path, "a file that can be read, with the token as its one line"}
 	}
 	return token, nil
 }

@@ -17,8 +17,8 @@ import (
 // process is sent SIGHUP: topic rules, keys, tokens and certificates.
 type reloader struct {
 	// Immutable.
-	open   *settings
-	logger *slog.Logger
+	resolver *configResolver
+	logger   *slog.Logger
 
 	mu      sync.Mutex
 	service *sluice.Service    // the one that runs now; guarded by mu
@@ -53,7 +53,7 @@ func (r *reloader) next(cfg sluice.Config) (*sluice.Service, error) {
 }
 
 func (r *reloader) reload() {
-	topics, fixed, err := r.open.reread()
+	topics, fixed, err := r.resolver.reread()
 	if err == nil {
 		r.mu.Lock()
 		if err = r.service.Reload(topics); err == nil {
@@ -73,7 +73,7 @@ func (r *reloader) reload() {
 
 // reread reads the file again. It returns the rules for topics, and which other
 // settings have changed.
-func (s *settings) reread() (topics []sluice.TopicRule, changed []string, err error) {
+func (s *configResolver) reread() (topics []sluice.TopicRule, changed []string, err error) {
 	if s.path == "" {
 		return s.topics, nil, nil
 	}

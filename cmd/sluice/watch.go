@@ -40,13 +40,13 @@ func (w *watchCmd) Run(ctx context.Context, p process) error {
 		return err
 	}
 	if w.Topic == "" {
-		return &refusal{"<topic>", "", "a topic, such as orders:eu"}
+		return &usageError{"<topic>", "", "a topic, such as orders:eu"}
 	}
 	if w.After != nil && *w.After < 0 {
-		return &refusal{"--after", fmt.Sprint(*w.After), "an offset from 0"}
+		return &usageError{"--after", fmt.Sprint(*w.After), "an offset from 0"}
 	}
 	if w.Count < 0 {
-		return &refusal{"--count", fmt.Sprint(w.Count), "a number of events, 0 to stay"}
+		return &usageError{"--count", fmt.Sprint(w.Count), "a number of events, 0 to stay"}
 	}
 	watching := newWatcher(dialSocket(endpoint, w.Token), w.Topic, p.stdout, isTerminal(p.stdout))
 	notes := terminalWriter{p.stderr} // what servers say is in them
@@ -61,7 +61,7 @@ func websocketURL(socket string) (string, error) {
 	at, err := url.Parse(socket)
 	scheme := map[string]string{"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 	if err != nil || scheme[at.Scheme] == "" || at.Host == "" {
-		return "", &refusal{"--url", socket, "a URL such as " + defaults().Watch.URL}
+		return "", &usageError{"--url", socket, "a URL such as " + defaults().Watch.URL}
 	}
 	at.Scheme = scheme[at.Scheme]
 	// Who copies it from the log has the path that is dialled already.

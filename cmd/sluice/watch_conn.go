@@ -22,26 +22,26 @@ const (
 	// maxMessage is as much as is read of a message from the server. Larger ones
 	// are passed over.
 	maxMessage = 16 << 20
-	// maxRefusal is as much as is read of an answer that refuses a connection.
-	maxRefusal = 4 << 10
+	// maxConnectError is as much as is read of an answer that refuses a connection.
+	maxConnectError = 4 << 10
 	// frameBacklog lets reading go on while lines are being printed.
 	frameBacklog = 64
 )
 
-// link is one WebSocket connection, on the client's side. Its reader is a
-// goroutine, started by newLink and joined by close; all writing is done by
+// watchConn is one WebSocket connection of watch, on the client's side. Its reader is a
+// goroutine, started by newWatchConn and joined by close; all writing is done by
 // the owner.
-type link struct {
+type watchConn struct {
 	conn net.Conn
 	// The reader sends and closes, the owner receives. While it is full the
 	// server has to wait.
-	frames chan frame
+	frames chan watchFrame
 	// err is why reading ended; to be read once frames is closed.
 	err error
 }
 
-// frame is a whole message, the head of one that is too large, or a ping.
-type frame struct {
+// watchFrame is a whole message, the head of one that is too large, or a ping.
+type watchFrame struct {
 	op   ws.OpCode
 	data []byte
 	size int64 // of the message: more than data has if it is too large
@@ -74,12 +74,12 @@ func dialSocket(endpoint, token string) dialer {
 	return func(ctx context.Context) (net.Conn, *bufio.Reader, error) {
 		d := d // each attempt has a callback of its own
 		var said *apiError
-		d.OnStatusError = func(_ int, _ []byte, answer io.Reader) { said = readRefusal(answer) }
+		d.OnStatusError = func(_ int, _ []byte, answer io.Reader) { said = readConnectError(answer) }
 		conn, rest, _, err := d.Dial(ctx, endpoint)
 		var status ws.StatusError
 		switch {
 		case errors.As(err, &status):
-			return nil, nil, &connectRefusal{int(status), said}
+			return nil, nil, &connectError{int(status), said}
 		case errors.Is(err, syscall.ECONNREFUSED):
 			return nil, nil, fmt.Errorf("cannot reach %s: %w; start it with: sluice serve; or name it with --url", endpoint, err)
 		case err != nil:
@@ -89,21 +89,21 @@ func dialSocket(endpoint, token string) dialer {
 	}
 }
 
-// connectRefusal is a handshake that the server answered with another status
+// connectError is a handshake that the server answered with another status
 // than 101.
-type connectRefusal struct {
+type connectError struct {
 	status int
 	said   *apiError // what the server says of it; nil if it says nothing that we know
 }
 
-// readRefusal reads why a server refuses, from a whole HTTP response.
-func readRefusal(answer io.Reader) *apiError {
+// readConnectError reads why a server refuses, from a whole HTTP response.
+func readConnectError(answer io.Reader) *apiError {
 	response, err := http.ReadResponse(bufio.NewReader(answer), nil)
 	if err != nil {
 		return nil
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxRefusal))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxConnectError))
 	said := new(apiError)
 	if err != nil || json.Unmarshal(body, said) != nil || said.Message == "" {
 		return nil
@@ -111,7 +111,7 @@ func readRefusal(answer io.Reader) *apiError {
 	return said
 }
 
-func (e *connectRefusal) Error() string {
+func (e *connectError) Error() string {
 	if e.said != nil {
 		return fmt.Sprintf("the server refused the connection (%d): %v", e.status, e.said)
 	}
@@ -126,41 +126,41 @@ func (e *connectRefusal) Error() string {
 }
 
 // passing tells whether the server may well accept the next attempt.
-func (e *connectRefusal) passing() bool {
+func (e *connectError) passing() bool {
 	return e.status >= 500 || e.status == http.StatusTooManyRequests
 }
 
-func newLink(conn net.Conn, rest *bufio.Reader) *link {
-	l := &link{conn: conn, frames: make(chan frame, frameBacklog)}
+func newWatchConn(conn net.Conn, rest *bufio.Reader) *watchConn {
+	c := &watchConn{conn: conn, frames: make(chan watchFrame, frameBacklog)}
 	source := bufio.NewReader(conn)
 	if rest != nil {
 		source = rest // it goes on reading from conn
 	}
-	go l.read(source)
-	return l
+	go c.read(source)
+	return c
 }
 
 // close ends the connection and waits for its reader. The server is told that
 // it is meant; whether it listens is of no importance.
-func (l *link) close() {
-	_ = l.write(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
-	l.conn.Close()
-	for range l.frames { // until the reader has ended
+func (c *watchConn) close() {
+	_ = c.write(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))
+	c.conn.Close()
+	for range c.frames { // until the reader has ended
 	}
 }
 
-func (l *link) read(source *bufio.Reader) {
-	defer close(l.frames)
+func (c *watchConn) read(source *bufio.Reader) {
+	defer close(c.frames)
 	reader := wsutil.Reader{
 		Source:         source,
 		State:          ws.StateClientSide,
 		CheckUTF8:      true,
-		OnIntermediate: l.control,
+		OnIntermediate: c.control,
 	}
 	for {
 		header, err := reader.NextFrame()
 		if err == nil && header.OpCode.IsControl() {
-			if err = l.control(header, &reader); err == nil {
+			if err = c.control(header, &reader); err == nil {
 				continue
 			}
 		}
@@ -170,26 +170,26 @@ func (l *link) read(source *bufio.Reader) {
 			data, size, err = readMessage(&reader)
 		}
 		if err != nil {
-			l.err = err
+			c.err = err
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				l.err = errors.New("the server went away")
+				c.err = errors.New("the server went away")
 			}
 			return
 		}
-		l.frames <- frame{header.OpCode, data, size}
+		c.frames <- watchFrame{header.OpCode, data, size}
 	}
 }
 
 // control takes in a control frame. Pings are passed on to the owner, who
 // does all writing.
-func (l *link) control(header ws.Header, body io.Reader) error {
+func (c *watchConn) control(header ws.Header, body io.Reader) error {
 	data, err := io.ReadAll(body)
 	if err != nil {
 		return err
 	}
 	switch header.OpCode {
 	case ws.OpPing:
-		l.frames <- frame{ws.OpPing, data, int64(len(data))}
+		c.frames <- watchFrame{ws.OpPing, data, int64(len(data))}
 	case ws.OpClose:
 		code, reason := ws.ParseCloseFrameData(data)
 		return &closedError{code, reason}
@@ -197,17 +197,17 @@ func (l *link) control(header ws.Header, body io.Reader) error {
 	return nil
 }
 
-func (l *link) send(m message) error { return l.write(ws.NewTextFrame(m.encode())) }
+func (c *watchConn) send(m phoenixMessage) error { return c.write(ws.NewTextFrame(m.encode())) }
 
-func (l *link) pong(data []byte) error { return l.write(ws.NewPongFrame(data)) }
+func (c *watchConn) pong(data []byte) error { return c.write(ws.NewPongFrame(data)) }
 
-func (l *link) write(f ws.Frame) error {
+func (c *watchConn) write(f ws.Frame) error {
 	bytes, err := ws.CompileFrame(ws.MaskFrameInPlace(f))
 	if err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}
-	l.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // it fails on a closed connection only, and so does the write
-	if _, err := l.conn.Write(bytes); err != nil {
+	c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // it fails on a closed connection only, and so does the write
+	if _, err := c.conn.Write(bytes); err != nil {
 		return fmt.Errorf("write to the server: %w", err)
 	}
 	return nil

@@ -24,7 +24,7 @@ func readMessage(r io.Reader) (data []byte, size int64, err error) {
 
 // passOver leaves out a message that cannot be shown. Its position is read as far
 // as need be, or it would come again with the next connection, for ever.
-func (s *session) passOver(f frame, why string) {
+func (s *watchSession) passOver(f watchFrame, why string) {
 	event, offset, ok := identify(f.data)
 	if !ok {
 		s.tell("a message of %d bytes is not shown: %s", f.size, why)

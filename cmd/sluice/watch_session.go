@@ -22,7 +22,7 @@ const (
 	maxRetryPause  = 10 * time.Second
 )
 
-// watcher follows one topic across connections.
+// watcher is the command watch at work: it follows one topic across connections.
 type watcher struct {
 	dial  dialer
 	topic string
@@ -67,7 +67,7 @@ func (w *watcher) run(ctx context.Context) error {
 		joined, err := w.session(ctx)
 		flushed := w.out.Flush()
 		var final finalError
-		var busy *connectRefusal // never one that is final
+		var busy *connectError // never one that is final
 		switch {
 		case errors.Is(flushed, syscall.EPIPE): // who read the lines has seen enough
 			return nil
@@ -93,34 +93,34 @@ func (w *watcher) run(ctx context.Context) error {
 	}
 }
 
-// session is one connection, from its start to its end.
+// session is one connection, from its start to its end; it tells whether the topic was joined.
 func (w *watcher) session(ctx context.Context) (joined bool, err error) {
-	conn, rest, err := w.dial(ctx)
+	dialled, rest, err := w.dial(ctx)
 	if err != nil {
-		var refused *connectRefusal
+		var refused *connectError
 		if errors.As(err, &refused) && !refused.passing() {
 			err = finalError{err}
 		}
 		return false, err
 	}
-	link := newLink(conn, rest)
-	defer link.close()
-	s := session{watcher: w, link: link}
+	conn := newWatchConn(dialled, rest)
+	defer conn.close()
+	s := watchSession{watcher: w, conn: conn}
 	err = s.run(ctx)
 	return s.joined, err
 }
 
-// session is the state that ends with the connection.
-type session struct {
+// watchSession is the state of watching that ends with the connection.
+type watchSession struct {
 	*watcher
-	link   *link
-	refs   int    // the last ref that was given out
-	join   string // ref of the join
-	beat   string // ref of a heartbeat that is not answered yet
-	joined bool
+	conn         *watchConn
+	refs         int    // the last ref that was given out
+	joinRef      string // ref of the join
+	heartbeatRef string // ref of a heartbeat that is not answered yet
+	joined       bool
 }
 
-func (s *session) run(ctx context.Context) error {
+func (s *watchSession) run(ctx context.Context) error {
 	if err := s.sendJoin(); err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (s *session) run(ctx context.Context) error {
 	defer heartbeat.Stop()
 	for {
 		select {
-		case f, open := <-s.link.frames:
+		case f, open := <-s.conn.frames:
 			if !open {
 				return s.ended()
 			}
@@ -142,7 +142,7 @@ func (s *session) run(ctx context.Context) error {
 			}
 			// Lines are written together while more are waiting, and at once
 			// when none is.
-			if len(s.link.frames) == 0 {
+			if len(s.conn.frames) == 0 {
 				if err := s.out.Flush(); err != nil {
 					return finalError{err}
 				}
@@ -150,11 +150,11 @@ func (s *session) run(ctx context.Context) error {
 		case <-refused.C:
 			return errors.New("the server did not answer the join")
 		case <-heartbeat.C:
-			if s.beat != "" {
+			if s.heartbeatRef != "" {
 				return errors.New("the server did not answer a heartbeat")
 			}
-			s.beat = s.nextRef()
-			if err := s.link.send(message{ref: s.beat, topic: "phoenix", event: "heartbeat", payload: json.RawMessage("{}")}); err != nil {
+			s.heartbeatRef = s.nextRef()
+			if err := s.conn.send(phoenixMessage{ref: s.heartbeatRef, topic: "phoenix", event: "heartbeat", payload: json.RawMessage("{}")}); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -163,13 +163,13 @@ func (s *session) run(ctx context.Context) error {
 	}
 }
 
-func (s *session) nextRef() string {
+func (s *watchSession) nextRef() string {
 	s.refs++
 	return strconv.Itoa(s.refs)
 }
 
-func (s *session) sendJoin() error {
-	s.join = s.nextRef()
+func (s *watchSession) sendJoin() error {
+	s.joinRef = s.nextRef()
 	params, err := json.Marshal(struct {
 		After *int64          `json:"after"`
 		Epoch json.RawMessage `json:"epoch,omitempty"`
@@ -177,23 +177,23 @@ func (s *session) sendJoin() error {
 	if err != nil {
 		return fmt.Errorf("encode join: %w", err)
 	}
-	return s.link.send(message{joinRef: s.join, ref: s.join, topic: s.topic, event: "phx_join", payload: params})
+	return s.conn.send(phoenixMessage{joinRef: s.joinRef, ref: s.joinRef, topic: s.topic, event: "phx_join", payload: params})
 }
 
-// ended is why the link's reader has stopped. The server says 1000 to a client
+// ended is why the connection's reader has stopped. The server says 1000 to a client
 // that shall not come back.
-func (s *session) ended() error {
+func (s *watchSession) ended() error {
 	var closed *closedError
-	if errors.As(s.link.err, &closed) && closed.code == ws.StatusNormalClosure {
+	if errors.As(s.conn.err, &closed) && closed.code == ws.StatusNormalClosure {
 		return finalError{closed}
 	}
-	return s.link.err
+	return s.conn.err
 }
 
-func (s *session) handle(f frame) error {
+func (s *watchSession) handle(f watchFrame) error {
 	switch f.op {
 	case ws.OpPing:
-		return s.link.pong(f.data)
+		return s.conn.pong(f.data)
 	case ws.OpBinary:
 		s.tell("a binary message of %d bytes is not shown", f.size)
 		return nil
@@ -208,28 +208,28 @@ func (s *session) handle(f frame) error {
 		return nil
 	}
 	switch {
-	case m.event == "phx_reply" && m.ref == s.beat:
-		s.beat = ""
+	case m.event == "phx_reply" && m.ref == s.heartbeatRef:
+		s.heartbeatRef = ""
 		return nil
 	case m.topic != s.topic:
 		return nil
 	case m.event == "phx_reply":
 		return s.handleReply(m)
 	case m.event == "phx_error":
-		var why reply
+		var why joinReply
 		_ = json.Unmarshal(m.payload, &why.Response) // without a reason, none is told
 		return fmt.Errorf("the channel ended on the server (%s)", cmp.Or(why.Response.Reason, "no reason given"))
 	case m.event == "phx_close":
 		return finalError{errors.New("the server closed the channel")}
 	}
-	return s.print(lineOf(m))
+	return s.print(printedEventOf(m))
 }
 
-func (s *session) handleReply(m message) error {
-	if m.ref != s.join {
+func (s *watchSession) handleReply(m phoenixMessage) error {
+	if m.ref != s.joinRef {
 		return nil
 	}
-	var answer reply
+	var answer joinReply
 	if err := json.Unmarshal(m.payload, &answer); err != nil {
 		return fmt.Errorf("decode the answer to the join: %w", err)
 	}
@@ -253,7 +253,7 @@ func (s *session) handleReply(m message) error {
 }
 
 // print writes an event's line and moves the position past it.
-func (s *session) print(l line) error {
+func (s *watchSession) print(l printedEvent) error {
 	if err := s.lines.Encode(l); err != nil {
 		return finalError{err}
 	}

@@ -357,7 +357,7 @@ func TestWatchTellsWhyItIsRefused(t *testing.T) {
 		`{"error":"the token has expired","hint":"get a new one"}`: "the server refused the connection (403): the token has expired: get a new one",
 		`{"error":"connection refused"}`:                           "the server refused the connection (403): connection refused",
 		`{"code": 7}`:                                              "the server refused the connection (403 Forbidden): it may want a token: give one with --token",
-		strings.Repeat("x", 2*maxRefusal):                          "the server refused the connection (403 Forbidden): it may want a token: give one with --token",
+		strings.Repeat("x", 2*maxConnectError):                     "the server refused the connection (403 Forbidden): it may want a token: give one with --token",
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
@@ -430,7 +430,7 @@ func TestWatchWaitsForAStart(t *testing.T) {
 		attempts := 0
 		starting := func(ctx context.Context) (net.Conn, *bufio.Reader, error) {
 			if attempts++; attempts < 4 {
-				return nil, nil, &connectRefusal{status: http.StatusServiceUnavailable}
+				return nil, nil, &connectError{status: http.StatusServiceUnavailable}
 			}
 			return up(ctx)
 		}
