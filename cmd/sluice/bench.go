@@ -17,12 +17,12 @@ import (
 // benchCmd runs scenarios of package benchmarks. What is not given is the
 // scenario's own.
 type benchCmd struct {
-	Scenario string `arg:"" help:"What to run; list names them all, all runs the table."`
+	Scenario string `arg:"" help:"What to run: list names them, all runs each once but chaos."`
 
 	Target         string `group:"Server" placeholder:"URL" help:"Server to measure, such as ws://localhost:4000; none: one that is started for the run."`
 	AdminURL       string `name:"admin-url" group:"Server" placeholder:"URL" help:"The target's admin listener."`
 	AdminTokenFile string `group:"Server" placeholder:"FILE" help:"File with the bearer token of the target's admin listener."`
-	Token          string `group:"Server" help:"Token that the clients connect to the target with."`
+	Token          string `group:"Server" placeholder:"TOKEN" help:"Token that the clients connect to the target with."`
 	TargetPID      *int64 `name:"target-pid" group:"Server" help:"The target's process, if it runs here: its CPU time and memory are measured."`
 	InProcess      bool   `group:"Server" help:"Run the server in this process; then its CPU time cannot be told from the clients'."`
 	DatabaseURL    string `group:"Server" placeholder:"URL" also:"DATABASE_URL" help:"Postgres to run on, in a schema that is removed afterwards; none: the embedded store. With a target: the one that it reads."`
@@ -40,26 +40,26 @@ type benchCmd struct {
 	Window    *int64         `group:"Scenario" help:"Batches on their way at a time."`
 	Rate      *int64         `group:"Scenario" help:"Events to publish per second."`
 	Rounds    *int64         `group:"Scenario" help:"How often to measure."`
-	Seed      *int64         `group:"Scenario" help:"Makes the plan of what happens; the same one, the same plan."`
-	Faults    *int64         `group:"Scenario" help:"Faults to strike at most."`
+	Seed      *int64         `group:"Scenario" help:"Seed of the plan of faults; the same seed, the same plan."`
+	Faults    *int64         `group:"Scenario" help:"Faults to inject at most."`
 	Nodes     *int64         `group:"Scenario" help:"Processes to run on one database."`
 	Inserters *int64         `group:"Scenario" help:"Connections that insert at the same time."`
 
 	Sweep  string `group:"Report" placeholder:"SETTING=N,N,…" help:"Run once for each value of a setting, such as sockets=100,1000,5000, and show how cost grows."`
-	Repeat *int64 `group:"Report" help:"Run everything so many times, in turns, and tell the median runs."`
-	Floor  bool   `group:"Report" help:"Run the same on the least server there can be, right before, and tell the ratio to it."`
+	Repeat *int64 `group:"Report" help:"Run everything so many times, in turns, and report the median runs."`
+	Floor  bool   `group:"Report" help:"Run the same on a baseline right before, the least server that can do it, and report the ratio to it."`
 	JSON   string `name:"json" group:"Report" placeholder:"FILE" help:"File to write the results to, as JSON."`
 	Plots  string `group:"Report" placeholder:"DIR" help:"Folder for pictures of the results, as SVG; it is created."`
-	Log    string `group:"Report" placeholder:"FILE" help:"File for what servers log that are started, and each fault."`
+	Log    string `group:"Report" placeholder:"FILE" help:"File for the logs of servers that are started, and for each fault."`
 }
 
 // Help says more than the one line of the summary.
 func (b *benchCmd) Help() string {
-	return `Events go in where applications write them, and are counted where clients receive them. Every run checks that nothing is lost, comes twice or out of order, and that no socket is cut; if something is wrong, the exit status is 1.
+	return `Events go in where applications write them, and are counted where clients receive them. Every run checks that nothing is lost, comes twice or out of order, and that no connection is lost; if something is wrong, the exit status is 1.
 
-The server is started as a process of its own, on a core of its own where there are several, on a place that is removed afterwards. What counts is what it delivers per second of its own CPU time: that depends least on what else the machine has to do. Still, compare what was measured in one sitting only.
+The server is started as a process of its own, on a core of its own where there are several, with a store that is removed afterwards. What counts is what it delivers per second of its own CPU time: that depends least on what else the machine has to do. Still, compare only what was measured one right after the other.
 
-chaos strikes nodes, database connections and clients by a plan that its seed draws, and says how to run the same plan again. Without --database-url it starts PostgreSQL with a standby by itself, and strikes these too. backlog, log and row are about rows in Postgres: give them a --database-url, or --postgres.`
+chaos injects faults into nodes, database connections and clients, by a plan that its seed draws, and says how to run the same plan again. Without --database-url it starts PostgreSQL with a standby by itself, and injects faults into these too. backlog, log and row are about rows in Postgres: give them a --database-url, or --postgres.`
 }
 
 // Examples implements exemplary.
@@ -136,7 +136,7 @@ func listScenarios(w io.Writer) error {
 	for _, s := range benchmarks.Scenarios() {
 		fmt.Fprintf(table, "%s\t%s\n", s.Name(), s.Measures())
 	}
-	fmt.Fprintf(table, "%s\t%s\n", allScenarios, "the table: each of them once, but for chaos")
+	fmt.Fprintf(table, "%s\t%s\n", allScenarios, "each of the above once, but for chaos")
 	return table.Flush()
 }
 

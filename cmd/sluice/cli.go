@@ -22,8 +22,8 @@ type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run the service."`
 	Publish   publishCmd   `cmd:"" help:"Append events to the log of a running service."`
 	Watch     watchCmd     `cmd:"" help:"Join a topic as a client and print what arrives."`
-	Broadcast broadcastCmd `cmd:"" help:"Send to whoever is joined now; not logged."`
-	Erase     eraseCmd     `cmd:"" help:"Empty payloads that are kept, for those who must forget."`
+	Broadcast broadcastCmd `cmd:"" help:"Send to whoever is joined on one node now; not logged."`
+	Erase     eraseCmd     `cmd:"" help:"Empty the payloads of a topic's events that the log keeps."`
 	Bench     benchCmd     `cmd:"" help:"Run a scenario of load or chaos, and report."`
 	Migrate   migrateCmd   `cmd:"" help:"Create or upgrade the tables."`
 	Version   versionCmd   `cmd:"" help:"Print version, commit and Go version."`
@@ -109,8 +109,13 @@ var placeholders = map[reflect.Type]string{
 	reflect.TypeFor[map[string]string](): "KEY=VALUE",
 }
 
-// text writes a value as it would be given: 1m for what Go prints as 1m0s.
+// text writes a value as it would be given: 1m for what Go prints as 1m0s, and 0
+// without a unit.
 func text(value any) string {
+	switch value {
+	case time.Duration(0), sluice.ByteSize(0):
+		return "0"
+	}
 	s := fmt.Sprint(value)
 	if _, ok := value.(time.Duration); ok {
 		s = strings.Replace(s, "m0s", "m", 1)

@@ -4,7 +4,13 @@
 //
 // A command line becomes a [cli], the grammar; process.run ties it to the
 // streams and the environment of the process, so that tests run the whole
-// program in memory. Each command has a file of its own.
+// program in memory.
+//
+// Each command has the file of its name, and a file's prefix says which command
+// it serves: bench_, publish_ (broadcast too), serve_ and watch_. Settings come by
+// flags (flag_values) and by what config_ reads: file, environment and rules for
+// topics. admin_client is what publish, broadcast and erase speak by, console the
+// page that serve shows, log how serve and migrate log.
 //
 // # Guarantees
 //

@@ -17,16 +17,17 @@ import (
 // promised are the flags of serve, by group, as users and scripts know them: a
 // name that goes from here breaks somebody's start script.
 var promised = map[string][]string{
-	"Where":     {"listen", "admin-listen", "tls-cert", "tls-key", "socket-path", "node"},
-	"Store":     {"database-url", "data-dir", "retention", "migrate", "start"},
+	"Listeners": {"listen", "admin-listen", "tls-cert", "tls-key", "socket-path"},
+	"Store":     {"node", "database-url", "data-dir", "retention", "migrate", "start"},
 	"Stages":    {"max-demand", "min-demand", "fetch-size", "fetch-bytes", "poll-interval", "batch-size", "batch-timeout", "lanes", "writers", "rate-limit"},
 	"Mailboxes": {"mailbox-size", "mailbox-bytes", "overflow", "recent"},
 	"Dedupe":    {"dedupe", "dedupe-window", "dedupe-entries"},
 	"Access": {"jwt-secret-file", "jwt-keys-file",
 		"jwt-issuer", "jwt-audience", "jwt-algorithms", "jwt-leeway", "jwt-require-exp",
 		"anonymous", "origins", "admin-token-file", "admin-read-token-file", "max-connections", "max-connections-per-ip", "trusted-proxies", "max-channels", "max-message-bytes", "inbound-queue", "inbound-bytes", "inbound-rate", "max-body-bytes", "max-payload-bytes"},
-	"Life":    {"heartbeat-timeout", "max-connection-age", "drain-timeout", "log-level", "log-format"},
-	"Metrics": {"statsd", "statsd-prefix", "statsd-tags", "tag"},
+	"Lifecycle": {"heartbeat-timeout", "max-connection-age", "drain-timeout"},
+	"Logging":   {"log-level", "log-format"},
+	"Metrics":   {"statsd", "statsd-prefix", "statsd-tags", "tag"},
 }
 
 // commands parses nothing and returns the grammar's commands by name.
@@ -142,7 +143,7 @@ func TestHelpComesBeforeMistakes(t *testing.T) {
 func TestText(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[any]string{
-		time.Duration(0): "0s", 100 * time.Millisecond: "100ms", 30 * time.Second: "30s", time.Minute: "1m",
+		time.Duration(0): "0", sluice.ByteSize(0): "0", 100 * time.Millisecond: "100ms", 30 * time.Second: "30s", time.Minute: "1m",
 		90 * time.Second: "1m30s", time.Hour: "1h", 72 * time.Hour: "72h", 90 * time.Minute: "1h30m",
 		sluice.ByteSize(8 << 20): "8MiB", true: "true", 7: "7",
 	} {

@@ -7,8 +7,8 @@ import (
 
 // logFlags say how the service logs, on standard error.
 type logFlags struct {
-	LogLevel  string `group:"Life" placeholder:"LEVEL" help:"Least severe that is logged: debug, info, warn or error."`
-	LogFormat string `group:"Life" placeholder:"FORMAT" help:"How it is logged: text, for people, or json, for machines."`
+	LogLevel  string `group:"Logging" placeholder:"LEVEL" help:"Least severe that is logged: debug, info, warn or error."`
+	LogFormat string `group:"Logging" placeholder:"FORMAT" help:"How it is logged: text, for people, or json, for machines."`
 }
 
 func defaultLog() logFlags { return logFlags{LogLevel: "info", LogFormat: "text"} }

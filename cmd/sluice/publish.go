@@ -53,7 +53,7 @@ func (c *publishCmd) Run(ctx context.Context, p process) error {
 
 // Help says more than the one line of the summary.
 func (c *broadcastCmd) Help() string {
-	return `It reaches everyone who is joined to the topic at this moment, on the node whose admin listener takes it. Who joins later, or resumes, does not get it: publish what must not be lost.`
+	return `It reaches those who are joined to the topic at this moment on the node whose admin listener takes it, and on no other node. Who joins later, or resumes, does not get it: publish what must reach all, or must not be lost.`
 }
 
 // Examples implements exemplary.

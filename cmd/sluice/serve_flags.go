@@ -19,28 +19,28 @@ import (
 // each field. The two are converted into each other, which the compiler allows
 // only while they have the same fields: no setting can lack its flag.
 type configFlags struct {
-	Listen      string `group:"Where" placeholder:"HOST:PORT" help:"Address of the public listener, for sockets and GET /healthz."`
-	AdminListen string `group:"Where" placeholder:"HOST:PORT" help:"Address of the admin listener: console, HTTP API, health and metrics."`
-	TLSCert     string `group:"Where" name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate of the public listener; none: plain HTTP."`
-	TLSKey      string `group:"Where" name:"tls-key" placeholder:"FILE" help:"PEM file with the certificate's key."`
-	SocketPath  string `group:"Where" placeholder:"PATH" help:"Where the public socket is mounted."`
-	Node        string `group:"Where" placeholder:"NAME" help:"Names this node's cursor and metrics; unique among nodes on one database."`
+	Listen      string `group:"Listeners" placeholder:"HOST:PORT" help:"Address of the public listener, for sockets and GET /healthz."`
+	AdminListen string `group:"Listeners" placeholder:"HOST:PORT" help:"Address of the admin listener: console, HTTP API, health and metrics."`
+	TLSCert     string `group:"Listeners" name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate of the public listener; none: plain HTTP."`
+	TLSKey      string `group:"Listeners" name:"tls-key" placeholder:"FILE" help:"PEM file with the certificate's key."`
+	SocketPath  string `group:"Listeners" placeholder:"PATH" help:"Path of the public socket."`
+	Node        string `group:"Store" placeholder:"NAME" help:"Names this node's cursor and metrics; unique among nodes on one database. By default the machine's name."`
 
 	DatabaseURL string        `group:"Store" placeholder:"URL" also:"DATABASE_URL" help:"Postgres to use; none: the embedded store."`
 	DataDir     string        `group:"Store" placeholder:"DIR" help:"Folder of the embedded store; it is created."`
 	Retention   time.Duration `group:"Store" help:"How long the log keeps events: how long a client may be away and still resume; 0: for ever."`
 	Migrate     bool          `group:"Store" help:"Create or upgrade the tables at start; turn off with --migrate=false."`
-	Start       string        `group:"Store" placeholder:"WHERE" help:"Where to begin to read: committed (the node's cursor; with none yet, earliest), head, earliest, or an offset."`
+	Start       string        `group:"Store" placeholder:"WHERE" help:"Where to begin to read: committed (after the node's cursor; with none yet, earliest), head, earliest, or after an offset that the log has reached."`
 
 	MaxDemand    int             `group:"Stages" help:"Events under way in one lane at most: more smooths over slow spells, fewer bounds memory and latency."`
 	MinDemand    int             `group:"Stages" help:"Events under way before a lane asks for more; 0: half of --max-demand."`
 	FetchSize    int             `group:"Stages" help:"Events that one read of the log brings at most."`
 	FetchBytes   sluice.ByteSize `group:"Stages" help:"A read of the log ends early once payloads exceed this, and waits while twice as much is on its way to mailboxes."`
-	PollInterval time.Duration   `group:"Stages" help:"The net under the wake-ups: how late an event can be noticed when one was lost."`
+	PollInterval time.Duration   `group:"Stages" help:"How often the store is asked for events of which no notification came: how late one is noticed when that was lost."`
 	BatchSize    int             `group:"Stages" help:"Events encoded and routed together at most."`
 	BatchTimeout time.Duration   `group:"Stages" help:"How long an incomplete batch waits for more; 0: never, when there is something to send."`
 	Lanes        int             `group:"Stages" help:"Lanes that topics are partitioned over; order holds within a topic. 0: one per core."`
-	Writers      int             `group:"Stages" help:"Goroutines that write to the sockets, where these have none of their own, as under TLS. 0: one per core."`
+	Writers      int             `group:"Stages" help:"Goroutines that write to the sockets, except where each has its own, as under TLS. 0: one per core."`
 	RateLimit    int             `group:"Stages" help:"Events delivered per second at most; 0: no limit."`
 
 	MailboxSize  int             `group:"Mailboxes" help:"Messages waiting for one channel at most."`
@@ -78,9 +78,9 @@ type configFlags struct {
 
 	Topics []sluice.TopicRule `kong:"-"`
 
-	HeartbeatTimeout time.Duration `group:"Life" help:"A connection from which nothing came for this long is closed."`
-	MaxConnectionAge time.Duration `group:"Life" help:"Connections are closed at about this age, so that a load balancer can spread them anew; 0: never."`
-	DrainTimeout     time.Duration `group:"Life" help:"How long a clean shutdown may take."`
+	HeartbeatTimeout time.Duration `group:"Lifecycle" help:"A connection from which nothing came for this long is closed."`
+	MaxConnectionAge time.Duration `group:"Lifecycle" help:"Connections are closed at about this age, so that a load balancer can spread them anew; 0: never."`
+	DrainTimeout     time.Duration `group:"Lifecycle" help:"How long a clean shutdown may take."`
 
 	OnListen func(public, admin net.Addr) `kong:"-"`
 	Console  http.Handler                 `kong:"-"`
