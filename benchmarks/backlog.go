@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
@@ -25,7 +26,7 @@ func DefaultBacklog() *Backlog {
 	return &Backlog{
 		Stand: Stand{
 			Called: "backlog", About: "throughput: rows that lie in the outbox, delivered to sockets",
-			By: Insert, Load: Load{Topics: 100, Sockets: 100, Payload: 128},
+			By: Insert, Load: swarm.Load{Topics: 100, Sockets: 100, Payload: 128},
 		},
 		Events: 200_000,
 	}
@@ -44,17 +45,17 @@ func (b *Backlog) Settings() map[string]any {
 }
 
 // Run implements [Scenario].
-func (b *Backlog) Run(ctx context.Context, progress Progress) (Result, error) {
+func (b *Backlog) Run(ctx context.Context, progress report.Progress) (report.Result, error) {
 	if b.Events < 1 {
-		return Result{}, fmt.Errorf("benchmarks: a backlog of %d events: want 1 or more", b.Events)
+		return report.Result{}, fmt.Errorf("benchmarks: a backlog of %d events: want 1 or more", b.Events)
 	}
 	s, err := openSession(ctx, b.Server, swarm.Config{Load: b.Load}, progress)
 	if err != nil {
-		return Result{}, err
+		return report.Result{}, err
 	}
 	m, err := b.measure(ctx, s)
 	r, err := s.finish(b.Called, b.Events, m, err)
-	r.Params = b.params(Param{"sequenced", b.Sequenced})
+	r.Params = b.params(report.Param{Name: "sequenced", Value: b.Sequenced})
 	return r, err
 }
 
@@ -83,9 +84,9 @@ func (b *Backlog) insert(ctx context.Context, s *session) (m *meter, err error) 
 	if err != nil {
 		return nil, err
 	}
-	s.progress.tell("rows", 0, b.Events)
+	s.progress.Tell("rows", 0, b.Events)
 	err = rows.backlog(ctx, b.Events, b.Sequenced, func() {
-		s.progress.tell("rows", b.Events, b.Events)
+		s.progress.Tell("rows", b.Events, b.Events)
 		m = s.measure()
 	})
 	return m, errors.Join(err, rows.Close())
@@ -107,7 +108,7 @@ func (b *Backlog) append(ctx context.Context, s *session) (err error) {
 			events = append(events, b.Event(i, 0))
 		}
 		err = poster.Publish(ctx, events)
-		s.progress.tell("rows", i, b.Events)
+		s.progress.Tell("rows", i, b.Events)
 	}
 	return errors.Join(err, poster.Close())
 }

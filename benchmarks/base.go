@@ -1,6 +1,11 @@
 package benchmarks
 
-import "maps"
+import (
+	"maps"
+
+	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
+)
 
 // Stand is what scenarios have in common: where they are run, who watches what,
 // and how events get there.
@@ -9,7 +14,7 @@ type Stand struct {
 	About  string // what it measures, in a line
 	Server Server
 	By     Way // how events are published
-	Load
+	swarm.Load
 }
 
 // Name implements [Scenario].
@@ -27,10 +32,10 @@ func (s *Stand) with(settings map[string]any) map[string]any {
 	return settings
 }
 
-func (s *Stand) params(more ...Param) []Param {
-	all := []Param{{"topics", s.Topics}, {"sockets", s.Sockets}, {"payload_bytes", s.Payload}}
+func (s *Stand) params(more ...report.Param) []report.Param {
+	all := []report.Param{{Name: "topics", Value: s.Topics}, {Name: "sockets", Value: s.Sockets}, {Name: "payload_bytes", Value: s.Payload}}
 	if s.By != "" {
-		all = append(all, Param{"published_by", string(s.By)})
+		all = append(all, report.Param{Name: "published_by", Value: string(s.By)})
 	}
 	return append(all, more...)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
@@ -27,7 +28,7 @@ type Bulk struct {
 // DefaultFanout is one topic for 1,000 sockets.
 func DefaultFanout() *Bulk {
 	return &Bulk{
-		Stand:  Stand{Called: "fanout", About: "throughput: one topic's events in bulk to all its sockets", By: Broadcast, Load: Load{Topics: 1, Sockets: 1000, Payload: 128}},
+		Stand:  Stand{Called: "fanout", About: "throughput: one topic's events in bulk to all its sockets", By: Broadcast, Load: swarm.Load{Topics: 1, Sockets: 1000, Payload: 128}},
 		Events: 1 << 40, For: 5 * time.Second, Batch: 200, Window: 3, WarmUp: 600,
 	}
 }
@@ -43,7 +44,7 @@ func DefaultSingle() *Bulk {
 // DefaultTopics is 1,000 topics for a socket each.
 func DefaultTopics() *Bulk {
 	return &Bulk{
-		Stand:  Stand{Called: "topics", About: "throughput: events in bulk over very many topics, each with a socket of its own", By: Broadcast, Load: Load{Topics: 1000, Sockets: 1000, Payload: 128}},
+		Stand:  Stand{Called: "topics", About: "throughput: events in bulk over very many topics, each with a socket of its own", By: Broadcast, Load: swarm.Load{Topics: 1000, Sockets: 1000, Payload: 128}},
 		Events: 1 << 40, For: 5 * time.Second, Batch: 2000, Window: 3, WarmUp: 6000,
 	}
 }
@@ -54,17 +55,17 @@ func (b *Bulk) Settings() map[string]any {
 }
 
 // Run implements [Scenario].
-func (b *Bulk) Run(ctx context.Context, progress Progress) (Result, error) {
+func (b *Bulk) Run(ctx context.Context, progress report.Progress) (report.Result, error) {
 	if b.Events < 1 || b.For <= 0 || b.Batch < 1 || b.Window < 1 {
-		return Result{}, fmt.Errorf("benchmarks: %s of %d events in %v, %d at a time, %d batches on their way: want 1 or more of each", b.Called, b.Events, b.For, b.Batch, b.Window)
+		return report.Result{}, fmt.Errorf("benchmarks: %s of %d events in %v, %d at a time, %d batches on their way: want 1 or more of each", b.Called, b.Events, b.For, b.Batch, b.Window)
 	}
 	s, err := openSession(ctx, b.Server, swarm.Config{Load: b.Load}, progress)
 	if err != nil {
-		return Result{}, err
+		return report.Result{}, err
 	}
 	m, events, err := b.publish(ctx, s)
 	r, err := s.finish(b.Called, events, m, err)
-	r.Params = b.params(Param{"batch", b.Batch}, Param{"window", b.window()})
+	r.Params = b.params(report.Param{Name: "batch", Value: b.Batch}, report.Param{Name: "window", Value: b.window()})
 	return r, err
 }
 

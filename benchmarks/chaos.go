@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/sluicehq/sluice/benchmarks/report"
 )
 
 // Chaos has faults strike a service of several nodes, each a process of its
@@ -87,10 +89,10 @@ func (c *Chaos) validate() error {
 }
 
 // params leave out where it ran: a URL may hold a password.
-func (c *Chaos) params() []Param {
-	return []Param{
-		{"seed", c.Seed}, {"for", c.For.String()}, {"faults_at_most", c.Faults}, {"nodes", c.Nodes},
-		{"topics", c.Topics}, {"sockets", c.Sockets}, {"writers", c.Writers}, {"owns_database", c.DatabaseURL == ""},
+func (c *Chaos) params() []report.Param {
+	return []report.Param{
+		{Name: "seed", Value: c.Seed}, {Name: "for", Value: c.For.String()}, {Name: "faults_at_most", Value: c.Faults}, {Name: "nodes", Value: c.Nodes},
+		{Name: "topics", Value: c.Topics}, {Name: "sockets", Value: c.Sockets}, {Name: "writers", Value: c.Writers}, {Name: "owns_database", Value: c.DatabaseURL == ""},
 	}
 }
 
@@ -105,7 +107,7 @@ func (c *Chaos) Replay() string {
 }
 
 // Run implements [Scenario].
-func (c *Chaos) Run(ctx context.Context, progress Progress) (r Result, err error) {
+func (c *Chaos) Run(ctx context.Context, progress report.Progress) (r report.Result, err error) {
 	if err := c.validate(); err != nil {
 		return r, err
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 func TestPlanIsTheSeeds(t *testing.T) {
@@ -78,23 +80,23 @@ func TestReceiptsTellWhatWentWrong(t *testing.T) {
 		arrivals []arrival
 		start    int64
 		told     []told
-		want     Check
+		want     swarm.Check
 		excused  int64
 		strange  int64
 	}{
 		"all":                     {arrivals: all()},
-		"none":                    {want: Check{Lost: 71}},
+		"none":                    {want: swarm.Check{Lost: 71}},
 		"from the middle on":      {arrivals: all()[30:], start: 10 + 2*29},
-		"one less":                {arrivals: slices.Delete(all(), 65, 66), want: Check{Lost: 1}},
+		"one less":                {arrivals: slices.Delete(all(), 65, 66), want: swarm.Check{Lost: 1}},
 		"one less, and told":      {arrivals: slices.Delete(all(), 65, 66), told: hole(10+2*64, 10+2*65), excused: 1},
-		"one less, told of later": {arrivals: slices.Delete(all(), 65, 66), told: hole(10+2*65, 200), want: Check{Lost: 1}},
-		"one less, told of other": {arrivals: slices.Delete(all(), 65, 66), told: hole(0, 10+2*64), want: Check{Lost: 1}},
+		"one less, told of later": {arrivals: slices.Delete(all(), 65, 66), told: hole(10+2*65, 200), want: swarm.Check{Lost: 1}},
+		"one less, told of other": {arrivals: slices.Delete(all(), 65, 66), told: hole(0, 10+2*64), want: swarm.Check{Lost: 1}},
 		"told of a later epoch":   {arrivals: all()[:60], told: []told{{"e", "f", 10 + 2*59, 1, time.Now()}}, excused: 11},
 		"told in a later epoch of the same offsets": {arrivals: all()[:45], told: []told{{"g", "g", 10 + 2*44, 200, time.Now()}}, excused: 26},
-		"one again":             {arrivals: append(all(), all()[5]), want: Check{Twice: 1}},
-		"again by a new offset": {arrivals: append(all(), arrival{300, 0, 5}), want: Check{Twice: 1}},
-		"late":                  {arrivals: append(slices.Delete(all(), 5, 6), all()[5]), want: Check{Disordered: 1}},
-		"at another's offset":   {arrivals: append(slices.Delete(all(), 5, 6), arrival{150, 0, 5}), want: Check{Disordered: 1}},
+		"one again":             {arrivals: append(all(), all()[5]), want: swarm.Check{Twice: 1}},
+		"again by a new offset": {arrivals: append(all(), arrival{300, 0, 5}), want: swarm.Check{Twice: 1}},
+		"late":                  {arrivals: append(slices.Delete(all(), 5, 6), all()[5]), want: swarm.Check{Disordered: 1}},
+		"at another's offset":   {arrivals: append(slices.Delete(all(), 5, 6), arrival{150, 0, 5}), want: swarm.Check{Disordered: 1}},
 		"never committed":       {arrivals: append(all(), arrival{300, 1, 4}), strange: 1},
 		"of nobody":             {arrivals: append(all(), arrival{300, 2, 0}, arrival{301, -1, 0}), strange: 2},
 		"with an absurd number": {arrivals: append(all(), arrival{300, 0, 1 << 62}, arrival{301, 0, -1}), strange: 2},

@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"strings"
 	"time"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // numbers is a set of small ones.
@@ -50,7 +52,7 @@ type receipts struct {
 	last     int64     // the highest offset of this epoch
 	seen     []numbers // by writer
 	strangeN int64     // of nobody that writes
-	check    Check
+	check    swarm.Check
 	course   []string // its last joins and what they were answered, for who looks for a cause
 	odd      []string // the first arrivals that were wrong, with the course until then
 
@@ -103,7 +105,7 @@ const maxNumber = 1 << 30
 // against compares with what came into the log of the topic. Nothing may be
 // missing that the client was not told of. untold is how many were; strange
 // counts what arrived and never was in the log.
-func (r *receipts) against(topic string, a *audit) (c Check, excused, strange int64) {
+func (r *receipts) against(topic string, a *audit) (c swarm.Check, excused, strange int64) {
 	c, strange = r.check, r.strangeN
 	start := a.at(r.startEpoch, r.start)
 	for _, e := range a.byTopic[topic] {

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicehq/sluice/benchmarks/report"
 )
 
 // settle lets all come to rest, and finds out what came into the log. Then the
 // nodes are drained, so that an event that comes twice at the very end counts.
-func (s *storm) settle(progress Progress) (a *audit, err error) {
+func (s *storm) settle(progress report.Progress) (a *audit, err error) {
 	s.tell("enough is written")
 	close(s.enough)
 	close(s.hurry)
@@ -103,7 +105,7 @@ const calm = 2 * time.Second
 
 // deliver waits until each client has come to the last event of each of its
 // topics, or nothing arrives any more.
-func (s *storm) deliver(a *audit, progress Progress) error {
+func (s *storm) deliver(a *audit, progress report.Progress) error {
 	var all int64
 	for _, c := range s.clients {
 		all += int64(len(c.seats))
@@ -122,7 +124,7 @@ func (s *storm) deliver(a *audit, progress Progress) error {
 				}
 			}
 		}
-		progress.tell("places that have come to their end", come, all)
+		progress.Tell("places that have come to their end", come, all)
 		if arrived > seen {
 			seen, moved = arrived, time.Now()
 		}
@@ -138,8 +140,8 @@ func (s *storm) deliver(a *audit, progress Progress) error {
 }
 
 // report sums up. Everybody must have ended.
-func (s *storm) report(a *audit) Result {
-	r := Result{Scenario: s.Name(), Params: s.params(), Events: s.committed.Load(), Seconds: time.Since(s.began).Seconds()}
+func (s *storm) report(a *audit) report.Result {
+	r := report.Result{Scenario: s.Name(), Params: s.params(), Events: s.committed.Load(), Seconds: time.Since(s.began).Seconds()}
 	var sessions, refused, strange, struck, told, excused, causeless, foreign int64
 	ended, kinds := map[string]int64{}, map[temper]int64{}
 	for _, c := range s.clients {
@@ -179,23 +181,25 @@ func (s *storm) report(a *audit) Result {
 	}
 	r.EventsPerSecond, r.DeliveriesPerSecond = float64(r.Events)/r.Seconds, float64(r.Deliveries)/r.Seconds
 	for _, kind := range slices.Sorted(maps.Keys(s.struck)) {
-		r.Figures = append(r.Figures, Param{string(kind), s.struck[kind]})
+		r.Add(string(kind), s.struck[kind])
 		struck += s.struck[kind]
 	}
-	r.Figures = append(r.Figures, Param{"faults", struck})
+	r.Add("faults", struck)
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
-		r.Figures = append(r.Figures, Param{string(kind) + " clients", kinds[kind]})
+		r.Add(string(kind)+" clients", kinds[kind])
 	}
-	r.Figures = append(r.Figures, Param{"told that they cannot resume", told}, Param{"events missed that were told of", excused})
+	r.Add("told that they cannot resume", told)
+	r.Add("events missed that were told of", excused)
 	for _, reason := range slices.Sorted(maps.Keys(ended)) {
-		r.Figures = append(r.Figures, Param{reason, ended[reason]})
+		r.Add(reason, ended[reason])
 	}
-	r.Figures = append(r.Figures,
-		Param{"catch-ups since the nodes' last starts", s.counted["sluice_catchups_total"]},
-		Param{"messages replayed in them", s.counted["sluice_messages_replayed_total"]},
-		Param{"connections", sessions}, Param{"joins refused", refused}, Param{"messages of other clients", foreign},
-		Param{"times that a node had to be not ready", s.unready},
-		Param{"delivered without having been in the log", strange})
+	r.Add("catch-ups since the nodes' last starts", s.counted["sluice_catchups_total"])
+	r.Add("messages replayed in them", s.counted["sluice_messages_replayed_total"])
+	r.Add("connections", sessions)
+	r.Add("joins refused", refused)
+	r.Add("messages of other clients", foreign)
+	r.Add("times that a node had to be not ready", s.unready)
+	r.Add("delivered without having been in the log", strange)
 	if strange > 0 {
 		s.broken = append(s.broken, fmt.Sprintf("%d events were delivered that were never in the log", strange))
 	}
@@ -204,7 +208,7 @@ func (s *storm) report(a *audit) Result {
 	}
 	s.audit(a, &r)
 	for _, h := range s.hostiles {
-		r.Figures = append(r.Figures, Param{"hostile: " + h.kind, h.done.Load()})
+		r.Add("hostile: "+h.kind, h.done.Load())
 	}
 	s.weigh(&r)
 	for _, node := range s.nodes {
@@ -215,7 +219,7 @@ func (s *storm) report(a *audit) Result {
 }
 
 // audit compares what was committed with what came into the log.
-func (s *storm) audit(a *audit, r *Result) {
+func (s *storm) audit(a *audit, r *report.Result) {
 	var missing, invented, rolledBack, lostSight int64
 	doubtful := map[string][]numbers{}
 	for i, topic := range s.topics {
@@ -233,10 +237,11 @@ func (s *storm) audit(a *audit, r *Result) {
 	disordered := a.disordered(func(topic string, writer, number int64) bool {
 		return writer < int64(len(s.writers)) && doubtful[topic][writer].has(number)
 	})
-	r.Figures = append(r.Figures,
-		Param{"transactions rolled back", rolledBack}, Param{"commits without an answer", lostSight},
-		Param{"committed and not in the log", missing}, Param{"in the log and not committed", invented},
-		Param{"in the log behind a later one of its writer", disordered})
+	r.Add("transactions rolled back", rolledBack)
+	r.Add("commits without an answer", lostSight)
+	r.Add("committed and not in the log", missing)
+	r.Add("in the log and not committed", invented)
+	r.Add("in the log behind a later one of its writer", disordered)
 	for _, wrong := range []struct {
 		n    int64
 		what string
@@ -263,9 +268,9 @@ func briefly(words []string) string {
 }
 
 // weigh compares the nodes' memory with their budget.
-func (s *storm) weigh(r *Result) {
+func (s *storm) weigh(r *report.Result) {
 	if !memoryTold {
-		r.Figures = append(r.Figures, Param{"peak memory", "not told by this system"})
+		r.Add("peak memory", "not told by this system")
 		return
 	}
 	var peak int64
@@ -273,7 +278,8 @@ func (s *storm) weigh(r *Result) {
 		peak = max(peak, node.peak())
 	}
 	bound := s.bound()
-	r.Figures = append(r.Figures, Param{"peak memory of a node", mebibytes(peak)}, Param{"its bound", mebibytes(bound)})
+	r.Add("peak memory of a node", mebibytes(peak))
+	r.Add("its bound", mebibytes(bound))
 	if peak == 0 || peak > bound {
 		s.broken = append(s.broken, fmt.Sprintf("a node needed %s of memory: the bound is %s", mebibytes(peak), mebibytes(bound)))
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicehq/sluice/benchmarks/report"
 )
 
 // standstill is how long nothing may be committed before the run gives up: the
@@ -15,7 +17,7 @@ import (
 const standstill = 2 * time.Minute
 
 // rage has faults strike until it is time, or have struck.
-func (s *storm) rage(progress Progress) error {
+func (s *storm) rage(progress report.Progress) error {
 	late := s.latecomers()
 	at := s.committed.Load()
 	for n := 0; s.Faults <= 0 || n < s.Faults; n++ {
@@ -35,7 +37,7 @@ func (s *storm) rage(progress Progress) error {
 		s.struck[f.kind]++
 		late()
 		if s.Faults > 0 {
-			progress.tell("faults", int64(n+1), int64(s.Faults))
+			progress.Tell("faults", int64(n+1), int64(s.Faults))
 		}
 		at = s.committed.Load()
 	}
@@ -67,7 +69,7 @@ func (s *storm) latecomers() func() {
 
 // await waits until so many events have been committed; false when the time
 // is up before.
-func (s *storm) await(events int64, progress Progress) (timely bool, err error) {
+func (s *storm) await(events int64, progress report.Progress) (timely bool, err error) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	seen, moved := int64(-1), time.Now()
@@ -79,7 +81,7 @@ func (s *storm) await(events int64, progress Progress) (timely bool, err error) 
 		}
 		elapsed := now.Sub(s.began)
 		if s.For > 0 {
-			progress.tell("seconds", int64(min(elapsed, s.For).Seconds()), int64(s.For.Seconds()))
+			progress.Tell("seconds", int64(min(elapsed, s.For).Seconds()), int64(s.For.Seconds()))
 		}
 		switch {
 		case s.For > 0 && elapsed >= s.For:

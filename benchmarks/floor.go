@@ -15,10 +15,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
-
-const floorName = "floor"
 
 // NewFloor is the least server there can be, as a process of its own: it knows
 // no topics but by name, no rules and no limits, and has one thread that writes
@@ -26,9 +25,9 @@ const floorName = "floor"
 // one message at a time can cost less. program is a sluice binary.
 func NewFloor(program string, pinned bool, log io.Writer) *Child {
 	return &Child{
-		Called:  floorName,
+		Called:  report.BaselineName,
 		Program: program,
-		Args:    []string{"bench", floorName, "--target", "ws://{listen}", "--admin-url", "http://{admin}"},
+		Args:    []string{"bench", report.BaselineName, "--target", "ws://{listen}", "--admin-url", "http://{admin}"},
 		Dialect: floorDialect{},
 		Pinned:  pinned,
 		Log:     log,

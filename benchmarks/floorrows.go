@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/benchmarks/report"
 )
 
 // RowFloor is the floor under rows, on a place of its own: [NewFloor], woken by
@@ -29,7 +30,7 @@ type RowFloor struct {
 }
 
 // Name implements [Server].
-func (*RowFloor) Name() string { return floorName }
+func (*RowFloor) Name() string { return report.BaselineName }
 
 // Start implements [Server].
 func (f *RowFloor) Start(ctx context.Context) (*Endpoint, error) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 	"github.com/sluicehq/sluice/internal/pgtest"
 )
 
@@ -19,7 +20,7 @@ func TestRowFloor(t *testing.T) {
 	t.Parallel()
 	for _, payload := range []int{64, 1000, 70_000} {
 		s := DefaultRow()
-		s.Server, s.Load = onTheFloor{database: pgtest.Schema(t)}, Load{Topics: 3, Sockets: 5, Payload: payload}
+		s.Server, s.Load = onTheFloor{database: pgtest.Schema(t)}, swarm.Load{Topics: 3, Sockets: 5, Payload: payload}
 		s.Rate, s.For, s.WarmUp = 1000, 60*time.Millisecond, 6*time.Millisecond
 		r, err := s.Run(t.Context(), nil)
 		if err != nil || !r.Sound() || r.Latency == nil || r.Latency.Samples != s.Deliveries(60)-s.Deliveries(6) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
@@ -23,7 +24,7 @@ type Idle struct {
 // DefaultIdle is 18,000 sockets of 100 topics.
 func DefaultIdle() *Idle {
 	return &Idle{
-		Stand: Stand{Called: "idle", About: "memory: what a socket costs that has joined and waits", By: Broadcast, Load: Load{Topics: 100, Sockets: 18_000, Payload: 128}},
+		Stand: Stand{Called: "idle", About: "memory: what a socket costs that has joined and waits", By: Broadcast, Load: swarm.Load{Topics: 100, Sockets: 18_000, Payload: 128}},
 		For:   5 * time.Second,
 	}
 }
@@ -34,7 +35,7 @@ func (i *Idle) Settings() map[string]any {
 }
 
 // Run implements [Scenario].
-func (i *Idle) Run(ctx context.Context, progress Progress) (r Result, err error) {
+func (i *Idle) Run(ctx context.Context, progress report.Progress) (r report.Result, err error) {
 	s, err := newSession(ctx, i.Server, i.Load, progress)
 	if err != nil {
 		return r, err
@@ -48,15 +49,15 @@ func (i *Idle) Run(ctx context.Context, progress Progress) (r Result, err error)
 		err = i.wake(ctx, s)
 	}
 	r, err = s.finish(i.Called, int64(i.Topics), nil, err)
-	r.Params = i.params(Param{"for", i.For.String()})
+	r.Params = i.params(report.Param{Name: "for", Value: i.For.String()})
 	if err != nil || after.RSS == 0 {
 		return r, err
 	}
 	r.BytesPerSocket = float64(after.RSS-before.RSS) / float64(i.Sockets)
-	r.tell("memory per socket", "%.2f KB (%.1f MB without sockets, %.1f MB with them; all by the sockets: %.2f KB; at most, while joining: %.1f MB)",
+	r.Addf("memory per socket", "%.2f KB (%.1f MB without sockets, %.1f MB with them; all by the sockets: %.2f KB; at most, while joining: %.1f MB)",
 		r.BytesPerSocket/1000, mega(before.RSS), mega(after.RSS), float64(after.RSS)/float64(i.Sockets)/1000, mega(after.Peak))
 	if goroutines > 0 {
-		r.tell("goroutines", "%d", goroutines)
+		r.Addf("goroutines", "%d", goroutines)
 	}
 	return r, nil
 }
@@ -73,7 +74,7 @@ func (i *Idle) settle(ctx context.Context, s *session) (u Usage, goroutines int6
 			return u, 0, ctx.Err()
 		case now := <-tick.C:
 			waited := now.Sub(began)
-			s.progress.tell("seconds at rest", int64(min(waited, i.For)/time.Second), int64(i.For/time.Second))
+			s.progress.Tell("seconds at rest", int64(min(waited, i.For)/time.Second), int64(i.For/time.Second))
 			if waited >= i.For {
 				return UsageOf(s.endpoint.PID), s.endpoint.goroutines(ctx), nil
 			}

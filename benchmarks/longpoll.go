@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
@@ -28,14 +29,14 @@ func DefaultLongPoll() *LongPoll {
 	return &LongPoll{Steady{
 		Stand: Stand{
 			Called: "longpoll", About: "latency: events at an even rate, one topic to clients that poll over HTTP",
-			By: Broadcast, Load: Load{Topics: 1, Sockets: 500, Payload: 128},
+			By: Broadcast, Load: swarm.Load{Topics: 1, Sockets: 500, Payload: 128},
 		},
 		Rate: 10, For: 8 * time.Second, WarmUp: time.Second,
 	}}
 }
 
 // Run implements [Scenario].
-func (l *LongPoll) Run(ctx context.Context, progress Progress) (r Result, err error) {
+func (l *LongPoll) Run(ctx context.Context, progress report.Progress) (r report.Result, err error) {
 	if err := l.validate(); err != nil {
 		return r, err
 	}
@@ -53,7 +54,7 @@ func (l *LongPoll) Run(ctx context.Context, progress Progress) (r Result, err er
 		return r, err
 	}
 	events, _ := l.events()
-	r = Result{Scenario: l.Called, Server: s.name, Params: l.params(Param{"rate", l.Rate}), Events: events}
+	r = report.Result{Scenario: l.Called, Server: s.name, Params: l.params(report.Param{Name: "rate", Value: l.Rate}), Events: events}
 	m.report(&r, s.endpoint)
 	p.report(&r, events)
 	return r, nil
@@ -77,16 +78,16 @@ func (l *LongPoll) poll(ctx context.Context, s *session, p *pollers) (*meter, er
 		if arrived := p.arrived.Load(); arrived > seen {
 			seen, moved = arrived, time.Now()
 		}
-		s.progress.tell("deliveries", min(p.arrived.Load(), due), due)
+		s.progress.Tell("deliveries", min(p.arrived.Load(), due), due)
 	}
 	m.stop()
-	s.progress.tell("deliveries", min(p.arrived.Load(), due), due)
+	s.progress.Tell("deliveries", min(p.arrived.Load(), due), due)
 	return m, err
 }
 
 // pollers are the clients.
 type pollers struct {
-	load    Load
+	load    swarm.Load
 	url     string
 	prefix  string
 	client  http.Client
@@ -252,9 +253,9 @@ func (p *pollers) stop() {
 }
 
 // report tells what became of so many events.
-func (p *pollers) report(r *Result, events int64) {
+func (p *pollers) report(r *report.Result, events int64) {
 	for _, c := range p.all {
-		var check Check
+		var check swarm.Check
 		for seat, topic := range c.topics {
 			check = check.Plus(c.ledgers[seat].Check(p.load.Share(topic, events)))
 		}

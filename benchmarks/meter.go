@@ -3,17 +3,12 @@ package benchmarks
 import (
 	"sync"
 	"time"
+
+	"github.com/sluicehq/sluice/benchmarks/report"
 )
 
 // sampleEvery is how far apart the samples of a series are.
 const sampleEvery = 100 * time.Millisecond
-
-// Sample is what there was at a time of a measurement.
-type Sample struct {
-	Seconds    float64 `json:"seconds"`    // since it began
-	Deliveries int64   `json:"deliveries"` // so far
-	CPUSeconds float64 `json:"cpu_seconds,omitempty"`
-}
 
 // meter measures from when it is made until it is read.
 type meter struct {
@@ -28,9 +23,9 @@ type meter struct {
 	after   Usage
 	load    time.Duration // CPU time of this process
 	total   int64
-	stopped chan struct{}  // closed by stop
-	sampler sync.WaitGroup // who samples
-	samples []Sample       // owned by the sampler until it has ended
+	stopped chan struct{}   // closed by stop
+	sampler sync.WaitGroup  // who samples
+	samples []report.Sample // owned by the sampler until it has ended
 }
 
 // measure begins to measure.
@@ -54,8 +49,8 @@ func (m *meter) sample() {
 	}
 }
 
-func (m *meter) at(now time.Time) Sample {
-	return Sample{
+func (m *meter) at(now time.Time) report.Sample {
+	return report.Sample{
 		Seconds:    now.Sub(m.began).Seconds(),
 		Deliveries: m.session.arrived() - m.arrived,
 		CPUSeconds: (UsageOf(m.session.endpoint.PID).CPU - m.before.CPU).Seconds(),
@@ -73,7 +68,7 @@ func (m *meter) stop() {
 }
 
 // report tells what was measured.
-func (m *meter) report(r *Result, e *Endpoint) {
+func (m *meter) report(r *report.Result, e *Endpoint) {
 	r.Seconds = m.ended.Sub(m.began).Seconds()
 	if r.Seconds > 0 {
 		r.DeliveriesPerSecond = float64(m.total) / r.Seconds

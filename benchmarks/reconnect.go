@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
@@ -20,7 +21,7 @@ type Storm struct {
 // DefaultStorm is 5,000 sockets, three times.
 func DefaultStorm() *Storm {
 	return &Storm{
-		Stand:  Stand{Called: "storm", About: "connecting: all sockets connect and join at the same time", By: Broadcast, Load: Load{Topics: 100, Sockets: 5000, Payload: 128}},
+		Stand:  Stand{Called: "storm", About: "connecting: all sockets connect and join at the same time", By: Broadcast, Load: swarm.Load{Topics: 100, Sockets: 5000, Payload: 128}},
 		Rounds: 3,
 	}
 }
@@ -31,7 +32,7 @@ func (st *Storm) Settings() map[string]any {
 }
 
 // Run implements [Scenario]. The result's rate is that of sockets.
-func (st *Storm) Run(ctx context.Context, progress Progress) (r Result, err error) {
+func (st *Storm) Run(ctx context.Context, progress report.Progress) (r report.Result, err error) {
 	if st.Rounds < 1 {
 		return r, fmt.Errorf("benchmarks: a storm of %d rounds: want 1 or more", st.Rounds)
 	}
@@ -39,7 +40,7 @@ func (st *Storm) Run(ctx context.Context, progress Progress) (r Result, err erro
 	if err != nil {
 		return r, err
 	}
-	r = Result{Scenario: st.Called, Server: st.Server.Name(), Params: st.params(Param{"rounds", st.Rounds})}
+	r = report.Result{Scenario: st.Called, Server: st.Server.Name(), Params: st.params(report.Param{Name: "rounds", Value: st.Rounds})}
 	joins := swarm.NewLatencies()
 	var seconds, cpu []float64
 	for range st.Rounds {
@@ -50,17 +51,17 @@ func (st *Storm) Run(ctx context.Context, progress Progress) (r Result, err erro
 		seconds, cpu = append(seconds, took.Seconds()), append(cpu, used.Seconds())
 	}
 	r.Joins = joins.Percentiles()
-	r.tell("sockets", "%.0f a second (median of %.2g s)", float64(st.Sockets)/median(seconds), seconds)
-	if used := median(cpu); used > 0 && !e.ourselves() {
+	r.Addf("sockets", "%.0f a second (median of %.2g s)", float64(st.Sockets)/report.Median(seconds), seconds)
+	if used := report.Median(cpu); used > 0 && !e.ourselves() {
 		r.CPUSeconds = used
 		r.SocketsPerCPUSecond = float64(st.Sockets) / used
-		r.tell("sockets per cpu second", "%.0f", r.SocketsPerCPUSecond)
+		r.Addf("sockets per cpu second", "%.0f", r.SocketsPerCPUSecond)
 	}
 	return r, e.Stop()
 }
 
 // blow is one storm.
-func (st *Storm) blow(ctx context.Context, e *Endpoint, r *Result, joins *swarm.Latencies, progress Progress) (took, used time.Duration, err error) {
+func (st *Storm) blow(ctx context.Context, e *Endpoint, r *report.Result, joins *swarm.Latencies, progress report.Progress) (took, used time.Duration, err error) {
 	s := &session{endpoint: e, load: st.Load, prefix: newPrefix(), progress: progress}
 	before, began := UsageOf(e.PID), time.Now()
 	if err := s.join(ctx, swarm.Config{Load: st.Load, Connecting: st.Sockets}); err != nil {

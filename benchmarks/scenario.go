@@ -1,6 +1,10 @@
 package benchmarks
 
-import "context"
+import (
+	"context"
+
+	"github.com/sluicehq/sluice/benchmarks/report"
+)
 
 // Scenario is something to measure. Its fields are its parameters.
 type Scenario interface {
@@ -9,8 +13,8 @@ type Scenario interface {
 	// Measures says in a line what the result tells.
 	Measures() string
 	// Run measures once. An error means that nothing was measured; losses
-	// are no error but part of the result, see [Result.Sound].
-	Run(ctx context.Context, progress Progress) (Result, error)
+	// are no error but part of the result, see [report.Result.Sound].
+	Run(ctx context.Context, progress report.Progress) (report.Result, error)
 }
 
 // Scenarios lists all there are, with parameters to start from.
@@ -18,17 +22,6 @@ func Scenarios() []Scenario {
 	return []Scenario{
 		DefaultFanout(), DefaultSingle(), DefaultTopics(), DefaultBacklog(), DefaultLog(), DefaultRow(), DefaultSteady(),
 		DefaultIdle(), DefaultStorm(), DefaultSlow(), DefaultLongPoll(), DefaultChaos(),
-	}
-}
-
-// Progress is told a few times a second how far a run is: done of total, in
-// the phase's own unit. It is called by one goroutine at a time. A nil one is
-// told nothing.
-type Progress func(phase string, done, total int64)
-
-func (p Progress) tell(phase string, done, total int64) {
-	if p != nil {
-		p(phase, done, total)
 	}
 }
 

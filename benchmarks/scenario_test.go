@@ -1,12 +1,9 @@
 package benchmarks
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -104,13 +101,13 @@ func TestScenariosRun(t *testing.T) {
 func TestLoadsOfAllShapes(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		load       Load
+		load       swarm.Load
 		events     int64
 		deliveries int64
 	}{
-		"several sockets a topic": {Load{Topics: 3, Sockets: 7}, 1000, 334*3 + 333*2*2},
-		"several topics a socket": {Load{Topics: 7, Sockets: 3}, 1000, 1000},
-		"nothing for some":        {Load{Topics: 10, Sockets: 10}, 3, 3},
+		"several sockets a topic": {swarm.Load{Topics: 3, Sockets: 7}, 1000, 334*3 + 333*2*2},
+		"several topics a socket": {swarm.Load{Topics: 7, Sockets: 3}, 1000, 1000},
+		"nothing for some":        {swarm.Load{Topics: 10, Sockets: 10}, 3, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -236,39 +233,5 @@ func TestScenariosAreListed(t *testing.T) {
 			t.Errorf("%T is called %q and measures %q", s, s.Name(), s.Measures())
 		}
 		seen[s.Name()] = true
-	}
-}
-
-func TestResultTellsWhatWentWrong(t *testing.T) {
-	t.Parallel()
-	r := Result{
-		Scenario: "steady", Server: "sluice",
-		Params: []Param{{"topics", 3}},
-		Events: 10, Deliveries: 9, Seconds: 0.5, EventsPerSecond: 20, DeliveriesPerSecond: 18,
-		CPUSeconds: 0.1, DeliveriesPerCPUSecond: 90, ClientCPUSeconds: 0.3,
-		Latency: &Percentiles{Samples: 9, P50: 1, P90: 2, P99: 3, Max: 4.5},
-		Check:   Check{Lost: 1, Twice: 2, Disordered: 3, Cut: 4}, CutBecause: "closed with 1008 too slow",
-	}
-	var table bytes.Buffer
-	if err := r.WriteTable(&table); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"topics", "9 in 0.5 s", "20 events/s", "0.1 s of the server, 0.3 s of the clients", "90 deliveries", "max 4.50 ms", "1 lost, 2 twice, 3 out of order, 4 sockets cut", "1008 too slow"} {
-		if !strings.Contains(table.String(), want) {
-			t.Errorf("the table does not say %q:\n%s", want, &table)
-		}
-	}
-	raw, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var fields map[string]any
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]float64{"events": 10, "seconds": 0.5, "lost": 1, "twice": 2, "disordered": 3, "cut": 4} {
-		if fields[name] != want {
-			t.Errorf("%s is %v in JSON, want %v", name, fields[name], want)
-		}
 	}
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
@@ -24,11 +24,11 @@ type session struct {
 	prefix   string // of topics: of this session only
 	swarm    *swarm.Swarm
 	arrived  func() int64 // deliveries so far; the swarm's, once it has joined
-	progress Progress
+	progress report.Progress
 }
 
 // openSession starts a server, and has a swarm join.
-func openSession(ctx context.Context, server Server, config swarm.Config, progress Progress) (*session, error) {
+func openSession(ctx context.Context, server Server, config swarm.Config, progress report.Progress) (*session, error) {
 	s, err := newSession(ctx, server, config.Load, progress)
 	if err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func openSession(ctx context.Context, server Server, config swarm.Config, progre
 }
 
 // newSession starts a server.
-func newSession(ctx context.Context, server Server, load Load, progress Progress) (*session, error) {
+func newSession(ctx context.Context, server Server, load swarm.Load, progress report.Progress) (*session, error) {
 	e, err := startServer(ctx, server, load)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func newSession(ctx context.Context, server Server, load Load, progress Progress
 	return &session{endpoint: e, name: server.Name(), load: load, prefix: newPrefix(), progress: progress}, nil
 }
 
-func startServer(ctx context.Context, server Server, load Load) (*Endpoint, error) {
+func startServer(ctx context.Context, server Server, load swarm.Load) (*Endpoint, error) {
 	if err := load.Validate(); err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (s *session) join(ctx context.Context, config swarm.Config) (err error) {
 	if config.Dialect == nil {
 		config.Dialect = s.endpoint.Dialect
 	}
-	config.Tell = func(joined int64) { s.progress.tell("sockets", joined, int64(config.Load.Sockets)) }
+	config.Tell = func(joined int64) { s.progress.Tell("sockets", joined, int64(config.Load.Sockets)) }
 	config.Tell(0)
 	if s.swarm, err = swarm.Open(ctx, config); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (s *session) join(ctx context.Context, config swarm.Config) (err error) {
 // await waits for a lap, see [swarm.Swarm.Await].
 func (s *session) await(ctx context.Context, lap *swarm.Lap, due int64) (complete bool, err error) {
 	return s.swarm.Await(ctx, lap, patience, func(arrived int64) {
-		s.progress.tell("deliveries", min(arrived, due), due)
+		s.progress.Tell("deliveries", min(arrived, due), due)
 	})
 }
 
@@ -91,20 +91,13 @@ func (s *session) close() error {
 	return errors.Join(s.endpoint.Stop(), s.swarm.Close())
 }
 
-// median is the middle one of some values.
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
-}
-
 // finish closes the session, and sums up. m may be nil: nothing was metered.
-func (s *session) finish(scenario string, events int64, m *meter, failed error) (r Result, err error) {
+func (s *session) finish(scenario string, events int64, m *meter, failed error) (r report.Result, err error) {
 	if err := errors.Join(failed, s.close()); err != nil {
-		return Result{}, err
+		return report.Result{}, err
 	}
 	tally := s.swarm.Tally()
-	r = Result{
+	r = report.Result{
 		Scenario:   scenario,
 		Server:     s.name,
 		Events:     events,
@@ -117,6 +110,6 @@ func (s *session) finish(scenario string, events int64, m *meter, failed error) 
 	if m != nil {
 		m.report(&r, s.endpoint)
 	}
-	s.progress.tell("deliveries", r.Deliveries, r.Deliveries)
+	s.progress.Tell("deliveries", r.Deliveries, r.Deliveries)
 	return r, nil
 }

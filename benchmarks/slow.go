@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
@@ -34,7 +35,7 @@ func DefaultSlow() *Slow {
 	return &Slow{
 		Stand: Stand{
 			Called: "slow", About: "isolation: what a client that reads nothing costs the others of its topic",
-			By: Append, Load: Load{Topics: 1, Sockets: 201, Payload: 1024},
+			By: Append, Load: swarm.Load{Topics: 1, Sockets: 201, Payload: 1024},
 		},
 		Rounds: 16,
 		Events: 3000,
@@ -60,7 +61,7 @@ type slowHalf struct {
 
 // Run implements [Scenario]. The result's rates are over all rounds; the figures
 // compare.
-func (s *Slow) Run(ctx context.Context, progress Progress) (r Result, err error) {
+func (s *Slow) Run(ctx context.Context, progress report.Progress) (r report.Result, err error) {
 	if s.Rounds < 1 || s.Events < 1 || s.Sockets < 2 || s.Topics != 1 {
 		return r, fmt.Errorf("benchmarks: slow with %d rounds of %d events, %d sockets and %d topics: want 1 or more, 2 or more sockets, and one topic", s.Rounds, s.Events, s.Sockets, s.Topics)
 	}
@@ -80,7 +81,7 @@ func (s *Slow) Run(ctx context.Context, progress Progress) (r Result, err error)
 	alone, beside := slowHalf{last: swarm.NewLatencies()}, slowHalf{last: swarm.NewLatencies()}
 	m, events, err := s.measure(ctx, ss, &alone, &beside, progress)
 	r, err = ss.finish(s.Called, events, m, err)
-	r.Params = s.params(Param{"rounds", s.Rounds}, Param{"events_a_round", s.Events})
+	r.Params = s.params(report.Param{Name: "rounds", Value: s.Rounds}, report.Param{Name: "events_a_round", Value: s.Events})
 	if err == nil {
 		compare(&r, alone.rounds, beside.rounds, e.ourselves())
 		for _, half := range []struct {
@@ -88,7 +89,7 @@ func (s *Slow) Run(ctx context.Context, progress Progress) (r Result, err error)
 			slowHalf
 		}{{"without it", alone}, {"beside it", beside}} {
 			l := half.last.Percentiles()
-			r.tell("an event alone to the last, "+half.name, "p50 %.2f ms, p99 %.2f ms (%d samples)", l.P50, l.P99, l.Samples)
+			r.Addf("an event alone to the last, "+half.name, "p50 %.2f ms, p99 %.2f ms (%d samples)", l.P50, l.P99, l.Samples)
 		}
 	}
 	return r, err
@@ -96,7 +97,7 @@ func (s *Slow) Run(ctx context.Context, progress Progress) (r Result, err error)
 
 // measure runs the rounds: first one that does not count, and then both kinds in
 // turns, the order of each pair the reverse of the one before.
-func (s *Slow) measure(ctx context.Context, ss *session, alone, beside *slowHalf, progress Progress) (m *meter, events int64, err error) {
+func (s *Slow) measure(ctx context.Context, ss *session, alone, beside *slowHalf, progress report.Progress) (m *meter, events int64, err error) {
 	publisher, err := ss.endpoint.publisher(ctx, s.By, s.Load, ss.prefix)
 	if err != nil {
 		return nil, 0, err
@@ -119,7 +120,7 @@ func (s *Slow) measure(ctx context.Context, ss *session, alone, beside *slowHalf
 				return m, 0, err
 			}
 		}
-		progress.tell("pairs of rounds", int64(pair+1), int64(s.Rounds))
+		progress.Tell("pairs of rounds", int64(pair+1), int64(s.Rounds))
 	}
 	return m, f.published - uncounted, nil
 }
@@ -186,7 +187,7 @@ func (s *Slow) catchUp(ctx context.Context, ss *session, client int, events int6
 }
 
 // compare tells the ratios of pairs: what the machine did to both drops out.
-func compare(r *Result, alone, beside []slowRound, shared bool) {
+func compare(r *report.Result, alone, beside []slowRound, shared bool) {
 	var bySecond, byCPU []float64
 	for i := range alone {
 		bySecond = append(bySecond, beside[i].perSecond/alone[i].perSecond)
@@ -195,10 +196,10 @@ func compare(r *Result, alone, beside []slowRound, shared bool) {
 		}
 	}
 	if len(byCPU) == len(alone) {
-		r.Ratio = spreadOf(byCPU)
-		r.tell("beside it, of without it", "%v deliveries per CPU second", r.Ratio)
+		r.Ratio = report.SpreadOf(byCPU)
+		r.Addf("beside it, of without it", "%v deliveries per CPU second", r.Ratio)
 	} else {
-		r.Ratio = spreadOf(bySecond)
+		r.Ratio = report.SpreadOf(bySecond)
 	}
-	r.tell("beside it, of without it", "%v deliveries per second", spreadOf(bySecond))
+	r.Addf("beside it, of without it", "%v deliveries per second", report.SpreadOf(bySecond))
 }

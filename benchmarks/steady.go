@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
@@ -33,7 +34,7 @@ type Steady struct {
 // DefaultSteady is 20 events a second for 1,000 sockets.
 func DefaultSteady() *Steady {
 	return &Steady{
-		Stand: Stand{Called: "steady", About: "latency: events at an even rate, one topic to all its sockets", By: Broadcast, Load: Load{Topics: 1, Sockets: 1000, Payload: 128}},
+		Stand: Stand{Called: "steady", About: "latency: events at an even rate, one topic to all its sockets", By: Broadcast, Load: swarm.Load{Topics: 1, Sockets: 1000, Payload: 128}},
 		Rate:  20, For: 8 * time.Second, WarmUp: time.Second,
 	}
 }
@@ -41,7 +42,7 @@ func DefaultSteady() *Steady {
 // DefaultRow is 200 rows a second for one socket.
 func DefaultRow() *Steady {
 	return &Steady{
-		Stand: Stand{Called: "row", About: "latency: rows inserted one by one, from the insert until a socket has them", By: Insert, Load: Load{Topics: 1, Sockets: 1, Payload: 128}},
+		Stand: Stand{Called: "row", About: "latency: rows inserted one by one, from the insert until a socket has them", By: Insert, Load: swarm.Load{Topics: 1, Sockets: 1, Payload: 128}},
 		Rate:  200, For: 8 * time.Second, WarmUp: time.Second,
 	}
 }
@@ -52,19 +53,19 @@ func (s *Steady) Settings() map[string]any {
 }
 
 // Run implements [Scenario].
-func (s *Steady) Run(ctx context.Context, progress Progress) (Result, error) {
+func (s *Steady) Run(ctx context.Context, progress report.Progress) (report.Result, error) {
 	if err := s.validate(); err != nil {
-		return Result{}, err
+		return report.Result{}, err
 	}
 	session, err := openSession(ctx, s.Server, swarm.Config{Load: s.Load}, progress)
 	if err != nil {
-		return Result{}, err
+		return report.Result{}, err
 	}
 	m, events, err := s.publish(ctx, session)
 	r, err := session.finish(s.Called, events, m, err)
-	r.Params = s.params(Param{"rate", s.Rate})
+	r.Params = s.params(report.Param{Name: "rate", Value: s.Rate})
 	if s.Uneven || s.Unwoken {
-		r.Params = append(r.Params, Param{"uneven", s.Uneven}, Param{"unwoken", s.Unwoken})
+		r.Params = append(r.Params, report.Param{Name: "uneven", Value: s.Uneven}, report.Param{Name: "unwoken", Value: s.Unwoken})
 	}
 	return r, err
 }

@@ -78,7 +78,7 @@ func (c *command) run(ctx context.Context, out, progressOut io.Writer) error {
 		return err
 	}
 	show := &progress{out: progressOut, terminal: isatty.IsTerminal(os.Stderr.Fd())}
-	results := &report{Machine: thisMachine(ctx), Command: c.line(), Payload: c.Payload, Servers: servers, trials: trials, size: size}
+	results := &comparison{Machine: thisMachine(ctx), Command: c.line(), Payload: c.Payload, Servers: servers, trials: trials, size: size}
 	if results.Outcomes, err = c.measure(ctx, show, trials, servers, size); err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (c *command) prepareFiles() error {
 }
 
 // write writes the files that were asked for.
-func (c *command) write(r *report) error {
+func (c *command) write(r *comparison) error {
 	var errs []error
 	if c.JSON != "" {
 		errs = append(errs, r.writeJSON(c.JSON))

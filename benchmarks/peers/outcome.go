@@ -7,7 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // outcome is what one server came to in one scenario of one round.
@@ -16,8 +17,8 @@ type outcome struct {
 	Trial  string `json:"trial"`
 	Server string `json:"server"`
 	// Failed is why there is no result; empty if there is one.
-	Failed string            `json:"failed,omitempty"`
-	Result benchmarks.Result `json:"result"`
+	Failed string        `json:"failed,omitempty"`
+	Result report.Result `json:"result"`
 }
 
 // measure is a figure that a scenario tells of each server.
@@ -25,7 +26,7 @@ type measure struct {
 	name    string // for a head of a column
 	unit    string // for an axis
 	smaller bool   // is better
-	of      func(*benchmarks.Result) float64
+	of      func(*report.Result) float64
 }
 
 // summary is what a measure came to for one server, over all rounds.
@@ -82,7 +83,7 @@ func values(all []outcome, m *measure, trial, server string) map[int]float64 {
 }
 
 // checked adds up what went wrong over all rounds.
-func checked(all []outcome, trial, server string) (sum benchmarks.Check, because string) {
+func checked(all []outcome, trial, server string) (sum swarm.Check, because string) {
 	for i := range all {
 		if o := &all[i]; o.Trial == trial && o.Server == server {
 			sum = sum.Plus(o.Result.Check)

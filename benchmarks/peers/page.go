@@ -12,7 +12,7 @@ import (
 )
 
 // draw makes the pictures of all trials in a folder.
-func (r *report) draw(folder string) error {
+func (r *comparison) draw(folder string) error {
 	var errs []error
 	for _, t := range r.trials {
 		for i := range t.measures {
@@ -31,7 +31,7 @@ func (t *trial) file(measure int) string {
 }
 
 // picture has a bar for each server that was measured.
-func (r *report) picture(t *trial, measure int) *picture {
+func (r *comparison) picture(t *trial, measure int) *picture {
 	m := &t.measures[measure]
 	p := &picture{title: t.title(r.size), axis: m.unit}
 	if m.smaller {
@@ -56,7 +56,7 @@ func (r *report) picture(t *trial, measure int) *picture {
 
 // writePage writes everything for reading, in Markdown. The pictures are linked
 // if there are some.
-func (r *report) writePage(path, pictures string) error {
+func (r *comparison) writePage(path, pictures string) error {
 	var page bytes.Buffer
 	say := func(format string, values ...any) { fmt.Fprintf(&page, format+"\n", values...) }
 	say("# Sluice beside its peers\n")
@@ -80,7 +80,7 @@ func (r *report) writePage(path, pictures string) error {
 }
 
 // describe says where and what was measured.
-func (r *report) describe(say func(string, ...any)) {
+func (r *comparison) describe(say func(string, ...any)) {
 	say("%s, %d cores, %s, %s, Node.js %s. Each server was a process on one core, its clients on the others; payloads of %d bytes. "+
 		"Figures are medians, with the range of the rounds; a ratio is the median of the rounds' ratios.\n",
 		cmp.Or(r.Machine.CPU, "CPU unknown"), r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, cmp.Or(r.Machine.Node, "–"), r.Payload)
@@ -92,7 +92,7 @@ func (r *report) describe(say func(string, ...any)) {
 }
 
 // table says what a trial came to.
-func (r *report) table(t *trial, say func(string, ...any)) {
+func (r *comparison) table(t *trial, say func(string, ...any)) {
 	heads := r.heads(t)
 	say("| Server | %s |\n|---|%s---|", strings.Join(heads, " | "), strings.Repeat("--:|", len(heads)-1))
 	var notes []string

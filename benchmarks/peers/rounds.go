@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/report"
 )
 
 // rounds puts all servers through all trials, again and again: within a round
@@ -85,7 +85,7 @@ func (p *progress) begin(what string) {
 	}
 }
 
-// tell is a [benchmarks.Progress].
+// tell is a [report.Progress].
 func (p *progress) tell(phase string, done, total int64) {
 	if now := time.Now(); p.terminal && now.Sub(p.last) >= redraw {
 		p.last = now
@@ -100,4 +100,4 @@ func (p *progress) end() {
 	}
 }
 
-var _ benchmarks.Progress = (*progress)(nil).tell
+var _ report.Progress = (*progress)(nil).tell

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // trial is a scenario that all servers are put through, and what is compared.
@@ -33,34 +35,34 @@ type size struct {
 var (
 	perCPUSecond = measure{
 		name: "deliveries/CPU s", unit: "deliveries per second of the server's CPU time",
-		of: func(r *benchmarks.Result) float64 { return r.DeliveriesPerCPUSecond },
+		of: func(r *report.Result) float64 { return r.DeliveriesPerCPUSecond },
 	}
 	latencyP50 = measure{
 		name: "p50 ms", unit: "p50 of publish to receive, ms", smaller: true,
-		of: func(r *benchmarks.Result) float64 { return float64(percentiles(r.Latency).P50) },
+		of: func(r *report.Result) float64 { return float64(percentiles(r.Latency).P50) },
 	}
 	latencyP99 = measure{
 		name: "p99 ms", unit: "p99 of publish to receive, ms", smaller: true,
-		of: func(r *benchmarks.Result) float64 { return float64(percentiles(r.Latency).P99) },
+		of: func(r *report.Result) float64 { return float64(percentiles(r.Latency).P99) },
 	}
 	memory = measure{
 		name: "KB/socket", unit: "KB of the server's memory for each socket", smaller: true,
-		of: func(r *benchmarks.Result) float64 { return r.BytesPerSocket / 1000 },
+		of: func(r *report.Result) float64 { return r.BytesPerSocket / 1000 },
 	}
 	socketsPerCPUSecond = measure{
 		name: "sockets/CPU s", unit: "sockets joined per second of the server's CPU time",
-		of: func(r *benchmarks.Result) float64 { return r.SocketsPerCPUSecond },
+		of: func(r *report.Result) float64 { return r.SocketsPerCPUSecond },
 	}
 	joinP99 = measure{
 		name: "p99 ms", unit: "p99 of connect to joined, ms", smaller: true,
-		of: func(r *benchmarks.Result) float64 { return float64(percentiles(r.Joins).P99) },
+		of: func(r *report.Result) float64 { return float64(percentiles(r.Joins).P99) },
 	}
 )
 
 // percentiles are those, or all zero.
-func percentiles(p *benchmarks.Percentiles) benchmarks.Percentiles {
+func percentiles(p *swarm.Percentiles) swarm.Percentiles {
 	if p == nil {
-		return benchmarks.Percentiles{}
+		return swarm.Percentiles{}
 	}
 	return *p
 }

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"text/tabwriter"
 
-	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/report"
 )
 
 // draw makes a picture for each flag, in folder.
@@ -31,9 +31,9 @@ func (r *results) draw(knobs []knob, folder string) error {
 }
 
 // chart has a panel for each measure.
-func (r *results) chart(k *knob) (chart benchmarks.Chart) {
+func (r *results) chart(k *knob) (chart report.Chart) {
 	for _, m := range k.measures {
-		panel := benchmarks.Panel{
+		panel := report.Panel{
 			Title:   map[measure]string{throughput: "Throughput", latency: "Latency", unwoken: "Latency of rare events, wake-ups lost"}[m],
 			X:       "--" + k.flag,
 			Y:       "ms, insert to receive",
@@ -48,19 +48,19 @@ func (r *results) chart(k *knob) (chart benchmarks.Chart) {
 		switch m {
 		case throughput:
 			panel.Y = "events/s"
-			panel.Curves = []benchmarks.Curve{r.curve(k, m, "events/s", eventsPerSecond)}
+			panel.Curves = []report.Curve{r.curve(k, m, "events/s", eventsPerSecond)}
 		case latency:
-			panel.Curves = []benchmarks.Curve{r.curve(k, m, "p50", p50), r.curve(k, m, "p99", p99)}
+			panel.Curves = []report.Curve{r.curve(k, m, "p50", p50), r.curve(k, m, "p99", p99)}
 		case unwoken: // rare events are too few for more
-			panel.Curves = []benchmarks.Curve{r.curve(k, m, "p50", p50), r.curve(k, m, "p90", p90)}
+			panel.Curves = []report.Curve{r.curve(k, m, "p50", p50), r.curve(k, m, "p90", p90)}
 		}
 		chart = append(chart, panel)
 	}
 	return chart
 }
 
-func (r *results) curve(k *knob, m measure, name string, figure func(*benchmarks.Result) float64) benchmarks.Curve {
-	c := benchmarks.Curve{Name: name}
+func (r *results) curve(k *knob, m measure, name string, figure func(*report.Result) float64) report.Curve {
+	c := report.Curve{Name: name}
 	for _, s := range k.settings {
 		c.Points = append(c.Points, point(r.of(k.flag, s.label, m, figure)))
 	}

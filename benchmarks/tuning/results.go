@@ -7,7 +7,8 @@ import (
 	"os"
 	"slices"
 
-	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // results is what is kept of a sweep.
@@ -27,11 +28,11 @@ type machine struct {
 
 // run is one run, and what came of it.
 type run struct {
-	Round   int               `json:"round"`
-	Flag    string            `json:"flag"`
-	Value   string            `json:"value"`
-	Measure measure           `json:"measure"`
-	Result  benchmarks.Result `json:"result"`
+	Round   int           `json:"round"`
+	Flag    string        `json:"flag"`
+	Value   string        `json:"value"`
+	Measure measure       `json:"measure"`
+	Result  report.Result `json:"result"`
 }
 
 // write keeps the results in a file, one run a line.
@@ -73,7 +74,7 @@ func readResults(path string) (*results, error) {
 }
 
 // of lists what a figure came to, round by round.
-func (r *results) of(flag, value string, m measure, figure func(*benchmarks.Result) float64) (values []float64) {
+func (r *results) of(flag, value string, m measure, figure func(*report.Result) float64) (values []float64) {
 	for i := range r.Runs {
 		if run := &r.Runs[i]; run.Flag == flag && run.Value == value && run.Measure == m {
 			values = append(values, figure(&run.Result))
@@ -96,25 +97,25 @@ func (r *results) measured(knobs []knob) (found []knob) {
 }
 
 // The figures that are drawn.
-func eventsPerSecond(r *benchmarks.Result) float64 { return r.EventsPerSecond }
-func p50(r *benchmarks.Result) float64             { return float64(percentiles(r).P50) }
-func p90(r *benchmarks.Result) float64             { return float64(percentiles(r).P90) }
-func p99(r *benchmarks.Result) float64             { return float64(percentiles(r).P99) }
+func eventsPerSecond(r *report.Result) float64 { return r.EventsPerSecond }
+func p50(r *report.Result) float64             { return float64(percentiles(r).P50) }
+func p90(r *report.Result) float64             { return float64(percentiles(r).P90) }
+func p99(r *report.Result) float64             { return float64(percentiles(r).P99) }
 
-func percentiles(r *benchmarks.Result) benchmarks.Percentiles {
+func percentiles(r *report.Result) swarm.Percentiles {
 	if r.Latency == nil {
-		return benchmarks.Percentiles{}
+		return swarm.Percentiles{}
 	}
 	return *r.Latency
 }
 
 // point is the median of some values, with their range.
-func point(values []float64) benchmarks.Point {
+func point(values []float64) report.Point {
 	if len(values) == 0 {
-		return benchmarks.Point{}
+		return report.Point{}
 	}
 	sorted := slices.Sorted(slices.Values(values))
-	return benchmarks.Point{Low: sorted[0], Mid: median(sorted), High: sorted[len(sorted)-1]}
+	return report.Point{Low: sorted[0], Mid: median(sorted), High: sorted[len(sorted)-1]}
 }
 
 // median is the middle one of sorted values, or between the two there.

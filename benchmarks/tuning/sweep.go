@@ -14,6 +14,8 @@ import (
 
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // options are the flags of the command.
@@ -76,7 +78,7 @@ func (o *options) others(knobs []knob) *results {
 	return there
 }
 
-func figures(m measure, r *benchmarks.Result) string {
+func figures(m measure, r *report.Result) string {
 	if m == throughput {
 		return fmt.Sprintf("%.0f events/s", r.EventsPerSecond)
 	}
@@ -99,7 +101,7 @@ func (o *options) scenario(s step) benchmarks.Scenario {
 		Called: string(s.measure),
 		Server: &benchmarks.InProcess{Config: config},
 		By:     way,
-		Load:   benchmarks.Load{Topics: o.Topics, Sockets: o.Topics, Payload: o.Payload},
+		Load:   swarm.Load{Topics: o.Topics, Sockets: o.Topics, Payload: o.Payload},
 	}
 	if s.measure == throughput {
 		events := o.Events

@@ -13,7 +13,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice"
-	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -91,12 +92,12 @@ func TestMedianAndRange(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		values []float64
-		want   benchmarks.Point
+		want   report.Point
 	}{
-		{nil, benchmarks.Point{}},
-		{[]float64{3}, benchmarks.Point{Low: 3, Mid: 3, High: 3}},
-		{[]float64{9, 1, 2}, benchmarks.Point{Low: 1, Mid: 2, High: 9}},
-		{[]float64{4, 1, 3, 2}, benchmarks.Point{Low: 1, Mid: 2.5, High: 4}},
+		{nil, report.Point{}},
+		{[]float64{3}, report.Point{Low: 3, Mid: 3, High: 3}},
+		{[]float64{9, 1, 2}, report.Point{Low: 1, Mid: 2, High: 9}},
+		{[]float64{4, 1, 3, 2}, report.Point{Low: 1, Mid: 2.5, High: 4}},
 	} {
 		if got := point(test.values); got != test.want {
 			t.Errorf("%v gives %+v, want %+v", test.values, got, test.want)
@@ -119,9 +120,9 @@ func TestRatiosAreWithinARound(t *testing.T) {
 func invented(knobs []knob) *results {
 	r := &results{Machine: machine{2, "linux/amd64", "go", "embedded"}, Command: "none"}
 	for i, s := range plan(knobs, 3) {
-		result := benchmarks.Result{Scenario: "invented", Events: 100, EventsPerSecond: float64(1000 * (i + 1))}
+		result := report.Result{Scenario: "invented", Events: 100, EventsPerSecond: float64(1000 * (i + 1))}
 		if s.measure != throughput {
-			result.Latency = &benchmarks.Percentiles{Samples: 10, P50: benchmarks.Milliseconds(i + 1), P99: benchmarks.Milliseconds(10 * (i + 1))}
+			result.Latency = &swarm.Percentiles{Samples: 10, P50: swarm.Milliseconds(i + 1), P99: swarm.Milliseconds(10 * (i + 1))}
 		}
 		r.Runs = append(r.Runs, run{s.round, s.knob.flag, s.setting.label, s.measure, result})
 	}

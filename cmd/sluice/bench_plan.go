@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/report"
 )
 
 // Names that are no scenario's.
@@ -137,7 +138,7 @@ func (b *benchCmd) floor(s benchmarks.Scenario, log io.Writer) (benchmarks.Scena
 }
 
 // run runs everything, round by round.
-func (p *benchPlan) run(ctx context.Context, showing *benchProgress) (results []benchmarks.Result, err error) {
+func (p *benchPlan) run(ctx context.Context, showing *benchProgress) (results []report.Result, err error) {
 	defer showing.end()
 	for range p.rounds {
 		for i, run := range p.runs {
@@ -156,26 +157,26 @@ func (p *benchPlan) run(ctx context.Context, showing *benchProgress) (results []
 }
 
 // typical is the median run of each.
-func (p *benchPlan) typical(results []benchmarks.Result) (typical []benchmarks.Result) {
+func (p *benchPlan) typical(results []report.Result) (typical []report.Result) {
 	for i := range p.runs {
-		var same []benchmarks.Result
+		var same []report.Result
 		for j := i; j < len(results); j += len(p.runs) {
 			same = append(same, results[j])
 		}
-		typical = append(typical, benchmarks.Typical(same))
+		typical = append(typical, report.Typical(same))
 	}
 	return typical
 }
 
 // report writes a result alone as it is, and many as a table.
-func (p *benchPlan) report(w io.Writer, results []benchmarks.Result) error {
+func (p *benchPlan) report(w io.Writer, results []report.Result) error {
 	if len(results) == 1 {
 		return results[0].WriteTable(w)
 	}
 	if p.sweep != "" {
-		return benchmarks.WriteSweep(w, p.sweep, p.values(), results)
+		return report.WriteSweep(w, p.sweep, p.values(), results)
 	}
-	return benchmarks.WriteSummary(w, results)
+	return report.WriteSummary(w, results)
 }
 
 func (p *benchPlan) values() (values []string) {
@@ -187,7 +188,7 @@ func (p *benchPlan) values() (values []string) {
 
 // write writes the results to their file, if there is one: a result alone as it
 // is, many as a list.
-func (b *benchCmd) write(results []benchmarks.Result) error {
+func (b *benchCmd) write(results []report.Result) error {
 	if b.JSON == "" {
 		return nil
 	}
@@ -203,7 +204,7 @@ func (b *benchCmd) write(results []benchmarks.Result) error {
 }
 
 // draw draws pictures, if they are asked for.
-func (b *benchCmd) draw(w io.Writer, p *benchPlan, results []benchmarks.Result) (err error) {
+func (b *benchCmd) draw(w io.Writer, p *benchPlan, results []report.Result) (err error) {
 	if b.Plots == "" {
 		return nil
 	}
@@ -212,9 +213,9 @@ func (b *benchCmd) draw(w io.Writer, p *benchPlan, results []benchmarks.Result) 
 	}
 	var files []string
 	if p.sweep != "" {
-		files, err = benchmarks.DrawSweep(b.Plots, p.sweep, slices.Compact(p.values()), results)
+		files, err = report.DrawSweep(b.Plots, p.sweep, slices.Compact(p.values()), results)
 	} else {
-		files, err = benchmarks.Draw(b.Plots, results)
+		files, err = report.Draw(b.Plots, results)
 	}
 	if err == nil {
 		_, err = fmt.Fprintf(w, "%d pictures in %s\n", len(files), b.Plots)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/report"
 )
 
 func TestBenchList(t *testing.T) {
@@ -40,7 +41,7 @@ func TestBench(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var result benchmarks.Result
+	var result report.Result
 	if err := json.Unmarshal(text, &result); err != nil || result.Scenario != "backlog" || result.Events != 100 || result.Deliveries != 200 {
 		t.Errorf("%s: %v", text, err)
 	}
@@ -61,7 +62,7 @@ func TestBenchStartsServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var results []benchmarks.Result
+	var results []report.Result
 	if err := json.Unmarshal(text, &results); err != nil || len(results) != 8 {
 		t.Fatalf("%d results, %v:\n%s", len(results), err, out)
 	}

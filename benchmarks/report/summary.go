@@ -1,4 +1,4 @@
-package benchmarks
+package report
 
 import (
 	"cmp"
@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"text/tabwriter"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // Headline is the figure that a result is about.
@@ -30,13 +32,13 @@ func (r *Result) Headline() string {
 // CPU second elsewhere, where more is.
 func (r *Result) AgainstFloor(floor *Result) {
 	if r.Latency != nil && floor.Latency != nil && floor.Latency.P50 > 0 {
-		r.OfFloor = spreadOf([]float64{float64(r.Latency.P50 / floor.Latency.P50)})
+		r.OfFloor = SpreadOf([]float64{float64(r.Latency.P50 / floor.Latency.P50)})
 		return
 	}
 	if floor.DeliveriesPerCPUSecond <= 0 || r.DeliveriesPerCPUSecond <= 0 {
 		return
 	}
-	r.OfFloor = spreadOf([]float64{r.DeliveriesPerCPUSecond / floor.DeliveriesPerCPUSecond})
+	r.OfFloor = SpreadOf([]float64{r.DeliveriesPerCPUSecond / floor.DeliveriesPerCPUSecond})
 }
 
 // Typical is the median one of several runs of the same, with what went wrong in
@@ -45,7 +47,7 @@ func Typical(runs []Result) Result {
 	sorted := slices.Clone(runs)
 	slices.SortStableFunc(sorted, func(a, b Result) int { return cmp.Compare(a.merit(), b.merit()) })
 	r := sorted[len(sorted)/2]
-	r.Check = Check{}
+	r.Check = swarm.Check{}
 	var ofFloor []float64
 	for i := range runs {
 		r.Check = r.Plus(runs[i].Check)
@@ -54,7 +56,7 @@ func Typical(runs []Result) Result {
 		}
 	}
 	if len(ofFloor) == len(runs) {
-		r.OfFloor = spreadOf(ofFloor)
+		r.OfFloor = SpreadOf(ofFloor)
 	}
 	return r
 }

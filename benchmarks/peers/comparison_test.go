@@ -11,11 +11,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // measured are two rounds on a machine that was half as fast in the second.
-func measured(t *testing.T) *report {
+func measured(t *testing.T) *comparison {
 	t.Helper()
 	chosen, err := chooseTrials([]string{"fanout", "steady"})
 	if err != nil {
@@ -25,15 +26,15 @@ func measured(t *testing.T) *report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &report{Machine: machine{CPU: "a CPU", Cores: 2}, Command: "go run .", Payload: 128, Servers: servers, trials: chosen, size: &size{sockets: 12}}
+	r := &comparison{Machine: machine{CPU: "a CPU", Cores: 2}, Command: "go run .", Payload: 128, Servers: servers, trials: chosen, size: &size{sockets: 12}}
 	for round, speed := range []float64{1, 0.5} {
 		for i, rate := range []float64{800e3, 200e3} {
 			server := servers[i].Name
 			r.Outcomes = append(r.Outcomes,
-				outcome{Round: round + 1, Trial: "fanout", Server: server, Result: benchmarks.Result{DeliveriesPerCPUSecond: rate * speed}},
-				outcome{Round: round + 1, Trial: "steady", Server: server, Result: benchmarks.Result{
+				outcome{Round: round + 1, Trial: "fanout", Server: server, Result: report.Result{DeliveriesPerCPUSecond: rate * speed}},
+				outcome{Round: round + 1, Trial: "steady", Server: server, Result: report.Result{
 					DeliveriesPerCPUSecond: rate * speed,
-					Latency:                &benchmarks.Percentiles{P50: benchmarks.Milliseconds(1e6 / rate / speed), P99: 10},
+					Latency:                &swarm.Percentiles{P50: swarm.Milliseconds(1e6 / rate / speed), P99: 10},
 				}})
 		}
 		r.Outcomes = append(r.Outcomes, outcome{Round: round + 1, Trial: "fanout", Server: "ws", Failed: "no such luck"})
@@ -126,7 +127,7 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var again report
+	var again comparison
 	if err := json.Unmarshal(text, &again); err != nil || len(again.Outcomes) != len(r.Outcomes) {
 		t.Errorf("the JSON has %d outcomes (%v), want %d", len(again.Outcomes), err, len(r.Outcomes))
 	}

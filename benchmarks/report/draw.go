@@ -1,4 +1,4 @@
-package benchmarks
+package report
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // Draw draws each result that there is something to see of into a folder:
@@ -30,8 +32,8 @@ func Draw(folder string, results []Result) (files []string, err error) {
 			continue
 		}
 		name := r.Scenario
-		if r.Server == floorName {
-			name += "-" + floorName
+		if r.Server == BaselineName {
+			name += "-" + BaselineName
 		}
 		if seen[name]++; seen[name] > 1 {
 			name += "-" + strconv.Itoa(seen[name])
@@ -88,12 +90,12 @@ func (r *Result) overTime() (Panel, bool) {
 }
 
 // byPercentile is how long the quickest half took, and so on.
-func byPercentile(title, what string, p *Percentiles) (Panel, bool) {
+func byPercentile(title, what string, p *swarm.Percentiles) (Panel, bool) {
 	if p == nil {
 		return Panel{}, false
 	}
 	var points []Point
-	for _, v := range []Milliseconds{p.P50, p.P90, p.P99, p.P999, p.Max} {
+	for _, v := range []swarm.Milliseconds{p.P50, p.P90, p.P99, p.P999, p.Max} {
 		points = append(points, Point{float64(v), float64(v), float64(v)})
 	}
 	return Panel{

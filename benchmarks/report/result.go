@@ -1,4 +1,4 @@
-package benchmarks
+package report
 
 import (
 	"fmt"
@@ -8,17 +8,8 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
-// What the clients count.
-type (
-	// Check counts what must not happen.
-	Check = swarm.Check
-	// Percentiles says how long things took.
-	Percentiles = swarm.Percentiles
-	// Milliseconds is a duration as results tell it.
-	Milliseconds = swarm.Milliseconds
-	// Load is who watches what, and what there is to see.
-	Load = swarm.Load
-)
+// BaselineName is what results call the least server there can be.
+const BaselineName = "floor"
 
 // Result is what a run came to. Its JSON is the raw form; [Result.WriteTable]
 // is for reading.
@@ -57,11 +48,11 @@ type Result struct {
 
 	// Latency, from the beginning of publishing until a client has the event,
 	// stands where the scenario measures it.
-	Latency *Percentiles `json:"latency_ms,omitempty"`
+	Latency *swarm.Percentiles `json:"latency_ms,omitempty"`
 	// Joins is from the beginning of a connection until its topics are joined.
-	Joins *Percentiles `json:"joins_ms,omitempty"`
+	Joins *swarm.Percentiles `json:"joins_ms,omitempty"`
 
-	Check
+	swarm.Check
 	// CutBecause is why the first of the sockets that were cut ended.
 	CutBecause string `json:"cut_because,omitempty"`
 
@@ -83,9 +74,19 @@ type Param struct {
 	Value any    `json:"value"`
 }
 
-// tell adds a figure.
-func (r *Result) tell(name, format string, values ...any) {
-	r.Figures = append(r.Figures, Param{name, fmt.Sprintf(format, values...)})
+// Sample is what there was at a time of a measurement.
+type Sample struct {
+	Seconds    float64 `json:"seconds"`    // since it began
+	Deliveries int64   `json:"deliveries"` // so far
+	CPUSeconds float64 `json:"cpu_seconds,omitempty"`
+}
+
+// Add adds a figure.
+func (r *Result) Add(name string, value any) { r.Figures = append(r.Figures, Param{name, value}) }
+
+// Addf adds a figure that is a text.
+func (r *Result) Addf(name, format string, values ...any) {
+	r.Add(name, fmt.Sprintf(format, values...))
 }
 
 // WriteTable writes the result for reading.
@@ -131,7 +132,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 	return table.Flush()
 }
 
-func writePercentiles(row func(name, format string, values ...any), name string, p *Percentiles) {
+func writePercentiles(row func(name, format string, values ...any), name string, p *swarm.Percentiles) {
 	if p != nil {
 		row(name, "p50 %.2f ms, p90 %.2f ms, p99 %.2f ms, max %.2f ms (%d samples)", p.P50, p.P90, p.P99, p.Max, p.Samples)
 	}

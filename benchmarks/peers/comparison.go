@@ -10,8 +10,8 @@ import (
 	"text/tabwriter"
 )
 
-// report is all that was measured. Its JSON is the raw form.
-type report struct {
+// comparison is all that was measured. Its JSON is the raw form.
+type comparison struct {
 	Machine  machine      `json:"machine"`
 	Command  string       `json:"command"`
 	Payload  int          `json:"payload_bytes"`
@@ -37,7 +37,7 @@ type cell struct {
 }
 
 // rows are the lines of a trial's table.
-func (r *report) rows(t *trial) (rows []row) {
+func (r *comparison) rows(t *trial) (rows []row) {
 	for _, c := range r.Servers {
 		if !t.includes(c) {
 			continue
@@ -60,7 +60,7 @@ func (r *report) rows(t *trial) (rows []row) {
 }
 
 // failed is why a server has no figure in a trial; empty if it has one.
-func (r *report) failed(trial, server string) string {
+func (r *comparison) failed(trial, server string) string {
 	for i := range r.Outcomes {
 		if o := &r.Outcomes[i]; o.Trial == trial && o.Server == server && o.Failed != "" {
 			return o.Failed
@@ -71,7 +71,7 @@ func (r *report) failed(trial, server string) string {
 
 // sound tells that nothing was lost, came twice or out of order, and that all
 // was measured.
-func (r *report) sound() bool {
+func (r *comparison) sound() bool {
 	for i := range r.Outcomes {
 		if o := &r.Outcomes[i]; o.Failed != "" || !o.Result.Sound() {
 			return false
@@ -81,7 +81,7 @@ func (r *report) sound() bool {
 }
 
 // heads are the columns' of a table, after the server's.
-func (r *report) heads(t *trial) (heads []string) {
+func (r *comparison) heads(t *trial) (heads []string) {
 	for _, m := range t.measures {
 		heads = append(heads, m.name)
 		for _, reference := range r.compared(t) {
@@ -92,7 +92,7 @@ func (r *report) heads(t *trial) (heads []string) {
 }
 
 // compared are the references that were measured in a trial.
-func (r *report) compared(t *trial) (those []int) {
+func (r *comparison) compared(t *trial) (those []int) {
 	for i, reference := range references {
 		if slices.ContainsFunc(r.Servers, func(c *contender) bool { return c.Name == reference && t.includes(c) }) {
 			those = append(those, i)
@@ -102,7 +102,7 @@ func (r *report) compared(t *trial) (those []int) {
 }
 
 // cells are a row's, one for each head.
-func (r *report) cells(t *trial, line *row) (cells []string) {
+func (r *comparison) cells(t *trial, line *row) (cells []string) {
 	for _, c := range line.measures {
 		cells = append(cells, c.figure())
 		for _, reference := range r.compared(t) {
@@ -129,7 +129,7 @@ func (c cell) figure() string {
 }
 
 // writeTables writes a table for each trial.
-func (r *report) writeTables(w io.Writer) error {
+func (r *comparison) writeTables(w io.Writer) error {
 	for _, t := range r.trials {
 		fmt.Fprintf(w, "%s: %s, %d-byte payloads\n", t.name, t.title(r.size), r.Payload)
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -152,7 +152,7 @@ func (r *report) writeTables(w io.Writer) error {
 }
 
 // writeJSON keeps everything in a file.
-func (r *report) writeJSON(path string) error {
+func (r *comparison) writeJSON(path string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the results: %w", err)

@@ -1,4 +1,4 @@
-package benchmarks
+package report
 
 import (
 	"fmt"
@@ -16,14 +16,15 @@ type Spread struct {
 	N    int     `json:"n"`
 }
 
-func spreadOf(values []float64) *Spread {
+// SpreadOf is the spread of some values; nil if there are none.
+func SpreadOf(values []float64) *Spread {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	if n == 0 {
 		return nil
 	}
 	k := rank(n)
-	return &Spread{Low: sorted[k], Mid: median(sorted), High: sorted[n-1-k], N: n}
+	return &Spread{Low: sorted[k], Mid: Median(sorted), High: sorted[n-1-k], N: n}
 }
 
 // rank is the largest k for which the median lies between the k-th value from
@@ -55,4 +56,11 @@ func (s *Spread) String() string {
 		kind = "range"
 	}
 	return fmt.Sprintf("%.3f (%s: %.3f to %.3f, of %d)", s.Mid, kind, s.Low, s.High, s.N)
+}
+
+// Median is the middle one of some values.
+func Median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
