@@ -18,19 +18,21 @@ const extendPause = 10 * time.Second
 // quietPause is for how long no wake-ups are sent once the server has refused one.
 const quietPause = 10 * time.Second
 
-// progress is what a round comes to.
-type progress int
+// outcome is what a round comes to, and so what is next.
+type outcome int
 
 const (
-	nothing progress = iota // there was nothing to move, or it is another session's to move
-	some                    // all that was there
-	full                    // a whole batch, so that there is more; or it has to be done again, in another way
+	nothing outcome = iota // there was nothing to move, or it is another session's to move: look again in a while
+	emptied                // all that was there was moved: rest, and look again
+	more                   // a whole batch was moved, and there is more: go on
+	undone                 // it was refused, and is to be done in another way: do it
+	cleared                // it was refused for rows that are out of the way now: do it again
 )
 
 // round moves one batch from the outbox to the log, if this session is the
 // one to do so. A round that has begun is finished: ctx only ends the waiting
 // between them.
-func (s *session) round(ctx context.Context) (progress, error) {
+func (s *session) round(ctx context.Context) (outcome, error) {
 	budget := &s.log.budget
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget.timeout+budget.grace)
 	defer cancel()
@@ -83,29 +85,29 @@ func (s *session) round(ctx context.Context) (progress, error) {
 	if *m.extend && time.Now().After(s.extendAfter) {
 		s.extendFailure = s.extend(ctx)
 	}
-	more := !*m.drained && m.waits == nil
-	if *m.room == 0 && more {
+	full := !*m.drained && m.waits == nil // it has moved as much as it may
+	if *m.room == 0 && full {
 		if s.extendFailure != nil {
 			return nothing, s.extendFailure
 		}
-		more = m.rows > 0 || m.large != nil
+		full = m.rows > 0 || m.large != nil
 	}
-	s.trickles = !more && m.rows <= maxHandoff
+	s.trickles = !full && m.rows <= maxHandoff
 	s.careful = m.waits != nil
 	s.log.rounds.succeed(true)
-	budget.spent(time.Since(began), more)
+	budget.spent(time.Since(began), full)
 	switch {
 	case m.rows == 0 && m.large == nil:
 		return nothing, nil
-	case more:
-		return full, nil
+	case full:
+		return more, nil
 	}
-	return some, nil
+	return emptied, nil
 }
 
 // again says how to go on after a round that failed, and was undone by that. Its
 // error is returned if it is to be told.
-func (s *session) again(ctx context.Context, err error, known *int64, start int64) (progress, error) {
+func (s *session) again(ctx context.Context, err error, known *int64, start int64) (outcome, error) {
 	var refusal *pgconn.PgError
 	if !errors.As(err, &refusal) {
 		s.log.budget.exceeded() // or the connection was lost: what is less is as well
@@ -116,20 +118,20 @@ func (s *session) again(ctx context.Context, err error, known *int64, start int6
 	switch {
 	case refusal.Code == uniqueViolation && known != nil:
 		s.head = nil // another session has moved rows since
-		return full, nil
+		return undone, nil
 	case refusal.Code == queryCanceled:
 		s.log.budget.exceeded()
-		return full, s.told(redone == refusal.Code, err)
+		return undone, s.told(redone == refusal.Code, err)
 	case (refusal.Code == lockNotAvailable || refusal.Code == serializationFailure) && !s.careful:
 		s.careful = true // a row was locked, or changed, after it was seen
-		return full, nil
+		return undone, nil
 	case isBadData(refusal) && !s.isQuiet():
 		s.quiet = true // is it the wake-up that is refused?
-		return full, nil
+		return undone, nil
 	case isBadData(refusal):
 		s.careful, s.rejected = true, true
 		if rejected, failure := s.reject(ctx, start); rejected > 0 || failure != nil {
-			return full, failure
+			return cleared, failure
 		}
 	}
 	return nothing, err

@@ -142,7 +142,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 	refused := backoff.NewExponentialBackOff()
 	refused.InitialInterval, refused.MaxInterval = minReconnect, maxRefused
 	for ctx.Err() == nil {
-		progress, err := s.round(ctx)
+		result, err := s.round(ctx)
 		if err != nil {
 			if conn.IsClosed() || !isRefused(err) {
 				return err
@@ -154,10 +154,10 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 			continue
 		}
 		refused.Reset()
-		switch progress {
-		case full:
+		switch result {
+		case more, undone, cleared:
 			continue
-		case some:
+		case emptied:
 			idle, longer = restInterval, afterUnannounced
 			if s.heard {
 				longer = afterAnnounced
@@ -168,7 +168,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 			// before the poll does.
 			idle = min(longer*idle, s.pollInterval())
 		}
-		if err := s.pause(ctx, idle, progress == some); err != nil {
+		if err := s.pause(ctx, idle, result == emptied); err != nil {
 			return err
 		}
 	}
