@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -27,12 +28,20 @@ type rounds struct {
 	failing   time.Time // since when this node's rounds, or its sessions, fail; zero while they do not
 	cause     error     // why
 	lost      bool      // the session is
-	told      time.Time // when that was
+	telling   bool      // this was told
+
+	// When causes were last told, by SQLSTATE or as sessionLost, for as long as that
+	// counts: so there are no more of them than rounds can fail in that time.
+	told map[string]time.Time
 }
 
+// sessionLost is what all causes are told as that take the session.
+const sessionLost = "lost"
+
 // succeed notes that a round was committed, or that the log needs none of this
-// node. It tells that what was told is over.
-func (r *rounds) succeed(committed bool) (outage time.Duration) {
+// node. It tells that what was told is over. A session that is lost again is told
+// again; rounds that are refused again, for the same reason, only after a while.
+func (r *rounds) succeed(committed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -40,38 +49,43 @@ func (r *rounds) succeed(committed bool) (outage time.Duration) {
 		r.committed = now
 	}
 	if r.failing.IsZero() {
-		return 0
+		return
 	}
-	outage = now.Sub(r.failing)
-	words := "events are sequenced again"
-	if r.lost {
-		words = "database is back"
+	if r.telling {
+		words := "events are sequenced again"
+		if r.lost {
+			words = "database is back"
+		}
+		r.logger.Info(words, "outage", now.Sub(r.failing).Round(time.Millisecond))
 	}
-	r.logger.Info(words, "outage", outage.Round(time.Millisecond))
-	r.failing, r.cause, r.lost, r.told = time.Time{}, nil, false, time.Time{}
-	return outage
+	delete(r.told, sessionLost)
+	r.failing, r.cause, r.lost, r.telling = time.Time{}, nil, false, false
 }
 
-// fail notes why events are not sequenced, and tells it: at once, when it is
-// another reason than before, and once a while.
+// fail notes why events are not sequenced, and tells it, each reason once a while,
+// in whatever order they come.
 func (r *rounds) fail(err error, lost bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	another := lost != r.lost || !lost && code(err) != code(r.cause)
 	if r.failing.IsZero() {
 		r.failing = now
 	}
 	r.cause, r.lost = err, lost
-	if !another && now.Sub(r.told) < tellPause {
+	words, kind := "events are not sequenced; trying until they are", code(err)
+	if lost {
+		words, kind = "database is lost; reconnecting until it is back", sessionLost
+	}
+	maps.DeleteFunc(r.told, func(_ string, at time.Time) bool { return now.Sub(at) >= tellPause })
+	if _, told := r.told[kind]; told {
 		return
 	}
-	words := "events are not sequenced; trying until they are"
-	if lost {
-		words = "database is lost; reconnecting until it is back"
+	if r.told == nil {
+		r.told = map[string]time.Time{}
 	}
+	r.told[kind] = now
+	r.telling = true
 	r.logger.Error(words, "error", err, "for", now.Sub(r.failing).Round(time.Second))
-	r.told = now
 }
 
 // heard notes that another node has committed a round.
@@ -81,16 +95,6 @@ func (r *rounds) heard() {
 	r.committed = time.Now()
 }
 
-// reached notes how far the log goes: a node that hears of no round, behind a pooler
-// or because the server takes no wake-ups, sees what they do.
-func (r *rounds) reached(head int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if head > r.head {
-		r.head, r.committed = head, time.Now()
-	}
-}
-
 // maxQuiet is for how long no round need be committed before this node looks
 // whether there is something to move, and maxStall for how long that may lie there.
 var (
@@ -98,45 +102,61 @@ var (
 	maxStall = store.MaxStall
 )
 
-// quiet tells whether no round has been committed for a while.
-func (r *rounds) quiet() bool {
+// quiet takes in how far the log goes, and tells whether no round has been committed
+// for a while. A node that hears of no round, behind a pooler or because the server
+// takes no wake-ups, sees by the head that rows were moved, at some time since it
+// last looked: those that it has seen may be among them, and it begins anew to wait.
+// To look at a log for the first time tells nothing, nor does a head that falls.
+func (r *rounds) quiet(head int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return time.Since(r.committed) > maxQuiet
+	if head > r.head {
+		r.waiting = time.Time{}
+	}
+	r.head = head
+	if time.Since(r.committed) > maxQuiet {
+		return true
+	}
+	r.waiting = time.Time{}
+	return false
 }
 
 // saw notes whether there are rows to move, and returns for how long there have
-// been with no round committed, and why as far as this node knows. Who is refused
-// all rounds may be refused to see rows.
-func (r *rounds) saw(rows bool) (time.Duration, error) {
+// been with no round committed, and why as far as this node knows. Who could not
+// see has seen nothing that ends the wait. Who is refused all rounds may be refused
+// to see rows.
+func (r *rounds) saw(rows bool, err error) (time.Duration, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	switch {
-	case !rows:
+	case err == nil && !rows:
 		r.waiting = time.Time{}
-		if r.failing.IsZero() || r.lost {
-			return 0, nil
-		}
-		return now.Sub(r.failing), r.cause
-	case r.waiting.IsZero(), r.waiting.Before(r.committed):
+	case r.waiting.Before(r.committed):
+		r.waiting = time.Time{}
+	}
+	if rows && r.waiting.IsZero() {
 		r.waiting = now
 	}
-	return now.Sub(r.waiting), r.cause
+	var waiting time.Duration
+	if !r.waiting.IsZero() {
+		waiting = now.Sub(r.waiting)
+	} else if !r.failing.IsZero() && !r.lost {
+		waiting = now.Sub(r.failing)
+	}
+	return waiting, r.cause
 }
 
 const waitingSQL = `SELECT current_setting('transaction_read_only') = 'on', EXISTS (SELECT FROM sluice_outbox)`
 
 // Sequencing implements [store.Log].
 func (l *Log) Sequencing(ctx context.Context) error {
-	l.rounds.reached(l.head.Offset())
-	if !l.rounds.quiet() {
-		l.rounds.saw(false)
+	if !l.rounds.quiet(l.head.Offset()) {
 		return nil
 	}
 	var readOnly, rows bool
 	err := l.pool.QueryRow(ctx, waitingSQL).Scan(&readOnly, &rows)
-	waiting, cause := l.rounds.saw(rows)
+	waiting, cause := l.rounds.saw(rows, err)
 	switch {
 	case waiting >= maxStall+l.poll: // for so long may a wake-up that was lost go unnoticed
 		return &store.StalledError{For: waiting, Err: cause}

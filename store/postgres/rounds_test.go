@@ -1,10 +1,12 @@
 package postgres_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/sluicehq/sluice/internal/pgtest"
+	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/postgres"
 )
 
@@ -31,5 +33,60 @@ func TestRoundsOfOthersAreSeen(t *testing.T) {
 		if err := deaf.Sequencing(t.Context()); err != nil {
 			t.Fatalf("after %v, with a round a moment ago: %v", time.Since(start), err)
 		}
+	}
+}
+
+// TestStallOutlivesWhatIsNotSeen locks the log, and once more after it was let go of,
+// for a node that does not sequence. That cannot look for a moment, and has seen
+// nothing move by that.
+func TestStallOutlivesWhatIsNotSeen(t *testing.T) {
+	t.Parallel()
+	owner, url := serving(t)
+	conn, holder := connect(t, owner), connect(t, owner)
+	startOtherNode(t, owner, conn) // it leads
+	log := mustOpen(t, postgres.Config{DatabaseURL: url, PollInterval: 5 * time.Millisecond})
+	mustRun(t, log)
+	for after := range int64(2) {
+		mustExec(t, holder, `BEGIN; LOCK TABLE sluice_log IN SHARE MODE`)
+		mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+		stalled := new(store.StalledError)
+		for err := error(nil); !errors.As(err, &stalled); err = log.Sequencing(t.Context()) {
+		}
+		mustExec(t, conn, `REVOKE SELECT ON sluice_outbox FROM `+userOf(t, url))
+		if err := log.Sequencing(t.Context()); err == nil {
+			t.Error("it cannot look, and says nothing")
+		}
+		mustExec(t, conn, `GRANT SELECT ON sluice_outbox TO `+userOf(t, url))
+		if err := log.Sequencing(t.Context()); !errors.As(err, &stalled) {
+			t.Errorf("it can look again, nothing has moved, and it says %v", err)
+		}
+		mustExec(t, holder, `COMMIT`)
+		next(t, log, after)
+		for log.Sequencing(t.Context()) != nil {
+		}
+	}
+}
+
+// TestSessionsThatDoNothingPause has each session of the sequencer be ended in its
+// first round: the next is begun later and later, though each has connected.
+func TestSessionsThatDoNothingPause(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	if err := postgres.Migrate(t.Context(), url, quiet); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, url)
+	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
+	mustExec(t, conn, `CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN OLD; END $$`)
+	mustExec(t, conn, `CREATE TRIGGER die BEFORE DELETE ON sluice_outbox FOR EACH ROW EXECUTE FUNCTION die()`)
+	var lines syncBuffer
+	log := mustOpen(t, postgres.Config{DatabaseURL: url, Logger: textLogger(&lines)})
+	began := time.Now()
+	mustRun(t, log)
+	// Pauses grow by half, and are halved at most: the first eight take so long. Eight
+	// that do not grow would take half of it.
+	lines.await(t, "this node sequences the log", 9)
+	if took := time.Since(began); took < 1200*time.Millisecond {
+		t.Errorf("nine sessions have begun within %v", took)
 	}
 }

@@ -58,15 +58,17 @@ func (l *Log) Run(ctx context.Context) error {
 	pause.InitialInterval, pause.MaxInterval = minReconnect, maxReconnect
 	lost := false
 	for {
-		err := l.runSession(ctx, func() {
+		worked, err := l.runSession(ctx, func() {
 			if lost {
 				l.pool.Reset() // its connections are as dead as ours was
 			}
 			lost = false
-			pause.Reset()
 		})
 		if ctx.Err() != nil {
 			return nil
+		}
+		if worked {
+			pause.Reset()
 		}
 		l.failures.Add(1)
 		lost = !isRefused(err)
@@ -111,8 +113,9 @@ type session struct {
 }
 
 // runSession connects, listens and sequences until ctx ends or the connection
-// is lost. It calls connected once all is in order.
-func (l *Log) runSession(ctx context.Context, connected func()) error {
+// is lost. It calls connected once all is in order, and tells whether a round has
+// come to its end.
+func (l *Log) runSession(ctx context.Context, connected func()) (worked bool, err error) {
 	s := &session{log: l, leading: make(chan struct{})}
 	s.watermark.off = l.healed // somebody has ids left
 	config := l.pool.Config().ConnConfig
@@ -120,14 +123,14 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 	connectedOnce := cancelNothing(config)
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return err
+		return false, err
 	}
 	connectedOnce()
 	s.conn = conn
 	defer disconnect(conn)
 	defer l.handoff.Store(nil)
 	if err := s.start(ctx); err != nil {
-		return err
+		return false, err
 	}
 	var trimmer sync.WaitGroup
 	defer trimmer.Wait()
@@ -145,17 +148,21 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 		result, err := s.round(ctx)
 		if err != nil {
 			if conn.IsClosed() || !isRefused(err) {
-				return err
+				return worked, err
 			}
 			s.tell(ctx, err)
 			if err := s.pause(ctx, refused.NextBackOff(), true); err != nil {
-				return err
+				return worked, err
 			}
 			continue
 		}
+		if result == undone {
+			continue
+		}
+		worked = true
 		refused.Reset()
 		switch result {
-		case more, undone, cleared:
+		case more, cleared:
 			continue
 		case emptied:
 			idle, longer = restInterval, afterUnannounced
@@ -169,10 +176,10 @@ func (l *Log) runSession(ctx context.Context, connected func()) error {
 			idle = min(longer*idle, s.pollInterval())
 		}
 		if err := s.pause(ctx, idle, result == emptied); err != nil {
-			return err
+			return worked, err
 		}
 	}
-	return nil
+	return worked, nil
 }
 
 // tell tells why a round was refused, for as long as rounds are.
