@@ -16,6 +16,9 @@ const (
 	// stallAfter is how long the line may have work and not move before this
 	// node is no longer ready.
 	stallAfter = 5 * time.Second
+	// maxPulseAge is how old the pulse may be that readiness is judged by. A look at
+	// the log ends within stallAfter.
+	maxPulseAge = 2 * stallAfter
 )
 
 // ErrNewEpoch is returned by [Monitor.Watch] when the log has begun a new epoch:

@@ -26,6 +26,14 @@ func (e *lineError) Error() string {
 	return fmt.Sprintf("the line has not moved from offset %d for %v, and the log's head is %d", e.routed, e.idle.Round(time.Second), e.head)
 }
 
+// pulseError says that this node has not looked at the log, whatever it found before:
+// its process was stopped.
+type pulseError struct{ age time.Duration }
+
+func (e *pulseError) Error() string {
+	return fmt.Sprintf("this node has not looked at the log for %v", e.age.Round(time.Second))
+}
+
 // tellInterval is how often the reason is told, for as long as it lasts.
 const tellInterval = time.Minute
 
@@ -39,6 +47,7 @@ type Readiness struct {
 	own     error     // why this node does not do its work; nil when it does
 	shared  error     // why none of the nodes can; nil when all is well
 	begun   bool      // the log has been opened: what fails from now on, fails for all
+	beaten  time.Time // when the pulse was last taken; zero before that
 	told    time.Time // when it was last told why the node is not ready; zero when it is
 	telling string    // what was told
 }
@@ -58,8 +67,8 @@ func (r *Readiness) Reason() error {
 
 // reason is Reason, with mu held.
 func (r *Readiness) reason() error {
-	if r.own != nil {
-		return r.own
+	if err := r.ownReason(); err != nil {
+		return err
 	}
 	return r.shared
 }
@@ -68,7 +77,18 @@ func (r *Readiness) reason() error {
 func (r *Readiness) OwnReason() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.own
+	return r.ownReason()
+}
+
+// ownReason is OwnReason, with mu held.
+func (r *Readiness) ownReason() error {
+	if r.own != nil || r.beaten.IsZero() {
+		return r.own
+	}
+	if age := time.Since(r.beaten); age > maxPulseAge {
+		return &pulseError{age}
+	}
+	return nil
 }
 
 // Drain says that the node is about to stop: that is the last to be said.
@@ -108,11 +128,12 @@ func (r *Readiness) judge(own error) {
 	}
 }
 
-// tell tells why the node is not ready: when it has another reason, and once in a
+// tell ends a beat. It tells why the node is not ready: when it has another reason, and once in a
 // while for as long as it lasts.
 func (r *Readiness) tell(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.beaten = now
 	switch reason := r.reason(); {
 	case reason == ErrDraining:
 	case reason == nil:
@@ -133,10 +154,11 @@ func kind(reason error) string { return fmt.Sprintf("%T", reason) }
 func Outline(reason error) string {
 	var stalled *store.StalledError
 	var line *lineError
+	var pulse *pulseError
 	switch {
 	case errors.As(reason, &stalled):
 		return (&store.StalledError{For: stalled.For}).Error()
-	case errors.As(reason, &line), errors.Is(reason, ErrStarting), errors.Is(reason, ErrDraining):
+	case errors.As(reason, &line), errors.As(reason, &pulse), errors.Is(reason, ErrStarting), errors.Is(reason, ErrDraining):
 		return reason.Error()
 	}
 	return "the store cannot be read or written"

@@ -100,6 +100,33 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
+// TestReadinessIsOfThePulse has the process be stopped for a while: what it found
+// before that counts no more.
+func TestReadinessIsOfThePulse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := unready()
+		log := &chronicle{extent: epochs(1, "a")}
+		m.Open(log.extent)
+		for range 3 {
+			if err := m.beat(t.Context(), log, func() int64 { return 1 }); err != nil {
+				t.Fatal(err)
+			}
+			for _, step := range []struct {
+				pause time.Duration
+				ready bool
+			}{{pulseInterval + stallAfter, true}, {maxPulseAge, false}} {
+				time.Sleep(step.pause)
+				var pulse *pulseError
+				reason, own := m.readiness.Reason(), m.readiness.OwnReason()
+				if (reason == nil) != step.ready || reason != nil && (!errors.As(own, &pulse) || Outline(reason) != reason.Error()) {
+					t.Errorf("after %v: %v, and of its own %v", step.pause, reason, own)
+				}
+			}
+		}
+	})
+}
+
 func TestReadinessStaysDraining(t *testing.T) {
 	t.Parallel()
 	m := unready()
