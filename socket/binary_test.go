@@ -12,7 +12,7 @@ import (
 // what clients of version 1 get of it.
 func TestBinary(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		a, b, old := r.connect(version2), r.connect(version2), r.connect(0)
+		a, b, old := r.connect(Version2), r.connect(Version2), r.connect(0)
 		a.join("room:a", `{}`)
 		b.join("room:a", `{"after":null}`)
 		old.text(`{"topic":"room:a","event":"phx_join","payload":{},"ref":"1"}`)
@@ -71,7 +71,7 @@ func TestBinaryOfOtherKinds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, nil, func(t *testing.T, r *rig) {
-				c := r.connect(version2)
+				c := r.connect(Version2)
 				c.join("room:a", `{}`)
 				c.frame(ws.OpBinary, true, test.frame)
 				if test.want == "" {

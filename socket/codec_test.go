@@ -18,21 +18,21 @@ import (
 
 func TestDecode(t *testing.T) {
 	t.Parallel()
-	const v1, v2 = channels.Format(0), version2
+	const v1, v2 = channels.Format(0), Version2
 	json := func(s string) channels.Payload { return channels.Payload{Data: []byte(s)} }
 	for _, c := range []struct {
 		format channels.Format
 		in     string
-		want   message
+		want   ClientMessage
 	}{
-		{v2, `["1","2","t","e",{"a":[1,{"b":"}]"}]}]`, message{`"1"`, `"2"`, "t", "e", json(`{"a":[1,{"b":"}]"}]}`)}},
-		{v2, " [ null , 2.5e1 ,\t\"t\\u00fc\\\"\\n\" , \"e\" , \"x\\\"]\" , 1 ]\n", message{"", "2.5e1", "tü\"\n", "e", json(`"x\"]"`)}},
-		{v2, `[-1,"\"","","",null]`, message{"-1", `"\""`, "", "", json("null")}},
-		{v1, `{"topic":"t","event":"e","payload":{},"ref":"1"}`, message{"", `"1"`, "t", "e", json("{}")}},
+		{v2, `["1","2","t","e",{"a":[1,{"b":"}]"}]}]`, ClientMessage{`"1"`, `"2"`, "t", "e", json(`{"a":[1,{"b":"}]"}]}`)}},
+		{v2, " [ null , 2.5e1 ,\t\"t\\u00fc\\\"\\n\" , \"e\" , \"x\\\"]\" , 1 ]\n", ClientMessage{"", "2.5e1", "tü\"\n", "e", json(`"x\"]"`)}},
+		{v2, `[-1,"\"","","",null]`, ClientMessage{"-1", `"\""`, "", "", json("null")}},
+		{v1, `{"topic":"t","event":"e","payload":{},"ref":"1"}`, ClientMessage{"", `"1"`, "t", "e", json("{}")}},
 		{v1, `{ "ref" : 1 , "x":[{"topic":"no"}], "join_ref":"2", "payload":[ ], "event":"e", "t\u006fpic":"t" }`,
-			message{`"2"`, "1", "t", "e", json("[ ]")}},
+			ClientMessage{`"2"`, "1", "t", "e", json("[ ]")}},
 	} {
-		got, err := decodeText(c.format, []byte(c.in))
+		got, err := DecodeText(c.format, []byte(c.in))
 		if err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: got %+v, %v", c.in, got, err)
 		}
@@ -48,7 +48,7 @@ func TestDecode(t *testing.T) {
 		{v1, `[]`}, {v1, `{}`}, {v1, `{"topic":"t","event":"e"}`}, {v1, `{"topic":1,"event":"e","payload":{}}`},
 		{v1, `{"topic":"t","payload":{}}`}, {v1, `{"topic":"t","event":"e","payload":{},"ref":{}}`},
 	} {
-		if got, err := decodeText(c.format, []byte(c.in)); !errors.Is(err, errMalformed) {
+		if got, err := DecodeText(c.format, []byte(c.in)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %+v, %v", c.in, got, err)
 		}
 	}
@@ -56,21 +56,21 @@ func TestDecode(t *testing.T) {
 
 func TestDecodeBinary(t *testing.T) {
 	t.Parallel()
-	got, err := decodeBinary(version2, []byte("\x00\x01\x02\x03\x04JRRtopEVNT\x00\xff"))
-	want := message{`"J"`, `"RR"`, "top", "EVNT", channels.Payload{Data: []byte("\x00\xff"), Binary: true}}
+	got, err := DecodeBinary(Version2, []byte("\x00\x01\x02\x03\x04JRRtopEVNT\x00\xff"))
+	want := ClientMessage{`"J"`, `"RR"`, "top", "EVNT", channels.Payload{Data: []byte("\x00\xff"), Binary: true}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	got, err = decodeBinary(version2, []byte("\x00\x00\x00\x00\x00"))
-	if err != nil || got.joinRef != "" || got.ref != "" || len(got.payload.Data) != 0 {
+	got, err = DecodeBinary(Version2, []byte("\x00\x00\x00\x00\x00"))
+	if err != nil || got.JoinRef != "" || got.Ref != "" || len(got.Payload.Data) != 0 {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	for _, in := range []string{"", "\x00", "\x00\x00\x00\x00", "\x01\x00\x00\x00\x00", "\x00\x01\x00\x00\x00", "\x00\x00\x00\x01\x00\xff"} {
-		if got, err := decodeBinary(version2, []byte(in)); !errors.Is(err, errMalformed) {
+		if got, err := DecodeBinary(Version2, []byte(in)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%q: got %+v, %v", in, got, err)
 		}
 	}
-	if _, err := decodeBinary(0, []byte("\x00\x00\x00\x00\x00")); !errors.Is(err, errMalformed) {
+	if _, err := DecodeBinary(0, []byte("\x00\x00\x00\x00\x00")); !errors.Is(err, ErrMalformed) {
 		t.Error("version 1 has no binary frames")
 	}
 }
@@ -84,16 +84,16 @@ func FuzzDecodeText(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, format := range []channels.Format{0, version2} {
-			m, err := decodeText(format, bytes.Clone(data))
+		for _, format := range []channels.Format{0, Version2} {
+			m, err := DecodeText(format, bytes.Clone(data))
 			if err != nil {
-				if !errors.Is(err, errMalformed) {
+				if !errors.Is(err, ErrMalformed) {
 					t.Fatalf("error of another kind: %v", err)
 				}
 				continue
 			}
-			if !json.Valid(m.payload.Data) {
-				t.Fatalf("payload %q", m.payload.Data)
+			if !json.Valid(m.Payload.Data) {
+				t.Fatalf("payload %q", m.Payload.Data)
 			}
 			if format == 0 {
 				continue
@@ -104,7 +104,7 @@ func FuzzDecodeText(f *testing.F) {
 			}
 			var topic, event string
 			if json.Unmarshal(all[2], &topic) != nil || json.Unmarshal(all[3], &event) != nil ||
-				(utf8.Valid(data) && (topic != m.topic || event != m.event)) || !bytes.Equal(all[4], m.payload.Data) {
+				(utf8.Valid(data) && (topic != m.Topic || event != m.Event)) || !bytes.Equal(all[4], m.Payload.Data) {
 				t.Fatalf("%q became %+v", data, m)
 			}
 		}
@@ -118,28 +118,28 @@ func FuzzDecodeBinary(f *testing.F) {
 	f.Add([]byte("\x03\x01\x02\x03\x04\x02\x01JRRtopEVNT{}[1]"))
 	f.Add([]byte("\x09\x01\x02\x03\x04JRRtopEVNTdata"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := decodeBinary(version2, data)
-		refused := new(refusedError)
+		m, err := DecodeBinary(Version2, data)
+		refused := new(AnswerableError)
 		switch {
 		case errors.As(err, &refused):
-			if _, err := (Encoder{}).AppendReply(nil, version2, refused.to, channels.StatusError, emptyObject); err != nil {
-				t.Fatalf("%q is answered to %+v: %v", data, refused.to, err)
+			if _, err := (Encoder{}).AppendReply(nil, Version2, refused.To, channels.StatusError, emptyObject); err != nil {
+				t.Fatalf("%q is answered to %+v: %v", data, refused.To, err)
 			}
 			return
 		case err != nil:
 			return
 		case data[0] == kindUserBroadcast:
 			var body struct{ Type, Event string }
-			if m.payload.Binary || json.Unmarshal(m.payload.Data, &body) != nil || m.event != "broadcast" || body.Type != "broadcast" {
+			if m.Payload.Binary || json.Unmarshal(m.Payload.Data, &body) != nil || m.Event != "broadcast" || body.Type != "broadcast" {
 				t.Fatalf("%q became %+v", data, m)
 			}
 			return
 		}
 		// What was decoded encodes to the same again.
-		joinRef, ref := bareRef(m.joinRef), bareRef(m.ref)
-		again := []byte{0, byte(len(joinRef)), byte(len(ref)), byte(len(m.topic)), byte(len(m.event))}
-		again = append(again, joinRef+ref+m.topic+m.event...)
-		if again = append(again, m.payload.Data...); !bytes.Equal(again, data) {
+		joinRef, ref := bareRef(m.JoinRef), bareRef(m.Ref)
+		again := []byte{0, byte(len(joinRef)), byte(len(ref)), byte(len(m.Topic)), byte(len(m.Event))}
+		again = append(again, joinRef+ref+m.Topic+m.Event...)
+		if again = append(again, m.Payload.Data...); !bytes.Equal(again, data) {
 			t.Fatalf("%q became %q", data, again)
 		}
 	})
@@ -203,7 +203,7 @@ func messagesIn(t *testing.T, data []byte, piece int) (all []string, err error) 
 // decoded reads back a frame in any format.
 func decoded(t *testing.T, f channels.Format, frame []byte) string {
 	t.Helper()
-	if f&polled != 0 {
+	if f&Polled != 0 {
 		var list []string
 		if err := json.Unmarshal([]byte("["+strings.TrimSuffix(string(frame), ",")+"]"), &list); err != nil || len(list) != 1 {
 			t.Fatalf("%q: %v", frame, err)
@@ -242,7 +242,7 @@ func TestEncode(t *testing.T) {
 	presence := channels.Message{Topic: "t", Event: "presence_diff", Payload: []byte(`{}`)}
 	binaryEvent := channels.Message{Offset: 41, Topic: "t", Event: "e", Payload: []byte{0}, Binary: true}
 	text, data := channels.Payload{Data: []byte(`{}`)}, channels.Payload{Data: []byte{0, 255}, Binary: true}
-	const v1, v2 = channels.Format(0), version2
+	const v1, v2 = channels.Format(0), Version2
 	for _, c := range []struct {
 		name   string
 		append func([]byte, channels.Format) ([]byte, error)
@@ -251,21 +251,21 @@ func TestEncode(t *testing.T) {
 		err    error
 	}{
 		{"event", message(event), v2, `[null,null,"a\"b","e\n\u0001",{"ü":"\"\n"}]`, nil},
-		{"event", message(event), v2 | enveloped, `[null,null,"a\"b","e\n\u0001",{"offset":41,"data":{"ü":"\"\n"}}]`, nil},
+		{"event", message(event), v2 | Enveloped, `[null,null,"a\"b","e\n\u0001",{"offset":41,"data":{"ü":"\"\n"}}]`, nil},
 		{"event", message(event), v1, `{"topic":"a\"b","event":"e\n\u0001","ref":null,"payload":{"ü":"\"\n"}}`, nil},
-		{"event", message(event), v1 | enveloped, `{"topic":"a\"b","event":"e\n\u0001","ref":null,"payload":{"offset":41,"data":{"ü":"\"\n"}}}`, nil},
+		{"event", message(event), v1 | Enveloped, `{"topic":"a\"b","event":"e\n\u0001","ref":null,"payload":{"offset":41,"data":{"ü":"\"\n"}}}`, nil},
 		{"broadcast", message(cast), v2, `[null,null,"a\"b","e\n\u0001",{"ü":"\"\n"}]`, nil},
-		{"broadcast", message(cast), v2 | enveloped, `[null,null,"a\"b","e\n\u0001",{"data":{"ü":"\"\n"}}]`, nil},
-		{"broadcast", message(cast), v1 | enveloped, `{"topic":"a\"b","event":"e\n\u0001","ref":null,"payload":{"data":{"ü":"\"\n"}}}`, nil},
-		{"forged envelope", message(forged), v2 | enveloped, `[null,null,"t","e",{"data":{"offset":99,"data":{}}}]`, nil},
-		{"presence", message(presence), v2 | enveloped, `[null,null,"t","presence_diff",{}]`, nil},
+		{"broadcast", message(cast), v2 | Enveloped, `[null,null,"a\"b","e\n\u0001",{"data":{"ü":"\"\n"}}]`, nil},
+		{"broadcast", message(cast), v1 | Enveloped, `{"topic":"a\"b","event":"e\n\u0001","ref":null,"payload":{"data":{"ü":"\"\n"}}}`, nil},
+		{"forged envelope", message(forged), v2 | Enveloped, `[null,null,"t","e",{"data":{"offset":99,"data":{}}}]`, nil},
+		{"presence", message(presence), v2 | Enveloped, `[null,null,"t","presence_diff",{}]`, nil},
 		{"binary event", message(binaryEvent), v2, "", ErrBinaryEvent},
-		{"binary event", message(binaryEvent), v2 | enveloped, "", ErrBinaryEvent},
-		{"binary broadcast", message(blob), v2 | enveloped, "\x02\x01\x01te\x00\x01\xff", nil},
+		{"binary event", message(binaryEvent), v2 | Enveloped, "", ErrBinaryEvent},
+		{"binary broadcast", message(blob), v2 | Enveloped, "\x02\x01\x01te\x00\x01\xff", nil},
 		{"binary broadcast", message(blob), v2, "\x02\x01\x01te\x00\x01\xff", nil},
 		{"binary broadcast", message(blob), v1, "", nil},
-		{"push", push(text), v2 | enveloped, `["1",null,"t","e",{"data":{}}]`, nil},
-		{"binary push", push(data), v2 | enveloped, "\x00\x01\x01\x011te\x00\xff", nil},
+		{"push", push(text), v2 | Enveloped, `["1",null,"t","e",{"data":{}}]`, nil},
+		{"binary push", push(data), v2 | Enveloped, "\x00\x01\x01\x011te\x00\xff", nil},
 		{"push", push(text), v2, `["1",null,"t","e",{}]`, nil},
 		{"push", push(text), v1, `{"topic":"t","event":"e","ref":null,"payload":{}}`, nil},
 		{"binary push", push(data), v2, "\x00\x01\x01\x011te\x00\xff", nil},
@@ -274,9 +274,9 @@ func TestEncode(t *testing.T) {
 		{"reply", reply(text), v1, `{"topic":"t","event":"phx_reply","ref":2,"payload":{"status":"error","response":{}}}`, nil},
 		{"binary reply", reply(data), v2, "\x01\x01\x01\x01\x0512terror\x00\xff", nil},
 		{"binary reply", reply(data), v1, "", ErrNoBinary},
-		{"binary by long-poll", message(blob), v2 | polled, "", nil},
-		{"binary by long-poll", push(data), v2 | polled, "", ErrNoBinary},
-		{"binary by long-poll", reply(data), v2 | polled, "", ErrNoBinary},
+		{"binary by long-poll", message(blob), v2 | Polled, "", nil},
+		{"binary by long-poll", push(data), v2 | Polled, "", ErrNoBinary},
+		{"binary by long-poll", reply(data), v2 | Polled, "", ErrNoBinary},
 		{"invalid payload", message(channels.Message{Topic: "t", Payload: []byte("\xff")}), v2, "", ErrInvalidUTF8},
 		{"invalid topic", message(channels.Message{Topic: "\xff"}), v1, "", ErrInvalidUTF8},
 		{"invalid event", message(channels.Message{Event: "\xff"}), v2, "", ErrInvalidUTF8},
@@ -284,8 +284,8 @@ func TestEncode(t *testing.T) {
 		{"invalid reply", reply(channels.Payload{Data: []byte("\xff")}), v2, "", ErrInvalidUTF8},
 		{"binary, too long", message(channels.Message{Topic: strings.Repeat("x", 256), Binary: true}), v2, "", ErrTooLong},
 	} {
-		for _, framing := range []channels.Format{0, polled} {
-			if framing == polled && strings.HasPrefix(c.name, "binary") {
+		for _, framing := range []channels.Format{0, Polled} {
+			if framing == Polled && strings.HasPrefix(c.name, "binary") {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%d", c.name, c.format|framing), func(t *testing.T) {
@@ -313,7 +313,7 @@ func TestEncode(t *testing.T) {
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	for vsn, want := range map[string]int{"": 1, "1.0": 1, "1.0.0": 1, "1.0.9": 1, "2.0": 2, "2.0.0": 2, "2": 0, "1": 0, "2.1.0": 0, "1.1": 0, "20.0": 0, "x": 0} {
-		f, ok := versionOf(vsn)
+		f, ok := ParseVersion(vsn)
 		if ok != (want > 0) || ok && want != 1+int(f) {
 			t.Errorf("%q: %d, %v", vsn, f, ok)
 		}
@@ -322,7 +322,7 @@ func TestVersions(t *testing.T) {
 
 func BenchmarkEncode(b *testing.B) {
 	m := channels.Message{Offset: 123456, Topic: "orders:eu", Event: "created", Payload: bytes.Repeat([]byte(`{"id":12345}`), 10)}
-	for name, f := range map[string]channels.Format{"v2": version2, "v2 enveloped": version2 | enveloped, "v1": 0, "v2 polled": version2 | polled} {
+	for name, f := range map[string]channels.Format{"v2": Version2, "v2 enveloped": Version2 | Enveloped, "v1": 0, "v2 polled": Version2 | Polled} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			var dst []byte
@@ -340,7 +340,7 @@ func BenchmarkSegment(b *testing.B) {
 	m := channels.Message{Topic: "orders:eu", Event: "created", Payload: bytes.Repeat([]byte("x"), 120)}
 	b.ReportAllocs()
 	for b.Loop() {
-		builder.Start(channels.Audience{Topic: m.Topic, Formats: channels.Formats(version2, version2|enveloped)})
+		builder.Start(channels.Audience{Topic: m.Topic, Formats: channels.Formats(Version2, Version2|Enveloped)})
 		for i := range events {
 			m.Offset = int64(i + 1)
 			_ = builder.Add(&m)
@@ -355,7 +355,7 @@ func BenchmarkDecode(b *testing.B) {
 		format channels.Format
 		data   string
 	}{
-		"v2": {version2, `["1","42","room:lobby","message",{"body":"hello, world","at":1234567890}]`},
+		"v2": {Version2, `["1","42","room:lobby","message",{"body":"hello, world","at":1234567890}]`},
 		"v1": {0, `{"topic":"room:lobby","event":"message","payload":{"body":"hello, world","at":1234567890},"ref":"42"}`},
 	} {
 		data := []byte(c.data)
@@ -363,7 +363,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(data)))
 			for b.Loop() {
-				_, _ = decodeText(c.format, data)
+				_, _ = DecodeText(c.format, data)
 			}
 		})
 	}

@@ -9,55 +9,55 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// message is what a client sends, in either version of the protocol.
-type message struct {
-	joinRef channels.Ref
-	ref     channels.Ref
-	topic   string
-	event   string
-	payload channels.Payload
+// ClientMessage is what a client sends, in either version of the protocol.
+type ClientMessage struct {
+	JoinRef channels.Ref
+	Ref     channels.Ref
+	Topic   string
+	Event   string
+	Payload channels.Payload
 }
 
-// errMalformed is wrapped by every error about what a client sent.
-var errMalformed = errors.New("malformed message")
+// ErrMalformed is wrapped by every error about what a client sent.
+var ErrMalformed = errors.New("malformed message")
 
 // maxRefBytes bounds a ref, which a channel keeps. A binary frame cannot carry
 // a longer one.
 const maxRefBytes = 255
 
-// decodeText decodes a text frame. The message refers to data.
-func decodeText(version channels.Format, data []byte) (message, error) {
+// DecodeText decodes a text frame. The message refers to data.
+func DecodeText(version channels.Format, data []byte) (ClientMessage, error) {
 	if !json.Valid(data) {
-		return message{}, fmt.Errorf("%w: not JSON", errMalformed)
+		return ClientMessage{}, fmt.Errorf("%w: not JSON", ErrMalformed)
 	}
 	data = bytes.TrimSpace(data)
-	if version&version2 != 0 {
+	if version&Version2 != 0 {
 		return decodeArray(data)
 	}
 	return decodeObject(data)
 }
 
 // decodeArray decodes [join_ref, ref, topic, event, payload, …], valid JSON.
-func decodeArray(data []byte) (m message, err error) {
+func decodeArray(data []byte) (m ClientMessage, err error) {
 	if data[0] != '[' {
-		return m, fmt.Errorf("%w: not an array", errMalformed)
+		return m, fmt.Errorf("%w: not an array", ErrMalformed)
 	}
 	var elements [5][]byte
 	rest := data[1 : len(data)-1]
 	for i := range elements {
 		if elements[i], rest = cutValue(rest); len(elements[i]) == 0 {
-			return m, fmt.Errorf("%w: %d elements, want 5", errMalformed, i)
+			return m, fmt.Errorf("%w: %d elements, want 5", ErrMalformed, i)
 		}
 	}
-	m.payload.Data = elements[4]
+	m.Payload.Data = elements[4]
 	return m, m.set(elements[0], elements[1], elements[2], elements[3])
 }
 
 // decodeObject decodes {"topic","event","payload","ref","join_ref"}, valid
 // JSON.
-func decodeObject(data []byte) (m message, err error) {
+func decodeObject(data []byte) (m ClientMessage, err error) {
 	if data[0] != '{' {
-		return m, fmt.Errorf("%w: not an object", errMalformed)
+		return m, fmt.Errorf("%w: not an object", ErrMalformed)
 	}
 	var joinRef, ref, topic, event []byte
 	for rest := data[1 : len(data)-1]; len(rest) > 0; {
@@ -74,31 +74,31 @@ func decodeObject(data []byte) (m message, err error) {
 		case "event":
 			event = value
 		case "payload":
-			m.payload.Data = value
+			m.Payload.Data = value
 		}
 	}
-	if m.payload.Data == nil {
-		return m, fmt.Errorf("%w: no payload", errMalformed)
+	if m.Payload.Data == nil {
+		return m, fmt.Errorf("%w: no payload", ErrMalformed)
 	}
 	return m, m.set(joinRef, ref, topic, event)
 }
 
 // set fills in all but the payload, from JSON values.
-func (m *message) set(joinRef, ref, topic, event []byte) error {
+func (m *ClientMessage) set(joinRef, ref, topic, event []byte) error {
 	var topicOK, eventOK, joinRefOK, refOK bool
-	m.topic, topicOK = unquote(topic)
-	m.event, eventOK = unquote(event)
-	m.joinRef, joinRefOK = refOf(joinRef)
-	m.ref, refOK = refOf(ref)
+	m.Topic, topicOK = unquote(topic)
+	m.Event, eventOK = unquote(event)
+	m.JoinRef, joinRefOK = refOf(joinRef)
+	m.Ref, refOK = refOf(ref)
 	switch {
 	case !joinRefOK:
-		return fmt.Errorf("%w: join_ref", errMalformed)
+		return fmt.Errorf("%w: join_ref", ErrMalformed)
 	case !refOK:
-		return fmt.Errorf("%w: ref", errMalformed)
+		return fmt.Errorf("%w: ref", ErrMalformed)
 	case !topicOK:
-		return fmt.Errorf("%w: topic is not a string", errMalformed)
+		return fmt.Errorf("%w: topic is not a string", ErrMalformed)
 	case !eventOK:
-		return fmt.Errorf("%w: event is not a string", errMalformed)
+		return fmt.Errorf("%w: event is not a string", ErrMalformed)
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func quoteRef(s string) channels.Ref {
 	if s == "" {
 		return ""
 	}
-	return channels.Ref(appendQuoted(nil, s))
+	return channels.Ref(AppendQuoted(nil, s))
 }
 
 // bareRef is a ref as it stands in a binary frame.

@@ -20,23 +20,23 @@ const (
 // encodingJSON is how a kindUserBroadcast says that its data is JSON.
 const encodingJSON = 1
 
-// refusedError is the answer to a message that cannot be read, but for who wants to
+// AnswerableError is the answer to a message that cannot be read, but for who wants to
 // be answered: the connection goes on.
-type refusedError struct {
-	to     channels.Address
-	reason string
+type AnswerableError struct {
+	To     channels.Address
+	Reason string
 }
 
-func (e *refusedError) Error() string { return "socket: refused: " + e.reason }
+func (e *AnswerableError) Error() string { return "socket: refused: " + e.Reason }
 
-// decodeBinary decodes a binary frame, which only version 2 has. The message
-// refers to data. An error is a [*refusedError], or wraps errMalformed.
-func decodeBinary(version channels.Format, data []byte) (m message, err error) {
+// DecodeBinary decodes a binary frame, which only version 2 has. The message
+// refers to data. An error is a [*AnswerableError], or wraps ErrMalformed.
+func DecodeBinary(version channels.Format, data []byte) (m ClientMessage, err error) {
 	switch {
-	case version&version2 == 0:
-		return m, fmt.Errorf("%w: binary frame in version 1", errMalformed)
+	case version&Version2 == 0:
+		return m, fmt.Errorf("%w: binary frame in version 1", ErrMalformed)
 	case len(data) == 0:
-		return m, fmt.Errorf("%w: empty binary frame", errMalformed)
+		return m, fmt.Errorf("%w: empty binary frame", ErrMalformed)
 	case data[0] == kindUserBroadcast:
 		return decodeUserBroadcast(data)
 	}
@@ -45,39 +45,39 @@ func decodeBinary(version channels.Format, data []byte) (m message, err error) {
 	if err != nil {
 		return m, err
 	}
-	m = message{
-		joinRef: quoteRef(fields[0]),
-		ref:     quoteRef(fields[1]),
-		topic:   fields[2],
-		event:   fields[3],
-		payload: channels.Payload{Data: rest, Binary: true},
+	m = ClientMessage{
+		JoinRef: quoteRef(fields[0]),
+		Ref:     quoteRef(fields[1]),
+		Topic:   fields[2],
+		Event:   fields[3],
+		Payload: channels.Payload{Data: rest, Binary: true},
 	}
 	switch {
 	case data[0] == kindPush:
 		return m, nil
-	case m.ref == "":
-		return message{}, fmt.Errorf("%w: binary frame of kind %d", errMalformed, data[0])
+	case m.Ref == "":
+		return ClientMessage{}, fmt.Errorf("%w: binary frame of kind %d", ErrMalformed, data[0])
 	}
-	return message{}, &refusedError{m.address(), "unknown kind of message"}
+	return ClientMessage{}, &AnswerableError{m.Address(), "unknown kind of message"}
 }
 
 // decodeUserBroadcast decodes what realtime-js sends in place of the text event
 // "broadcast" with {"type", "event", "payload"}: the same, with the user's event in
 // the place of the push's, and metadata that nobody here reads. Binary data has no
 // place in such an object.
-func decodeUserBroadcast(data []byte) (message, error) {
+func decodeUserBroadcast(data []byte) (ClientMessage, error) {
 	var fields [5]string
 	rest, err := cutFields(fields[:], 1, data)
 	if err != nil {
-		return message{}, err
+		return ClientMessage{}, err
 	}
-	m := message{joinRef: quoteRef(fields[0]), ref: quoteRef(fields[1]), topic: fields[2], event: "broadcast"}
+	m := ClientMessage{JoinRef: quoteRef(fields[0]), Ref: quoteRef(fields[1]), Topic: fields[2], Event: "broadcast"}
 	if data[1+len(fields)] != encodingJSON || !json.Valid(rest) {
-		return message{}, &refusedError{m.address(), "invalid payload"}
+		return ClientMessage{}, &AnswerableError{m.Address(), "invalid payload"}
 	}
-	payload := appendQuoted([]byte(`{"type":"broadcast","event":`), fields[3])
+	payload := AppendQuoted([]byte(`{"type":"broadcast","event":`), fields[3])
 	payload = append(append(payload, `,"payload":`...), rest...)
-	m.payload.Data = append(payload, '}')
+	m.Payload.Data = append(payload, '}')
 	return m, nil
 }
 
@@ -86,17 +86,17 @@ func decodeUserBroadcast(data []byte) (message, error) {
 func cutFields(fields []string, others int, data []byte) (rest []byte, err error) {
 	header := 1 + len(fields) + others
 	if len(data) < header {
-		return nil, fmt.Errorf("%w: binary frame of %d bytes", errMalformed, len(data))
+		return nil, fmt.Errorf("%w: binary frame of %d bytes", ErrMalformed, len(data))
 	}
 	rest = data[header:]
 	for i := range fields {
 		n := int(data[1+i])
 		if n > len(rest) {
-			return nil, fmt.Errorf("%w: binary frame ends within its header", errMalformed)
+			return nil, fmt.Errorf("%w: binary frame ends within its header", ErrMalformed)
 		}
 		fields[i], rest = string(rest[:n]), rest[n:]
 		if !validUTF8(fields[i]) {
-			return nil, fmt.Errorf("%w: invalid UTF-8 in a binary frame", errMalformed)
+			return nil, fmt.Errorf("%w: invalid UTF-8 in a binary frame", ErrMalformed)
 		}
 	}
 	return rest, nil

@@ -60,7 +60,7 @@ func (Encoder) AppendMessage(dst []byte, f channels.Format, m *channels.Message)
 // nothing that others send can be taken for a position.
 func appendEnvelope(dst []byte, f channels.Format, event string, offset int64) (_ []byte, tail string) {
 	switch {
-	case f&enveloped == 0 || offset == 0 && bare(event): // an old log may have events by these names
+	case f&Enveloped == 0 || offset == 0 && bare(event): // an old log may have events by these names
 		return dst, closing(f)
 	case offset > 0:
 		dst = append(strconv.AppendInt(append(dst, `{"offset":`...), offset, 10), ',')
@@ -119,22 +119,22 @@ func (Encoder) AppendReply(dst []byte, f channels.Format, to channels.Address, s
 
 // appendHead appends a text message up to its payload.
 func appendHead(dst []byte, f channels.Format, to channels.Address, event string) []byte {
-	if f&version2 == 0 {
-		dst = appendQuoted(append(dst, `{"topic":`...), to.Topic)
-		dst = appendQuoted(append(dst, `,"event":`...), event)
+	if f&Version2 == 0 {
+		dst = AppendQuoted(append(dst, `{"topic":`...), to.Topic)
+		dst = AppendQuoted(append(dst, `,"event":`...), event)
 		dst = appendRef(append(dst, `,"ref":`...), to.Ref)
 		return append(dst, `,"payload":`...)
 	}
 	dst = appendRef(append(dst, '['), to.JoinRef)
 	dst = appendRef(append(dst, ','), to.Ref)
-	dst = appendQuoted(append(dst, ','), to.Topic)
-	dst = appendQuoted(append(dst, ','), event)
+	dst = AppendQuoted(append(dst, ','), to.Topic)
+	dst = AppendQuoted(append(dst, ','), event)
 	return append(dst, ',')
 }
 
 // closing ends what appendHead began.
 func closing(f channels.Format) string {
-	if f&version2 == 0 {
+	if f&Version2 == 0 {
 		return "}"
 	}
 	return "]"
@@ -173,16 +173,16 @@ const (
 // appendFrame appends a message that consists of three parts, as the transport
 // of f wants it.
 func appendFrame(dst []byte, f channels.Format, op byte, head, payload []byte, tail string) []byte {
-	if f&polled != 0 {
+	if f&Polled != 0 {
 		return appendPolled(dst, head, payload, tail)
 	}
-	dst = appendHeader(dst, op, len(head)+len(payload)+len(tail))
+	dst = AppendFrameHeader(dst, op, len(head)+len(payload)+len(tail))
 	return append(append(append(dst, head...), payload...), tail...)
 }
 
-// appendHeader appends the header of an unmasked WebSocket frame (RFC 6455,
+// AppendFrameHeader appends the header of an unmasked WebSocket frame (RFC 6455,
 // 5.2).
-func appendHeader(dst []byte, op byte, size int) []byte {
+func AppendFrameHeader(dst []byte, op byte, size int) []byte {
 	switch {
 	case size < 126:
 		return append(dst, op, byte(size))

@@ -37,7 +37,7 @@ func BenchmarkFloor(b *testing.B) {
 			var frames []byte
 			for range c.batch {
 				m.Topic = topicOf(0)
-				frames, _ = Encoder{}.AppendMessage(frames, version2, &m)
+				frames, _ = Encoder{}.AppendMessage(frames, Version2, &m)
 			}
 			written := r.metrics.Counter(metrics.MessagesPushed)
 			pause := time.NewTicker(100 * time.Microsecond)

@@ -58,7 +58,7 @@ func TestInboundBytesMakeReadingWait(t *testing.T) {
 		t.Run(name+" over WebSocket", func(t *testing.T) {
 			bubble(t, small, func(t *testing.T, r *rig) {
 				free := make(chan struct{})
-				c := r.connect(version2)
+				c := r.connect(Version2)
 				go func() {
 					for c.next() != "end" {
 					}
@@ -81,7 +81,7 @@ func TestInboundBytesMakeReadingWait(t *testing.T) {
 		t.Run(name+" over long-polls", func(t *testing.T) {
 			bubble(t, small, func(t *testing.T, r *rig) {
 				free := make(chan struct{})
-				p := r.poll(version2)
+				p := r.poll(Version2)
 				q := *p
 				q.header = make(http.Header)
 				go func() {
@@ -110,7 +110,7 @@ func TestInboundBytesMakeReadingWait(t *testing.T) {
 // is not read from, and so not heard, is taken for gone.
 func TestHandlersThatDoNotEnd(t *testing.T) {
 	bubble(t, func(c *Config) { c.InboundBytes = 1 << 10 }, func(t *testing.T, r *rig) {
-		c := r.connect(version2)
+		c := r.connect(Version2)
 		c.join("room:a", `{}`)
 		begun := time.Now()
 		c.text(`["1","2","room:a","wait",{"s":"` + strings.Repeat("x", 2<<10) + `"}]`)

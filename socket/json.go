@@ -7,8 +7,8 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// appendQuoted appends s as a JSON string. s must be valid UTF-8.
-func appendQuoted[T string | []byte](dst []byte, s T) []byte {
+// AppendQuoted appends s as a JSON string. s must be valid UTF-8.
+func AppendQuoted[T string | []byte](dst []byte, s T) []byte {
 	return append(appendEscaped(append(dst, '"'), s), '"')
 }
 

@@ -164,7 +164,7 @@ func answer(w http.ResponseWriter, status int, token string, frames [][]byte) er
 	if token == "" {
 		body = append(body, "null"...)
 	} else {
-		body = appendQuoted(body, token)
+		body = AppendQuoted(body, token)
 	}
 	body = append(body, `,"messages":[`...)
 	for _, frame := range frames {

@@ -34,7 +34,7 @@ func (e *Endpoint) pollPost(w http.ResponseWriter, r *http.Request, token string
 		answer(w, pollTimedOut, "", nil)
 		return
 	case errors.Is(err, errPollOver):
-	case errors.Is(err, errMalformed):
+	case errors.Is(err, ErrMalformed):
 		p.fail(closedMalformed)
 	case errors.As(err, &tooLarge):
 		p.fail(closedTooLarge)
@@ -189,7 +189,7 @@ func (o *posting) receive(data []byte) error {
 	case !text:
 		decoded, err := base64.StdEncoding.AppendDecode(nil, data)
 		if err != nil {
-			return fmt.Errorf("%w: %w", errMalformed, err)
+			return fmt.Errorf("%w: %w", ErrMalformed, err)
 		}
 		data = decoded
 	}

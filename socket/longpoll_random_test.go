@@ -164,7 +164,7 @@ func pollAtRandom(t *testing.T, seed uint64) {
 		}
 	})
 	listener := r.serveInMemory()
-	opened := r.poll(version2)
+	opened := r.poll(Version2)
 	opened.text(`["1","1","room:a","phx_join",{"after":null}]`)
 	if got := opened.next(); !strings.Contains(got, `"status":"ok"`) {
 		t.Fatal(got)

@@ -123,7 +123,7 @@ func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll
 		Wake:     p.wake,
 		Overflow: func() { p.cut(closedTooSlow, channels.DropTooSlow) },
 	})
-	p.session.init(e.context, &e.config, format|polled, socket, p.outlet)
+	p.session.init(e.context, &e.config, format|Polled, socket, p.outlet)
 	for range maxPosts {
 		p.slots <- struct{}{}
 	}

@@ -61,7 +61,7 @@ func TestPollsThatStallHoldNothing(t *testing.T) {
 				t.Run(how+"/"+method+"/"+stall.Name, func(t *testing.T) {
 					bubble(t, named, func(t *testing.T, r *rig) {
 						listener := r.serveInMemory()
-						p := r.poll(version2)
+						p := r.poll(Version2)
 						p.text(`["1","1","room:a","phx_join",{}]`)
 						conn := listener.Dial()
 						ended := make(chan struct{})

@@ -21,7 +21,7 @@ const tries = 50
 // joinedPoll is a session that has joined room:a and polled what that brings.
 func (r *rig) joinedPoll() *poller {
 	r.t.Helper()
-	p := r.poll(version2)
+	p := r.poll(Version2)
 	p.text(`["1","1","room:a","phx_join",{}]`)
 	if got := p.next(); !strings.Contains(got, `"status":"ok"`) {
 		r.t.Fatal(got)

@@ -33,7 +33,7 @@ func (d dialer) paused(r *rig, f func(p *epoll)) {
 	if refused := r.endpoint.reserveAny(); refused != nil {
 		r.t.Fatal(refused)
 	}
-	c := newConn(r.endpoint, there, nil, &channels.Socket{}, version2)
+	c := newConn(r.endpoint, there, nil, &channels.Socket{}, Version2)
 	s := stopper{c.wire.(*epollWire), make(chan struct{}), make(chan struct{})}
 	c.wire = s
 	r.endpoint.register(c)

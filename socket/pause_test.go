@@ -67,7 +67,7 @@ func TestPauseIsNoSilenceForAGoroutine(t *testing.T) {
 		here, there := net.Pipe()
 		start := time.Now()
 		conn := &pausedConn{Conn: there, from: start, to: start.Add(100 * time.Second)}
-		c := r.attach(version2, &channels.Socket{ID: "user"}, here, conn)
+		c := r.attach(Version2, &channels.Socket{ID: "user"}, here, conn)
 		time.Sleep(30 * time.Second) // of the test's own clock
 		c.text(beat)
 		c.want(beaten)

@@ -70,16 +70,16 @@ func (a after) perform() {
 
 // take handles a message, which it does not keep.
 func (s *session) take(data []byte, binary bool) (after, error) {
-	decode := decodeText
+	decode := DecodeText
 	if binary {
-		decode = decodeBinary
+		decode = DecodeBinary
 	}
 	m, err := decode(s.format, data)
 	var do func()
-	var refused *refusedError
+	var refused *AnswerableError
 	switch {
 	case errors.As(err, &refused):
-		s.refuse(refused.to, refused.reason)
+		s.refuse(refused.To, refused.Reason)
 	case err != nil:
 		return after{}, err
 	default:
@@ -94,70 +94,70 @@ func (s *session) take(data []byte, binary bool) (after, error) {
 }
 
 // receive handles a message. What of it may block is left to the caller.
-func (s *session) receive(m message) (do func()) {
-	if m.topic == "phoenix" && m.event == "heartbeat" {
-		s.reply(channels.Address{Topic: m.topic, Ref: m.ref}, channels.StatusOK, emptyObject)
+func (s *session) receive(m ClientMessage) (do func()) {
+	if m.Topic == "phoenix" && m.Event == "heartbeat" {
+		s.reply(channels.Address{Topic: m.Topic, Ref: m.Ref}, channels.StatusOK, emptyObject)
 		return nil
 	}
-	actor := s.actor(m.topic)
-	m.payload.Data = bytes.Clone(m.payload.Data)
+	actor := s.actor(m.Topic)
+	m.Payload.Data = bytes.Clone(m.Payload.Data)
 	switch {
-	case m.event == "phx_join":
+	case m.Event == "phx_join":
 		s.join(m, actor)
-	case actor == nil && m.event == "phx_leave":
-		s.reply(m.address(), channels.StatusOK, emptyObject)
+	case actor == nil && m.Event == "phx_leave":
+		s.reply(m.Address(), channels.StatusOK, emptyObject)
 	case actor == nil:
-		s.refuse(channels.Address{Topic: m.topic, Ref: m.ref}, "unmatched topic")
-	case m.joinRef != "" && bareRef(m.joinRef) != bareRef(actor.JoinRef()):
+		s.refuse(channels.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
+	case m.JoinRef != "" && bareRef(m.JoinRef) != bareRef(actor.JoinRef()):
 		// Stale: from a join that the client has replaced since.
-	case m.event == accessToken && s.config.Renew != nil:
+	case m.Event == accessToken && s.config.Renew != nil:
 		return func() { s.renew(m, actor) }
-	case m.event == accessToken: // of a client that has one, though nothing here asks for it
-		s.reply(m.address(), channels.StatusOK, emptyObject)
-	case m.event != "phx_leave" && store.CheckEvent(m.event) != nil:
+	case m.Event == accessToken: // of a client that has one, though nothing here asks for it
+		s.reply(m.Address(), channels.StatusOK, emptyObject)
+	case m.Event != "phx_leave" && store.CheckEvent(m.Event) != nil:
 		s.config.Metrics.Counter(metrics.MessagesRefused, metrics.Reason("invalid_event")).Add(1)
-		s.refuse(m.address(), "invalid event")
+		s.refuse(m.Address(), "invalid event")
 	default:
-		actor.Receive(channels.Inbound{Event: m.event, Ref: m.ref, Payload: m.payload})
+		actor.Receive(channels.Inbound{Event: m.Event, Ref: m.Ref, Payload: m.Payload})
 	}
 	return nil
 }
 
 // join begins a channel, in place of the old one on the topic, if there is one.
-func (s *session) join(m message, old *channels.Actor) {
+func (s *session) join(m ClientMessage, old *channels.Actor) {
 	if old != nil {
 		old.End(channels.ErrReplaced)
 	}
-	factory := s.config.Routes.Find(m.topic)
-	if factory == nil || !store.ValidTopic(m.topic) {
-		s.refuse(channels.Address{Topic: m.topic, Ref: m.ref}, "unmatched topic")
+	factory := s.config.Routes.Find(m.Topic)
+	if factory == nil || !store.ValidTopic(m.Topic) {
+		s.refuse(channels.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
 		return
 	}
-	m.payload = withoutToken(m.payload)
-	resume, err := channels.ParseResume(m.payload)
+	m.Payload = withoutToken(m.Payload)
+	resume, err := channels.ParseResume(m.Payload)
 	if err != nil {
-		s.refuse(m.address(), err.Error())
+		s.refuse(m.Address(), err.Error())
 		return
 	}
 	format := s.format
 	if resume != nil {
-		format |= enveloped
+		format |= Enveloped
 	}
 	// Under the lock, so that the actor is on the roster before it can end.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.joined.len() >= s.config.MaxChannels {
-		s.refuse(m.address(), "too many channels joined")
+		s.refuse(m.Address(), "too many channels joined")
 		return
 	}
-	topic, to := m.topic, m.address()
-	if s.format&version2 == 0 && to.JoinRef == "" {
+	topic, to := m.Topic, m.Address()
+	if s.format&Version2 == 0 && to.JoinRef == "" {
 		// So that its phx_close closes this join in the client, and no later one.
-		to.JoinRef = m.ref
+		to.JoinRef = m.Ref
 	}
 	s.joined.add(topic, s.config.Host.Join(channels.JoinRequest{
 		To:         to,
-		Params:     m.payload,
+		Params:     m.Payload,
 		Format:     format,
 		Resume:     resume,
 		Factory:    factory,
@@ -232,13 +232,13 @@ func (s *session) reply(to channels.Address, status channels.Status, response ch
 	}
 }
 
-func (m *message) address() channels.Address {
-	return channels.Address{Topic: m.topic, JoinRef: m.joinRef, Ref: m.ref}
+func (m *ClientMessage) Address() channels.Address {
+	return channels.Address{Topic: m.Topic, JoinRef: m.JoinRef, Ref: m.Ref}
 }
 
 var emptyObject = channels.Payload{Data: []byte("{}")}
 
 // appendReason appends {"reason": reason}.
 func appendReason(dst []byte, reason string) []byte {
-	return append(appendQuoted(append(dst, `{"reason":`...), reason), '}')
+	return append(AppendQuoted(append(dst, `{"reason":`...), reason), '}')
 }

@@ -90,13 +90,13 @@ func (l *lease) stop() {
 // of its channels. A token that is refused changes nothing. One that is accepted
 // is all that counts from then on: a channel that it does not admit has ended
 // when the answer is queued.
-func (s *session) renew(m message, actor *channels.Actor) {
+func (s *session) renew(m ClientMessage, actor *channels.Actor) {
 	var body struct {
 		Token string `json:"access_token"`
 	}
-	to := m.address()
+	to := m.Address()
 	to.JoinRef = actor.JoinRef()
-	if m.payload.Binary || json.Unmarshal(m.payload.Data, &body) != nil || body.Token == "" {
+	if m.Payload.Binary || json.Unmarshal(m.Payload.Data, &body) != nil || body.Token == "" {
 		s.refuse(to, "no access_token")
 		return
 	}

@@ -17,7 +17,7 @@ import (
 // connectUntil opens a connection with access that ends.
 func (r *rig) connectUntil(expires time.Time) *client {
 	here, there := net.Pipe()
-	return r.attach(version2, &channels.Socket{ID: "user", Expires: expires, RemoteAddr: "there"}, here, there)
+	return r.attach(Version2, &channels.Socket{ID: "user", Expires: expires, RemoteAddr: "there"}, here, there)
 }
 
 // beating sends heartbeats for some time, and then returns what comes next.
@@ -100,8 +100,8 @@ func TestHooksThatFail(t *testing.T) {
 		},
 	} {
 		for transport, connect := range map[string]func(*rig) peer{
-			"websocket": func(r *rig) peer { return r.connect(version2) },
-			"longpoll":  func(r *rig) peer { return r.poll(version2) },
+			"websocket": func(r *rig) peer { return r.connect(Version2) },
+			"longpoll":  func(r *rig) peer { return r.poll(Version2) },
 		} {
 			t.Run(name+" on "+transport, func(t *testing.T) {
 				bubble(t, func(c *Config) { c.Renew = renew }, func(t *testing.T, r *rig) {
@@ -135,7 +135,7 @@ func TestConnectionAge(t *testing.T) {
 	adjust := func(c *Config) { c.MaxConnectionAge, c.HeartbeatTimeout = 10*time.Minute, time.Hour }
 	bubble(t, adjust, func(t *testing.T, r *rig) {
 		start := time.Now()
-		c := r.connect(version2)
+		c := r.connect(Version2)
 		c.want("close 1012")
 		if age := time.Since(start); age < 9*time.Minute || age > 11*time.Minute {
 			t.Fatal(age)
@@ -164,7 +164,7 @@ func TestList(t *testing.T) {
 		c.join("room:a", `{}`)
 		c.join("room:b", `{}`)
 		time.Sleep(time.Second) // of the test's own clock
-		r.poll(version2)
+		r.poll(Version2)
 		got := r.endpoint.List()
 		want := []SocketInfo{
 			{"user", "there", "websocket", 2, time.Unix(0, first.UnixNano())},

@@ -19,7 +19,7 @@ func TestStorm(t *testing.T) {
 	})
 	clients := make([]*client, sockets)
 	for i := range clients {
-		clients[i] = r.connect(version2)
+		clients[i] = r.connect(Version2)
 	}
 	phase := func(name string, do func(c *client)) {
 		t.Helper()

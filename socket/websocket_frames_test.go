@@ -129,7 +129,7 @@ func TestFrames(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(c *Config) { c.MaxMessageBytes = frameLimit })
-				cl := r.connect(version2)
+				cl := r.connect(Version2)
 				go c.send(cl)
 				cl.want(c.want...)
 				if c.reason == "" {
@@ -152,7 +152,7 @@ func TestHeartbeatTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		c := r.connect(version2)
+		c := r.connect(Version2)
 		for range 3 {
 			time.Sleep(59 * time.Second) // in the bubble's time
 			c.text(beat)
@@ -182,7 +182,7 @@ func TestHeartbeatTimeout(t *testing.T) {
 func TestMessageThatTrickles(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newRig(t).connect(version2)
+		c := newRig(t).connect(Version2)
 		trickled := make(chan struct{}) // closed by the goroutine when the connection has ended
 		go func() {
 			defer close(trickled)

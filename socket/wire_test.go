@@ -11,7 +11,7 @@ import (
 // case is named after what it shows.
 func TestWire(t *testing.T) {
 	t.Parallel()
-	const v1, v2 = channels.Format(0), version2
+	const v1, v2 = channels.Format(0), Version2
 	for _, c := range []struct {
 		name   string
 		format channels.Format
