@@ -10,7 +10,7 @@ import (
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/metrics"
-	"github.com/sluicehq/sluice/socket"
+	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
 )
 
@@ -95,7 +95,7 @@ func New(config Config) (*Service, error) {
 	if err := s.openAdminTokens(); err != nil {
 		return nil, err
 	}
-	s.encoders.New = func() any { return stages.NewEncoder(socket.Encoder{}, s.hub, s.segments()) }
+	s.encoders.New = func() any { return stages.NewEncoder(phoenix.Encoder{}, s.hub, s.segments()) }
 	if err := s.makeSockets(); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/socket"
+	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
 )
 
@@ -33,16 +34,16 @@ func (s *Service) makeSockets() error {
 	s.hub = channels.NewHub(s.metrics)
 	s.erasures = stages.NewErasures(s.hub, s.logger)
 	s.monitor = stages.NewMonitor(s.readiness, s.erasures, s.payload)
-	s.pubsub = channels.NewPubSub(s.hub, socket.Encoder{})
+	s.pubsub = channels.NewPubSub(s.hub, phoenix.Encoder{})
 	s.pubsub.Bound(s.payload.Bytes)
 	history := stages.NewLogHistory(&s.stream, s.monitor, s.hub)
-	s.replays = channels.NewReplayer(s.hub, history, socket.Encoder{}, int(s.config.Recent))
+	s.replays = channels.NewReplayer(s.hub, history, phoenix.Encoder{}, int(s.config.Recent))
 	var err error
 	s.host, err = channels.NewHost(channels.HostConfig{
 		Hub:       s.hub,
 		History:   history,
 		PubSub:    s.pubsub,
-		Encoder:   socket.Encoder{},
+		Encoder:   phoenix.Encoder{},
 		Publisher: stages.NewLogPublisher(&s.stream),
 		Logger:    s.logger,
 	})

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sluicehq/sluice/socket"
+	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
 )
@@ -74,7 +74,7 @@ func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.
 	s.hub.SetEpoch(epoch)
 	s.hub.Advance(after)
 	size := min(s.config.BatchSize, s.config.MaxDemand)
-	return stages.NewDelivery(stages.WatchEpoch(log, s.monitor.Suspect), socket.Encoder{}, s.hub, stages.DeliveryConfig{
+	return stages.NewDelivery(stages.WatchEpoch(log, s.monitor.Suspect), phoenix.Encoder{}, s.hub, stages.DeliveryConfig{
 		Producer: stages.ProducerConfig{
 			After:      after,
 			Epoch:      epoch,

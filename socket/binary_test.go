@@ -6,19 +6,20 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // TestBinary speaks version 2 in binary: pushes, replies and broadcasts, and
 // what clients of version 1 get of it.
 func TestBinary(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		a, b, old := r.connect(Version2), r.connect(Version2), r.connect(0)
+		a, b, old := r.connect(phoenix.Version2), r.connect(phoenix.Version2), r.connect(0)
 		a.join("room:a", `{}`)
 		b.join("room:a", `{"after":null}`)
 		old.text(`{"topic":"room:a","event":"phx_join","payload":{},"ref":"1"}`)
 		old.want(`{"topic":"room:a","event":"phx_reply","ref":"1","payload":{"status":"ok","response":{}}}`)
 		send := func(ref, event, data string) {
-			frame := []byte{kindPush, 1, byte(len(ref)), 6, byte(len(event))}
+			frame := []byte{0, 1, byte(len(ref)), 6, byte(len(event))}
 			a.frame(ws.OpBinary, true, string(frame)+"1"+ref+"room:a"+event+data)
 		}
 
@@ -71,7 +72,7 @@ func TestBinaryOfOtherKinds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, nil, func(t *testing.T, r *rig) {
-				c := r.connect(Version2)
+				c := r.connect(phoenix.Version2)
 				c.join("room:a", `{}`)
 				c.frame(ws.OpBinary, true, test.frame)
 				if test.want == "" {

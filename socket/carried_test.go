@@ -18,6 +18,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // carried runs a test with each way to carry a connection, over TCP.
@@ -68,7 +69,7 @@ func (d dialer) connect(r *rig, adjust ...func(here, there *net.TCPConn)) *clien
 	for _, f := range adjust {
 		f(here, there)
 	}
-	return r.attach(Version2, &channels.Socket{ID: "user"}, here, d.wrap(there))
+	return r.attach(phoenix.Version2, &channels.Socket{ID: "user"}, here, d.wrap(there))
 }
 
 // tight leaves the kernel as little room to write as it allows, and not much to
@@ -368,7 +369,7 @@ func TestCarriedStorm(t *testing.T) {
 			here, there := dial.pair(t)
 			accepting.Unlock()
 			n := serial.Add(1)
-			c := r.attach(Version2, &channels.Socket{ID: fmt.Sprint(n)}, here, dial.wrap(there))
+			c := r.attach(phoenix.Version2, &channels.Socket{ID: fmt.Sprint(n)}, here, dial.wrap(there))
 			defer here.Close()
 			topic := fmt.Sprintf("room:%d", n)
 			c.join(topic, `{}`)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // TestAChannelIsServedAsItSays has an endpoint that withholds repeated
@@ -14,7 +15,7 @@ func TestAChannelIsServedAsItSays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.Options.Dedupe = channels.DedupePayload })
-		as, otherwise := r.connect(Version2), r.connect(Version2)
+		as, otherwise := r.connect(phoenix.Version2), r.connect(phoenix.Version2)
 		as.join("room:a", `{}`)
 		otherwise.join("room:a", `{"do":"all"}`)
 		for _, payload := range []string{`{"a":1}`, `{"a":1}`, `{"a":2}`} {

@@ -1,6 +1,6 @@
-// Package socket is where clients connect: the transports, the wire formats of
-// Phoenix Channels, and the session that carries many channels over one
-// connection. What happens on a channel is package channels' business.
+// Package socket is where clients connect: the transports, and the session that
+// carries many channels over one connection. What their messages look like is
+// package phoenix's business, and what happens on a channel is package channels'.
 //
 // The front door mounts an [Endpoint] as an http.Handler, several if it wants
 // several kinds of users, and runs each with [Endpoint.Run]. Coming in are HTTP

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/httpserver"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // Endpoint is a mount where clients connect: an http.Handler for all below
@@ -179,7 +180,7 @@ type admission struct {
 // admit runs the checks that all transports share, in the order of their cost,
 // and asks the connect hook.
 func (e *Endpoint) admit(r *http.Request, params Params, token string) (admission, *refusal) {
-	format, ok := ParseVersion(params.Get("vsn"))
+	format, ok := phoenix.ParseVersion(params.Get("vsn"))
 	if !ok {
 		return admission{}, &refusal{refusedVersion, http.StatusForbidden,
 			"unsupported protocol version", "vsn must be 1.0.x or 2.0.x"}

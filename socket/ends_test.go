@@ -18,6 +18,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // routed is what the tests below route: more than the kernel and a writer take of
@@ -146,11 +147,11 @@ func TestEnds(t *testing.T) {
 						end.config(c)
 					}
 				})
-				r.hub.Subscribe("room:a", channels.Formats(Version2), sibling{})
+				r.hub.Subscribe("room:a", channels.Formats(phoenix.Version2), sibling{})
 				here, there := dialer{Listener: l}.pair(t)
 				tight(here, there)
 				near, far := wrap(here, there)
-				c := r.attach(Version2, &channels.Socket{ID: "user"}, near, far)
+				c := r.attach(phoenix.Version2, &channels.Socket{ID: "user"}, near, far)
 				c.join("room:a", `{}`)
 				n := r.route(c.conn.closing)
 				end.do(r, c)
@@ -206,7 +207,7 @@ func TestPollEnds(t *testing.T) {
 				}
 			}, func(t *testing.T, r *rig) {
 				listener := r.serveInMemory()
-				r.hub.Subscribe("room:a", channels.Formats(Version2|Polled), sibling{})
+				r.hub.Subscribe("room:a", channels.Formats(phoenix.Version2|phoenix.Polled), sibling{})
 				opened := r.joinedPoll()
 				p := r.endpoint.find(opened.token)
 				n := r.route(p.closing)

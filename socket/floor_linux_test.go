@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // BenchmarkFloor sends to a thousand sockets, whose clients are another process,
@@ -37,7 +38,7 @@ func BenchmarkFloor(b *testing.B) {
 			var frames []byte
 			for range c.batch {
 				m.Topic = topicOf(0)
-				frames, _ = Encoder{}.AppendMessage(frames, Version2, &m)
+				frames, _ = phoenix.Encoder{}.AppendMessage(frames, phoenix.Version2, &m)
 			}
 			written := r.metrics.Counter(metrics.MessagesPushed)
 			pause := time.NewTicker(100 * time.Microsecond)

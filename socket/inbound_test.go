@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // slow is a Channel whose handlers are done when they are let go on.
@@ -58,7 +59,7 @@ func TestInboundBytesMakeReadingWait(t *testing.T) {
 		t.Run(name+" over WebSocket", func(t *testing.T) {
 			bubble(t, small, func(t *testing.T, r *rig) {
 				free := make(chan struct{})
-				c := r.connect(Version2)
+				c := r.connect(phoenix.Version2)
 				go func() {
 					for c.next() != "end" {
 					}
@@ -81,7 +82,7 @@ func TestInboundBytesMakeReadingWait(t *testing.T) {
 		t.Run(name+" over long-polls", func(t *testing.T) {
 			bubble(t, small, func(t *testing.T, r *rig) {
 				free := make(chan struct{})
-				p := r.poll(Version2)
+				p := r.poll(phoenix.Version2)
 				q := *p
 				q.header = make(http.Header)
 				go func() {
@@ -110,7 +111,7 @@ func TestInboundBytesMakeReadingWait(t *testing.T) {
 // is not read from, and so not heard, is taken for gone.
 func TestHandlersThatDoNotEnd(t *testing.T) {
 	bubble(t, func(c *Config) { c.InboundBytes = 1 << 10 }, func(t *testing.T, r *rig) {
-		c := r.connect(Version2)
+		c := r.connect(phoenix.Version2)
 		c.join("room:a", `{}`)
 		begun := time.Now()
 		c.text(`["1","2","room:a","wait",{"s":"` + strings.Repeat("x", 2<<10) + `"}]`)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // TestSlowClient stops reading on one connection, and shows that the others do
@@ -31,7 +32,7 @@ func TestSlowClient(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(c *Config) { c.Options.MailboxSize, c.InboundQueue = 10, 10 })
-				slow, fast := r.connect(Version2), r.connect(Version2)
+				slow, fast := r.connect(phoenix.Version2), r.connect(phoenix.Version2)
 				slow.join("room:a", `{}`)
 				fast.join("room:a", `{}`)
 				synctest.Wait()
@@ -67,7 +68,7 @@ func TestClientThatReadsNoReplies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.Options.MailboxSize, c.InboundQueue = 10, 10 })
-		c := r.connect(Version2)
+		c := r.connect(phoenix.Version2)
 		for range 30 {
 			c.text(beat)
 		}
@@ -86,7 +87,7 @@ func TestLongHandlerHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		c := r.connect(Version2)
+		c := r.connect(phoenix.Version2)
 		c.join("room:a", `{}`)
 		c.join("room:b", `{}`)
 		c.text(`["1","2","room:a","wait",{}]`)
@@ -108,7 +109,7 @@ func TestDisconnect(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		a, b := r.connect(Version2), r.connect(Version2)
+		a, b := r.connect(phoenix.Version2), r.connect(phoenix.Version2)
 		if n := r.endpoint.Disconnect("user"); n != 2 {
 			t.Fatalf("disconnected %d", n)
 		}
@@ -140,7 +141,7 @@ func TestClientsThatVanish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		for i := range 20 {
-			c := r.connect(Version2)
+			c := r.connect(phoenix.Version2)
 			c.join("room:a", `{}`)
 			if i%2 == 0 {
 				c.text(`["1","2","room:a","wait",{}]`)
@@ -163,7 +164,7 @@ func TestDrain(t *testing.T) {
 		r := newRig(t)
 		clients := make([]*client, 250)
 		for i := range clients {
-			clients[i] = r.connect(Version2)
+			clients[i] = r.connect(phoenix.Version2)
 			clients[i].join("room:a", `{}`)
 		}
 		r.log("room:a", "created", `{}`)
@@ -200,7 +201,7 @@ func TestDrainTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.DrainTimeout = 2 * time.Second })
-		c := r.connect(Version2) // reads nothing
+		c := r.connect(phoenix.Version2) // reads nothing
 		c.join("room:a", `{}`)
 		c.text(`["1","2","room:a","wait",{}]`)
 		r.log("room:a", "created", `{}`)
@@ -234,7 +235,7 @@ func TestLargeMessages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.MailboxBytes = 10 << 20 })
-		c := r.connect(Version2)
+		c := r.connect(phoenix.Version2)
 		c.join("room:a", `{"after":null}`)
 		for _, size := range []int{100, 125, 126, 65535, 65536, writeBytes, 3*writeBytes + 5} {
 			payload := `"` + strings.Repeat("x", size) + `"`
@@ -250,7 +251,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		c := r.connect(Version2)
+		c := r.connect(phoenix.Version2)
 		c.join("room:a", `{}`)
 		c.text(`["2","2","room:b","phx_join",{"do":"reject"}]`)
 		c.next()
@@ -306,7 +307,7 @@ func TestConfig(t *testing.T) {
 
 func newRigConfig(t *testing.T) Config {
 	hub := channels.NewHub(nil)
-	host, err := channels.NewHost(channels.HostConfig{Hub: hub, PubSub: channels.NewPubSub(hub, Encoder{}), Encoder: Encoder{}})
+	host, err := channels.NewHost(channels.HostConfig{Hub: hub, PubSub: channels.NewPubSub(hub, phoenix.Encoder{}), Encoder: phoenix.Encoder{}})
 	if err != nil {
 		t.Fatal(err)
 	}

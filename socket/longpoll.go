@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 const (
@@ -164,7 +166,7 @@ func answer(w http.ResponseWriter, status int, token string, frames [][]byte) er
 	if token == "" {
 		body = append(body, "null"...)
 	} else {
-		body = AppendQuoted(body, token)
+		body = phoenix.AppendQuoted(body, token)
 	}
 	body = append(body, `,"messages":[`...)
 	for _, frame := range frames {

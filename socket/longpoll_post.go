@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"time"
 	"unicode/utf8"
+
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // pollPost hands on what a client sends. Whatever is wrong with it ends the
@@ -34,7 +36,7 @@ func (e *Endpoint) pollPost(w http.ResponseWriter, r *http.Request, token string
 		answer(w, pollTimedOut, "", nil)
 		return
 	case errors.Is(err, errPollOver):
-	case errors.Is(err, ErrMalformed):
+	case errors.Is(err, phoenix.ErrMalformed):
 		p.fail(closedMalformed)
 	case errors.As(err, &tooLarge):
 		p.fail(closedTooLarge)
@@ -189,7 +191,7 @@ func (o *posting) receive(data []byte) error {
 	case !text:
 		decoded, err := base64.StdEncoding.AppendDecode(nil, data)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrMalformed, err)
+			return fmt.Errorf("%w: %w", phoenix.ErrMalformed, err)
 		}
 		data = decoded
 	}

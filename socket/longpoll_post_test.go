@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // TestPollLines has a client send as much in one request as a tick of its
@@ -40,7 +41,7 @@ func TestPollLines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, nil, func(t *testing.T, r *rig) {
-				p, lines := r.poll(Version2), lines()
+				p, lines := r.poll(phoenix.Version2), lines()
 				posted := make(chan pollAnswer, 1)
 				go func() {
 					q := *p
@@ -71,7 +72,7 @@ func TestPollLines(t *testing.T) {
 // TestPollLinesThatNobodyFetches has a client send on and fetch nothing.
 func TestPollLinesThatNobodyFetches(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		p, start := r.poll(Version2), time.Now()
+		p, start := r.poll(phoenix.Version2), time.Now()
 		if got := p.post(strings.Split(strings.Repeat(beat+"\n", 5000), "\n")...); got.Status != pollTimedOut || time.Since(start) != pollTimeout {
 			t.Fatalf("%+v after %s", got, time.Since(start))
 		}
@@ -149,7 +150,7 @@ func TestPollBodies(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			adjust := func(c *Config) { c.MaxMessageBytes, c.MaxBodyBytes = limit, 20*limit }
 			bubble(t, adjust, func(t *testing.T, r *rig) {
-				p := r.poll(Version2)
+				p := r.poll(phoenix.Version2)
 				var body io.Reader = strings.NewReader(c.body)
 				if c.err != nil {
 					body = brokenBody{body, c.err}

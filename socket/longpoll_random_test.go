@@ -20,6 +20,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/httpservertest"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // wildPoller is a client that lives on whatever its requests do: it drops polls
@@ -164,7 +165,7 @@ func pollAtRandom(t *testing.T, seed uint64) {
 		}
 	})
 	listener := r.serveInMemory()
-	opened := r.poll(Version2)
+	opened := r.poll(phoenix.Version2)
 	opened.text(`["1","1","room:a","phx_join",{"after":null}]`)
 	if got := opened.next(); !strings.Contains(got, `"status":"ok"`) {
 		t.Fatal(got)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 const (
@@ -123,7 +124,7 @@ func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll
 		Wake:     p.wake,
 		Overflow: func() { p.cut(closedTooSlow, channels.DropTooSlow) },
 	})
-	p.session.init(e.context, &e.config, format|Polled, socket, p.outlet)
+	p.session.init(e.context, &e.config, format|phoenix.Polled, socket, p.outlet)
 	for range maxPosts {
 		p.slots <- struct{}{}
 	}

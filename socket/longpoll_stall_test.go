@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/httpservertest"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // serveInMemory serves the rig's endpoint as a program would, in memory.
@@ -61,7 +62,7 @@ func TestPollsThatStallHoldNothing(t *testing.T) {
 				t.Run(how+"/"+method+"/"+stall.Name, func(t *testing.T) {
 					bubble(t, named, func(t *testing.T, r *rig) {
 						listener := r.serveInMemory()
-						p := r.poll(Version2)
+						p := r.poll(phoenix.Version2)
 						p.text(`["1","1","room:a","phx_join",{}]`)
 						conn := listener.Dial()
 						ended := make(chan struct{})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // poller is a client that polls.
@@ -199,7 +200,7 @@ func TestPollSessionEnds(t *testing.T) {
 				return &channels.Socket{ID: "polling"}, nil
 			}
 			bubble(t, func(c *Config) { c.Connect = connect }, func(t *testing.T, r *rig) {
-				p := r.poll(Version2)
+				p := r.poll(phoenix.Version2)
 				p.text(`["1","1","room:a","phx_join",{}]`)
 				if got := p.next(); got != `["1","1","room:a","phx_reply",{"status":"ok","response":{}}]` {
 					t.Fatal(got)
@@ -224,7 +225,7 @@ func TestPollSessionEnds(t *testing.T) {
 
 func TestPollTokens(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		p := r.poll(Version2)
+		p := r.poll(phoenix.Version2)
 		alive := p.token
 		for name, c := range map[string]struct {
 			token  string
@@ -320,7 +321,7 @@ func TestPollRefused(t *testing.T) {
 			bubble(t, c.adjust, func(t *testing.T, r *rig) {
 				p := r.poller(c.vsn)
 				if r.endpoint.config.MaxConnections > 0 {
-					r.poll(Version2)
+					r.poll(phoenix.Version2)
 				}
 				if len(r.endpoint.gate.list) > 0 {
 					p.header.Set("Origin", "http://b.example")
@@ -356,7 +357,7 @@ func TestPollOverHTTP(t *testing.T) {
 
 func TestPollMessages(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		p := r.poll(Version2)
+		p := r.poll(phoenix.Version2)
 		binary := base64.StdEncoding.EncodeToString([]byte("\x00\x01\x01\x06\x0412room:akind\x00\xff"))
 		if got := p.post(`["1","1","room:a","phx_join",{}]`, "", binary, beat); got.Status != pollOK {
 			t.Fatalf("%+v", got)
@@ -384,7 +385,7 @@ func TestPollMessages(t *testing.T) {
 // TestPollWaits has a message come while a GET is waiting.
 func TestPollWaits(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		p := r.poll(Version2)
+		p := r.poll(phoenix.Version2)
 		p.text(`["1","1","room:a","phx_join",{}]`)
 		p.next()
 		start := time.Now()
@@ -401,7 +402,7 @@ func TestPollWaits(t *testing.T) {
 // TestPollTwiceAtOnce has the second GET take the place of the first.
 func TestPollTwiceAtOnce(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		p := r.poll(Version2)
+		p := r.poll(phoenix.Version2)
 		first := make(chan pollAnswer, 1)
 		go func() { first <- p.request(t.Context(), http.MethodGet, "") }()
 		synctest.Wait()
@@ -421,7 +422,7 @@ func TestPollTwiceAtOnce(t *testing.T) {
 // TestPollAborted has a client go away while it polls: nothing is lost.
 func TestPollAborted(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		p := r.poll(Version2)
+		p := r.poll(phoenix.Version2)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan pollAnswer, 1)
 		go func() { done <- p.request(ctx, http.MethodGet, "") }()
@@ -442,7 +443,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("gone") }
 
 func TestPollAnswerThatCannotBeWritten(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		p := r.poll(Version2)
+		p := r.poll(phoenix.Version2)
 		p.text(beat)
 		req := httptest.NewRequest(http.MethodGet, "/socket/longpoll?token="+p.token, nil)
 		r.endpoint.ServeHTTP(brokenWriter{httptest.NewRecorder()}, req)
@@ -455,7 +456,7 @@ func TestPollAnswerThatCannotBeWritten(t *testing.T) {
 
 func TestPollDrain(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		waiting, idle := r.poll(Version2), r.poll(Version2)
+		waiting, idle := r.poll(phoenix.Version2), r.poll(phoenix.Version2)
 		answered := make(chan pollAnswer, 1)
 		go func() { answered <- waiting.request(t.Context(), http.MethodGet, "") }()
 		idle.text(beat)
@@ -479,7 +480,7 @@ func TestPollDrain(t *testing.T) {
 
 func TestInboundRate(t *testing.T) {
 	bubble(t, func(c *Config) { c.InboundRate = 4 }, func(t *testing.T, r *rig) {
-		c := r.connect(Version2)
+		c := r.connect(phoenix.Version2)
 		start := time.Now()
 		go func() {
 			for range 12 {
@@ -492,7 +493,7 @@ func TestInboundRate(t *testing.T) {
 		if took := time.Since(start); took != 2*time.Second {
 			t.Fatalf("12 messages at 4 a second, 4 of them at once, took %s", took)
 		}
-		p := r.poll(Version2)
+		p := r.poll(phoenix.Version2)
 		beats := strings.Split(strings.Repeat(beat+"\n", 60)+beat, "\n")
 		if got := p.post(beats...); got.Status != pollTimedOut {
 			t.Fatalf("%+v", got)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // Whoever of several things at once comes first is up to chance: what must hold
@@ -21,7 +22,7 @@ const tries = 50
 // joinedPoll is a session that has joined room:a and polled what that brings.
 func (r *rig) joinedPoll() *poller {
 	r.t.Helper()
-	p := r.poll(Version2)
+	p := r.poll(phoenix.Version2)
 	p.text(`["1","1","room:a","phx_join",{}]`)
 	if got := p.next(); !strings.Contains(got, `"status":"ok"`) {
 		r.t.Fatal(got)

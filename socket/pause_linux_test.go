@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // stopper is a connection whose messages stop the epoll that reads them, as a
@@ -33,7 +34,7 @@ func (d dialer) paused(r *rig, f func(p *epoll)) {
 	if refused := r.endpoint.reserveAny(); refused != nil {
 		r.t.Fatal(refused)
 	}
-	c := newConn(r.endpoint, there, nil, &channels.Socket{}, Version2)
+	c := newConn(r.endpoint, there, nil, &channels.Socket{}, phoenix.Version2)
 	s := stopper{c.wire.(*epollWire), make(chan struct{}), make(chan struct{})}
 	c.wire = s
 	r.endpoint.register(c)

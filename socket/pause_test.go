@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // pausedConn is a connection of a process that stands still for a while: what
@@ -67,7 +68,7 @@ func TestPauseIsNoSilenceForAGoroutine(t *testing.T) {
 		here, there := net.Pipe()
 		start := time.Now()
 		conn := &pausedConn{Conn: there, from: start, to: start.Add(100 * time.Second)}
-		c := r.attach(Version2, &channels.Socket{ID: "user"}, here, conn)
+		c := r.attach(phoenix.Version2, &channels.Socket{ID: "user"}, here, conn)
 		time.Sleep(30 * time.Second) // of the test's own clock
 		c.text(beat)
 		c.want(beaten)

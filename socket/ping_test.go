@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // TestPingsArePaced floods with control frames of both kinds: reading waits, and
@@ -21,7 +22,7 @@ func TestPingsArePaced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(c *Config) { c.InboundRate, c.HeartbeatTimeout = test.rate, time.Hour }, func(t *testing.T, r *rig) {
-				c := r.connect(Version2)
+				c := r.connect(phoenix.Version2)
 				begun := time.Now()
 				go func() {
 					for range 200 {
@@ -49,7 +50,7 @@ func TestPingsArePaced(t *testing.T) {
 // TestFewPingsAreNotPaced sends pings as clients do.
 func TestFewPingsAreNotPaced(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		c := r.connect(Version2)
+		c := r.connect(phoenix.Version2)
 		begun := time.Now()
 		for range maxPings {
 			c.frame(ws.OpPing, true, "")

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // TestSessionAtRandom lets clients do anything in any order, and checks what
@@ -23,7 +24,7 @@ func TestSessionAtRandom(t *testing.T) {
 
 func chaos(t *testing.T, random *rand.Rand) {
 	r := newRig(t, func(c *Config) { c.Options.MailboxSize = 10000 })
-	c := r.connect(Version2)
+	c := r.connect(phoenix.Version2)
 	var got []string
 	read := make(chan struct{}) // closed when the connection has ended
 	go func() {
@@ -124,7 +125,7 @@ func check(t *testing.T, got []string, asked map[string]string) {
 // What is queued for a channel when its client leaves is sent before the answer.
 func TestLeaveComesLast(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
-		c := r.connect(Version2)
+		c := r.connect(phoenix.Version2)
 		c.join("room:a", `{}`)
 		for i := range 20 {
 			r.log("room:a", "created", fmt.Sprint(i))

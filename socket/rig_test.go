@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 func TestMain(m *testing.M) {
@@ -50,11 +51,11 @@ func newRig(t testing.TB, adjust ...func(*Config)) *rig {
 	}
 	hub := channels.NewHub(set)
 	hub.SetEpoch("E")
-	pubsub := channels.NewPubSub(hub, Encoder{})
+	pubsub := channels.NewPubSub(hub, phoenix.Encoder{})
 	logger := slog.New(slog.DiscardHandler)
-	r := &rig{t: t, hub: hub, pubsub: pubsub, metrics: set, builder: channels.NewBuilder(Encoder{})}
+	r := &rig{t: t, hub: hub, pubsub: pubsub, metrics: set, builder: channels.NewBuilder(phoenix.Encoder{})}
 	host, err := channels.NewHost(channels.HostConfig{
-		Hub: hub, PubSub: pubsub, Encoder: Encoder{}, Publisher: r, Logger: logger})
+		Hub: hub, PubSub: pubsub, Encoder: phoenix.Encoder{}, Publisher: r, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

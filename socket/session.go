@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/store"
 )
 
@@ -70,13 +71,13 @@ func (a after) perform() {
 
 // take handles a message, which it does not keep.
 func (s *session) take(data []byte, binary bool) (after, error) {
-	decode := DecodeText
+	decode := phoenix.DecodeText
 	if binary {
-		decode = DecodeBinary
+		decode = phoenix.DecodeBinary
 	}
 	m, err := decode(s.format, data)
 	var do func()
-	var refused *AnswerableError
+	var refused *phoenix.AnswerableError
 	switch {
 	case errors.As(err, &refused):
 		s.refuse(refused.To, refused.Reason)
@@ -94,7 +95,7 @@ func (s *session) take(data []byte, binary bool) (after, error) {
 }
 
 // receive handles a message. What of it may block is left to the caller.
-func (s *session) receive(m ClientMessage) (do func()) {
+func (s *session) receive(m phoenix.ClientMessage) (do func()) {
 	if m.Topic == "phoenix" && m.Event == "heartbeat" {
 		s.reply(channels.Address{Topic: m.Topic, Ref: m.Ref}, channels.StatusOK, emptyObject)
 		return nil
@@ -108,7 +109,7 @@ func (s *session) receive(m ClientMessage) (do func()) {
 		s.reply(m.Address(), channels.StatusOK, emptyObject)
 	case actor == nil:
 		s.refuse(channels.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
-	case m.JoinRef != "" && bareRef(m.JoinRef) != bareRef(actor.JoinRef()):
+	case m.JoinRef != "" && !phoenix.SameRef(m.JoinRef, actor.JoinRef()):
 		// Stale: from a join that the client has replaced since.
 	case m.Event == accessToken && s.config.Renew != nil:
 		return func() { s.renew(m, actor) }
@@ -124,7 +125,7 @@ func (s *session) receive(m ClientMessage) (do func()) {
 }
 
 // join begins a channel, in place of the old one on the topic, if there is one.
-func (s *session) join(m ClientMessage, old *channels.Actor) {
+func (s *session) join(m phoenix.ClientMessage, old *channels.Actor) {
 	if old != nil {
 		old.End(channels.ErrReplaced)
 	}
@@ -141,7 +142,7 @@ func (s *session) join(m ClientMessage, old *channels.Actor) {
 	}
 	format := s.format
 	if resume != nil {
-		format |= Enveloped
+		format |= phoenix.Enveloped
 	}
 	// Under the lock, so that the actor is on the roster before it can end.
 	s.mu.Lock()
@@ -151,7 +152,7 @@ func (s *session) join(m ClientMessage, old *channels.Actor) {
 		return
 	}
 	topic, to := m.Topic, m.Address()
-	if s.format&Version2 == 0 && to.JoinRef == "" {
+	if s.format&phoenix.Version2 == 0 && to.JoinRef == "" {
 		// So that its phx_close closes this join in the client, and no later one.
 		to.JoinRef = m.Ref
 	}
@@ -223,7 +224,7 @@ func (s *session) refuse(to channels.Address, reason string) {
 
 // reply answers what belongs to no channel.
 func (s *session) reply(to channels.Address, status channels.Status, response channels.Payload) {
-	frame, err := Encoder{}.AppendReply(nil, s.format, to, status, response)
+	frame, err := phoenix.Encoder{}.AppendReply(nil, s.format, to, status, response)
 	if err == nil {
 		err = s.outlet.Reply(frame)
 	}
@@ -232,13 +233,9 @@ func (s *session) reply(to channels.Address, status channels.Status, response ch
 	}
 }
 
-func (m *ClientMessage) Address() channels.Address {
-	return channels.Address{Topic: m.Topic, JoinRef: m.JoinRef, Ref: m.Ref}
-}
-
 var emptyObject = channels.Payload{Data: []byte("{}")}
 
 // appendReason appends {"reason": reason}.
 func appendReason(dst []byte, reason string) []byte {
-	return append(AppendQuoted(append(dst, `{"reason":`...), reason), '}')
+	return append(phoenix.AppendQuoted(append(dst, `{"reason":`...), reason), '}')
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // lease ends a connection when its access does, or when it has become too old.
@@ -90,7 +91,7 @@ func (l *lease) stop() {
 // of its channels. A token that is refused changes nothing. One that is accepted
 // is all that counts from then on: a channel that it does not admit has ended
 // when the answer is queued.
-func (s *session) renew(m ClientMessage, actor *channels.Actor) {
+func (s *session) renew(m phoenix.ClientMessage, actor *channels.Actor) {
 	var body struct {
 		Token string `json:"access_token"`
 	}

@@ -12,12 +12,13 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // connectUntil opens a connection with access that ends.
 func (r *rig) connectUntil(expires time.Time) *client {
 	here, there := net.Pipe()
-	return r.attach(Version2, &channels.Socket{ID: "user", Expires: expires, RemoteAddr: "there"}, here, there)
+	return r.attach(phoenix.Version2, &channels.Socket{ID: "user", Expires: expires, RemoteAddr: "there"}, here, there)
 }
 
 // beating sends heartbeats for some time, and then returns what comes next.
@@ -100,8 +101,8 @@ func TestHooksThatFail(t *testing.T) {
 		},
 	} {
 		for transport, connect := range map[string]func(*rig) peer{
-			"websocket": func(r *rig) peer { return r.connect(Version2) },
-			"longpoll":  func(r *rig) peer { return r.poll(Version2) },
+			"websocket": func(r *rig) peer { return r.connect(phoenix.Version2) },
+			"longpoll":  func(r *rig) peer { return r.poll(phoenix.Version2) },
 		} {
 			t.Run(name+" on "+transport, func(t *testing.T) {
 				bubble(t, func(c *Config) { c.Renew = renew }, func(t *testing.T, r *rig) {
@@ -135,7 +136,7 @@ func TestConnectionAge(t *testing.T) {
 	adjust := func(c *Config) { c.MaxConnectionAge, c.HeartbeatTimeout = 10*time.Minute, time.Hour }
 	bubble(t, adjust, func(t *testing.T, r *rig) {
 		start := time.Now()
-		c := r.connect(Version2)
+		c := r.connect(phoenix.Version2)
 		c.want("close 1012")
 		if age := time.Since(start); age < 9*time.Minute || age > 11*time.Minute {
 			t.Fatal(age)
@@ -164,7 +165,7 @@ func TestList(t *testing.T) {
 		c.join("room:a", `{}`)
 		c.join("room:b", `{}`)
 		time.Sleep(time.Second) // of the test's own clock
-		r.poll(Version2)
+		r.poll(phoenix.Version2)
 		got := r.endpoint.List()
 		want := []SocketInfo{
 			{"user", "there", "websocket", 2, time.Unix(0, first.UnixNano())},

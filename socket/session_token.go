@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // accessToken is the event with which a client brings a new token, and the join
@@ -18,18 +19,5 @@ func withoutToken(params channels.Payload) channels.Payload {
 	if params.Binary || !bytes.HasPrefix(data, []byte("{")) || !bytes.Contains(data, []byte(accessToken)) {
 		return params
 	}
-	kept := []byte("{")
-	for rest := data[skip(data, 1) : len(data)-1]; len(rest) > 0; {
-		var key, value []byte
-		key, rest = cutValue(rest)
-		value, rest = cutValue(rest)
-		if name, _ := unquote(key); name == accessToken {
-			continue
-		}
-		if len(kept) > 1 {
-			kept = append(kept, ',')
-		}
-		kept = append(append(append(kept, key...), ':'), value...)
-	}
-	return channels.Payload{Data: append(kept, '}')}
+	return channels.Payload{Data: phoenix.WithoutMember(data, accessToken)}
 }

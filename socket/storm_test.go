@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // TestStorm has 8,000 sockets join one topic at once, shows all of them an
@@ -19,7 +20,7 @@ func TestStorm(t *testing.T) {
 	})
 	clients := make([]*client, sockets)
 	for i := range clients {
-		clients[i] = r.connect(Version2)
+		clients[i] = r.connect(phoenix.Version2)
 	}
 	phase := func(name string, do func(c *client)) {
 		t.Helper()

@@ -9,6 +9,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // conn is a WebSocket connection: what all of them have in common, whatever
@@ -128,7 +129,7 @@ func (c *conn) receive(in []byte) (rest []byte, first after, err error) {
 		case op == ws.OpPing, op == ws.OpPong:
 			if op == ws.OpPing {
 				// An error means that the connection is being closed.
-				_ = c.outlet.Reply(append(AppendFrameHeader(nil, opPong, len(payload)), payload...))
+				_ = c.outlet.Reply(append(phoenix.AppendFrameHeader(nil, opPong, len(payload)), payload...))
 			}
 			if wait := c.pacePing(time.Now()); wait > 0 {
 				return rest, after{wait: wait}, nil
@@ -226,7 +227,7 @@ func (c *conn) shut(f farewell, discard channels.DropReason) bool {
 	if f.code != ws.StatusNoStatusRcvd {
 		body = ws.NewCloseFrameBody(f.code, f.text)
 	}
-	c.outlet.Close(append(AppendFrameHeader(nil, opClose, len(body)), body...), discard)
+	c.outlet.Close(append(phoenix.AppendFrameHeader(nil, opClose, len(body)), body...), discard)
 	return true
 }
 

@@ -183,6 +183,12 @@ func longest(form byte) int64 {
 
 const maskBytes = 4
 
+// First bytes of control frames that the server sends (RFC 6455, section 5.2).
+const (
+	opClose = 0x88
+	opPong  = 0x8a
+)
+
 // frameError is an end of the connection that what the client sent calls for.
 type frameError struct{ farewell }
 

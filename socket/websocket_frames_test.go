@@ -1,14 +1,19 @@
 package socket
 
 import (
+	"bytes"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 const (
@@ -129,7 +134,7 @@ func TestFrames(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, func(c *Config) { c.MaxMessageBytes = frameLimit })
-				cl := r.connect(Version2)
+				cl := r.connect(phoenix.Version2)
 				go c.send(cl)
 				cl.want(c.want...)
 				if c.reason == "" {
@@ -152,7 +157,7 @@ func TestHeartbeatTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		c := r.connect(Version2)
+		c := r.connect(phoenix.Version2)
 		for range 3 {
 			time.Sleep(59 * time.Second) // in the bubble's time
 			c.text(beat)
@@ -182,7 +187,7 @@ func TestHeartbeatTimeout(t *testing.T) {
 func TestMessageThatTrickles(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newRig(t).connect(Version2)
+		c := newRig(t).connect(phoenix.Version2)
 		trickled := make(chan struct{}) // closed by the goroutine when the connection has ended
 		go func() {
 			defer close(trickled)
@@ -203,4 +208,59 @@ func TestMessageThatTrickles(t *testing.T) {
 		c.Close()
 		<-trickled
 	})
+}
+
+func FuzzFrames(f *testing.F) {
+	f.Add([]byte("\x81\x82\x00\x00\x00\x00[]"))
+	f.Add([]byte("\x01\x81\x01\x02\x03\x04x\x89\x80\x00\x00\x00\x00\x80\x81\x00\x00\x00\x00]"))
+	f.Add([]byte("\x88\x82\x00\x00\x00\x00\x03\xe8"))
+	f.Add([]byte("\x82\xfe\x00\x80\x00\x00\x00\x00"))
+	f.Add([]byte("\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		whole, err := messagesIn(t, data, len(data))
+		// However it is cut up, it says the same.
+		for _, piece := range []int{1, 2, 3, 7} {
+			got, gotErr := messagesIn(t, data, piece)
+			if !slices.Equal(got, whole) || fmt.Sprint(gotErr) != fmt.Sprint(err) {
+				t.Fatalf("in pieces of %d: %q, %v; at once: %q, %v", piece, got, gotErr, whole, err)
+			}
+		}
+	})
+}
+
+// messagesIn are the messages and control frames in data, which comes in pieces.
+func messagesIn(t *testing.T, data []byte, piece int) (all []string, err error) {
+	t.Helper()
+	const maxBytes = 100
+	var r frameReader
+	for piece := range slices.Chunk(bytes.Clone(data), max(piece, 1)) {
+		for in := piece; ; {
+			op, payload, rest, err := r.next(in, maxBytes)
+			if err != nil {
+				return all, err
+			}
+			switch op {
+			case opNone:
+			case ws.OpText, ws.OpBinary:
+				if len(payload) > maxBytes || op == ws.OpText && !utf8.Valid(payload) {
+					t.Fatalf("op %d, %q", op, payload)
+				}
+			case ws.OpPing, ws.OpPong:
+				if len(payload) > ws.MaxControlFramePayloadSize {
+					t.Fatalf("control frame of %d bytes", len(payload))
+				}
+			default:
+				t.Fatalf("op %d", op)
+			}
+			if op == opNone {
+				break
+			}
+			all = append(all, fmt.Sprintf("%d %s", op, payload))
+			in = rest
+		}
+	}
+	if p := r.partial; p != nil && len(p.frame)+len(p.data) > len(data) {
+		t.Fatalf("%d bytes kept of %d", len(p.frame)+len(p.data), len(data))
+	}
+	return all, nil
 }

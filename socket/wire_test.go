@@ -5,13 +5,14 @@ import (
 	"testing/synctest"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // TestWire goes through the protocol line by line, over both transports. Each
 // case is named after what it shows.
 func TestWire(t *testing.T) {
 	t.Parallel()
-	const v1, v2 = channels.Format(0), Version2
+	const v1, v2 = channels.Format(0), phoenix.Version2
 	for _, c := range []struct {
 		name   string
 		format channels.Format

@@ -1,4 +1,4 @@
-package socket
+package phoenix
 
 import "github.com/sluicehq/sluice/channels"
 

@@ -1,4 +1,4 @@
-package socket
+package phoenix
 
 import (
 	"encoding/json"
@@ -81,6 +81,25 @@ func cutValue(data []byte) (value, rest []byte) {
 		}
 	}
 	return data[start:end], data[skip(data, end):]
+}
+
+// WithoutMember returns a JSON object, valid and without space around it, as it is
+// without the members of a name.
+func WithoutMember(object []byte, name string) []byte {
+	kept := []byte("{")
+	for rest := object[skip(object, 1) : len(object)-1]; len(rest) > 0; {
+		var key, value []byte
+		key, rest = cutValue(rest)
+		value, rest = cutValue(rest)
+		if text, _ := unquote(key); text == name {
+			continue
+		}
+		if len(kept) > 1 {
+			kept = append(kept, ',')
+		}
+		kept = append(append(append(kept, key...), ':'), value...)
+	}
+	return append(kept, '}')
 }
 
 // skipString returns where the string that begins at i ends.

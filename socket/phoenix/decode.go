@@ -1,4 +1,4 @@
-package socket
+package phoenix
 
 import (
 	"bytes"
@@ -16,6 +16,11 @@ type ClientMessage struct {
 	Topic   string
 	Event   string
 	Payload channels.Payload
+}
+
+// Address is where the answer to the message goes.
+func (m *ClientMessage) Address() channels.Address {
+	return channels.Address{Topic: m.Topic, JoinRef: m.JoinRef, Ref: m.Ref}
 }
 
 // ErrMalformed is wrapped by every error about what a client sent.
@@ -124,6 +129,10 @@ func quoteRef(s string) channels.Ref {
 	}
 	return channels.Ref(AppendQuoted(nil, s))
 }
+
+// SameRef tells whether two refs are the same to a client: it may send as text,
+// or in a binary frame, what it has sent as a number.
+func SameRef(a, b channels.Ref) bool { return bareRef(a) == bareRef(b) }
 
 // bareRef is a ref as it stands in a binary frame.
 func bareRef(r channels.Ref) string {

@@ -1,4 +1,4 @@
-package socket
+package phoenix
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-package socket
+package phoenix
 
 import (
 	"encoding/binary"
@@ -166,8 +166,6 @@ func appendFields(dst []byte, fields ...string) ([]byte, error) {
 const (
 	opText   = 0x81
 	opBinary = 0x82
-	opClose  = 0x88
-	opPong   = 0x8a
 )
 
 // appendFrame appends a message that consists of three parts, as the transport
