@@ -7,26 +7,6 @@ import (
 	"github.com/sluicehq/sluice/metrics"
 )
 
-// closeReason says why a connection ended.
-type closeReason string
-
-const (
-	closedByClient  closeReason = "client"            // it said goodbye
-	closedLost      closeReason = "lost"              // the network, or a client without manners
-	closedSilent    closeReason = "heartbeat_timeout" // nothing came
-	closedProtocol  closeReason = "protocol_error"
-	closedUTF8      closeReason = "invalid_utf8"
-	closedTooSlow   closeReason = "too_slow"
-	closedTooFast   closeReason = "too_fast" // a long-poll's POST took too long at the inbound rate
-	closedTooLarge  closeReason = "message_too_large"
-	closedMalformed closeReason = "malformed"
-	closedByID      closeReason = "disconnected"
-	closedDrain     closeReason = "drain"
-	closedExpired   closeReason = "access_ended"
-	closedAged      closeReason = "age"
-	closedNoPoll    closeReason = "poll_timeout" // a long-poll was not followed by another
-)
-
 // refuseReason says why a connection was not accepted.
 type refuseReason string
 

@@ -52,6 +52,21 @@ func (s *session) init(ctx context.Context, c *Config, f channels.Format, socket
 	}
 }
 
+// begin begins the session, with a lease if there is an end to it, once its
+// connection can be shut.
+func (s *session) begin(l link) {
+	s.opened = time.Now().UnixNano()
+	expires, age := s.current().Expires, s.config.MaxConnectionAge
+	if expires.IsZero() && age == 0 && s.config.Renew == nil {
+		return
+	}
+	s.lease = &lease{link: l}
+	s.lease.until(expires)
+	if age > 0 {
+		s.lease.live(spread(age))
+	}
+}
+
 // after is what has to be done, and how long to wait then, before the next
 // message is handed to the session. The zero value is nothing.
 type after struct {

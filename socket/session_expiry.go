@@ -24,21 +24,6 @@ type lease struct {
 	stopped bool
 }
 
-// begin begins the session, with a lease if there is an end to it, once its
-// connection can be shut.
-func (s *session) begin(l link) {
-	s.opened = time.Now().UnixNano()
-	expires, age := s.current().Expires, s.config.MaxConnectionAge
-	if expires.IsZero() && age == 0 && s.config.Renew == nil {
-		return
-	}
-	s.lease = &lease{link: l}
-	s.lease.until(expires)
-	if age > 0 {
-		s.lease.live(spread(age))
-	}
-}
-
 // spread varies an age by a tenth in both directions, so that connections that
 // began together do not end together.
 func spread(age time.Duration) time.Duration {

@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"errors"
 	"net"
 	"sync"
 	"time"
@@ -53,37 +52,6 @@ type wire interface {
 	// endpoint when both have ended, and the handlers of its channels have.
 	sever()
 }
-
-// farewell is a planned end of a connection.
-type farewell struct {
-	reason closeReason
-	code   ws.StatusCode
-	text   string
-}
-
-// The ends that the server plans by itself; those in answer to what a client
-// sent are made where it is read.
-var (
-	silent       = farewell{closedSilent, ws.StatusGoingAway, "heartbeat timeout"}
-	disconnected = farewell{closedByID, ws.StatusGoingAway, "disconnected"}
-	tooSlow      = farewell{closedTooSlow, ws.StatusPolicyViolation, "too slow"}
-	malformed    = farewell{closedMalformed, ws.StatusInternalServerError, "malformed message"}
-	draining     = farewell{closedDrain, statusServiceRestart, "service restart"}
-	aged         = farewell{closedAged, statusServiceRestart, "connection age"}
-	expired      = farewell{closedExpired, ws.StatusPolicyViolation, "access ended"}
-)
-
-// Close codes that came after RFC 6455 (IANA's registry of WebSocket close
-// codes). The first tells a client to connect again; between them is 1013, to
-// try again later.
-const (
-	statusServiceRestart ws.StatusCode = 1012
-	statusBadGateway     ws.StatusCode = 1014
-)
-
-// closeTimeout is how long a client has to end its side, once ours has said
-// farewell.
-const closeTimeout = 5 * time.Second
 
 // maxPings is how many pings and pongs a client may send per second, after as
 // many at once. No client in use comes near it.
@@ -178,19 +146,6 @@ func (c *conn) pacePing(now time.Time) time.Duration {
 		wait = max(wait, p.wait(now))
 	}
 	return wait
-}
-
-// farewellFor is how to end a connection after an error in reading.
-func farewellFor(err error) farewell {
-	var f *frameError
-	var timeout net.Error
-	switch {
-	case errors.As(err, &f):
-		return f.farewell
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return silent
-	}
-	return farewell{reason: closedLost}
 }
 
 func (c *conn) closing() bool {

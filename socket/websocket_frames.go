@@ -188,36 +188,3 @@ const (
 	opClose = 0x88
 	opPong  = 0x8a
 )
-
-// frameError is an end of the connection that what the client sent calls for.
-type frameError struct{ farewell }
-
-func (e *frameError) Error() string { return "socket: " + e.text }
-
-var (
-	errMalformedMessage = &frameError{malformed}
-
-	errTooLarge    = &frameError{farewell{closedTooLarge, ws.StatusMessageTooBig, "message too large"}}
-	errInvalidText = &frameError{farewell{closedUTF8, ws.StatusInvalidFramePayloadData, "invalid UTF-8"}}
-)
-
-func protocolError(text string) error {
-	return &frameError{farewell{closedProtocol, ws.StatusProtocolError, text}}
-}
-
-// closeError is how to answer a close frame: with the same code, if it may be
-// one.
-func closeError(payload []byte) error {
-	if len(payload) == 0 {
-		return &frameError{farewell{closedByClient, ws.StatusNoStatusRcvd, ""}}
-	}
-	code, reason := ws.ParseCloseFrameData(payload)
-	known := code
-	if statusServiceRestart <= code && code <= statusBadGateway {
-		known = ws.StatusNormalClosure // the library does not know those
-	}
-	if err := ws.CheckCloseFrameData(known, reason); err != nil {
-		return protocolError(err.Error())
-	}
-	return &frameError{farewell{closedByClient, code, ""}}
-}
