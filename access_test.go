@@ -23,7 +23,7 @@ func guarded(t *testing.T) (n *sluicetest.Node, token func(jwt.MapClaims) string
 		t.Fatal(err)
 	}
 	anonymous := true
-	n = sluicetest.Run(t, with(func(c *sluice.Config) {
+	n = sluicetest.Run(t, sluicetest.With(func(c *sluice.Config) {
 		c.JWTSecretFile, c.Anonymous, c.JWTRequireExp = path, &anonymous, false
 		c.Topics = []sluice.TopicRule{
 			{Match: "hall", Publish: "broadcast"},

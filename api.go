@@ -1,6 +1,9 @@
 package sluice
 
-import "github.com/sluicehq/sluice/channels"
+import (
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket"
+)
 
 // What an application's own channels are written with: the types and answers
 // of package channels, at the front door.
@@ -30,6 +33,8 @@ type (
 	Timer = channels.Timer
 	// Socket describes the connection that a channel belongs to.
 	Socket = channels.Socket
+	// SocketInfo describes an open connection.
+	SocketInfo = socket.SocketInfo
 	// Payload is the content of a message from or to one client.
 	Payload = channels.Payload
 	// Result is what a handled event leads to: a reply, an end, or neither.

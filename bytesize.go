@@ -51,6 +51,9 @@ func (b ByteSize) String() string {
 	return strconv.FormatInt(int64(b), 10) + "B"
 }
 
+// writeBytes writes a number of bytes for who has no ByteSize.
+func writeBytes(bytes int64) string { return ByteSize(bytes).String() }
+
 // MarshalText and UnmarshalText let flags, environment and YAML carry sizes.
 func (b ByteSize) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 

@@ -2,6 +2,8 @@ package sluice_test
 
 import (
 	"errors"
+	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +91,40 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 func rule(r sluice.TopicRule) func(*sluice.Config) {
 	r.Match = "a"
 	return func(c *sluice.Config) { c.Topics = []sluice.TopicRule{r} }
+}
+
+// TestAdminTokensThatCannotBeUsed starts with tokens that are none.
+func TestAdminTokensThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	good := put(t, filepath.Join(dir, "good"), adminToken)
+	for name, text := range map[string]string{"short": "fifteen chars!!", "empty": "", "space": strings.Repeat(" ", 20), "lines": adminToken + "\n" + adminToken} {
+		path := put(t, filepath.Join(dir, name), text)
+		for field, change := range map[string]func(*sluice.Config){
+			"AdminTokenFile":     func(c *sluice.Config) { c.AdminTokenFile = path },
+			"AdminReadTokenFile": func(c *sluice.Config) { c.AdminTokenFile, c.AdminReadTokenFile = good, path },
+		} {
+			config := sluice.DefaultConfig()
+			config.Logger = slog.New(slog.DiscardHandler)
+			change(&config)
+			if _, err := sluice.New(config); err == nil || !strings.Contains(err.Error(), field) || text != "" && strings.Contains(err.Error(), text) {
+				t.Errorf("%s as %s: %v", name, field, err)
+			}
+		}
+	}
+	for name, change := range map[string]func(*sluice.Config){
+		"short":         func(c *sluice.Config) { c.AdminToken = "short" },
+		"twice":         func(c *sluice.Config) { c.AdminToken, c.AdminTokenFile = adminToken, good },
+		"reading alone": func(c *sluice.Config) { c.AdminReadTokenFile = good },
+		"one for both":  func(c *sluice.Config) { c.AdminTokenFile, c.AdminReadTokenFile = good, good },
+	} {
+		config := sluice.DefaultConfig()
+		config.Logger = slog.New(slog.DiscardHandler)
+		change(&config)
+		if _, err := sluice.New(config); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
 }
 
 func TestByteSize(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 // with different rules. A line is "topic key payload".
 func TestRulesSayHowMessagesAreDelivered(t *testing.T) {
 	t.Parallel()
-	n := sluicetest.Run(t, with(func(c *sluice.Config) {
+	n := sluicetest.Run(t, sluicetest.With(func(c *sluice.Config) {
 		c.Node = "n"
 		c.Topics = []sluice.TopicRule{
 			{Match: "orders", Dedupe: "key", Tags: map[string]string{"tenant": "acme"}},

@@ -19,16 +19,15 @@ func TestNewEpoch(t *testing.T) {
 	dir := t.TempDir()
 	ended := make(chan error, 1) // one send, by the serve function
 	n := sluicetest.Run(t, func(ctx context.Context, config sluice.Config) error {
-		ended <- with(func(c *sluice.Config) { c.DataDir = dir })(ctx, config)
+		ended <- sluicetest.With(func(c *sluice.Config) { c.DataDir = dir })(ctx, config)
 		return nil
 	})
 	event := `{"topic":"a","event":"b"}`
 	for range 3 {
 		n.Request("POST", n.Admin, "/api/events", nil, event)
 	}
-	n.Eventually("routed", func() bool { return readStats(t, n).Position == 3 })
-	var before struct{ Epoch string }
-	decode(t, n, &before)
+	n.Eventually("routed", func() bool { return n.Stats().Position == 3 })
+	before := n.Stats()
 
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, sqlite.FileName)+"?_pragma=busy_timeout(60000)")
 	if err != nil {
@@ -44,14 +43,13 @@ func TestNewEpoch(t *testing.T) {
 		t.Fatalf("the service ended with %v", err)
 	}
 
-	n = sluicetest.Run(t, with(func(c *sluice.Config) { c.DataDir = dir }))
-	var now struct{ Epoch string }
-	decode(t, n, &now)
-	if now == before {
-		t.Fatalf("the epoch is still %v", now)
+	n = sluicetest.Run(t, sluicetest.With(func(c *sluice.Config) { c.DataDir = dir }))
+	now := n.Stats()
+	if now.Epoch == before.Epoch {
+		t.Fatalf("the epoch is still %v", now.Epoch)
 	}
 	n.Request("POST", n.Admin, "/api/events", nil, event) // offset 4, of the new epoch
-	n.Eventually("routed", func() bool { return readStats(t, n).Position == 4 })
+	n.Eventually("routed", func() bool { return n.Stats().Position == 4 })
 	resumed := func(epoch string, after, resumed string) {
 		t.Helper()
 		c := n.Connect("/socket", "")

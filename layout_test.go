@@ -43,6 +43,8 @@ var floors = map[string]int{
 	"socket": 4,
 	"stages": 4,
 
+	"internal/admin": 5,
+
 	"": 6, // the front door
 
 	"examples/admin":      7,

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/internal/reload"
@@ -60,25 +61,61 @@ func (s *Service) listen(ctx context.Context) (*servers, error) {
 		public = tls.NewListener(public, settings)
 	}
 	bounds = &connlimit.Listener{Max: plan.Admin, Spare: plan.Spare, Refused: s.overCapacity("admin", plan.Admin)}
-	admin, err := listenOn(ctx, "AdminListen", s.config.AdminListen, bounds)
+	private, err := listenOn(ctx, "AdminListen", s.config.AdminListen, bounds)
 	if err != nil {
 		return nil, errors.Join(err, public.Close())
 	}
-	s.logger.Info("listening", "public", public.Addr().String(), "admin", admin.Addr().String())
+	s.logger.Info("listening", "public", public.Addr().String(), "admin", private.Addr().String())
 	if s.config.OnListen != nil {
-		s.config.OnListen(public.Addr(), admin.Addr())
+		s.config.OnListen(public.Addr(), private.Addr())
 	}
-	return s.newServers(public, admin, counted, admin), nil
+	return s.newServers(public, private, counted, private), nil
 }
 
-func (s *Service) newServers(public, admin net.Listener, bounds ...*connlimit.Listener) *servers {
+func (s *Service) newServers(public, private net.Listener, bounds ...*connlimit.Listener) *servers {
 	guard := httpserver.New(httpserver.Deadlines{Write: answerTimeout})
 	return &servers{
 		timeout: s.config.DrainTimeout,
 		guard:   guard,
 		each:    [2]*http.Server{s.newServer(guard, bounds[0], s.publicHandler()), s.newServer(guard, bounds[1], s.adminHandler())},
-		on:      [2]net.Listener{public, admin},
+		on:      [2]net.Listener{public, private},
 	}
+}
+
+// adminHandler is all that the admin listener serves.
+func (s *Service) adminHandler() http.Handler {
+	return admin.New(admin.Config{
+		Node:         adminView{s},
+		NodeName:     s.config.Node,
+		Tokens:       s.admin,
+		Stream:       &s.stream,
+		Hub:          s.hub,
+		Readiness:    s.readiness,
+		Erasures:     s.erasures,
+		Payload:      s.payload,
+		Metrics:      s.metrics,
+		Logger:       s.logger,
+		Console:      s.console.endpoint,
+		Page:         s.config.Console,
+		MaxBodyBytes: int64(s.config.MaxBodyBytes),
+		BytesText:    writeBytes,
+	})
+}
+
+// publicHandler is all that the public listener serves.
+func (s *Service) publicHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+admin.HealthPath, admin.GetHealth)
+	for _, m := range s.mounts {
+		if m != s.console {
+			mux.Handle(m.path, m.endpoint)
+			mux.Handle(m.path+"/", m.endpoint)
+		}
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		httpserver.Refuse(w, http.StatusNotFound, "there is nothing at "+r.URL.Path, "sockets connect to "+s.config.SocketPath+"/websocket")
+	})
+	return mux
 }
 
 func listenOn(ctx context.Context, field, addr string, bounds *connlimit.Listener) (*connlimit.Listener, error) {
@@ -136,13 +173,13 @@ func (s *Service) newServer(guard *httpserver.Guard, bounds *connlimit.Listener,
 // alive it says to all.
 func withinCapacity(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !connlimit.Over(r) || r.URL.Path == healthPath {
+		if !connlimit.Over(r) || r.URL.Path == admin.HealthPath {
 			next.ServeHTTP(w, r)
 			return
 		}
 		w.Header().Set("Connection", "close")
 		w.Header().Set("Retry-After", "1")
-		refuse(w, http.StatusServiceUnavailable, "too many connections", "connect again later, or to another node")
+		httpserver.Refuse(w, http.StatusServiceUnavailable, "too many connections", "connect again later, or to another node")
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/socket"
 )
 
@@ -50,7 +51,7 @@ func (s *Service) Mount(path string, hook ConnectFunc) (*Mount, error) {
 	switch {
 	case !mountable(path):
 		return nil, fmt.Errorf("mount %q: must be a path such as /admin, with no slash at its end", path)
-	case slices.ContainsFunc(s.mounts, taken) || path == healthPath:
+	case slices.ContainsFunc(s.mounts, taken) || path == admin.HealthPath:
 		return nil, fmt.Errorf("mount %q: something else is there", path)
 	case hook == nil:
 		return nil, fmt.Errorf("mount %q: no hook says who may connect", path)

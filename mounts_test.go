@@ -36,16 +36,7 @@ func named(_ context.Context, r *sluice.ConnectRequest) (*sluice.Socket, error) 
 // start runs a service that is set up in a way of its own.
 func start(t *testing.T, setUp func(*sluice.Service) error) *sluicetest.Node {
 	t.Helper()
-	return sluicetest.Run(t, func(ctx context.Context, config sluice.Config) error {
-		service, err := sluice.New(config)
-		if err != nil {
-			return err
-		}
-		if err := setUp(service); err != nil {
-			return err
-		}
-		return service.Run(ctx)
-	})
+	return sluicetest.Run(t, sluicetest.WithService(func(*sluice.Config) {}, setUp))
 }
 
 func TestMountErrors(t *testing.T) {

@@ -126,7 +126,7 @@ func TestNodeFollowsTheBound(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			var log lockedBuffer
-			n := sluicetest.Run(t, with(func(c *sluice.Config) {
+			n := sluicetest.Run(t, sluicetest.With(func(c *sluice.Config) {
 				c.DataDir, c.MaxPayloadBytes = dir, given
 				c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			}))

@@ -36,7 +36,7 @@ func (b *lockedBuffer) String() string {
 func TestWhatAClientMayNotSend(t *testing.T) {
 	t.Parallel()
 	var log lockedBuffer
-	n := sluicetest.Run(t, with(func(c *sluice.Config) {
+	n := sluicetest.Run(t, sluicetest.With(func(c *sluice.Config) {
 		c.Topics = []sluice.TopicRule{{Match: "cast", Publish: "broadcast"}, {Match: "log", Publish: "log"}, {Match: "none"}, {Match: "*"}}
 		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	}))

@@ -46,7 +46,7 @@ func (s *Service) Reload(topics []TopicRule) error {
 
 // rereads read what comes from files.
 func (s *Service) rereads() []func() (func(), error) {
-	list := []func() (func(), error){s.inForce.certificate.Load().Reread, s.admin.full.Reread, s.admin.read.Reread}
+	list := append([]func() (func(), error){s.inForce.certificate.Load().Reread}, s.admin.Rereads()...)
 	if s.tokens != nil {
 		list = append(list, s.tokens.keys.Reread)
 	}
@@ -73,7 +73,7 @@ func (s *Service) watchAccess(ctx context.Context) error {
 
 // reads counts how often what lets sockets in has been read again.
 func (s *Service) reads() int {
-	n := s.admin.full.Count()
+	n := s.admin.Changes()
 	if s.tokens != nil {
 		n += s.tokens.keys.Count()
 	}

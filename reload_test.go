@@ -17,6 +17,9 @@ import (
 	"github.com/sluicehq/sluice/internal/sluicetest"
 )
 
+// adminToken is long enough.
+const adminToken = "s3cret-s3cret-s3cret"
+
 func put(t *testing.T, path, text string) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -62,7 +65,7 @@ func TestSocketsEndWithTheirKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := put(t, filepath.Join(dir, strings.ReplaceAll(name, " ", "_")), test.before)
-			n := sluicetest.Start(t, with(func(c *sluice.Config) { test.configure(c, path) }))
+			n := sluicetest.Start(t, sluicetest.With(func(c *sluice.Config) { test.configure(c, path) }))
 			n.Eventually("ready", func() bool { status, _ := n.Ask("GET", "/readyz"); return status == 200 })
 			mount := "/socket"
 			if test.console {
@@ -144,30 +147,4 @@ func TestReload(t *testing.T) {
 	}
 	client.Send(`["4","4","b","phx_join",{}]`)
 	client.Expect(`["4","4","b","phx_reply",{"status":"ok","response":{}}]`)
-}
-
-// TestEverySocketCanBeClosed closes sockets that have no name by the ids that
-// the list gives them.
-func TestEverySocketCanBeClosed(t *testing.T) {
-	t.Parallel()
-	n := sluicetest.Run(t, with(func(*sluice.Config) {}))
-	one, two := n.Connect("/socket", ""), n.Connect("/socket", "")
-	one.Beat()
-	two.Beat()
-	ids := socketIDs(t, n)
-	if len(ids) != 2 || ids[0] == "" || ids[0] == ids[1] {
-		t.Fatal(ids)
-	}
-	for _, id := range []string{"", "socket:", "socket:.1", ids[0] + "0", strings.ToUpper(ids[0])} {
-		if _, body := n.Ask("DELETE", "/api/sockets/"+id); strings.Contains(body, `"closed":1`) {
-			t.Errorf("%q closed a socket", id)
-		}
-	}
-	if status, body := n.Ask("DELETE", "/api/sockets/"+ids[0]); status != 200 || strings.TrimSpace(body) != `{"closed":1}` {
-		t.Fatal(status, body)
-	}
-	if code := one.Closed(); code != 1001 {
-		t.Fatal(code)
-	}
-	two.Beat()
 }

@@ -8,10 +8,12 @@ import (
 	"sync"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
+	"github.com/sluicehq/sluice/store"
 )
 
 // Service is a node: it reads the log and pushes it to the clients that are
@@ -30,7 +32,7 @@ type Service struct {
 	public    *Mount
 	console   *Mount
 	tokens    *verifier // nil where there are no tokens
-	admin     adminTokens
+	admin     *admin.Tokens
 	readiness *stages.Readiness
 	monitor   *stages.Monitor
 	payload   *stages.PayloadBound
@@ -66,7 +68,7 @@ func New(config Config) (*Service, error) {
 		logger: config.logger(),
 	}
 	s.readiness = stages.NewReadiness(s.logger)
-	s.payload = stages.NewPayloadBound(int64(config.MaxPayloadBytes), func(bytes int64) string { return ByteSize(bytes).String() }, s.logger)
+	s.payload = stages.NewPayloadBound(int64(config.MaxPayloadBytes), writeBytes, s.logger)
 	s.hook = s.Authenticate
 	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == "token" }); i >= 0 && config.JWTSecretFile == "" && config.JWTKeysFile == "" {
 		s.logger.Warn("a rule lets in tokens only, and without --jwt-secret-file or --jwt-keys-file nobody has one: its topics are closed", "match", config.Topics[i].Match)
@@ -92,7 +94,7 @@ func New(config Config) (*Service, error) {
 		s.logger.Warn("the list of topic rules is empty: nobody may join anything")
 	}
 	s.inForce.topics.Store(&config.Topics)
-	if err := s.openAdminTokens(); err != nil {
+	if s.admin, err = config.adminTokens(s.metrics, s.logger); err != nil {
 		return nil, err
 	}
 	s.encoders.New = func() any { return stages.NewEncoder(phoenix.Encoder{}, s.hub, s.segments()) }
@@ -123,6 +125,27 @@ func tags(config Config) []metrics.Tag {
 func (s *Service) extent() (head, position int64) {
 	position = s.stream.Position()
 	return max(s.monitor.Extent().Offset, s.hub.Head(), position), position
+}
+
+// adminView is the service as the admin API sees it.
+type adminView struct{ *Service }
+
+// Extent implements [admin.Node].
+func (v adminView) Extent() (head, position int64) { return v.extent() }
+
+// CountSockets implements [admin.Node].
+func (v adminView) CountSockets() int { return v.countSockets() }
+
+// Broadcast implements [admin.Node].
+func (v adminView) Broadcast(ctx context.Context, events []store.Event) {
+	encoder := v.encoders.Get().(*stages.Encoder)
+	segments, _ := encoder.Encode(ctx, events) // what cannot be encoded is logged, counted and left out
+	if len(events) <= v.config.BatchSize {     // its scratch memory would stay as large
+		v.encoders.Put(encoder) // not deferred: after a panic nobody uses it again
+	}
+	for _, segment := range segments {
+		v.hub.Route(segment)
+	}
 }
 
 // Run serves until ctx ends, then drains. It returns nil after a clean drain,

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
@@ -27,6 +29,19 @@ func (s *Service) Disconnect(id string) int {
 		n += m.endpoint.Disconnect(id)
 	}
 	return n
+}
+
+// Sockets describes open connections of this node, the oldest ones and at most
+// limit of them, and says how many there are.
+func (s *Service) Sockets(limit int) (oldest []SocketInfo, total int) {
+	oldest = []SocketInfo{} // in JSON a list, also with nobody there
+	for _, m := range s.mounts {
+		list := m.endpoint.List()
+		total += len(list)
+		oldest = append(oldest, list[:min(limit, len(list))]...)
+	}
+	slices.SortFunc(oldest, func(a, b SocketInfo) int { return a.Opened.Compare(b.Opened) })
+	return oldest[:min(limit, len(oldest))], total
 }
 
 // makeSockets makes the topics and the mounts through which they are reached.
@@ -54,7 +69,7 @@ func (s *Service) makeSockets() error {
 	if s.public, err = s.mountPublic(s.config.SocketPath, hook); err != nil {
 		return err
 	}
-	if s.console, err = s.mount(socket.Config{Path: consoleMount, OwnOrigin: true, Connect: s.connectConsole, Holds: s.holdsConsole}); err != nil {
+	if s.console, err = s.mount(socket.Config{Path: admin.ConsolePath, OwnOrigin: true, Connect: s.admin.Connect, Holds: s.admin.Holds}); err != nil {
 		return err
 	}
 	return s.console.Handle("*", func() Channel { return &ruled{s, func() []TopicRule { return nil }} })
@@ -98,28 +113,6 @@ func (s *Service) renew(_ context.Context, old *Socket, token string) (*Socket, 
 		return nil, errors.New("renew access: the token is another subject's")
 	}
 	return granted.socket(old.Assigns), nil
-}
-
-// adminAssign is where a socket of the console keeps what its token was.
-const adminAssign = "sluice.admin"
-
-// connectConsole lets in who brings the admin token.
-func (s *Service) connectConsole(ctx context.Context, r *ConnectRequest) (*Socket, error) {
-	role, digest, err := s.admin.judge(ctx, r.RemoteAddr, cmp.Or(r.Token, r.Params.Get("token")))
-	switch {
-	case err != nil:
-		return nil, &socket.Refusal{Status: http.StatusTooManyRequests, Reason: err.Error()}
-	case role != fullAdmin:
-		return nil, &socket.Refusal{Status: http.StatusUnauthorized, Reason: "the admin token is missing or wrong"}
-	}
-	return &Socket{Assigns: map[string]any{adminAssign: digest}}, nil
-}
-
-// holdsConsole tells whether a socket of the console came with what is the admin
-// token still.
-func (s *Service) holdsConsole(socket *Socket) bool {
-	digest, _ := socket.Assigns[adminAssign].(tokenDigest)
-	return !s.admin.guarded() || s.admin.full.Get().equal(digest)
 }
 
 // notOpen refuses clients as long as there is no log to serve them from.

@@ -83,7 +83,7 @@ func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	certificate(t, cert, key, 1)
-	n := sluicetest.Run(t, with(func(c *sluice.Config) { c.TLSCert, c.TLSKey = cert, key }))
+	n := sluicetest.Run(t, sluicetest.With(func(c *sluice.Config) { c.TLSCert, c.TLSKey = cert, key }))
 	if answer, serial := speak(t, n.Public); !strings.Contains(answer, "101") || serial != 1 {
 		t.Errorf("got %q, certificate %d", answer, serial)
 	}

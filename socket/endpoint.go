@@ -134,11 +134,12 @@ func (e *Endpoint) Disconnect(id string) int {
 
 // SocketInfo describes an open connection.
 type SocketInfo struct {
-	ID         string // what the connect hook named it, or else one that no other connection has
-	RemoteAddr string
-	Transport  string // "websocket" or "longpoll"
-	Channels   int    // topics joined
-	Opened     time.Time
+	ID         string    `json:"id"`        // what the connect hook named it, or else one of its own
+	Mount      string    `json:"mount"`     // the path of its endpoint
+	Transport  string    `json:"transport"` // "websocket" or "longpoll"
+	RemoteAddr string    `json:"remote_addr"`
+	Channels   int       `json:"channels"` // topics joined
+	Opened     time.Time `json:"opened"`
 }
 
 // List describes all open connections, the oldest first.
@@ -148,7 +149,7 @@ func (e *Endpoint) List() []SocketInfo {
 	for _, l := range links {
 		s, transport := l.about()
 		socket := s.current()
-		list = append(list, SocketInfo{cmp.Or(socket.ID, e.idOf(s.serial)), socket.RemoteAddr, transport, s.channels(), time.Unix(0, s.opened)})
+		list = append(list, SocketInfo{cmp.Or(socket.ID, e.idOf(s.serial)), e.config.Path, transport, socket.RemoteAddr, s.channels(), time.Unix(0, s.opened)})
 	}
 	slices.SortFunc(list, func(a, b SocketInfo) int { return a.Opened.Compare(b.Opened) })
 	return list

@@ -1,8 +1,9 @@
-package sluice
+package admin
 
 import (
 	"net/http"
 
+	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/metrics"
 )
 
@@ -22,19 +23,19 @@ type stats struct {
 	Topics   int64  `json:"topics"`
 }
 
-func (s *Service) getStats(w http.ResponseWriter, _ *http.Request) {
-	head, position := s.extent()
-	answer(w, http.StatusOK, stats{
-		Node:     s.config.Node,
-		Ready:    s.readiness.Reason() == nil,
-		Epoch:    s.hub.Epoch(),
+func (a *api) getStats(w http.ResponseWriter, _ *http.Request) {
+	head, position := a.Node.Extent()
+	httpserver.Answer(w, http.StatusOK, stats{
+		Node:     a.NodeName,
+		Ready:    a.Readiness.Reason() == nil,
+		Epoch:    a.Hub.Epoch(),
 		Head:     head,
 		Position: position,
-		Fetched:  s.metrics.Counter(metrics.EventsFetched).Value(),
-		Routed:   s.metrics.Counter(metrics.EventsRouted).Value(),
-		Pushed:   s.hub.Pushed(),
-		Sockets:  s.countSockets(),
-		Channels: s.hub.Channels(),
-		Topics:   s.hub.Topics(),
+		Fetched:  a.Metrics.Counter(metrics.EventsFetched).Value(),
+		Routed:   a.Metrics.Counter(metrics.EventsRouted).Value(),
+		Pushed:   a.Hub.Pushed(),
+		Sockets:  a.Node.CountSockets(),
+		Channels: a.Hub.Channels(),
+		Topics:   a.Hub.Topics(),
 	})
 }

@@ -1,11 +1,10 @@
-package sluice_test
+package admin_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/internal/sluicetest"
 )
 
@@ -13,7 +12,7 @@ import (
 // all of it and in the order of its lines.
 func TestBroadcastInBulk(t *testing.T) {
 	t.Parallel()
-	n := sluicetest.Run(t, with(func(*sluice.Config) {}))
+	n := sluicetest.Run(t, sluicetest.With(func(*sluicetest.Config) {}))
 	const topics, each = 3, 700 // more than a segment takes
 	clients := make([]*sluicetest.Client, topics)
 	for i := range clients {

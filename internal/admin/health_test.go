@@ -1,4 +1,4 @@
-package sluice
+package admin
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
 )
@@ -39,21 +40,27 @@ func TestReadinessTellsWhoMayKnow(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				config := DefaultConfig()
-				config.DataDir, config.AdminToken, config.Logger = t.TempDir(), token, slog.New(slog.DiscardHandler)
-				s, err := New(config)
+				set, err := metrics.New(metrics.Config{})
 				if err != nil {
 					t.Fatal(err)
 				}
+				logger := slog.New(slog.DiscardHandler)
+				tokens, err := NewTokens(FixedToken(token, logger), nil, set, logger)
+				if err != nil {
+					t.Fatal(err)
+				}
+				readiness := stages.NewReadiness(logger)
+				monitor := stages.NewMonitor(readiness, nil, nil)
+				handler := New(Config{Tokens: tokens, Readiness: readiness, Metrics: set, Logger: logger, Console: http.NotFoundHandler()})
 				if test.begun {
-					s.monitor.Open(standing{}.extent())
-					watch(t, s.monitor, errors.Is(test.reason, errStanding))
+					monitor.Open(standing{}.extent())
+					watch(t, monitor, errors.Is(test.reason, errStanding))
 				}
 				switch {
 				case errors.Is(test.reason, stages.ErrDraining):
-					s.readiness.Drain()
+					readiness.Drain()
 				case test.reason != nil && !errors.Is(test.reason, errStanding):
-					s.readiness.Fail(test.reason)
+					readiness.Fail(test.reason)
 				}
 				for _, ask := range []struct {
 					query, token string
@@ -72,7 +79,7 @@ func TestReadinessTellsWhoMayKnow(t *testing.T) {
 						request.Header.Set("Authorization", "Bearer "+ask.token)
 					}
 					answer := httptest.NewRecorder()
-					s.adminHandler().ServeHTTP(answer, request)
+					handler.ServeHTTP(answer, request)
 					body := answer.Body.String()
 					if answer.Code != ask.status || !strings.Contains(body, ask.words) {
 						t.Errorf("%q with token %q: %d %s; want %d and %q", ask.query, ask.token, answer.Code, body, ask.status, ask.words)

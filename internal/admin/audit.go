@@ -1,4 +1,4 @@
-package sluice
+package admin
 
 import "net/http"
 
@@ -6,8 +6,8 @@ import "net/http"
 type whoKey struct{}
 
 // who names the holder of a token, without giving the token away.
-func (a *adminTokens) who(digest tokenDigest) string {
-	if !a.guarded() {
+func (t *Tokens) who(digest tokenDigest) string {
+	if !t.guarded() {
 		return "anyone"
 	}
 	return "token " + digest.name()
@@ -15,8 +15,8 @@ func (a *adminTokens) who(digest tokenDigest) string {
 
 // audit tells the log of something that was changed through the admin API, or
 // may have been: who did it, from where, what, and how much of it.
-func (s *Service) audit(r *http.Request, action string, count int, more ...any) {
+func (a *api) audit(r *http.Request, action string, count int, more ...any) {
 	who, _ := r.Context().Value(whoKey{}).(string)
-	s.logger.Info("admin write", append([]any{
+	a.Logger.Info("admin write", append([]any{
 		"action", action, "count", count, "who", who, "remote_addr", r.RemoteAddr}, more...)...)
 }

@@ -1,23 +1,30 @@
-package sluice_test
+package admin_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/sluicetest"
+	"github.com/sluicehq/sluice/socket"
 )
+
+// named lets everyone in, by the name that they say.
+func named(_ context.Context, r *socket.ConnectRequest) (*channels.Socket, error) {
+	return &channels.Socket{ID: r.Params.Get("name")}, nil
+}
 
 func TestLists(t *testing.T) {
 	t.Parallel()
-	node := start(t, func(service *sluice.Service) error {
+	node := sluicetest.Run(t, sluicetest.WithService(func(*sluicetest.Config) {}, func(service *sluicetest.Service) error {
 		service.OnConnect(named)
 		_, err := service.Mount("/staff", named)
 		return err
-	})
+	}))
 	expect := func(path, want string) {
 		t.Helper()
 		if status, body := node.Ask("GET", path); status != http.StatusOK || strings.TrimSpace(body) != want {
@@ -44,7 +51,7 @@ func TestLists(t *testing.T) {
 	expect("/api/topics?limit=0", `{"topics":[],"total":3}`)
 
 	var list struct {
-		Sockets []sluice.SocketInfo
+		Sockets []socket.SocketInfo
 		Total   int
 	}
 	read := func(path string) {
@@ -58,7 +65,7 @@ func TestLists(t *testing.T) {
 	if len(list.Sockets) != 3 || list.Total != 3 {
 		t.Fatalf("sockets: %+v", list)
 	}
-	for i, want := range []sluice.SocketInfo{
+	for i, want := range []socket.SocketInfo{
 		{ID: "ann", Mount: "/socket", Channels: 3},
 		{ID: "bob", Mount: "/socket", Channels: 1},
 		{ID: "eve", Mount: "/staff"},
@@ -88,4 +95,43 @@ func TestLists(t *testing.T) {
 	}
 	bob.Beat()
 	eve.Beat()
+}
+
+func socketIDs(t *testing.T, n *sluicetest.Node) (ids []string) {
+	t.Helper()
+	var list struct{ Sockets []socket.SocketInfo }
+	_, body := n.Ask("GET", "/api/sockets")
+	if err := json.Unmarshal([]byte(body), &list); err != nil {
+		t.Fatal(err, body)
+	}
+	for _, each := range list.Sockets {
+		ids = append(ids, each.ID)
+	}
+	return ids
+}
+
+// TestEverySocketCanBeClosed closes sockets that have no name by the ids that
+// the list gives them.
+func TestEverySocketCanBeClosed(t *testing.T) {
+	t.Parallel()
+	n := sluicetest.Run(t, sluicetest.With(func(*sluicetest.Config) {}))
+	one, two := n.Connect("/socket", ""), n.Connect("/socket", "")
+	one.Beat()
+	two.Beat()
+	ids := socketIDs(t, n)
+	if len(ids) != 2 || ids[0] == "" || ids[0] == ids[1] {
+		t.Fatal(ids)
+	}
+	for _, id := range []string{"", "socket:", "socket:.1", ids[0] + "0", strings.ToUpper(ids[0])} {
+		if _, body := n.Ask("DELETE", "/api/sockets/"+id); strings.Contains(body, `"closed":1`) {
+			t.Errorf("%q closed a socket", id)
+		}
+	}
+	if status, body := n.Ask("DELETE", "/api/sockets/"+ids[0]); status != 200 || strings.TrimSpace(body) != `{"closed":1}` {
+		t.Fatal(status, body)
+	}
+	if code := one.Closed(); code != 1001 {
+		t.Fatal(code)
+	}
+	two.Beat()
 }

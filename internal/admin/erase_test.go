@@ -1,11 +1,10 @@
-package sluice_test
+package admin_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/internal/pgtest"
 	"github.com/sluicehq/sluice/internal/sluicetest"
 )
@@ -16,13 +15,13 @@ func TestErasedIsForgotten(t *testing.T) {
 	t.Parallel()
 	for name, nodes := range map[string]func(t *testing.T) []*sluicetest.Node{
 		"embedded": func(t *testing.T) []*sluicetest.Node {
-			return []*sluicetest.Node{sluicetest.Run(t, with(func(*sluice.Config) {}))}
+			return []*sluicetest.Node{sluicetest.Run(t, sluicetest.With(func(*sluicetest.Config) {}))}
 		},
 		"two nodes": func(t *testing.T) []*sluicetest.Node {
 			url := pgtest.Schema(t)
 			var list []*sluicetest.Node
 			for i := range 2 {
-				list = append(list, sluicetest.Run(t, with(func(c *sluice.Config) {
+				list = append(list, sluicetest.Run(t, sluicetest.With(func(c *sluicetest.Config) {
 					c.DatabaseURL, c.Node = url, fmt.Sprint("node", i)
 				})))
 			}
@@ -99,7 +98,7 @@ func TestErasedIsForgotten(t *testing.T) {
 
 func TestEraseRefusesSlips(t *testing.T) {
 	t.Parallel()
-	n := sluicetest.Run(t, with(func(*sluice.Config) {}))
+	n := sluicetest.Run(t, sluicetest.With(func(*sluicetest.Config) {}))
 	for _, body := range []string{
 		``, `{}`, `[]`, `{"topic":""}`, `{"topic":7}`, `{"topic":"t","befor":7}`, `{"topic":"t","before":0}`, `{"topic":"t","before":-1}`,
 		`{"topic":"t","before":1.5}`, `{"topic":"t","before":"yesterday"}`, `{"topic":"t","before":"7"}`, `{"topic":"t","before":null}`,

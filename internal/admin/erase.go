@@ -1,4 +1,4 @@
-package sluice
+package admin
 
 import (
 	"encoding/json"
@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/store"
 )
 
@@ -40,10 +41,10 @@ func (r *eraseRequest) selection() (which store.Selection, err error) {
 
 // postErase erases payloads from the log and from this node's memory. Other nodes
 // learn of it with their next look at the log.
-func (s *Service) postErase(w http.ResponseWriter, r *http.Request) {
+func (a *api) postErase(w http.ResponseWriter, r *http.Request) {
 	const hint = `a request is {"topic":"…"}, with "before" (an offset or a time) and "key" to choose among its events`
 	var request eraseRequest
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, int64(s.config.MaxBodyBytes)))
+	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, a.MaxBodyBytes))
 	in.DisallowUnknownFields() // a slip must not erase more than was meant
 	err := in.Decode(&request)
 	var which store.Selection
@@ -51,28 +52,28 @@ func (s *Service) postErase(w http.ResponseWriter, r *http.Request) {
 		which, err = request.selection()
 	}
 	if err != nil {
-		refuse(w, http.StatusBadRequest, err.Error(), hint)
+		httpserver.Refuse(w, http.StatusBadRequest, err.Error(), hint)
 		return
 	}
-	log := s.stream.Log()
+	log := a.Stream.Log()
 	if log == nil {
-		refuse(w, http.StatusServiceUnavailable, s.readiness.Reason().Error(), "try again when /readyz answers 200")
+		httpserver.Refuse(w, http.StatusServiceUnavailable, a.Readiness.Reason().Error(), "try again when /readyz answers 200")
 		return
 	}
 	count, through, more, err := log.Erase(r.Context(), which)
 	if err == nil {
 		var head store.Head
 		if head, err = log.Head(r.Context()); err == nil {
-			err = s.erasures.Forget(r.Context(), log, head)
+			err = a.Erasures.Forget(r.Context(), log, head)
 		}
 	}
 	if err != nil {
-		s.audit(r, "erase", int(count), "topic", which.Topic, "outcome", "incomplete")
-		refuse(w, http.StatusServiceUnavailable, err.Error(), "some of it may be erased: ask again")
+		a.audit(r, "erase", int(count), "topic", which.Topic, "outcome", "incomplete")
+		httpserver.Refuse(w, http.StatusServiceUnavailable, err.Error(), "some of it may be erased: ask again")
 		return
 	}
-	s.audit(r, "erase", int(count), "topic", which.Topic)
-	answer(w, http.StatusOK, struct {
+	a.audit(r, "erase", int(count), "topic", which.Topic)
+	httpserver.Answer(w, http.StatusOK, struct {
 		Count   int64 `json:"count"`
 		Through int64 `json:"through"` // this offset has been looked at, and all before it
 		More    bool  `json:"more"`    // ask again, with after: through

@@ -1,0 +1,83 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+
+	"github.com/sluicehq/sluice/internal/httpserver"
+	"github.com/sluicehq/sluice/store"
+)
+
+// postEvents appends the events of the body to the log: all of them or none.
+func (a *api) postEvents(w http.ResponseWriter, r *http.Request) {
+	drafts, ok := a.readDrafts(w, r)
+	if !ok {
+		return
+	}
+	log := a.Stream.Log()
+	if log == nil {
+		httpserver.Refuse(w, http.StatusServiceUnavailable, a.Readiness.Reason().Error(), "try again when /readyz answers 200")
+		return
+	}
+	err := log.Append(r.Context(), drafts)
+	invalid := new(store.InvalidError)
+	switch {
+	case err == nil:
+		a.audit(r, "append", len(drafts))
+		httpserver.Answer(w, http.StatusAccepted, map[string]int{"count": len(drafts)})
+	case errors.As(err, &invalid):
+		httpserver.Refuse(w, http.StatusBadRequest, err.Error(), "nothing was written")
+	case store.RetrySafe(err):
+		httpserver.Refuse(w, http.StatusServiceUnavailable, err.Error(), "nothing was written; try again")
+	default:
+		a.Logger.Error("append failed", "events", len(drafts), "error", err)
+		a.audit(r, "append", len(drafts), "outcome", "unknown")
+		httpserver.Refuse(w, http.StatusInternalServerError, err.Error(), "the events may or may not have been written")
+	}
+}
+
+// postBroadcast sends the events of the body to whoever is joined now. Those of
+// one topic travel together, as they do from the log.
+func (a *api) postBroadcast(w http.ResponseWriter, r *http.Request) {
+	drafts, ok := a.readDrafts(w, r)
+	if !ok {
+		return
+	}
+	events := make([]store.Event, len(drafts))
+	for i, draft := range drafts {
+		events[i] = store.Event{Topic: draft.Topic, Name: draft.Name, Key: draft.Key, Payload: draft.Payload}
+	}
+	a.Node.Broadcast(r.Context(), events)
+	a.audit(r, "broadcast", len(drafts))
+	httpserver.Answer(w, http.StatusAccepted, map[string]int{"count": len(drafts)})
+}
+
+// readDrafts reads a request's events, or answers what is wrong with them.
+func (a *api) readDrafts(w http.ResponseWriter, r *http.Request) ([]store.Draft, bool) {
+	body := http.MaxBytesReader(w, r.Body, a.MaxBodyBytes)
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		kind = "application/json"
+	}
+	var drafts []store.Draft
+	text, err := readBody(body, r.ContentLength)
+	switch {
+	case err != nil:
+	case kind == "application/x-ndjson":
+		drafts, err = parseLines(text, a.Payload.Bytes())
+	default:
+		drafts, err = parseOne(text, a.Payload.Bytes())
+	}
+	tooLarge := new(http.MaxBytesError)
+	switch {
+	case errors.As(err, &tooLarge):
+		httpserver.Refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %s", a.BytesText(a.MaxBodyBytes)),
+			"send it in parts, or raise --max-body-bytes")
+	case err != nil:
+		httpserver.Refuse(w, http.StatusBadRequest, err.Error(),
+			`an event is {"topic":"…","event":"…","payload":{…}}, with "key" if it has one; nothing was done`)
+	}
+	return drafts, err == nil
+}

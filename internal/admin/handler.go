@@ -1,0 +1,153 @@
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/internal/httpserver"
+	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket"
+	"github.com/sluicehq/sluice/stages"
+	"github.com/sluicehq/sluice/store"
+)
+
+// ConsolePath is where the console page's own socket is mounted on the admin
+// listener.
+const ConsolePath = "/console"
+
+// HealthPath is where both listeners say that the node is alive.
+const HealthPath = "/healthz"
+
+// Node is what only the service as a whole can say or do.
+type Node interface {
+	// Extent is the log's last known offset and the one up to which this node has
+	// routed everything.
+	Extent() (head, position int64)
+	// Broadcast sends events to whoever is joined now, those of one topic together.
+	// What cannot be encoded is logged, counted and left out.
+	Broadcast(ctx context.Context, events []store.Event)
+	// Sockets describes open connections, the oldest ones and at most limit of
+	// them, and says how many there are. CountSockets only says that.
+	Sockets(limit int) (oldest []socket.SocketInfo, total int)
+	CountSockets() int
+	// Disconnect closes all sockets of that id and says how many these were.
+	Disconnect(id string) int
+}
+
+// Config is what a handler shows and changes. All is required but Page.
+type Config struct {
+	Node     Node
+	NodeName string
+	Tokens   *Tokens // who may use it
+
+	Stream    *stages.Stream
+	Hub       *channels.Hub
+	Readiness *stages.Readiness
+	Erasures  *stages.Erasures
+	Payload   *stages.PayloadBound
+	Metrics   *metrics.Set
+	Logger    *slog.Logger
+
+	Console http.Handler // of the console's socket, at ConsolePath
+	Page    http.Handler // the console; nil: there is no page
+
+	// MaxBodyBytes bounds the body of a request, BytesText writes such a bound.
+	MaxBodyBytes int64
+	BytesText    func(bytes int64) string
+}
+
+// api serves what a Config has. It changes nothing of it.
+type api struct{ Config }
+
+// New returns all that the admin listener serves.
+func New(c Config) http.Handler {
+	a := &api{c}
+	return a.handler()
+}
+
+func (a *api) handler() http.Handler {
+	api := http.NewServeMux()
+	api.HandleFunc("POST /api/events", a.postEvents)
+	api.HandleFunc("POST /api/broadcast", a.postBroadcast)
+	api.HandleFunc("POST /api/erase", a.postErase)
+	api.HandleFunc("GET /api/sockets", a.getSockets)
+	api.HandleFunc("DELETE /api/sockets/{id}", a.deleteSockets)
+	api.HandleFunc("GET /api/topics", a.getTopics)
+	api.HandleFunc("GET /api/stats", a.getStats)
+	api.Handle("GET /metrics", a.Metrics.Handler())
+	api.HandleFunc("/", nothingHere)
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+HealthPath, GetHealth)
+	mux.HandleFunc("GET /readyz", a.getReadiness)
+	mux.Handle("/api/", a.authorised(api))
+	mux.Handle("/metrics", a.authorised(api))
+	mux.Handle(ConsolePath, a.Console)
+	mux.Handle(ConsolePath+"/", a.Console)
+	if a.Page != nil {
+		mux.Handle("/{$}", a.Page)
+	}
+	mux.HandleFunc("/", nothingHere)
+	return a.sameSite(mux)
+}
+
+func nothingHere(w http.ResponseWriter, r *http.Request) {
+	httpserver.Refuse(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path, "the API is described in the README")
+}
+
+// authorised lets pass who brings an admin token that allows the request, or
+// everyone if there is none (the listener is then on loopback: Config.Validate
+// sees to it).
+func (a *api) authorised(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		role, digest, err := a.Tokens.judge(r.Context(), r.RemoteAddr, bearer(r.Header.Get("Authorization")))
+		switch {
+		case err != nil:
+			w.Header().Set("Retry-After", "60")
+			httpserver.Refuse(w, http.StatusTooManyRequests, err.Error(), "try again later")
+		case role == noAdmin:
+			w.Header().Set("WWW-Authenticate", `Bearer realm="sluice admin"`) // RFC 6750, section 3
+			httpserver.Refuse(w, http.StatusUnauthorized, "the admin token is missing or wrong", "send it as Authorization: Bearer …")
+		case role == readAdmin && r.Method != http.MethodGet && r.Method != http.MethodHead:
+			httpserver.Refuse(w, http.StatusForbidden, "this token may only read", "use the token of --admin-token-file")
+		default:
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), whoKey{}, a.Tokens.who(digest))))
+		}
+	})
+}
+
+// bearer is the token of an Authorization header, "" if there is none. The
+// scheme is told apart in any case (RFC 9110, section 11.1).
+func bearer(header string) string {
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// sameSite keeps other web sites, open in the operator's browser, from using
+// a listener that trusts whoever reaches it: neither by a cross-origin
+// request nor by a name of their own that resolves to this address (DNS
+// rebinding).
+func (a *api) sameSite(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		httpserver.Refuse(w, http.StatusForbidden, "another web site made this request", "the admin API is not for pages of other origins")
+	}))
+	next = protection.Handler(next)
+	if a.Tokens.guarded() {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !socket.IsLocalName(r.Host) {
+			httpserver.Refuse(w, http.StatusForbidden, "the admin listener does not answer to the name "+r.Host,
+				"use localhost or an IP address, or set --admin-token-file")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
