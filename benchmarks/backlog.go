@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // Backlog delivers events that appear all at once, as fast as it goes: what
@@ -26,7 +27,7 @@ func DefaultBacklog() *Backlog {
 	return &Backlog{
 		Stand: Stand{
 			Called: "backlog", About: "throughput: rows that lie in the outbox, delivered to sockets",
-			By: Insert, Load: swarm.Load{Topics: 100, Sockets: 100, Payload: 128},
+			By: target.Insert, Load: swarm.Load{Topics: 100, Sockets: 100, Payload: 128},
 		},
 		Events: 200_000,
 	}
@@ -80,12 +81,12 @@ func (b *Backlog) measure(ctx context.Context, s *session) (m *meter, err error)
 
 // insert puts all rows there, and begins to measure when they appear.
 func (b *Backlog) insert(ctx context.Context, s *session) (m *meter, err error) {
-	rows, err := newInserter(ctx, s.endpoint.Database, b.Load, s.prefix)
+	rows, err := target.NewInserter(ctx, s.endpoint.Database, b.Load, s.prefix)
 	if err != nil {
 		return nil, err
 	}
 	s.progress.Tell("rows", 0, b.Events)
-	err = rows.backlog(ctx, b.Events, b.Sequenced, func() {
+	err = rows.Backlog(ctx, b.Events, b.Sequenced, func() {
 		s.progress.Tell("rows", b.Events, b.Events)
 		m = s.measure()
 	})
@@ -97,7 +98,7 @@ const appended = 10_000
 
 // append puts events there through the API.
 func (b *Backlog) append(ctx context.Context, s *session) (err error) {
-	poster, err := s.endpoint.publisher(ctx, Append, b.Load, s.prefix)
+	poster, err := s.endpoint.Publisher(ctx, target.Append, b.Load, s.prefix)
 	if err != nil {
 		return err
 	}

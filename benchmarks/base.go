@@ -5,6 +5,7 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // Stand is what scenarios have in common: where they are run, who watches what,
@@ -12,8 +13,8 @@ import (
 type Stand struct {
 	Called string // the scenario's name
 	About  string // what it measures, in a line
-	Server Server
-	By     Way // how events are published
+	Server target.Server
+	By     target.Way // how events are published
 	swarm.Load
 }
 

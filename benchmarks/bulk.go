@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // Bulk publishes batches, each as soon as few enough are on their way: what the
@@ -28,7 +29,7 @@ type Bulk struct {
 // DefaultFanout is one topic for 1,000 sockets.
 func DefaultFanout() *Bulk {
 	return &Bulk{
-		Stand:  Stand{Called: "fanout", About: "throughput: one topic's events in bulk to all its sockets", By: Broadcast, Load: swarm.Load{Topics: 1, Sockets: 1000, Payload: 128}},
+		Stand:  Stand{Called: "fanout", About: "throughput: one topic's events in bulk to all its sockets", By: target.Broadcast, Load: swarm.Load{Topics: 1, Sockets: 1000, Payload: 128}},
 		Events: 1 << 40, For: 5 * time.Second, Batch: 200, Window: 3, WarmUp: 600,
 	}
 }
@@ -44,7 +45,7 @@ func DefaultSingle() *Bulk {
 // DefaultTopics is 1,000 topics for a socket each.
 func DefaultTopics() *Bulk {
 	return &Bulk{
-		Stand:  Stand{Called: "topics", About: "throughput: events in bulk over very many topics, each with a socket of its own", By: Broadcast, Load: swarm.Load{Topics: 1000, Sockets: 1000, Payload: 128}},
+		Stand:  Stand{Called: "topics", About: "throughput: events in bulk over very many topics, each with a socket of its own", By: target.Broadcast, Load: swarm.Load{Topics: 1000, Sockets: 1000, Payload: 128}},
 		Events: 1 << 40, For: 5 * time.Second, Batch: 2000, Window: 3, WarmUp: 6000,
 	}
 }
@@ -78,7 +79,7 @@ func (b *Bulk) window() int { return max(1, min(b.Window, mailboxRoom*b.Topics/b
 // publish publishes until the time is over or all are published, and waits for
 // what is on its way. events are those of the measurement.
 func (b *Bulk) publish(ctx context.Context, s *session) (m *meter, events int64, err error) {
-	publisher, err := s.endpoint.publisher(ctx, b.By, b.Load, s.prefix)
+	publisher, err := s.endpoint.Publisher(ctx, b.By, b.Load, s.prefix)
 	if err != nil {
 		return nil, 0, err
 	}

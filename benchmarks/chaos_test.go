@@ -298,25 +298,6 @@ func TestChaosRefuses(t *testing.T) {
 	}
 }
 
-// What a node says that no service should say is kept, however it is cut.
-func TestAlarms(t *testing.T) {
-	t.Parallel()
-	var out strings.Builder
-	l := &watchedLog{name: "node-1", out: &out}
-	for _, piece := range []string{"all is we", "ll\nWARNING: DATA", " RACE\nand so on\nfatal error: all gorou", "tines are asleep\n"} {
-		if _, err := io.WriteString(l, piece); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := []string{"node-1: WARNING: DATA RACE", "node-1: fatal error: all goroutines are asleep"}
-	if got := l.alarm(); !slices.Equal(got, want) {
-		t.Errorf("alarms %q, want %q", got, want)
-	}
-	if got := out.String(); strings.Count(got, "node-1 ") != 4 {
-		t.Errorf("logged %q", got)
-	}
-}
-
 func TestPauseEndsEarly(t *testing.T) {
 	t.Parallel()
 	done := make(chan struct{})
@@ -327,22 +308,6 @@ func TestPauseEndsEarly(t *testing.T) {
 	pause(ctx, nil, patience)
 	if !over(ctx, nil) || !over(t.Context(), done) || over(t.Context(), nil) {
 		t.Error("over is not what it should be")
-	}
-}
-
-// A server that is started has the flags that it is given, and no other ones.
-func TestEnvironmentOfAServer(t *testing.T) {
-	t.Setenv("DATABASE_URL", "postgres://localhost/precious")
-	t.Setenv("SLUICE_LANES", "3")
-	t.Setenv("SLUICE_TEST_RUNS_MAIN", "yes")
-	t.Setenv("HOMELY", "yes")
-	got := environment()
-	for variable, want := range map[string]bool{
-		"DATABASE_URL=postgres://localhost/precious": false, "SLUICE_LANES=3": false, "SLUICE_TEST_RUNS_MAIN=yes": true, "HOMELY=yes": true,
-	} {
-		if slices.Contains(got, variable) != want {
-			t.Errorf("%s is handed on: %v, want %v", variable, !want, want)
-		}
 	}
 }
 

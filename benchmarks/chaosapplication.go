@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // applicationName is the argument of `sluice bench` that runs a node as an
@@ -26,6 +27,9 @@ type application struct {
 	MaxConnections                         int
 	Topics                                 []sluice.TopicRule
 }
+
+// anewPause is how long such a node waits before it starts anew.
+const anewPause = 5 * time.Millisecond
 
 // ServeChaosNode runs a service that intercepts events, by the settings in a
 // file, until ctx ends.
@@ -51,7 +55,7 @@ func ServeChaosNode(ctx context.Context, file string) error {
 		if err != nil {
 			return err
 		}
-		if err := service.Handle(topicPrefix+heldTopic+":*", func() sluice.Channel { return interceptor{} }); err != nil {
+		if err := service.Handle(swarm.TopicPrefix+heldTopic+":*", func() sluice.Channel { return interceptor{} }); err != nil {
 			return err
 		}
 		err = service.Run(ctx)
@@ -59,7 +63,7 @@ func ServeChaosNode(ctx context.Context, file string) error {
 			return err // later it may be what strikes just now
 		}
 		config.Logger.Warn("starting anew", "error", err)
-		pause(ctx, nil, readyPause)
+		pause(ctx, nil, anewPause)
 	}
 }
 
@@ -70,7 +74,7 @@ type interceptor struct{}
 func (interceptor) Join(*sluice.Context, sluice.Payload) (any, error) { return nil, nil }
 
 // Intercepts implements [sluice.OutHandler].
-func (interceptor) Intercepts() []string { return []string{eventName} }
+func (interceptor) Intercepts() []string { return []string{swarm.EventName} }
 
 // HandleOut implements [sluice.OutHandler].
 func (interceptor) HandleOut(_ *sluice.Context, _ string, payload sluice.Payload) (any, bool) {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // temper is what a client is like.
@@ -51,7 +53,7 @@ type carrier interface {
 type chaosClient struct {
 	// Immutable after its making.
 	temper temper
-	nodes  []*process // it connects to any of them
+	nodes  []*node // it connects to any of them
 	random *rand.Rand
 	hurry  <-chan struct{} // closed when nobody may be slow any more
 	over   <-chan struct{} // closed when nobody may connect again
@@ -157,16 +159,16 @@ func (c *chaosClient) leisurely() bool {
 // open connects to one of the nodes.
 func (c *chaosClient) open(ctx context.Context) (w carrier, err error) {
 	node := c.nodes[c.random.IntN(len(c.nodes))]
-	c.to = node.log.name
+	c.to = node.Name()
 	switch c.temper {
 	case pollingTemper:
-		w, err = openPolls(ctx, node.public)
+		w, err = openPolls(ctx, node.Public)
 	default:
 		held := 0
 		if c.leisurely() {
 			held = slowHeld
 		}
-		w, err = openSocket(ctx, node.public, c.version(), held)
+		w, err = openSocket(ctx, node.Public, c.version(), held)
 	}
 	if err != nil {
 		return nil, err
@@ -330,7 +332,7 @@ func (c *chaosClient) handle(w carrier, m phoenixMessage) error {
 	case "sluice_position":
 		c.move(s, m.payload)
 		return nil
-	case eventName:
+	case swarm.EventName:
 		return c.receive(s, m.payload)
 	case forgedEvent, "sluice_epoch":
 		c.foreign++

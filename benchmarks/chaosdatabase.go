@@ -172,9 +172,9 @@ func (s *storm) leaveBehind(whom uint64) error {
 	if nodeName(i) == leader {
 		i = (i + 1) % len(s.nodes)
 	}
-	err := s.nodes[i].signal(hang)
+	err := s.nodes[i].Hang()
 	pause(s.ctx, nil, beyondRetention)
-	return errors.Join(err, s.nodes[i].signal(goOn))
+	return errors.Join(err, s.nodes[i].Continue())
 }
 
 // mustTell is how long nothing may be sequenced before a node has to say that
@@ -204,15 +204,15 @@ func (s *storm) watchOutage(kind faultKind) error {
 			return nil
 		}
 		for _, node := range s.nodes {
-			answer, err := node.get(s.ctx, "/readyz")
+			answer, err := node.Get(s.ctx, "/readyz")
 			switch {
 			case err == nil:
 				s.broken = append(s.broken, fmt.Sprintf("%s: node %s says that it is ready though nothing was sequenced for %v: %s",
-					kind, node.log.name, time.Since(moved).Round(time.Second), answer))
+					kind, node.Name(), time.Since(moved).Round(time.Second), answer))
 			case strings.Contains(err.Error(), "503"):
 				s.unready++
 			}
-			s.tell("%s: whether %s is ready: %s%v", kind, node.log.name, answer, err)
+			s.tell("%s: whether %s is ready: %s%v", kind, node.Name(), answer, err)
 		}
 		return nil
 	})

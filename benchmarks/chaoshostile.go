@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // forgedEvent is what hostile clients call what they push.
@@ -67,7 +69,7 @@ func (s *storm) besiege() {
 		s.besieging.Go(func() {
 			for !over(s.ctx, s.enough) {
 				ctx, cancel := context.WithTimeout(s.ctx, attackLasts)
-				_ = h.attack(&attack{ctx, s.nodes[random.IntN(len(s.nodes))].public, s.topics[:s.Topics], random, &h.done}) // refused, or cut: either is well
+				_ = h.attack(&attack{ctx, s.nodes[random.IntN(len(s.nodes))].Public, s.topics[:s.Topics], random, &h.done}) // refused, or cut: either is well
 				cancel()
 				pause(s.ctx, s.enough, attackPause)
 			}
@@ -145,7 +147,7 @@ func forge(a *attack) error {
 		`{"forged":1,"\u006fffset":77,"data":null}`,
 	}
 	return a.pushes(topics, 5, func(i int) (string, string, string) {
-		return topics[a.random.IntN(len(topics))], eventName, payloads[i%len(payloads)]
+		return topics[a.random.IntN(len(topics))], swarm.EventName, payloads[i%len(payloads)]
 	})
 }
 

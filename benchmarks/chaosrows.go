@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 const (
@@ -50,7 +52,7 @@ func (w *chaosWriter) insert(ctx context.Context, conn *pgx.Conn, topic, rows, p
 	var inserts pgx.Batch
 	for n := first; n < w.next[topic]; n++ {
 		inserts.Queue(`INSERT INTO sluice_outbox (topic, event, payload) VALUES ($1, $2, $3)`,
-			w.topics[topic], eventName, fmt.Sprintf(`{"w":%d,"n":%d,"pad":"%s"}`, w.id, n, pad))
+			w.topics[topic], swarm.EventName, fmt.Sprintf(`{"w":%d,"n":%d,"pad":"%s"}`, w.id, n, pad))
 	}
 	if err := tx.SendBatch(ctx, &inserts).Close(); err != nil {
 		return err
@@ -118,7 +120,7 @@ func (s *storm) cacheIDs(conn *pgx.Conn) error {
 	s.desk.refuse()
 	defer s.desk.admit()
 	for _, node := range s.nodes {
-		if err := node.stop(); err != nil && !node.hasty {
+		if err := node.Stop(); err != nil && !node.hasty {
 			s.broken = append(s.broken, err.Error())
 		}
 	}
@@ -126,12 +128,12 @@ func (s *storm) cacheIDs(conn *pgx.Conn) error {
 		return err
 	}
 	for _, node := range s.nodes {
-		if err := node.start(); err != nil {
+		if err := node.Start(); err != nil {
 			return err
 		}
 	}
 	for _, node := range s.nodes {
-		if err := node.ready(s.ctx); err != nil {
+		if err := node.Ready(s.ctx); err != nil {
 			return err
 		}
 	}

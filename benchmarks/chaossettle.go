@@ -41,12 +41,12 @@ func (s *storm) settle(progress report.Progress) (a *audit, err error) {
 	s.tell("all has arrived, or nothing more does")
 	close(s.over)
 	for _, node := range s.nodes {
-		node.measure()
-		if err := node.ready(s.ctx); err != nil { // it may be starting anew, in an epoch that a fail-over began
+		node.Measure()
+		if err := node.Ready(s.ctx); err != nil { // it may be starting anew, in an epoch that a fail-over began
 			return nil, err
 		}
 		s.tally(node)
-		if err := node.stop(); err != nil && !node.hasty {
+		if err := node.Stop(); err != nil && !node.hasty {
 			s.broken = append(s.broken, err.Error())
 		}
 	}
@@ -59,8 +59,8 @@ func (s *storm) settle(progress report.Progress) (a *audit, err error) {
 }
 
 // tally adds what a node has counted since it was started last.
-func (s *storm) tally(node *process) {
-	text, err := node.get(s.ctx, "/metrics")
+func (s *storm) tally(node *node) {
+	text, err := node.Get(s.ctx, "/metrics")
 	if err != nil {
 		s.broken = append(s.broken, err.Error())
 		return
@@ -212,7 +212,7 @@ func (s *storm) report(a *audit) report.Result {
 	}
 	s.weigh(&r)
 	for _, node := range s.nodes {
-		s.broken = append(s.broken, node.log.alarm()...)
+		s.broken = append(s.broken, node.Alarms()...)
 	}
 	r.Broken = briefly(s.broken)
 	return r
@@ -275,7 +275,7 @@ func (s *storm) weigh(r *report.Result) {
 	}
 	var peak int64
 	for _, node := range s.nodes {
-		peak = max(peak, node.peak())
+		peak = max(peak, node.Peak())
 	}
 	bound := s.bound()
 	r.Add("peak memory of a node", mebibytes(peak))

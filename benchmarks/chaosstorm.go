@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/benchmarks/target"
 	"github.com/sluicehq/sluice/internal/pgserver"
 )
 
@@ -26,11 +27,11 @@ type storm struct {
 	// Immutable after brew.
 	*Chaos
 	server   *pgserver.Server // the run's own database, nil if it belongs to others
-	place    place
+	scratch  target.Scratch
 	doors    []*relay // between each node and the database
 	sides    []*relay // between some of the nodes and the database's standby
 	desk     *relay   // between the writers and the database
-	nodes    []*process
+	nodes    []*node
 	writers  []*chaosWriter
 	bulk     *chaosWriter // one of them, whose rows are faults: Run's goroutine is it
 	clients  []*chaosClient
@@ -111,9 +112,9 @@ func (s *storm) settleIn(ctx context.Context) (database string, err error) {
 		}
 		config.DatabaseURL = s.server.URL()
 	}
-	place, err := newSchema(ctx, &config)
+	scratch, err := target.NewSchema(ctx, &config)
 	if err == nil && s.server == nil { // else it goes with its server
-		s.place = place
+		s.scratch = scratch
 	}
 	return config.DatabaseURL, err
 }
@@ -152,14 +153,14 @@ func (s *storm) raise() error {
 		}
 		node, err := s.newNode(i, through)
 		if err == nil {
-			err = node.start()
+			err = node.Start()
 		}
 		if err != nil {
 			return err
 		}
 		s.nodes = append(s.nodes, node)
 		if i == 0 { // the tables are there once, and the book with them
-			if err := node.ready(s.ctx); err != nil {
+			if err := node.Ready(s.ctx); err != nil {
 				return err
 			}
 			if err := s.direct(func(conn *pgx.Conn) error {
@@ -171,7 +172,7 @@ func (s *storm) raise() error {
 		}
 	}
 	for _, node := range s.nodes {
-		if err := node.ready(s.ctx); err != nil {
+		if err := node.Ready(s.ctx); err != nil {
 			return err
 		}
 	}
@@ -193,28 +194,35 @@ func (s *storm) raise() error {
 // nodeName is what a node's connections are called.
 func nodeName(i int) string { return fmt.Sprintf("%s-%d", nodesName, i+1) }
 
+// node is one of the run's.
+type node struct {
+	*target.Process
+	hasty bool // its drain is given too little time, and may end it badly
+}
+
 // newNode prepares a node: serve, or every second time an application's own
 // program, whose drains are given too little time.
-func (s *storm) newNode(i int, database string) (*process, error) {
+func (s *storm) newNode(i int, database string) (*node, error) {
 	name := fmt.Sprintf("node-%d", i+1)
 	if i%2 == 0 {
 		rules := filepath.Join(s.folder, "rules.yaml")
 		if err := os.WriteFile(rules, []byte(s.rulesFile()), 0o600); err != nil {
 			return nil, err
 		}
-		return newProcess(s.Program, name, s.log,
+		process, err := target.NewProcess(s.Program, name, s.log,
 			"--config", rules, "--database-url", database, "--retention", chaosRetention.String(),
 			"--mailbox-size", fmt.Sprint(chaosMailboxSize), "--mailbox-bytes", fmt.Sprint(chaosMailboxBytes), "--inbound-bytes", fmt.Sprint(chaosInboundBytes), "--max-message-bytes", fmt.Sprint(chaosMessageBytes),
 			"--recent", fmt.Sprint(chaosRecent), "--fetch-bytes", fmt.Sprint(chaosFetchBytes),
 			"--lanes", fmt.Sprint(chaosLanes), "--max-demand", fmt.Sprint(chaosMaxDemand),
 			"--max-connections", fmt.Sprint(s.maxConnections()))
+		return &node{Process: process}, err
 	}
-	node, err := newProcess(s.Program, name, s.log)
+	process, err := target.NewProcess(s.Program, name, s.log)
 	if err != nil {
 		return nil, err
 	}
 	text, err := json.Marshal(application{
-		Node: name, Listen: node.public, AdminListen: node.admin, DatabaseURL: database,
+		Node: name, Listen: process.Public, AdminListen: process.Admin, DatabaseURL: database,
 		Retention: chaosRetention, DrainTimeout: chaosHaste,
 		MailboxSize: chaosMailboxSize, MaxDemand: chaosMaxDemand, Lanes: chaosLanes,
 		MailboxBytes: chaosMailboxBytes, InboundBytes: chaosInboundBytes, MaxMessageBytes: chaosMessageBytes, Recent: chaosRecent, FetchBytes: chaosFetchBytes,
@@ -224,8 +232,8 @@ func (s *storm) newNode(i int, database string) (*process, error) {
 		return nil, err
 	}
 	file := filepath.Join(s.folder, name+".json")
-	node.args, node.hasty = []string{"bench", applicationName, "--target", file}, true
-	return node, os.WriteFile(file, text, 0o600)
+	process.Args = []string{"bench", applicationName, "--target", file}
+	return &node{process, true}, os.WriteFile(file, text, 0o600)
 }
 
 // gather makes the clients, waits until those that watch from now on have
@@ -300,7 +308,7 @@ func (s *storm) measure() {
 	defer look.Stop()
 	for {
 		for _, node := range s.nodes {
-			node.measure()
+			node.Measure()
 		}
 		select {
 		case <-look.C:
@@ -314,7 +322,7 @@ func (s *storm) measure() {
 func (s *storm) end() (err error) {
 	s.fail(nil)
 	for _, node := range s.nodes {
-		err = errors.Join(err, node.kill())
+		err = errors.Join(err, node.Kill())
 	}
 	for _, door := range slices.Concat(s.doors, s.sides) {
 		err = errors.Join(err, door.close())
@@ -329,8 +337,8 @@ func (s *storm) end() (err error) {
 	if s.folder != "" {
 		err = errors.Join(err, os.RemoveAll(s.folder))
 	}
-	if s.place.remove != nil {
-		err = errors.Join(err, s.place.remove())
+	if s.scratch.Remove != nil {
+		err = errors.Join(err, s.scratch.Remove())
 	}
 	if s.server != nil {
 		err = errors.Join(err, s.server.Remove())

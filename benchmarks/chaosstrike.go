@@ -92,8 +92,8 @@ func (s *storm) await(events int64, progress report.Progress) (timely bool, err 
 			return false, fmt.Errorf("benchmarks: nothing was committed for %v", standstill)
 		}
 		for _, node := range s.nodes {
-			if !node.running() {
-				return false, fmt.Errorf("benchmarks: node %s has ended by itself: %s", node.log.name, node.log.last())
+			if !node.Running() {
+				return false, fmt.Errorf("benchmarks: node %s has ended by itself: %s", node.Name(), node.LastLine())
 			}
 		}
 		select {
@@ -117,18 +117,18 @@ func (s *storm) strike(f fault) error {
 	}
 	switch f.kind {
 	case nodeKilled:
-		err := node.kill()
+		err := node.Kill()
 		last()
-		return errors.Join(err, node.start())
+		return errors.Join(err, node.Start())
 	case nodeRestarted:
-		if err := node.stop(); err != nil && !node.hasty {
+		if err := node.Stop(); err != nil && !node.hasty {
 			s.broken = append(s.broken, err.Error())
 		}
-		return node.start()
+		return node.Start()
 	case nodeHung:
-		err := node.signal(hang)
+		err := node.Hang()
 		last()
-		return errors.Join(err, node.signal(goOn))
+		return errors.Join(err, node.Continue())
 	case databaseCut:
 		each(doors, (*relay).cut)
 	case databaseStalled:

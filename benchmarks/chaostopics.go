@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // Kinds of topics, by what their rule has them do. Clients join all of them
@@ -40,12 +41,12 @@ func (c *Chaos) chaosTopics() (names []string) {
 	return names
 }
 
-func chaosTopic(kind string, i int) string { return fmt.Sprintf("%s%s:%d", topicPrefix, kind, i) }
+func chaosTopic(kind string, i int) string { return fmt.Sprintf("%s%s:%d", swarm.TopicPrefix, kind, i) }
 
 // ofKind are the names among these that are of a kind.
 func ofKind(topics []string, kind string) (some []string) {
 	for _, topic := range topics {
-		if strings.HasPrefix(topic, topicPrefix+kind+":") {
+		if strings.HasPrefix(topic, swarm.TopicPrefix+kind+":") {
 			some = append(some, topic)
 		}
 	}
@@ -54,14 +55,14 @@ func ofKind(topics []string, kind string) (some []string) {
 
 // rules are what the nodes serve the topics by.
 func (c *Chaos) rules() []sluice.TopicRule {
-	match := func(kind string) string { return topicPrefix + kind + ":*" }
+	match := func(kind string) string { return swarm.TopicPrefix + kind + ":*" }
 	return []sluice.TopicRule{
 		{Match: match(collectedTopic), FlushInterval: chaosFlush},
 		{Match: match(latestTopic), Overflow: "latest"},
 		{Match: match(strictTopic), Overflow: "disconnect"},
 		{Match: match(openTopic), Publish: "broadcast"},
 		{Match: match(loggedTopic), Publish: "log"},
-		{Match: topicPrefix + "*"},
+		{Match: swarm.TopicPrefix + "*"},
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
 // chaosWriter inserts numbered events as an application does, in transactions
@@ -104,7 +106,7 @@ func (w *chaosWriter) transaction(ctx context.Context, conn *pgx.Conn) error {
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // of no effect after the commit
 	var inserts pgx.Batch
 	for i, topic := range topics {
-		inserts.Queue(`INSERT INTO sluice_outbox (topic, event, payload) VALUES ($1, $2, $3)`, w.topics[topic], eventName, payloads[i])
+		inserts.Queue(`INSERT INTO sluice_outbox (topic, event, payload) VALUES ($1, $2, $3)`, w.topics[topic], swarm.EventName, payloads[i])
 	}
 	if err := tx.SendBatch(ctx, &inserts).Close(); err != nil {
 		return err

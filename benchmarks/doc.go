@@ -7,8 +7,8 @@
 //	 HTTP           │ or one that others run                    ▼
 //	                └────── CPU time, memory ──────▶ meter ──▶ Result
 //
-// A [Scenario] is something to measure. Most are [Standing]: any [Server] can be
-// measured by them, since the clients of package swarm are told apart from what
+// A [Scenario] is something to measure. Most are [Standing]: any [target.Server] can
+// be measured by them, since the clients of package swarm are told apart from what
 // they speak. [Bulk] is throughput, for one topic or many, in batches or one event
 // at a time; [Backlog] how fast events that lie in the database are delivered;
 // [Steady] and [LongPoll] how long one takes while they come evenly; [Idle] what a

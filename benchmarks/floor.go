@@ -17,14 +17,15 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // NewFloor is the least server there can be, as a process of its own: it knows
 // no topics but by name, no rules and no limits, and has one thread that writes
 // each event to each socket with a system call of its own. Nothing that sends
 // one message at a time can cost less. program is a sluice binary.
-func NewFloor(program string, pinned bool, log io.Writer) *Child {
-	return &Child{
+func NewFloor(program string, pinned bool, log io.Writer) *target.Child {
+	return &target.Child{
 		Called:  report.BaselineName,
 		Program: program,
 		Args:    []string{"bench", report.BaselineName, "--target", "ws://{listen}", "--admin-url", "http://{admin}"},

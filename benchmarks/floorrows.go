@@ -15,9 +15,10 @@ import (
 
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
-// RowFloor is the floor under rows, on a place of its own: [NewFloor], woken by
+// RowFloor is the floor under rows, on a scratch of its own: [NewFloor], woken by
 // each commit to a table, which takes what is there with a DELETE, and writes it
 // to the sockets once that is committed. Nothing that hands committed rows on,
 // and still knows after a crash which ones, can do less: it has no log, no
@@ -33,15 +34,15 @@ type RowFloor struct {
 func (*RowFloor) Name() string { return report.BaselineName }
 
 // Start implements [Server].
-func (f *RowFloor) Start(ctx context.Context) (*Endpoint, error) {
+func (f *RowFloor) Start(ctx context.Context) (*target.Endpoint, error) {
 	config := sluice.Config{DatabaseURL: f.DatabaseURL}
-	place, err := newSchema(ctx, &config)
+	scratch, err := target.NewSchema(ctx, &config)
 	if err != nil {
 		return nil, err
 	}
 	child := NewFloor(f.Program, f.Pinned, f.Log)
 	child.Args = append(child.Args, "--database-url", config.DatabaseURL)
-	return child.startOn(ctx, place, config.DatabaseURL)
+	return child.StartOn(ctx, scratch, config.DatabaseURL)
 }
 
 // floorQueue is the table that the floor takes rows from, with the connection

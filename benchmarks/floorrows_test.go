@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 	"github.com/sluicehq/sluice/internal/pgtest"
 )
 
@@ -127,7 +128,7 @@ func TestRowFloorThatLosesItsDatabase(t *testing.T) {
 func TestRowFloorNeedsAPlaceOfItsOwn(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Schema(t)
-	if err := execute(t.Context(), url, `CREATE TABLE sluice_outbox ()`); err != nil {
+	if err := target.Execute(t.Context(), url, `CREATE TABLE sluice_outbox ()`); err != nil {
 		t.Fatal(err)
 	}
 	for _, database := range []string{url, "postgres://h:port/", "postgres://127.0.0.1:1/none"} {

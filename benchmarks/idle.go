@@ -1,16 +1,13 @@
 package benchmarks
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
-	"strings"
 	"time"
 
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // Idle has very many sockets join, and do nothing: what each costs the server in
@@ -24,7 +21,7 @@ type Idle struct {
 // DefaultIdle is 18,000 sockets of 100 topics.
 func DefaultIdle() *Idle {
 	return &Idle{
-		Stand: Stand{Called: "idle", About: "memory: what a socket costs that has joined and waits", By: Broadcast, Load: swarm.Load{Topics: 100, Sockets: 18_000, Payload: 128}},
+		Stand: Stand{Called: "idle", About: "memory: what a socket costs that has joined and waits", By: target.Broadcast, Load: swarm.Load{Topics: 100, Sockets: 18_000, Payload: 128}},
 		For:   5 * time.Second,
 	}
 }
@@ -40,7 +37,7 @@ func (i *Idle) Run(ctx context.Context, progress report.Progress) (r report.Resu
 	if err != nil {
 		return r, err
 	}
-	before := UsageOf(s.endpoint.PID)
+	before := target.UsageOf(s.endpoint.PID)
 	if err := s.join(ctx, swarm.Config{Load: i.Load}); err != nil {
 		return r, errors.Join(err, s.endpoint.Stop())
 	}
@@ -65,7 +62,7 @@ func (i *Idle) Run(ctx context.Context, progress report.Progress) (r report.Resu
 func mega(bytes int64) float64 { return float64(bytes) / 1e6 }
 
 // settle waits, and then measures.
-func (i *Idle) settle(ctx context.Context, s *session) (u Usage, goroutines int64, err error) {
+func (i *Idle) settle(ctx context.Context, s *session) (u target.Usage, goroutines int64, err error) {
 	tick := time.NewTicker(glance)
 	defer tick.Stop()
 	for began := time.Now(); ; {
@@ -76,7 +73,7 @@ func (i *Idle) settle(ctx context.Context, s *session) (u Usage, goroutines int6
 			waited := now.Sub(began)
 			s.progress.Tell("seconds at rest", int64(min(waited, i.For)/time.Second), int64(i.For/time.Second))
 			if waited >= i.For {
-				return UsageOf(s.endpoint.PID), s.endpoint.goroutines(ctx), nil
+				return target.UsageOf(s.endpoint.PID), s.endpoint.Goroutines(ctx), nil
 			}
 		}
 	}
@@ -87,34 +84,10 @@ const glance = 200 * time.Millisecond
 
 // wake publishes an event for each topic.
 func (i *Idle) wake(ctx context.Context, s *session) error {
-	publisher, err := s.endpoint.publisher(ctx, i.By, i.Load, s.prefix)
+	publisher, err := s.endpoint.Publisher(ctx, i.By, i.Load, s.prefix)
 	if err != nil {
 		return err
 	}
 	f := &feeder{session: s, to: publisher, batch: i.Topics, window: 1}
 	return errors.Join(f.run(ctx, int64(i.Topics), time.Time{}), publisher.Close())
-}
-
-// goroutines is how many a server says that it has; 0 if it doesn't.
-func (e *Endpoint) goroutines(ctx context.Context) (n int64) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.Admin+"/metrics", nil)
-	if err != nil || e.Admin == "" {
-		return 0
-	}
-	if e.Token != "" {
-		request.Header.Set("Authorization", "Bearer "+e.Token)
-	}
-	answer, err := asking.Do(request)
-	if err != nil {
-		return 0
-	}
-	defer answer.Body.Close()
-	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
-		if value, found := strings.CutPrefix(lines.Text(), "go_goroutines "); found {
-			if _, err := fmt.Sscan(value, &n); err == nil {
-				return n
-			}
-		}
-	}
-	return 0
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // LongPoll is Steady for clients that cannot have a WebSocket: each polls over
@@ -29,7 +30,7 @@ func DefaultLongPoll() *LongPoll {
 	return &LongPoll{Steady{
 		Stand: Stand{
 			Called: "longpoll", About: "latency: events at an even rate, one topic to clients that poll over HTTP",
-			By: Broadcast, Load: swarm.Load{Topics: 1, Sockets: 500, Payload: 128},
+			By: target.Broadcast, Load: swarm.Load{Topics: 1, Sockets: 500, Payload: 128},
 		},
 		Rate: 10, For: 8 * time.Second, WarmUp: time.Second,
 	}}
@@ -67,7 +68,7 @@ func (l *LongPoll) poll(ctx context.Context, s *session, p *pollers) (*meter, er
 	m := s.measure()
 	schedule := l.schedule(events)
 	err := l.pace(ctx, s, schedule, warmUp, func() (time.Time, error) { return m.began.Add(schedule[warmUp]), nil })
-	look := time.NewTicker(readyPause)
+	look := time.NewTicker(lookPause)
 	defer look.Stop()
 	for seen, moved := int64(0), time.Now(); err == nil && p.arrived.Load() < due && time.Since(moved) < patience; {
 		select {

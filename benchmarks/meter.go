@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // sampleEvery is how far apart the samples of a series are.
@@ -14,13 +15,13 @@ const sampleEvery = 100 * time.Millisecond
 type meter struct {
 	session *session
 	began   time.Time
-	before  Usage
+	before  target.Usage
 	clients time.Duration // CPU time of this process before
 	arrived int64         // before it began
 
 	// What stop has measured.
 	ended   time.Time
-	after   Usage
+	after   target.Usage
 	load    time.Duration // CPU time of this process
 	total   int64
 	stopped chan struct{}   // closed by stop
@@ -31,7 +32,7 @@ type meter struct {
 // measure begins to measure.
 func (s *session) measure() *meter {
 	m := &meter{session: s, began: time.Now(), arrived: s.arrived(), stopped: make(chan struct{})}
-	m.before, m.clients = UsageOf(s.endpoint.PID), cpuTime()
+	m.before, m.clients = target.UsageOf(s.endpoint.PID), target.CPUTime()
 	m.sampler.Go(m.sample)
 	return m
 }
@@ -53,14 +54,14 @@ func (m *meter) at(now time.Time) report.Sample {
 	return report.Sample{
 		Seconds:    now.Sub(m.began).Seconds(),
 		Deliveries: m.session.arrived() - m.arrived,
-		CPUSeconds: (UsageOf(m.session.endpoint.PID).CPU - m.before.CPU).Seconds(),
+		CPUSeconds: (target.UsageOf(m.session.endpoint.PID).CPU - m.before.CPU).Seconds(),
 	}
 }
 
 // stop ends the measurement.
 func (m *meter) stop() {
 	m.ended = time.Now()
-	m.after, m.load = UsageOf(m.session.endpoint.PID), cpuTime()-m.clients
+	m.after, m.load = target.UsageOf(m.session.endpoint.PID), target.CPUTime()-m.clients
 	m.total = m.session.arrived() - m.arrived
 	close(m.stopped)
 	m.sampler.Wait()
@@ -68,7 +69,7 @@ func (m *meter) stop() {
 }
 
 // report tells what was measured.
-func (m *meter) report(r *report.Result, e *Endpoint) {
+func (m *meter) report(r *report.Result, e *target.Endpoint) {
 	r.Seconds = m.ended.Sub(m.began).Seconds()
 	if r.Seconds > 0 {
 		r.DeliveriesPerSecond = float64(m.total) / r.Seconds
@@ -81,7 +82,7 @@ func (m *meter) report(r *report.Result, e *Endpoint) {
 	if used <= 0 {
 		return
 	}
-	if r.CPUSeconds, r.Shared = used, e.ourselves(); r.Shared {
+	if r.CPUSeconds, r.Shared = used, e.SharesProcess(); r.Shared {
 		return
 	}
 	r.ClientCPUSeconds = m.load.Seconds()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // Storm has all sockets connect and join at the same time, again and again, as
@@ -21,7 +22,7 @@ type Storm struct {
 // DefaultStorm is 5,000 sockets, three times.
 func DefaultStorm() *Storm {
 	return &Storm{
-		Stand:  Stand{Called: "storm", About: "connecting: all sockets connect and join at the same time", By: Broadcast, Load: swarm.Load{Topics: 100, Sockets: 5000, Payload: 128}},
+		Stand:  Stand{Called: "storm", About: "connecting: all sockets connect and join at the same time", By: target.Broadcast, Load: swarm.Load{Topics: 100, Sockets: 5000, Payload: 128}},
 		Rounds: 3,
 	}
 }
@@ -52,7 +53,7 @@ func (st *Storm) Run(ctx context.Context, progress report.Progress) (r report.Re
 	}
 	r.Joins = joins.Percentiles()
 	r.Addf("sockets", "%.0f a second (median of %.2g s)", float64(st.Sockets)/report.Median(seconds), seconds)
-	if used := report.Median(cpu); used > 0 && !e.ourselves() {
+	if used := report.Median(cpu); used > 0 && !e.SharesProcess() {
 		r.CPUSeconds = used
 		r.SocketsPerCPUSecond = float64(st.Sockets) / used
 		r.Addf("sockets per cpu second", "%.0f", r.SocketsPerCPUSecond)
@@ -61,13 +62,13 @@ func (st *Storm) Run(ctx context.Context, progress report.Progress) (r report.Re
 }
 
 // blow is one storm.
-func (st *Storm) blow(ctx context.Context, e *Endpoint, r *report.Result, joins *swarm.Latencies, progress report.Progress) (took, used time.Duration, err error) {
+func (st *Storm) blow(ctx context.Context, e *target.Endpoint, r *report.Result, joins *swarm.Latencies, progress report.Progress) (took, used time.Duration, err error) {
 	s := &session{endpoint: e, load: st.Load, prefix: newPrefix(), progress: progress}
-	before, began := UsageOf(e.PID), time.Now()
+	before, began := target.UsageOf(e.PID), time.Now()
 	if err := s.join(ctx, swarm.Config{Load: st.Load, Connecting: st.Sockets}); err != nil {
 		return 0, 0, err
 	}
-	took, used = time.Since(began), UsageOf(e.PID).CPU-before.CPU
+	took, used = time.Since(began), target.UsageOf(e.PID).CPU-before.CPU
 	idle := Idle{Stand: st.Stand}
 	if err := errors.Join(idle.wake(ctx, s), s.swarm.Close()); err != nil {
 		return 0, 0, err

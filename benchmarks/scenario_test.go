@@ -9,14 +9,15 @@ import (
 
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // inProcess is the server of tests: the embedded store, or the Postgres that
 // DATABASE_URL names.
-func inProcess() Server {
+func inProcess() target.Server {
 	config := sluice.DefaultConfig()
 	config.DatabaseURL = os.Getenv("DATABASE_URL")
-	return &InProcess{Config: config}
+	return &target.InProcess{Config: config}
 }
 
 // small makes a scenario take next to no time.
@@ -27,8 +28,8 @@ func small(s Scenario) {
 	}
 	stand := standing.Standing()
 	stand.Server = inProcess()
-	if stand.By == Insert && os.Getenv("DATABASE_URL") == "" {
-		stand.By = Append
+	if stand.By == target.Insert && os.Getenv("DATABASE_URL") == "" {
+		stand.By = target.Append
 	}
 	stand.Sockets, stand.Topics = min(stand.Sockets, 12), min(stand.Topics, 5)
 	switch s := s.(type) {
@@ -139,19 +140,20 @@ func TestLossIsTold(t *testing.T) {
 }
 
 // swallower is a server whose admin listener takes everything and does nothing.
-type swallower struct{ Server }
+type swallower struct{ target.Server }
 
-func (s *swallower) Start(ctx context.Context) (*Endpoint, error) {
+func (s *swallower) Start(ctx context.Context) (*target.Endpoint, error) {
 	e, err := s.Server.Start(ctx)
-	if err == nil {
-		deaf, stop := deafListener()
-		served := e.stop
-		e.Admin, e.stop = deaf, func() error {
-			stop()
-			return served()
-		}
+	if err != nil {
+		return nil, err
 	}
-	return e, err
+	deaf, stop := deafListener()
+	served := *e
+	served.Admin = deaf
+	return target.NewEndpoint(served, func() error {
+		stop()
+		return e.Stop()
+	}), nil
 }
 
 func TestScenariosRefuse(t *testing.T) {
@@ -163,29 +165,33 @@ func TestScenariosRefuse(t *testing.T) {
 		"no events":       func() Scenario { s := DefaultBacklog(); s.Events = 0; return s },
 		"no topics":       func() Scenario { s := DefaultBacklog(); s.Topics = 0; return s },
 		"a huge payload":  func() Scenario { s := DefaultStorm(); s.Payload = swarm.MaxPayload + 1; return s },
-		"a broken config": func() Scenario { s := DefaultFanout(); s.Server = &InProcess{Config: broken}; return s },
+		"a broken config": func() Scenario { s := DefaultFanout(); s.Server = &target.InProcess{Config: broken}; return s },
 		"no batch":        func() Scenario { s := DefaultFanout(); s.Batch = 0; return s },
 		"no rate":         func() Scenario { s := DefaultSteady(); s.Rate = 0; return s },
 		"nobody polls":    func() Scenario { s := DefaultLongPoll(); s.Sockets = 0; return s },
 		"no storm":        func() Scenario { s := DefaultStorm(); s.Rounds = 0; return s },
 		"no others":       func() Scenario { s := DefaultSlow(); s.Sockets = 1; return s },
-		"no Postgres":     func() Scenario { s := DefaultRow(); s.Server = &InProcess{Config: sluice.DefaultConfig()}; return s },
-		"unwoken":         func() Scenario { s := DefaultSteady(); s.Unwoken = true; return s },
-		"no admin":        func() Scenario { s := DefaultFanout(); s.Server = &publicOnly{inProcess()}; return s },
-		"nobody there": func() Scenario {
-			s := DefaultFanout()
-			s.Server = &Target{Endpoint{Sockets: "ws://127.0.0.1:1"}}
+		"no Postgres": func() Scenario {
+			s := DefaultRow()
+			s.Server = &target.InProcess{Config: sluice.DefaultConfig()}
 			return s
 		},
-		"no program": func() Scenario { s := DefaultFanout(); s.Server = &Sluice{Program: "/nowhere/at/all"}; return s },
+		"unwoken":  func() Scenario { s := DefaultSteady(); s.Unwoken = true; return s },
+		"no admin": func() Scenario { s := DefaultFanout(); s.Server = &publicOnly{inProcess()}; return s },
+		"nobody there": func() Scenario {
+			s := DefaultFanout()
+			s.Server = &target.Remote{Endpoint: target.Endpoint{Sockets: "ws://127.0.0.1:1"}}
+			return s
+		},
+		"no program": func() Scenario { s := DefaultFanout(); s.Server = &target.Sluice{Program: "/nowhere/at/all"}; return s },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			scenario := spoil()
 			stand := scenario.(Standing).Standing()
 			stand.Sockets = min(stand.Sockets, 3)
-			if _, isInProcess := stand.Server.(*InProcess); stand.Server == nil && !isInProcess && name != "no server" {
-				stand.Server = &InProcess{Config: sluice.DefaultConfig()}
+			if _, isInProcess := stand.Server.(*target.InProcess); stand.Server == nil && !isInProcess && name != "no server" {
+				stand.Server = &target.InProcess{Config: sluice.DefaultConfig()}
 			}
 			if r, err := scenario.Run(t.Context(), nil); err == nil {
 				t.Errorf("it ran: %+v", r)
@@ -195,9 +201,9 @@ func TestScenariosRefuse(t *testing.T) {
 }
 
 // publicOnly is a server whose admin listener is not known.
-type publicOnly struct{ Server }
+type publicOnly struct{ target.Server }
 
-func (s *publicOnly) Start(ctx context.Context) (*Endpoint, error) {
+func (s *publicOnly) Start(ctx context.Context) (*target.Endpoint, error) {
 	e, err := s.Server.Start(ctx)
 	if err == nil {
 		e.Admin = ""

@@ -4,13 +4,10 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // deafListener takes whatever is posted, and does nothing.
@@ -19,20 +16,23 @@ func deafListener() (url string, stop func()) {
 	return server.URL, server.Close
 }
 
+// asking keeps no connection, so that none outlives its server.
+var asking = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 // onTheFloor is the floor in this process.
 type onTheFloor struct{ database string }
 
 func (onTheFloor) Name() string { return "floor" }
 
-func (f onTheFloor) Start(context.Context) (*Endpoint, error) {
+func (f onTheFloor) Start(context.Context) (*target.Endpoint, error) {
 	var addresses [2]string
 	for i := range addresses {
 		var err error
-		if addresses[i], err = freeAddress(); err != nil {
+		if addresses[i], err = target.FreeAddress(); err != nil {
 			return nil, err
 		}
 	}
-	e := Endpoint{Sockets: "ws://" + addresses[0], Admin: "http://" + addresses[1], Database: f.database, Dialect: floorDialect{}}
+	e := target.Endpoint{Sockets: "ws://" + addresses[0], Admin: "http://" + addresses[1], Database: f.database, Dialect: floorDialect{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1) // sent once, its capacity
 	go func() { ended <- ServeFloor(ctx, e.Sockets, e.Admin, f.database) }()
@@ -44,7 +44,7 @@ func (f onTheFloor) Start(context.Context) (*Endpoint, error) {
 		answer, err := asking.Get(e.Admin + "/readyz")
 		if err == nil {
 			answer.Body.Close()
-			return NewEndpoint(e, stop), nil
+			return target.NewEndpoint(e, stop), nil
 		}
 		select {
 		case err := <-ended:
@@ -72,7 +72,7 @@ func TestFloor(t *testing.T) {
 
 func TestFloorNeedsItsAddresses(t *testing.T) {
 	t.Parallel()
-	address, err := freeAddress()
+	address, err := target.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,45 +80,6 @@ func TestFloorNeedsItsAddresses(t *testing.T) {
 		if err := ServeFloor(t.Context(), addresses[0], addresses[1], ""); err == nil {
 			t.Errorf("%v are served", addresses)
 		}
-	}
-}
-
-func TestUsage(t *testing.T) {
-	t.Parallel()
-	for pid, known := range map[int]bool{os.Getpid(): true, 0: false, -1: false, 1 << 22: false} {
-		if u := UsageOf(pid); (u.CPU > 0) != known {
-			t.Errorf("process %d has used %+v", pid, u)
-		}
-	}
-}
-
-// A child that ends, or never gets ready, is an error that says what it said.
-func TestChildThatDoesNotServe(t *testing.T) {
-	t.Parallel()
-	program := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"no, not at $1\" >&2\nexit 1\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	child := &Child{Called: "child", Program: program, Args: []string{"{listen}"}, Dialect: swarm.Phoenix{}}
-	if _, err := child.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "no, not at 127.0.0.1:") {
-		t.Errorf("%v", err)
-	}
-}
-
-func TestSearchPath(t *testing.T) {
-	t.Parallel()
-	for given, want := range map[string]string{
-		"postgres://u:p@h/db":                   "postgres://u:p@h/db?search_path=s",
-		"postgresql://h/db?sslmode=disable":     "postgresql://h/db?search_path=s&sslmode=disable",
-		"postgres://h/db?search_path=elsewhere": "postgres://h/db?search_path=s",
-		"host=h dbname=db":                      "host=h dbname=db search_path=s",
-	} {
-		if got, err := withSearchPath(given, "s"); err != nil || got != want {
-			t.Errorf("%q becomes %q, %v; want %q", given, got, err, want)
-		}
-	}
-	if _, err := withSearchPath("postgres://h:port/", "s"); err == nil || strings.Contains(err.Error(), "h:port") {
-		t.Errorf("a URL that is none gives %v", err)
 	}
 }
 

@@ -9,16 +9,20 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // patience is how long a run waits for a delivery before it takes the rest for
 // lost.
 const patience = 10 * time.Second
 
+// lookPause is how long to wait between looks whether something has arrived.
+const lookPause = 5 * time.Millisecond
+
 // session is a server that runs with a swarm that watches it, for one
 // measurement.
 type session struct {
-	endpoint *Endpoint
+	endpoint *target.Endpoint
 	name     string // of the server
 	load     swarm.Load
 	prefix   string // of topics: of this session only
@@ -28,7 +32,7 @@ type session struct {
 }
 
 // openSession starts a server, and has a swarm join.
-func openSession(ctx context.Context, server Server, config swarm.Config, progress report.Progress) (*session, error) {
+func openSession(ctx context.Context, server target.Server, config swarm.Config, progress report.Progress) (*session, error) {
 	s, err := newSession(ctx, server, config.Load, progress)
 	if err != nil {
 		return nil, err
@@ -40,7 +44,7 @@ func openSession(ctx context.Context, server Server, config swarm.Config, progre
 }
 
 // newSession starts a server.
-func newSession(ctx context.Context, server Server, load swarm.Load, progress report.Progress) (*session, error) {
+func newSession(ctx context.Context, server target.Server, load swarm.Load, progress report.Progress) (*session, error) {
 	e, err := startServer(ctx, server, load)
 	if err != nil {
 		return nil, err
@@ -48,7 +52,7 @@ func newSession(ctx context.Context, server Server, load swarm.Load, progress re
 	return &session{endpoint: e, name: server.Name(), load: load, prefix: newPrefix(), progress: progress}, nil
 }
 
-func startServer(ctx context.Context, server Server, load swarm.Load) (*Endpoint, error) {
+func startServer(ctx context.Context, server target.Server, load swarm.Load) (*target.Endpoint, error) {
 	if err := load.Validate(); err != nil {
 		return nil, err
 	}
@@ -59,7 +63,7 @@ func startServer(ctx context.Context, server Server, load swarm.Load) (*Endpoint
 }
 
 // newPrefix makes topics of a session's own.
-func newPrefix() string { return topicPrefix + strings.ToLower(rand.Text()[:8]) + ":" }
+func newPrefix() string { return swarm.TopicPrefix + strings.ToLower(rand.Text()[:8]) + ":" }
 
 // join has the swarm join.
 func (s *session) join(ctx context.Context, config swarm.Config) (err error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // Slow compares what many clients of a topic get while one more reads nothing
@@ -35,7 +36,7 @@ func DefaultSlow() *Slow {
 	return &Slow{
 		Stand: Stand{
 			Called: "slow", About: "isolation: what a client that reads nothing costs the others of its topic",
-			By: Append, Load: swarm.Load{Topics: 1, Sockets: 201, Payload: 1024},
+			By: target.Append, Load: swarm.Load{Topics: 1, Sockets: 201, Payload: 1024},
 		},
 		Rounds: 16,
 		Events: 3000,
@@ -83,7 +84,7 @@ func (s *Slow) Run(ctx context.Context, progress report.Progress) (r report.Resu
 	r, err = ss.finish(s.Called, events, m, err)
 	r.Params = s.params(report.Param{Name: "rounds", Value: s.Rounds}, report.Param{Name: "events_a_round", Value: s.Events})
 	if err == nil {
-		compare(&r, alone.rounds, beside.rounds, e.ourselves())
+		compare(&r, alone.rounds, beside.rounds, e.SharesProcess())
 		for _, half := range []struct {
 			name string
 			slowHalf
@@ -98,7 +99,7 @@ func (s *Slow) Run(ctx context.Context, progress report.Progress) (r report.Resu
 // measure runs the rounds: first one that does not count, and then both kinds in
 // turns, the order of each pair the reverse of the one before.
 func (s *Slow) measure(ctx context.Context, ss *session, alone, beside *slowHalf, progress report.Progress) (m *meter, events int64, err error) {
-	publisher, err := ss.endpoint.publisher(ctx, s.By, s.Load, ss.prefix)
+	publisher, err := ss.endpoint.Publisher(ctx, s.By, s.Load, ss.prefix)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -135,13 +136,13 @@ func (s *Slow) round(ctx context.Context, ss *session, f *feeder, slow bool, hal
 	}
 	var b slowRound
 	f.batch, f.window = slowBatch, slowWindow
-	before, began := UsageOf(ss.endpoint.PID).CPU, time.Now()
+	before, began := target.UsageOf(ss.endpoint.PID).CPU, time.Now()
 	if err := f.run(ctx, s.Events, time.Time{}); err != nil {
 		return err
 	}
 	deliveries := float64(s.Events * int64(last))
 	b.perSecond = deliveries / time.Since(began).Seconds()
-	if used := (UsageOf(ss.endpoint.PID).CPU - before).Seconds(); used > 0 {
+	if used := (target.UsageOf(ss.endpoint.PID).CPU - before).Seconds(); used > 0 {
 		b.perCPUSecond = deliveries / used
 	}
 	half.rounds = append(half.rounds, b)
@@ -164,7 +165,7 @@ func (s *Slow) round(ctx context.Context, ss *session, f *feeder, slow bool, hal
 // catchUp waits until a client has all events, or gets no more of them, which
 // the check at the end finds out.
 func (s *Slow) catchUp(ctx context.Context, ss *session, client int, events int64) error {
-	look := time.NewTicker(readyPause)
+	look := time.NewTicker(lookPause)
 	defer look.Stop()
 	seen, moved := int64(-1), time.Now()
 	for {

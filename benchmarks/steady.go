@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // Steady publishes events evenly, one at a time, and takes the time from the
@@ -34,7 +35,7 @@ type Steady struct {
 // DefaultSteady is 20 events a second for 1,000 sockets.
 func DefaultSteady() *Steady {
 	return &Steady{
-		Stand: Stand{Called: "steady", About: "latency: events at an even rate, one topic to all its sockets", By: Broadcast, Load: swarm.Load{Topics: 1, Sockets: 1000, Payload: 128}},
+		Stand: Stand{Called: "steady", About: "latency: events at an even rate, one topic to all its sockets", By: target.Broadcast, Load: swarm.Load{Topics: 1, Sockets: 1000, Payload: 128}},
 		Rate:  20, For: 8 * time.Second, WarmUp: time.Second,
 	}
 }
@@ -42,7 +43,7 @@ func DefaultSteady() *Steady {
 // DefaultRow is 200 rows a second for one socket.
 func DefaultRow() *Steady {
 	return &Steady{
-		Stand: Stand{Called: "row", About: "latency: rows inserted one by one, from the insert until a socket has them", By: Insert, Load: swarm.Load{Topics: 1, Sockets: 1, Payload: 128}},
+		Stand: Stand{Called: "row", About: "latency: rows inserted one by one, from the insert until a socket has them", By: target.Insert, Load: swarm.Load{Topics: 1, Sockets: 1, Payload: 128}},
 		Rate:  200, For: 8 * time.Second, WarmUp: time.Second,
 	}
 }
@@ -92,7 +93,7 @@ func (s *Steady) publish(ctx context.Context, session *session) (m *meter, _ int
 		if session.endpoint.Database == "" {
 			return nil, 0, errors.New("benchmarks: Unwoken takes Postgres")
 		}
-		if err := execute(ctx, session.endpoint.Database, disable); err != nil {
+		if err := target.Execute(ctx, session.endpoint.Database, disable); err != nil {
 			return nil, 0, fmt.Errorf("have commits wake nobody: %w", err)
 		}
 	}
@@ -154,7 +155,7 @@ func (s *Steady) pace(ctx context.Context, session *session, schedule []time.Dur
 	begin := time.Now()
 	for c := range connections {
 		group.Go(func() error {
-			publisher, err := session.endpoint.publisher(ctx, s.By, s.Load, session.prefix)
+			publisher, err := session.endpoint.Publisher(ctx, s.By, s.Load, session.prefix)
 			if err != nil {
 				return err
 			}

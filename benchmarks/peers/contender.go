@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks"
 	"github.com/sluicehq/sluice/benchmarks/peers/dialect"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // contender is a server to be measured.
@@ -19,13 +20,13 @@ type contender struct {
 	Version string `json:"version"`
 	What    string `json:"what"` // it is, and how it is configured
 
-	way   benchmarks.Way
+	way   target.Way
 	needs need
 	// loud takes part only where events are published: its sockets are like
 	// another's, or like nobody's.
 	loud bool
 	// server is made once what it needs has been built.
-	server func(b *built) benchmarks.Server
+	server func(b *built) target.Server
 }
 
 // need is what has to be built for a contender.
@@ -52,64 +53,64 @@ var references = []string{"sluice", "sluice-log"}
 func contenders() []*contender {
 	return []*contender{
 		{
-			Name: "sluice", needs: needSluice, way: benchmarks.Broadcast,
+			Name: "sluice", needs: needSluice, way: target.Broadcast,
 			What:   "Sluice, broadcasts: to whoever is joined, not logged, as the others do it",
 			server: sluiceServer,
 		},
 		{
-			Name: "sluice-log", needs: needSluice, way: benchmarks.Append, loud: true,
+			Name: "sluice-log", needs: needSluice, way: target.Append, loud: true,
 			What:   "Sluice, events: each is durable in the log before it is acknowledged",
 			server: sluiceServer,
 		},
 		{
-			Name: "centrifuge", needs: needCentrifuge, way: benchmarks.Broadcast,
+			Name: "centrifuge", needs: needCentrifuge, way: target.Broadcast,
 			What: "the library of Centrifugo, as it comes",
-			server: func(b *built) benchmarks.Server {
+			server: func(b *built) target.Server {
 				return centrifugeServer(b, "centrifuge")
 			},
 		},
 		{
-			Name: "centrifuge-tuned", needs: needCentrifuge, way: benchmarks.Broadcast,
+			Name: "centrifuge-tuned", needs: needCentrifuge, way: target.Broadcast,
 			What: "the same, tuned: gathers each client's messages for 100 ms, shares buffers",
-			server: func(b *built) benchmarks.Server {
+			server: func(b *built) target.Server {
 				return centrifugeServer(b, "centrifuge-tuned", "--tuned")
 			},
 		},
 		{
-			Name: "ws", needs: needNode, way: benchmarks.Broadcast,
+			Name: "ws", needs: needNode, way: target.Broadcast,
 			What: "npm ws, as its examples broadcast",
-			server: func(b *built) benchmarks.Server {
-				return &benchmarks.Child{Called: "ws", Program: b.node, Args: nodeArgs(b, "ws.js"), Dialect: dialect.Plain{}, Pinned: b.pinned}
+			server: func(b *built) target.Server {
+				return &target.Child{Called: "ws", Program: b.node, Args: nodeArgs(b, "ws.js"), Dialect: dialect.Plain{}, Pinned: b.pinned}
 			},
 		},
 		{
-			Name: "ws-tuned", needs: needNode, way: benchmarks.Broadcast,
+			Name: "ws-tuned", needs: needNode, way: target.Broadcast,
 			What: "the same, with sockets corked while a request's events are sent",
-			server: func(b *built) benchmarks.Server {
-				return &benchmarks.Child{Called: "ws-tuned", Program: b.node, Args: nodeArgs(b, "ws.js", "--gather"), Dialect: dialect.Plain{}, Pinned: b.pinned}
+			server: func(b *built) target.Server {
+				return &target.Child{Called: "ws-tuned", Program: b.node, Args: nodeArgs(b, "ws.js", "--gather"), Dialect: dialect.Plain{}, Pinned: b.pinned}
 			},
 		},
 		{
-			Name: "socketio", needs: needNode, way: benchmarks.Broadcast,
+			Name: "socketio", needs: needNode, way: target.Broadcast,
 			What: "npm socket.io, rooms, WebSocket only",
-			server: func(b *built) benchmarks.Server {
-				return &benchmarks.Child{Called: "socketio", Program: b.node, Args: nodeArgs(b, "socketio.js"), Dialect: dialect.SocketIO{}, Pinned: b.pinned}
+			server: func(b *built) target.Server {
+				return &target.Child{Called: "socketio", Program: b.node, Args: nodeArgs(b, "socketio.js"), Dialect: dialect.SocketIO{}, Pinned: b.pinned}
 			},
 		},
 		{
-			Name: "floor", needs: needSluice, way: benchmarks.Broadcast, loud: true,
+			Name: "floor", needs: needSluice, way: target.Broadcast, loud: true,
 			What:   "no server at all: one bare write for each event and socket, which nothing that sends them one at a time can beat",
-			server: func(b *built) benchmarks.Server { return benchmarks.NewFloor(b.sluice, b.pinned, nil) },
+			server: func(b *built) target.Server { return benchmarks.NewFloor(b.sluice, b.pinned, nil) },
 		},
 	}
 }
 
-func sluiceServer(b *built) benchmarks.Server {
-	return &benchmarks.Sluice{Program: b.sluice, Pinned: b.pinned}
+func sluiceServer(b *built) target.Server {
+	return &target.Sluice{Program: b.sluice, Pinned: b.pinned}
 }
 
-func centrifugeServer(b *built, called string, flags ...string) benchmarks.Server {
-	return &benchmarks.Child{
+func centrifugeServer(b *built, called string, flags ...string) target.Server {
+	return &target.Child{
 		Called:  called,
 		Program: b.centrifuge,
 		Args:    append([]string{"--listen", "{listen}", "--admin-listen", "{admin}"}, flags...),

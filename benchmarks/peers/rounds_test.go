@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // absent is a server that does not start, and says so to who counts.
@@ -20,7 +20,7 @@ type absent struct {
 
 func (a absent) Name() string { return a.name }
 
-func (a absent) Start(context.Context) (*benchmarks.Endpoint, error) {
+func (a absent) Start(context.Context) (*target.Endpoint, error) {
 	*a.asked = append(*a.asked, a.name)
 	return nil, errors.New("no " + a.name + " today")
 }
@@ -30,7 +30,7 @@ func TestTurns(t *testing.T) {
 	var asked []string
 	r := &rounds{count: 2, size: &size{length: 1}, show: &progress{out: io.Discard}}
 	for _, name := range []string{"a", "b"} {
-		r.servers = append(r.servers, &contender{Name: name, loud: name == "b", server: func(*built) benchmarks.Server {
+		r.servers = append(r.servers, &contender{Name: name, loud: name == "b", server: func(*built) target.Server {
 			return absent{name, &asked}
 		}})
 	}

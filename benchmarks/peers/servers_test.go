@@ -14,6 +14,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 
 	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // Every server carries every scenario, in a tiny form, with nothing lost, twice
@@ -124,7 +125,7 @@ func TestServersRefuse(t *testing.T) {
 }
 
 // start runs a contender until the test ends.
-func start(t *testing.T, c *contender) *benchmarks.Endpoint {
+func start(t *testing.T, c *contender) *target.Endpoint {
 	t.Helper()
 	e, err := c.server(programs).Start(t.Context())
 	if err != nil {
@@ -139,7 +140,7 @@ func start(t *testing.T, c *contender) *benchmarks.Endpoint {
 }
 
 // join connects one client and has it join a topic, by the dialect.
-func join(t *testing.T, e *benchmarks.Endpoint, topic string) io.ReadWriter {
+func join(t *testing.T, e *target.Endpoint, topic string) io.ReadWriter {
 	t.Helper()
 	dialed, early, _, err := ws.Dial(context.Background(), e.Sockets+e.Dialect.Path())
 	if err != nil {
@@ -175,7 +176,7 @@ func join(t *testing.T, e *benchmarks.Endpoint, topic string) io.ReadWriter {
 }
 
 // post publishes lines.
-func post(t *testing.T, e *benchmarks.Endpoint, way benchmarks.Way, lines string) (status int, answer string) {
+func post(t *testing.T, e *target.Endpoint, way target.Way, lines string) (status int, answer string) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()

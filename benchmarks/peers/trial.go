@@ -10,6 +10,7 @@ import (
 	"github.com/sluicehq/sluice/benchmarks"
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // trial is a scenario that all servers are put through, and what is compared.
@@ -117,7 +118,7 @@ func bulk(standard func() *benchmarks.Bulk) func(*size) benchmarks.Standing {
 }
 
 // on is the trial's scenario for a server, which events reach in that way.
-func (t *trial) on(server benchmarks.Server, way benchmarks.Way, size *size) benchmarks.Standing {
+func (t *trial) on(server target.Server, way target.Way, size *size) benchmarks.Standing {
 	scenario := t.scenario(size)
 	stand := scenario.Standing()
 	stand.Server, stand.By, stand.Payload = server, way, size.payload

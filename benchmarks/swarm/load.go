@@ -17,6 +17,9 @@ type Load struct {
 	Payload int // bytes of an event's payload; less than its head takes means just that
 }
 
+// TopicPrefix is what the topics of scenarios begin with.
+const TopicPrefix = "bench:"
+
 // MaxPayload bounds an event's payload, in bytes.
 const MaxPayload = 1 << 20
 

@@ -16,6 +16,7 @@ import (
 	"github.com/sluicehq/sluice/benchmarks"
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // options are the flags of the command.
@@ -93,13 +94,13 @@ func (o *options) scenario(s step) benchmarks.Scenario {
 	s.setting.apply(&config)
 	// Its mailboxes hold all that is due: this is about the way there.
 	config.MailboxSize, config.MailboxBytes = int(o.Events), 1<<30
-	way := benchmarks.Append
+	way := target.Append
 	if o.DatabaseURL != "" {
-		way = benchmarks.Insert
+		way = target.Insert
 	}
 	stand := benchmarks.Stand{
 		Called: string(s.measure),
-		Server: &benchmarks.InProcess{Config: config},
+		Server: &target.InProcess{Config: config},
 		By:     way,
 		Load:   swarm.Load{Topics: o.Topics, Sockets: o.Topics, Payload: o.Payload},
 	}

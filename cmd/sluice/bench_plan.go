@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks"
 	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // Names that are no scenario's.
@@ -118,15 +119,15 @@ func (b *benchCmd) floor(s benchmarks.Scenario, log io.Writer) (benchmarks.Scena
 	switch s := s.(type) {
 	case *benchmarks.Bulk:
 		floor := *s
-		floor.Server, floor.By = benchmarks.NewFloor(program, b.pinned(), log), benchmarks.Broadcast
+		floor.Server, floor.By = benchmarks.NewFloor(program, b.pinned(), log), target.Broadcast
 		return &floor, nil
 	case *benchmarks.Steady:
 		floor := *s
 		switch s.By {
-		case benchmarks.Broadcast:
+		case target.Broadcast:
 			floor.Server = benchmarks.NewFloor(program, b.pinned(), log)
 			return &floor, nil
-		case benchmarks.Insert:
+		case target.Insert:
 			floor.Server = &benchmarks.RowFloor{Program: program, DatabaseURL: b.DatabaseURL, Pinned: b.pinned(), Log: log}
 			return &floor, nil
 		}

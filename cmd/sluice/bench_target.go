@@ -10,12 +10,12 @@ import (
 	"strings"
 
 	"github.com/sluicehq/sluice"
-	"github.com/sluicehq/sluice/benchmarks"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 // server is what the scenarios measure.
-func (b *benchCmd) server(log io.Writer) (benchmarks.Server, error) {
+func (b *benchCmd) server(log io.Writer) (target.Server, error) {
 	switch {
 	case b.Target != "" && b.InProcess:
 		return nil, &usageError{"--in-process", "true", "nothing beside --target"}
@@ -24,13 +24,13 @@ func (b *benchCmd) server(log io.Writer) (benchmarks.Server, error) {
 	case b.InProcess:
 		config := sluice.DefaultConfig()
 		config.DatabaseURL = b.DatabaseURL
-		return &benchmarks.InProcess{Config: config}, nil
+		return &target.InProcess{Config: config}, nil
 	}
 	program, err := executable()
 	if err != nil {
 		return nil, err
 	}
-	return &benchmarks.Sluice{
+	return &target.Sluice{
 		Program:     program,
 		DatabaseURL: b.DatabaseURL,
 		Flags:       strings.Fields(b.With),
@@ -46,7 +46,7 @@ func (b *benchCmd) pinned() bool {
 	return runtime.NumCPU() > 1
 }
 
-func (b *benchCmd) target() (benchmarks.Server, error) {
+func (b *benchCmd) target() (target.Server, error) {
 	at, err := url.Parse(b.Target)
 	if err != nil || at.Scheme != "ws" || at.Host == "" || at.RawQuery != "" {
 		return nil, &usageError{"--target", b.Target, "a URL such as ws://localhost:4000, with the socket's path where that is not /socket"}
@@ -55,7 +55,7 @@ func (b *benchCmd) target() (benchmarks.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := benchmarks.Endpoint{
+	e := target.Endpoint{
 		Sockets:  "ws://" + at.Host,
 		Admin:    strings.TrimSuffix(b.AdminURL, "/"),
 		Token:    token,
@@ -65,7 +65,7 @@ func (b *benchCmd) target() (benchmarks.Server, error) {
 	if b.TargetPID != nil {
 		e.PID = int(*b.TargetPID)
 	}
-	return &benchmarks.Target{Endpoint: e}, nil
+	return &target.Remote{Endpoint: e}, nil
 }
 
 // executable is this program, for scenarios that run it.
@@ -79,18 +79,18 @@ func executable() (string, error) {
 
 // way is how events are published: as asked for, or as the scenario has it where
 // the server lets it. Without Postgres rows are events that are appended.
-func (b *benchCmd) way(usual benchmarks.Way) (benchmarks.Way, error) {
+func (b *benchCmd) way(usual target.Way) (target.Way, error) {
 	if b.By == "" {
-		if usual == benchmarks.Insert && b.DatabaseURL == "" {
-			return benchmarks.Append, nil
+		if usual == target.Insert && b.DatabaseURL == "" {
+			return target.Append, nil
 		}
 		return usual, nil
 	}
-	way := benchmarks.Way(b.By)
-	if !slices.Contains(benchmarks.Ways(), way) {
-		return "", &usageError{"--by", b.By, fmt.Sprintf("%v", benchmarks.Ways())}
+	way := target.Way(b.By)
+	if !slices.Contains(target.Ways(), way) {
+		return "", &usageError{"--by", b.By, fmt.Sprintf("%v", target.Ways())}
 	}
-	if way == benchmarks.Insert && b.DatabaseURL == "" {
+	if way == target.Insert && b.DatabaseURL == "" {
 		return "", &usageError{"--by", b.By, "sql together with --database-url, broadcast or events without"}
 	}
 	return way, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/benchmarks"
 	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
 func TestBenchList(t *testing.T) {
@@ -137,7 +138,7 @@ func TestBenchAll(t *testing.T) {
 // A target that others run is measured where it is.
 func TestBenchTarget(t *testing.T) {
 	t.Parallel()
-	server := &benchmarks.InProcess{Config: sluice.DefaultConfig()}
+	server := &target.InProcess{Config: sluice.DefaultConfig()}
 	e, err := server.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/target"
 	"github.com/sluicehq/sluice/internal/pgtest"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestSlowClientCostsOthersNothing(t *testing.T) {
 	t.Parallel()
 	slow := benchmarks.DefaultSlow()
-	slow.Server = &benchmarks.Sluice{Program: sluice, DatabaseURL: pgtest.Schema(t), Log: t.Output()}
+	slow.Server = &target.Sluice{Program: sluice, DatabaseURL: pgtest.Schema(t), Log: t.Output()}
 	slow.Sockets, slow.Rounds = 21, 2
 	r, err := slow.Run(t.Context(), nil)
 	if err != nil {

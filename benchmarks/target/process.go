@@ -1,4 +1,4 @@
-package benchmarks
+package target
 
 import (
 	"bytes"
@@ -17,17 +17,16 @@ import (
 	"time"
 )
 
-// process is `sluice serve` as a process of its own, on the same addresses
+// Process is `sluice serve` as a process of its own, on the same addresses
 // whenever it is started again. Its methods are for one goroutine at a time,
 // but for watch and peak.
-type process struct {
-	// Immutable after newProcess.
+type Process struct {
+	// Immutable after NewProcess.
 	program string
-	args    []string
-	public  string // host:port of the sockets
-	admin   string // host:port of the admin listener
+	Args    []string
+	Public  string // host:port of the sockets
+	Admin   string // host:port of the admin listener
 	log     *watchedLog
-	hasty   bool // its drain is given too little time, and may end it badly
 
 	command *exec.Cmd     // nil while it is down
 	exited  chan struct{} // closed by start's goroutine when the process has ended
@@ -38,22 +37,22 @@ type process struct {
 	most int64 // bytes of memory that any of its runs has had
 }
 
-// newProcess prepares a node of that name. Nothing is started.
-func newProcess(program, name string, log io.Writer, args ...string) (*process, error) {
-	p := &process{program: program, log: &watchedLog{name: name, out: log}}
-	for _, address := range []*string{&p.public, &p.admin} {
+// NewProcess prepares a node of that name. Nothing is started.
+func NewProcess(program, name string, log io.Writer, args ...string) (*Process, error) {
+	p := &Process{program: program, log: &watchedLog{name: name, out: log}}
+	for _, address := range []*string{&p.Public, &p.Admin} {
 		var err error
-		if *address, err = freeAddress(); err != nil {
+		if *address, err = FreeAddress(); err != nil {
 			return nil, err
 		}
 	}
-	p.args = append([]string{"serve", "--node", name, "--listen", p.public, "--admin-listen", p.admin, "--log-format", "json"}, args...)
+	p.Args = append([]string{"serve", "--node", name, "--listen", p.Public, "--admin-listen", p.Admin, "--log-format", "json"}, args...)
 	return p, nil
 }
 
-// freeAddress finds a port below those that systems give to outgoing
+// FreeAddress finds a port below those that systems give to outgoing
 // connections: a process that is down must find its port free again.
-func freeAddress() (string, error) {
+func FreeAddress() (string, error) {
 	const tries = 100
 	for range tries {
 		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(12000))))
@@ -64,8 +63,8 @@ func freeAddress() (string, error) {
 	return "", fmt.Errorf("benchmarks: no free port in %d tries", tries)
 }
 
-func (p *process) start() error {
-	command := exec.Command(p.program, p.args...)
+func (p *Process) Start() error {
+	command := exec.Command(p.program, p.Args...)
 	command.Stdout, command.Stderr = p.log, p.log
 	command.Env = environment()
 	if err := command.Start(); err != nil {
@@ -97,8 +96,8 @@ func environment() (kept []string) {
 	return kept
 }
 
-// running tells whether a process that was started has not ended.
-func (p *process) running() bool {
+// Running tells whether a process that was started has not ended.
+func (p *Process) Running() bool {
 	if p.command == nil {
 		return false
 	}
@@ -110,8 +109,23 @@ func (p *process) running() bool {
 	}
 }
 
+// Name is what it is called in logs.
+func (p *Process) Name() string { return p.log.name }
+
+// LastLine is the last line that it has logged.
+func (p *Process) LastLine() string { return p.log.last() }
+
+// Alarms are the first lines that it has logged and no service should have to.
+func (p *Process) Alarms() []string { return p.log.alarm() }
+
+// Hang has the process do nothing, until Continue.
+func (p *Process) Hang() error { return p.signal(hang) }
+
+// Continue has a process that hangs go on.
+func (p *Process) Continue() error { return p.signal(goOn) }
+
 // signal sends a signal; a process that has ended is left alone.
-func (p *process) signal(s os.Signal) error {
+func (p *Process) signal(s os.Signal) error {
 	if err := p.command.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("send %v: %w", s, err)
 	}
@@ -121,9 +135,9 @@ func (p *process) signal(s os.Signal) error {
 // stopTimeout is how long a process may take to end when it is asked to.
 const stopTimeout = 60 * time.Second
 
-// stop asks the process to end, and waits for it: an error if it takes too
+// Stop asks the process to end, and waits for it: an error if it takes too
 // long or ends badly.
-func (p *process) stop() error {
+func (p *Process) Stop() error {
 	if err := p.signal(terminate); err != nil {
 		return err
 	}
@@ -132,7 +146,7 @@ func (p *process) stop() error {
 	select {
 	case <-p.exited:
 	case <-late.C:
-		return errors.Join(fmt.Errorf("node %s has not ended %v after it was asked to", p.log.name, stopTimeout), p.kill())
+		return errors.Join(fmt.Errorf("node %s has not ended %v after it was asked to", p.log.name, stopTimeout), p.Kill())
 	}
 	state := p.command.ProcessState
 	p.command = nil
@@ -142,8 +156,8 @@ func (p *process) stop() error {
 	return nil
 }
 
-// kill ends the process, if there is one.
-func (p *process) kill() error {
+// Kill ends the process, if there is one.
+func (p *Process) Kill() error {
 	if p.command == nil {
 		return nil
 	}
@@ -153,12 +167,12 @@ func (p *process) kill() error {
 	return err
 }
 
-// ready waits until the process says that it is.
-func (p *process) ready(ctx context.Context) error {
+// Ready waits until the process says that it is.
+func (p *Process) Ready(ctx context.Context) error {
 	look := time.NewTicker(readyPause)
 	defer look.Stop()
 	for {
-		if _, err := p.get(ctx, "/readyz"); err == nil {
+		if _, err := p.Get(ctx, "/readyz"); err == nil {
 			return nil
 		}
 		select {
@@ -174,9 +188,9 @@ func (p *process) ready(ctx context.Context) error {
 // asking keeps no connection, so that none outlives its process.
 var asking = &http.Client{Timeout: stopTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 
-// get asks the admin listener; an answer other than 200 is an error.
-func (p *process) get(ctx context.Context, path string) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+path, nil)
+// Get asks the admin listener; an answer other than 200 is an error.
+func (p *Process) Get(ctx context.Context, path string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.Admin+path, nil)
 	if err != nil {
 		return "", err
 	}
@@ -192,10 +206,10 @@ func (p *process) get(ctx context.Context, path string) (string, error) {
 	return string(text), err
 }
 
-// measure looks how much memory the process has needed. The system keeps the
+// Measure looks how much memory the process has needed. The system keeps the
 // peak, so that nothing between two looks is missed, but for the last one
 // before it is killed. It may be called concurrently.
-func (p *process) measure() {
+func (p *Process) Measure() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.pid != 0 {
@@ -203,9 +217,9 @@ func (p *process) measure() {
 	}
 }
 
-// peak is the most memory that any run of the process has had, 0 where the
+// Peak is the most memory that any run of the process has had, 0 where the
 // system does not tell.
-func (p *process) peak() int64 {
+func (p *Process) Peak() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.most

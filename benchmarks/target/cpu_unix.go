@@ -1,14 +1,14 @@
 //go:build unix
 
-package benchmarks
+package target
 
 import (
 	"syscall"
 	"time"
 )
 
-// cpuTime is what this process has used so far.
-func cpuTime() time.Duration {
+// CPUTime is what this process has used so far.
+func CPUTime() time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
 		return 0

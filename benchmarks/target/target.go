@@ -1,9 +1,13 @@
-package benchmarks
+package target
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"os"
+	"strings"
 
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
@@ -61,13 +65,13 @@ const (
 // Ways lists them.
 func Ways() []Way { return []Way{Broadcast, Append, Insert} }
 
-// publisher connects to a server.
-func (e *Endpoint) publisher(ctx context.Context, way Way, load swarm.Load, prefix string) (swarm.Publisher, error) {
+// Publisher connects to a server.
+func (e *Endpoint) Publisher(ctx context.Context, way Way, load swarm.Load, prefix string) (swarm.Publisher, error) {
 	if way == Insert {
 		if e.Database == "" {
 			return nil, errors.New("benchmarks: rows are inserted into Postgres, and there is none: give --database-url, or publish by events")
 		}
-		return newInserter(ctx, e.Database, load, prefix)
+		return NewInserter(ctx, e.Database, load, prefix)
 	}
 	if e.Admin == "" {
 		return nil, errors.New("benchmarks: the target's admin listener is not known: give --admin-url")
@@ -75,5 +79,29 @@ func (e *Endpoint) publisher(ctx context.Context, way Way, load swarm.Load, pref
 	return &swarm.Poster{URL: e.Admin + "/api/" + string(way), Token: e.Token, Load: load, Prefix: prefix}, nil
 }
 
-// ourselves tells whether clients and server share a process.
-func (e *Endpoint) ourselves() bool { return e.PID == os.Getpid() }
+// SharesProcess tells whether clients and server share a process.
+func (e *Endpoint) SharesProcess() bool { return e.PID == os.Getpid() }
+
+// Goroutines is how many a server says that it has; 0 if it doesn't.
+func (e *Endpoint) Goroutines(ctx context.Context) (n int64) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.Admin+"/metrics", nil)
+	if err != nil || e.Admin == "" {
+		return 0
+	}
+	if e.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+e.Token)
+	}
+	answer, err := asking.Do(request)
+	if err != nil {
+		return 0
+	}
+	defer answer.Body.Close()
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		if value, found := strings.CutPrefix(lines.Text(), "go_goroutines "); found {
+			if _, err := fmt.Sscan(value, &n); err == nil {
+				return n
+			}
+		}
+	}
+	return 0
+}

@@ -1,4 +1,4 @@
-package benchmarks
+package target
 
 import (
 	"context"
@@ -6,16 +6,16 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
-// Target is a server that others run.
-type Target struct {
+// Remote is a server that others run.
+type Remote struct {
 	Endpoint Endpoint
 }
 
 // Name implements [Server].
-func (t *Target) Name() string { return t.Endpoint.Sockets }
+func (t *Remote) Name() string { return t.Endpoint.Sockets }
 
 // Start implements [Server].
-func (t *Target) Start(context.Context) (*Endpoint, error) {
+func (t *Remote) Start(context.Context) (*Endpoint, error) {
 	e := t.Endpoint
 	if e.Dialect == nil {
 		e.Dialect = swarm.Phoenix{}

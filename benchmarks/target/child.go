@@ -1,4 +1,4 @@
-package benchmarks
+package target
 
 import (
 	"context"
@@ -33,41 +33,41 @@ func (c *Child) Name() string { return c.Called }
 
 // Start implements [Server].
 func (c *Child) Start(ctx context.Context) (*Endpoint, error) {
-	p := &process{program: c.Program, log: &watchedLog{name: c.Called, out: c.Log}}
-	for _, address := range []*string{&p.public, &p.admin} {
+	p := &Process{program: c.Program, log: &watchedLog{name: c.Called, out: c.Log}}
+	for _, address := range []*string{&p.Public, &p.Admin} {
 		var err error
-		if *address, err = freeAddress(); err != nil {
+		if *address, err = FreeAddress(); err != nil {
 			return nil, err
 		}
 	}
-	addresses := strings.NewReplacer("{listen}", p.public, "{admin}", p.admin)
+	addresses := strings.NewReplacer("{listen}", p.Public, "{admin}", p.Admin)
 	for _, arg := range c.Args {
-		p.args = append(p.args, addresses.Replace(arg))
+		p.Args = append(p.Args, addresses.Replace(arg))
 	}
 	unpin, err := func() error { return nil }, error(nil)
 	if c.Pinned {
-		unpin, err = pinned(p.start)
+		unpin, err = pinned(p.Start)
 	} else {
-		err = p.start()
+		err = p.Start()
 	}
 	if err != nil {
-		return nil, errors.Join(err, p.kill())
+		return nil, errors.Join(err, p.Kill())
 	}
-	if err := p.ready(ctx); err != nil {
-		return nil, errors.Join(err, p.kill(), unpin())
+	if err := p.Ready(ctx); err != nil {
+		return nil, errors.Join(err, p.Kill(), unpin())
 	}
 	return &Endpoint{
-		Sockets: "ws://" + p.public,
-		Admin:   "http://" + p.admin,
+		Sockets: "ws://" + p.Public,
+		Admin:   "http://" + p.Admin,
 		PID:     p.command.Process.Pid,
 		Dialect: c.Dialect,
 		stop: func() error {
-			return errors.Join(p.stop(), unpin())
+			return errors.Join(p.Stop(), unpin())
 		},
 	}, nil
 }
 
-// Sluice is `sluice serve` as a process of its own, on a place of its own.
+// Sluice is `sluice serve` as a process of its own, on a scratch of its own.
 type Sluice struct {
 	// Program is the sluice binary.
 	Program string
@@ -87,7 +87,7 @@ func (s *Sluice) Name() string { return "sluice" }
 // Start implements [Server].
 func (s *Sluice) Start(ctx context.Context) (*Endpoint, error) {
 	config := sluice.Config{DatabaseURL: s.DatabaseURL}
-	place, err := newPlace(ctx, &config)
+	scratch, err := NewScratch(ctx, &config)
 	if err != nil {
 		return nil, err
 	}
@@ -105,17 +105,17 @@ func (s *Sluice) Start(ctx context.Context) (*Endpoint, error) {
 	if config.DatabaseURL != "" {
 		child.Args = append(child.Args, "--database-url", config.DatabaseURL)
 	}
-	return child.startOn(ctx, place, config.DatabaseURL)
+	return child.StartOn(ctx, scratch, config.DatabaseURL)
 }
 
-// startOn starts it on a place that is removed after it, with that database.
-func (c *Child) startOn(ctx context.Context, on place, database string) (*Endpoint, error) {
+// StartOn starts it on a scratch that is removed after it, with that database.
+func (c *Child) StartOn(ctx context.Context, on Scratch, database string) (*Endpoint, error) {
 	e, err := c.Start(ctx)
 	if err != nil {
-		return nil, errors.Join(err, on.remove())
+		return nil, errors.Join(err, on.Remove())
 	}
 	e.Database = database
 	stop := e.stop
-	e.stop = func() error { return errors.Join(stop(), on.remove()) }
+	e.stop = func() error { return errors.Join(stop(), on.Remove()) }
 	return e, nil
 }

@@ -1,13 +1,13 @@
 //go:build !linux
 
-package benchmarks
+package target
 
 import "os"
 
 // usageOf knows this process only.
 func usageOf(pid int) (u Usage) {
 	if pid == os.Getpid() {
-		u.CPU = cpuTime()
+		u.CPU = CPUTime()
 	}
 	return u
 }

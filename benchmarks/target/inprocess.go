@@ -1,4 +1,4 @@
-package benchmarks
+package target
 
 import (
 	"context"
@@ -14,11 +14,11 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
-// InProcess is Sluice in this process, on a place of its own: for tests, and to
+// InProcess is Sluice in this process, on a scratch of its own: for tests, and to
 // have any configuration measured. What it uses cannot be told from what its
 // clients use.
 type InProcess struct {
-	Config sluice.Config // but for its listeners and place
+	Config sluice.Config // but for its listeners and where it keeps its log
 }
 
 // Name implements [Server].
@@ -41,21 +41,21 @@ func (p *InProcess) Start(ctx context.Context) (*Endpoint, error) {
 		e.Sockets, e.Admin = "ws://"+public.String(), "http://"+admin.String()
 		close(listening)
 	}
-	place, err := newPlace(ctx, &config)
+	scratch, err := NewScratch(ctx, &config)
 	if err != nil {
 		return nil, err
 	}
 	e.Database = config.DatabaseURL
 	service, err := sluice.New(config)
 	if err != nil {
-		return nil, errors.Join(err, place.remove())
+		return nil, errors.Join(err, scratch.Remove())
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1) // sent once by the service's goroutine, its capacity
 	go func() { ended <- service.Run(life) }()
 	e.stop = func() error {
 		cancel()
-		return errors.Join(<-ended, place.remove())
+		return errors.Join(<-ended, scratch.Remove())
 	}
 	if err := awaitReady(ctx, listening, ended, func() string { return e.Admin }); err != nil {
 		return nil, errors.Join(err, e.stop())

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package benchmarks
+package target
 
 // pinned pins nothing: the system is not asked for that much.
 func pinned(start func() error) (unpin func() error, err error) {

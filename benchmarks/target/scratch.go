@@ -1,4 +1,4 @@
-package benchmarks
+package target
 
 import (
 	"context"
@@ -15,47 +15,50 @@ import (
 	"github.com/sluicehq/sluice"
 )
 
-// removeTimeout bounds the removal of a place, which has to happen even when
+// removeTimeout bounds the removal of a scratch, which has to happen even when
 // the run was cut short.
 const removeTimeout = 30 * time.Second
 
-// place is where a node keeps its log, and how to remove it.
-type place struct{ remove func() error }
+// Scratch is where a node keeps its log for a run: a schema, or a folder.
+type Scratch struct {
+	Remove func() error // with all that is in it
+}
 
-// newPlace has config use a schema, or a folder, that nobody else uses.
-func newPlace(ctx context.Context, config *sluice.Config) (place, error) {
+// NewScratch has config use a schema, or a folder, that nobody else uses.
+func NewScratch(ctx context.Context, config *sluice.Config) (Scratch, error) {
 	if config.DatabaseURL == "" {
 		return newFolder(config)
 	}
-	return newSchema(ctx, config)
+	return NewSchema(ctx, config)
 }
 
-func newFolder(config *sluice.Config) (place, error) {
+func newFolder(config *sluice.Config) (Scratch, error) {
 	folder, err := os.MkdirTemp("", "sluice-bench-")
 	if err != nil {
-		return place{}, fmt.Errorf("make a folder for the embedded store: %w", err)
+		return Scratch{}, fmt.Errorf("make a folder for the embedded store: %w", err)
 	}
 	config.DataDir = folder
-	return place{func() error { return os.RemoveAll(folder) }}, nil
+	return Scratch{func() error { return os.RemoveAll(folder) }}, nil
 }
 
-func newSchema(ctx context.Context, config *sluice.Config) (place, error) {
+// NewSchema has config use a schema that nobody else uses.
+func NewSchema(ctx context.Context, config *sluice.Config) (Scratch, error) {
 	schema := "sluice_bench_" + strings.ToLower(rand.Text())
 	bare := config.DatabaseURL
 	remove := func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 		defer cancel()
-		return execute(ctx, bare, `DROP SCHEMA IF EXISTS `+schema+` CASCADE`)
+		return Execute(ctx, bare, `DROP SCHEMA IF EXISTS `+schema+` CASCADE`)
 	}
-	if err := execute(ctx, bare, `CREATE SCHEMA `+schema); err != nil {
+	if err := Execute(ctx, bare, `CREATE SCHEMA `+schema); err != nil {
 		// Cut short, it may have been made all the same.
-		return place{}, errors.Join(fmt.Errorf("make a schema to measure in: %w", err), remove())
+		return Scratch{}, errors.Join(fmt.Errorf("make a schema to measure in: %w", err), remove())
 	}
 	var err error
 	if config.DatabaseURL, err = withSearchPath(bare, schema); err != nil {
-		return place{}, errors.Join(err, remove())
+		return Scratch{}, errors.Join(err, remove())
 	}
-	return place{remove}, nil
+	return Scratch{remove}, nil
 }
 
 // withSearchPath has a URL or keyword string lead to a schema.
@@ -73,8 +76,8 @@ func withSearchPath(database, schema string) (string, error) {
 	return u.String(), nil
 }
 
-// execute runs a statement on a connection of its own.
-func execute(ctx context.Context, database, sql string) error {
+// Execute runs a statement on a connection of its own.
+func Execute(ctx context.Context, database, sql string) error {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package benchmarks
+package target
 
 import (
 	"context"
@@ -10,9 +10,9 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
-// inserter inserts rows into the outbox, as an application does: one alone in a
+// Inserter inserts rows into the outbox, as an application does: one alone in a
 // statement of its own, many by COPY.
-type inserter struct {
+type Inserter struct {
 	conn   *pgx.Conn
 	load   swarm.Load
 	prefix string
@@ -20,16 +20,16 @@ type inserter struct {
 	payload []byte // reused
 }
 
-func newInserter(ctx context.Context, database string, load swarm.Load, prefix string) (*inserter, error) {
+func NewInserter(ctx context.Context, database string, load swarm.Load, prefix string) (*Inserter, error) {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return nil, fmt.Errorf("connect to insert: %w", err)
 	}
-	return &inserter{conn: conn, load: load, prefix: prefix}, nil
+	return &Inserter{conn: conn, load: load, prefix: prefix}, nil
 }
 
 // Publish implements [swarm.Publisher].
-func (i *inserter) Publish(ctx context.Context, events []swarm.Event) error {
+func (i *Inserter) Publish(ctx context.Context, events []swarm.Event) error {
 	if len(events) == 1 {
 		return i.one(ctx, events[0])
 	}
@@ -43,7 +43,7 @@ func (i *inserter) Publish(ctx context.Context, events []swarm.Event) error {
 	return nil
 }
 
-func (i *inserter) one(ctx context.Context, e swarm.Event) error {
+func (i *Inserter) one(ctx context.Context, e swarm.Event) error {
 	i.payload = i.load.AppendPayload(i.payload[:0], e)
 	_, err := i.conn.Exec(ctx, `INSERT INTO sluice_outbox (topic, event, payload) VALUES ($1, $2, $3)`,
 		i.topic(e.Topic), swarm.EventName, i.payload)
@@ -53,18 +53,18 @@ func (i *inserter) one(ctx context.Context, e swarm.Event) error {
 	return nil
 }
 
-func (i *inserter) topic(topic int) string { return i.prefix + strconv.Itoa(topic) }
+func (i *Inserter) topic(topic int) string { return i.prefix + strconv.Itoa(topic) }
 
 // Close implements [swarm.Publisher].
-func (i *inserter) Close() error { return i.conn.Close(context.Background()) }
+func (i *Inserter) Close() error { return i.conn.Close(context.Background()) }
 
 // lockSQL waits for the lock that sluice_sequence tries to take.
 const lockSQL = `SELECT pg_advisory_xact_lock(1936487682, 'sluice_outbox'::regclass::oid::integer)`
 
-// backlog inserts so many events, which appear all at once: in the log where
+// Backlog inserts so many events, which appear all at once: in the log where
 // sequenced, else in the outbox. inserted is called when they are there but for
 // the commit.
-func (i *inserter) backlog(ctx context.Context, events int64, sequenced bool, inserted func()) (err error) {
+func (i *Inserter) Backlog(ctx context.Context, events int64, sequenced bool, inserted func()) (err error) {
 	tx, err := i.conn.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("insert %d rows: %w", events, err)
