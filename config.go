@@ -50,7 +50,8 @@ type Config struct {
 	// Migrate creates or upgrades the tables at start.
 	Migrate bool
 	// Start says where a node begins to read: "committed" (the node's cursor;
-	// with none yet, "earliest"), "head", "earliest", or an offset.
+	// with none yet, "earliest"), "head", "earliest", or an offset to begin after.
+	// One above the log's head ends Run with a [*FieldError], once the store is open.
 	Start string
 
 	// Stages.
@@ -255,27 +256,78 @@ func DefaultConfig() Config {
 	}
 }
 
-// FieldError reports a field of a [Config] that cannot be used.
-type FieldError struct {
-	Field   string // the name of the field in Config; of a rule, such as Topics[0].Match
-	Given   string // what was given
-	Allowed string // what is allowed, and the next step
-}
-
-func (e *FieldError) Error() string {
-	return fmt.Sprintf("sluice: %s is %q: allowed is %s", e.Field, e.Given, e.Allowed)
-}
-
-// Validate reports the first field that cannot be used as a [*FieldError],
-// nil when there is none.
+// Validate reports every field that cannot be used, each as a [*FieldError],
+// joined by [errors.Join]; nil when there is none.
 func (c *Config) Validate() error {
+	var f faults
+	c.validate(&f)
+	return f.join()
+}
+
+func (c *Config) validate(f *faults) {
+	if c.MaxDemand == 0 && c.Listen == "" && c.Node == "" { // nothing has been set at all
+		f.add("Config", "empty", "what DefaultConfig returns, with what is to be otherwise")
+		return
+	}
+	c.validateNumbers(f)
+	for _, choice := range []struct {
+		field, given string
+		allowed      []string
+	}{
+		{"Overflow", c.Overflow, overflowNames},
+		{"Dedupe", c.Dedupe, dedupeNames},
+		{"StatsDTags", c.StatsDTags, []string{"datadog", "influx", "graphite"}},
+	} {
+		if !slices.Contains(choice.allowed, choice.given) {
+			f.add(choice.field, choice.given, strings.Join(choice.allowed, ", "))
+		}
+	}
+	if _, _, ok := c.start(); !ok {
+		f.add("Start", c.Start, "committed, head, earliest, or an offset from 0")
+	}
+	c.validateDatabase(f)
+	if !mountable(c.SocketPath) {
+		f.add("SocketPath", c.SocketPath, "a path such as /socket, with no slash at its end")
+	}
+	if c.Node == "" {
+		f.add("Node", c.Node, "a name that no other node on the same database has")
+	} else if !tagValue.MatchString(c.Node) {
+		f.add("Node", c.Node, "1 to 200 letters, digits and any of _.-/, since it is a tag of every metric")
+	}
+	if !statsdPrefix.MatchString(c.StatsDPrefix) {
+		f.add("StatsDPrefix", c.StatsDPrefix, "letters, digits and any of _.-, such as sluice.")
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Tags)) {
+		validateTag(f, "Tags", key, c.Tags[key])
+	}
+	for _, address := range []struct {
+		field, given string
+		optional     bool
+	}{{"Listen", c.Listen, false}, {"AdminListen", c.AdminListen, false}, {"StatsD", c.StatsD, true}} {
+		if address.optional && address.given == "" {
+			continue
+		}
+		if _, port, err := net.SplitHostPort(address.given); err != nil || !validPort(port) {
+			f.add(address.field, address.given, "host:port, such as 127.0.0.1:4000")
+		}
+	}
+	c.validateAccess(f)
+}
+
+// validateNumbers reports what is out of its bounds.
+func (c *Config) validateNumbers(f *faults) {
+	const maxMaxDemand = 1 << 20
+	maxMinDemand := int64(maxMaxDemand) - 1
+	if c.MaxDemand >= 1 && c.MaxDemand <= maxMaxDemand { // otherwise that is what is wrong
+		maxMinDemand = int64(c.MaxDemand) - 1
+	}
 	for _, bound := range []struct {
 		field         string
 		given, lo, hi int64
 		allowed       string
 	}{
-		{"MaxDemand", int64(c.MaxDemand), 1, 1 << 20, "1 to 1048576 events"},
-		{"MinDemand", int64(c.MinDemand), 0, int64(c.MaxDemand) - 1, "less than --max-demand (0: half of it)"},
+		{"MaxDemand", int64(c.MaxDemand), 1, maxMaxDemand, "1 to 1048576 events"},
+		{"MinDemand", int64(c.MinDemand), 0, maxMinDemand, "less than --max-demand (0: half of it)"},
 		{"FetchSize", int64(c.FetchSize), 1, 100_000, "1 to 100000 events"},
 		{"Retention", int64(c.Retention), 0, 1 << 62, "0 (for ever) or more"},
 		{"FetchBytes", int64(c.FetchBytes), 1 << 10, 1 << 30, "1KiB to 1GiB"},
@@ -305,90 +357,36 @@ func (c *Config) Validate() error {
 		{"DrainTimeout", int64(c.DrainTimeout), 0, int64(time.Hour), "0 to 1h"},
 	} {
 		if bound.given < bound.lo || bound.given > bound.hi {
-			if c.MaxDemand == 0 && c.Listen == "" && c.Node == "" { // nothing has been set at all
-				return &FieldError{"Config", "empty", "what DefaultConfig returns, with what is to be otherwise"}
-			}
-			return &FieldError{bound.field, c.given(bound.field, bound.given), bound.allowed}
+			f.add(bound.field, c.given(bound.field, bound.given), bound.allowed)
 		}
 	}
 	if c.MaxPayloadBytes > 0 && c.MaxPayloadBytes < minPayloadBound {
-		return &FieldError{"MaxPayloadBytes", c.MaxPayloadBytes.String(), payloadBounds}
+		f.add("MaxPayloadBytes", c.MaxPayloadBytes.String(), payloadBounds)
 	}
-	for _, choice := range []struct {
-		field, given string
-		allowed      []string
-	}{
-		{"Overflow", c.Overflow, overflowNames},
-		{"Dedupe", c.Dedupe, dedupeNames},
-		{"StatsDTags", c.StatsDTags, []string{"datadog", "influx", "graphite"}},
-	} {
-		if !slices.Contains(choice.allowed, choice.given) {
-			return &FieldError{choice.field, choice.given, strings.Join(choice.allowed, ", ")}
-		}
-	}
-	if _, _, err := c.start(); err != nil {
-		return err
-	}
-	if err := c.validateDatabase(); err != nil {
-		return err
-	}
-	if !mountable(c.SocketPath) {
-		return &FieldError{"SocketPath", c.SocketPath, "a path such as /socket, with no slash at its end"}
-	}
-	if c.Node == "" {
-		return &FieldError{"Node", c.Node, "a name that no other node on the same database has"}
-	}
-	if !tagValue.MatchString(c.Node) {
-		return &FieldError{"Node", c.Node, "1 to 200 letters, digits and any of _.-/, since it is a tag of every metric"}
-	}
-	if !statsdPrefix.MatchString(c.StatsDPrefix) {
-		return &FieldError{"StatsDPrefix", c.StatsDPrefix, "letters, digits and any of _.-, such as sluice."}
-	}
-	for _, key := range slices.Sorted(maps.Keys(c.Tags)) {
-		if err := validateTag("Tags", key, c.Tags[key]); err != nil {
-			return err
-		}
-	}
-	for _, address := range []struct {
-		field, given string
-		optional     bool
-	}{{"Listen", c.Listen, false}, {"AdminListen", c.AdminListen, false}, {"StatsD", c.StatsD, true}} {
-		if address.optional && address.given == "" {
-			continue
-		}
-		if _, port, err := net.SplitHostPort(address.given); err != nil || !validPort(port) {
-			return &FieldError{address.field, address.given, "host:port, such as 127.0.0.1:4000"}
-		}
-	}
-	return c.validateAccess()
 }
-
-func (c *Config) validateDatabase() error {
+func (c *Config) validateDatabase(f *faults) {
 	if c.DatabaseURL == "" {
-		return nil
+		return
 	}
 	if err := postgres.CheckURL(c.DatabaseURL); err != nil {
-		return &FieldError{"DatabaseURL", schemeOf(c.DatabaseURL), err.Error()}
+		f.add("DatabaseURL", schemeOf(c.DatabaseURL), err.Error())
 	}
-	return nil
 }
 
-// validateTopics reports the first rule that cannot be used, or never counts.
-func (c *Config) validateTopics() error {
+// validateTopics reports the rules that cannot be used, or never count.
+func (c *Config) validateTopics(f *faults) {
 	for i := range c.Topics {
 		rule := &c.Topics[i]
-		if err := rule.validate(c.Tags); err != nil {
-			err.Field = fmt.Sprintf("Topics[%d].%s", i, err.Field)
-			return err
+		var own faults
+		rule.validate(&own, c.Tags)
+		for _, fault := range own {
+			f.add(fmt.Sprintf("Topics[%d].%s", i, fault.Field), fault.Given, fault.Allowed)
 		}
-		for j := range i {
-			if c.Topics[j].covers(rule) {
-				return &FieldError{fmt.Sprintf("Topics[%d].Match", i), rule.Match,
-					fmt.Sprintf("what no rule above matches: rule %d (%s) takes all of it, so put this one before that", j+1, c.Topics[j].Match)}
-			}
+		if above := slices.IndexFunc(c.Topics[:i], func(r TopicRule) bool { return r.covers(rule) }); above >= 0 {
+			f.add(fmt.Sprintf("Topics[%d].Match", i), rule.Match,
+				fmt.Sprintf("what no rule above matches: rule %d (%s) takes all of it, so put this one before that", above+1, c.Topics[above].Match))
 		}
 	}
-	return nil
 }
 
 // given writes a bounded field's value as its flag would be written.
@@ -402,17 +400,15 @@ func (c *Config) given(field string, v int64) string {
 	return strconv.FormatInt(v, 10)
 }
 
-// start splits Start into its word and, for an offset, its value.
-func (c *Config) start() (word string, offset int64, err error) {
+// start splits Start into its word and, for an offset, its value; ok tells whether it
+// is either.
+func (c *Config) start() (word string, offset int64, ok bool) {
 	switch c.Start {
 	case "committed", "head", "earliest":
-		return c.Start, 0, nil
+		return c.Start, 0, true
 	}
-	offset, err = strconv.ParseInt(c.Start, 10, 64)
-	if err != nil || offset < 0 {
-		return "", 0, &FieldError{"Start", c.Start, "committed, head, earliest, or an offset from 0"}
-	}
-	return "offset", offset, nil
+	offset, err := strconv.ParseInt(c.Start, 10, 64)
+	return "offset", offset, err == nil && offset >= 0
 }
 
 // anonymous tells whether clients may connect without a token.

@@ -7,52 +7,51 @@ import (
 
 	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/connlimit"
-	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
 )
 
 // validateAccess reports what would let nobody in, or everybody by mistake.
-func (c *Config) validateAccess() error {
+func (c *Config) validateAccess(f *faults) {
 	if err := socket.CheckOrigins(c.Origins); err != nil {
-		return &FieldError{"Origins", strings.Join(c.Origins, ","), fmt.Sprintf("a list of //host, //*.host, scheme://host:port, scheme:// (file:// for one), null or * (%v)", err)}
+		f.add("Origins", strings.Join(c.Origins, ","), fmt.Sprintf("a list of //host, //*.host, scheme://host:port, scheme:// (file:// for one), null or * (%v)", err))
 	}
 	if _, err := connlimit.ParseProxies(c.TrustedProxies); err != nil {
-		return &FieldError{"TrustedProxies", strings.Join(c.TrustedProxies, ","), fmt.Sprintf("addresses and networks such as 10.0.0.0/8,fd00::/8 (%v)", err)}
+		f.add("TrustedProxies", strings.Join(c.TrustedProxies, ","), fmt.Sprintf("addresses and networks such as 10.0.0.0/8,fd00::/8 (%v)", err))
 	}
 	switch keys := c.JWTSecretFile != "" || c.JWTKeysFile != ""; {
 	case c.JWTSecretFile != "" && c.JWTKeysFile != "":
-		return &FieldError{"JWTKeysFile", c.JWTKeysFile, "nothing, since --jwt-secret-file is given too: choose one"}
+		f.add("JWTKeysFile", c.JWTKeysFile, "nothing, since --jwt-secret-file is given too: choose one")
 	case keys || c.anonymous():
 	case c.Anonymous != nil:
-		return &FieldError{"Anonymous", "false", "true, or false with --jwt-secret-file or --jwt-keys-file: otherwise nobody can connect"}
+		f.add("Anonymous", "false", "true, or false with --jwt-secret-file or --jwt-keys-file: otherwise nobody can connect")
 	default:
-		return &FieldError{"Listen", c.Listen, "a loopback address; anywhere else give --jwt-secret-file or --jwt-keys-file, or --anonymous to let in everybody"}
+		f.add("Listen", c.Listen, "a loopback address; anywhere else give --jwt-secret-file or --jwt-keys-file, or --anonymous to let in everybody")
 	}
-	if err := c.validateTokens(); err != nil {
-		return err
-	}
+	c.validateTokens(f)
 	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return &FieldError{"TLSCert", c.TLSCert, "a PEM file, together with --tls-key, or neither"}
+		f.add("TLSCert", c.TLSCert, "a PEM file, together with --tls-key, or neither")
 	}
-	if err := c.validateTopics(); err != nil {
-		return err
+	c.validateTopics(f)
+	if c.AdminToken != "" && c.AdminTokenFile != "" {
+		f.add("AdminTokenFile", c.AdminTokenFile, "nothing, since AdminToken is given too: choose one")
 	}
-	switch guarded := c.AdminToken != "" || c.AdminTokenFile != ""; {
-	case c.AdminToken != "" && c.AdminTokenFile != "":
-		return &FieldError{"AdminTokenFile", c.AdminTokenFile, "nothing, since AdminToken is given too: choose one"}
-	case c.AdminToken != "" && len(c.AdminToken) < admin.MinToken:
-		return &FieldError{"AdminToken", strings.Repeat("*", len(c.AdminToken)), fmt.Sprintf("at least %d characters", admin.MinToken)}
-	case c.AdminReadTokenFile != "" && !guarded:
-		return &FieldError{"AdminReadTokenFile", c.AdminReadTokenFile, "nothing without --admin-token-file: everybody may write as it is"}
-	case !guarded && !loopback(c.AdminListen):
-		return &FieldError{"AdminListen", c.AdminListen, "a loopback address, or any other with --admin-token-file"}
+	if c.AdminToken != "" && len(c.AdminToken) < admin.MinToken {
+		f.add("AdminToken", strings.Repeat("*", len(c.AdminToken)), fmt.Sprintf("at least %d characters", admin.MinToken))
 	}
-	return nil
+	if c.AdminToken != "" || c.AdminTokenFile != "" {
+		return
+	}
+	if c.AdminReadTokenFile != "" {
+		f.add("AdminReadTokenFile", c.AdminReadTokenFile, "nothing without --admin-token-file: everybody may write as it is")
+	}
+	if !loopback(c.AdminListen) {
+		f.add("AdminListen", c.AdminListen, "a loopback address, or any other with --admin-token-file")
+	}
 }
 
-// adminTokens reads the admin tokens that the configuration names.
-func (c *Config) adminTokens(set *metrics.Set, logger *slog.Logger) (*admin.Tokens, error) {
-	var full, read *admin.Token
+// adminTokens reads the admin tokens that the configuration names, nil where it names
+// none.
+func (c *Config) adminTokens(f *faults, logger *slog.Logger) (full, read *admin.Token) {
 	for _, each := range []struct {
 		field, path string
 		into        **admin.Token
@@ -65,16 +64,16 @@ func (c *Config) adminTokens(set *metrics.Set, logger *slog.Logger) (*admin.Toke
 		}
 		token, err := admin.ReadToken(each.path, logger)
 		if err != nil {
-			return nil, &FieldError{each.field, each.path, "a file with the token as its one line: " + err.Error()}
+			f.add(each.field, each.path, "a file with the token as its one line: "+err.Error())
+			continue
 		}
 		*each.into = token
 	}
 	if c.AdminToken != "" {
 		full = admin.FixedToken(c.AdminToken, logger)
 	}
-	tokens, err := admin.NewTokens(full, read, set, logger)
-	if err != nil {
-		return nil, &FieldError{"AdminReadTokenFile", c.AdminReadTokenFile, "another token than that of --admin-token-file"}
+	if full != nil && read != nil && full.Get() == read.Get() {
+		f.add("AdminReadTokenFile", c.AdminReadTokenFile, "another token than that of --admin-token-file")
 	}
-	return tokens, nil
+	return full, read
 }

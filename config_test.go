@@ -87,6 +87,60 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 	}
 }
 
+// TestConfigTellsAllThatIsWrong has every fault told, and none that only follows from
+// another.
+func TestConfigTellsAllThatIsWrong(t *testing.T) {
+	t.Parallel()
+	no := false
+	for _, test := range []struct {
+		name   string
+		change func(*sluice.Config)
+		want   string // fields, in order
+	}{
+		{"numbers and words", func(c *sluice.Config) {
+			c.Lanes, c.PollInterval, c.Overflow, c.Start, c.Node = -1, 0, "explode", "soon", ""
+		}, "PollInterval Lanes Overflow Start Node"},
+		{"demand of which the least depends", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = 0, 5 }, "MaxDemand"},
+		{"demands, both", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = 0, -5 }, "MaxDemand MinDemand"},
+		{"addresses that are no loopback, being none", func(c *sluice.Config) { c.Listen, c.AdminListen = "here", "there" }, "Listen AdminListen"},
+		{"contradictions", func(c *sluice.Config) {
+			c.Anonymous, c.TLSCert, c.AdminReadTokenFile, c.JWTIssuer = &no, "a.pem", "r", "me"
+		}, "Anonymous JWTIssuer TLSCert AdminReadTokenFile"},
+		{"key files", func(c *sluice.Config) {
+			c.Lanes, c.JWTSecretFile, c.AdminTokenFile, c.AdminReadTokenFile = -1, "no-secret", "no-token", "no-read-token"
+		}, "Lanes JWTSecretFile AdminTokenFile AdminReadTokenFile"},
+		{"tags", func(c *sluice.Config) { c.Tags = map[string]string{"le": "1", "a": "|", "b": "c"} }, "Tags Tags"},
+		{"rules", func(c *sluice.Config) {
+			c.Topics = []sluice.TopicRule{
+				{Match: "a*b", Access: "all", Publish: "some", Overflow: "hope", Dedupe: "taste", MailboxSize: -1, DedupeWindow: -1, FlushInterval: -1},
+				{Match: "room:*"}, {Match: "room:7", Access: "all"},
+			}
+		}, "Topics[0].Match Topics[0].Access Topics[0].Publish Topics[0].Overflow Topics[0].Dedupe Topics[0].MailboxSize Topics[0].DedupeWindow Topics[0].FlushInterval Topics[2].Access Topics[2].Match"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			config := sluice.DefaultConfig()
+			test.change(&config)
+			_, err := sluice.New(config)
+			several, ok := err.(interface{ Unwrap() []error })
+			if !ok {
+				t.Fatalf("got %v", err)
+			}
+			var got []string
+			for _, each := range several.Unwrap() {
+				wrong := new(sluice.FieldError)
+				if !errors.As(each, &wrong) {
+					t.Fatalf("%v is no FieldError", each)
+				}
+				got = append(got, wrong.Field)
+			}
+			if strings.Join(got, " ") != test.want {
+				t.Errorf("got  %v\nwant %v", got, test.want)
+			}
+		})
+	}
+}
+
 // rule is the change to a configuration with one rule.
 func rule(r sluice.TopicRule) func(*sluice.Config) {
 	r.Match = "a"

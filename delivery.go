@@ -93,44 +93,48 @@ func named(overflow, dedupe string) (d Options) {
 
 // validateDelivery reports what is wrong with a rule's part of how messages are
 // delivered. The configuration's own tags are taken.
-func (r *TopicRule) validateOptions(taken map[string]string) *FieldError {
+func (r *TopicRule) validateOptions(f *faults, taken map[string]string) {
 	for _, choice := range []struct {
 		field, given string
 		allowed      []string
 	}{{"Overflow", r.Overflow, overflowNames}, {"Dedupe", r.Dedupe, dedupeNames}} {
 		if choice.given != "" && !slices.Contains(choice.allowed, choice.given) {
-			return &FieldError{choice.field, choice.given, strings.Join(choice.allowed, ", ")}
+			f.add(choice.field, choice.given, strings.Join(choice.allowed, ", "))
 		}
 	}
-	switch within := func(d, least, most time.Duration) bool { return d == 0 || d >= least && d <= most }; {
-	case r.MailboxSize < 0 || r.MailboxSize > maxMailboxSize:
-		return &FieldError{"MailboxSize", strconv.Itoa(r.MailboxSize), mailboxSizes}
-	case !within(r.DedupeWindow, minDedupeWindow, maxDedupeWindow):
-		return &FieldError{"DedupeWindow", r.DedupeWindow.String(), dedupeWindows}
-	case !within(r.FlushInterval, minFlushInterval, maxFlushInterval):
-		return &FieldError{"FlushInterval", r.FlushInterval.String(), flushIntervals}
+	if r.MailboxSize < 0 || r.MailboxSize > maxMailboxSize {
+		f.add("MailboxSize", strconv.Itoa(r.MailboxSize), mailboxSizes)
+	}
+	for _, each := range []struct {
+		field              string
+		given, least, most time.Duration
+		allowed            string
+	}{
+		{"DedupeWindow", r.DedupeWindow, minDedupeWindow, maxDedupeWindow, dedupeWindows},
+		{"FlushInterval", r.FlushInterval, minFlushInterval, maxFlushInterval, flushIntervals},
+	} {
+		if each.given != 0 && (each.given < each.least || each.given > each.most) {
+			f.add(each.field, each.given.String(), each.allowed)
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
 		if _, global := taken[key]; global {
-			return &FieldError{"Tags", key, "as key none of those of --tag"}
-		}
-		if err := validateTag("Tags", key, r.Tags[key]); err != nil {
-			return err
+			f.add("Tags", key, "as key none of those of --tag")
+		} else {
+			validateTag(f, "Tags", key, r.Tags[key])
 		}
 	}
-	return nil
 }
 
 // validateTag reports a tag that not all outlets of metrics can carry, or that clashes
 // with one that is there already.
-func validateTag(field, key, value string) *FieldError {
+func validateTag(f *faults, field, key, value string) {
 	switch {
 	case slices.Contains(ownTags, key) || strings.HasPrefix(key, "__") || !tagKey.MatchString(key):
-		return &FieldError{field, key, "as key letters, digits and _, with no digit and no __ at the beginning, other than " + strings.Join(ownTags, ", ")}
+		f.add(field, key, "as key letters, digits and _, with no digit and no __ at the beginning, other than "+strings.Join(ownTags, ", "))
 	case !tagValue.MatchString(value):
-		return &FieldError{field, value, tagValues}
+		f.add(field, value, tagValues)
 	}
-	return nil
 }
 
 // ownTags are those that metrics have by themselves, or that Prometheus gives a meaning.

@@ -10,7 +10,9 @@ import (
 // Migrate creates or upgrades the tables of the store that config names, and
 // returns once they are up to date. Several may do so at once.
 func Migrate(ctx context.Context, config Config) error {
-	if err := config.validateDatabase(); err != nil {
+	var f faults
+	config.validateDatabase(&f)
+	if err := f.join(); err != nil {
 		return err
 	}
 	if config.DatabaseURL != "" { // who migrates need not be able to serve
@@ -26,7 +28,9 @@ func Migrate(ctx context.Context, config Config) error {
 // Grant gives a role of the database that config names all rights that it needs to
 // serve, though it owns nothing: call it after [Migrate], as the owner of the tables.
 func Grant(ctx context.Context, config Config, role string) error {
-	if err := config.validateDatabase(); err != nil {
+	var f faults
+	config.validateDatabase(&f)
+	if err := f.join(); err != nil {
 		return err
 	}
 	if config.DatabaseURL == "" {

@@ -27,7 +27,9 @@ func (s *Service) rules() []TopicRule { return *s.inForce.topics.Load() }
 func (s *Service) Reload(topics []TopicRule) error {
 	changed := s.config
 	changed.Topics = topics
-	errs := []error{changed.validateTopics()}
+	var f faults
+	changed.validateTopics(&f)
+	errs := []error{f.join()}
 	var accepts []func()
 	for _, reread := range s.rereads() {
 		accept, err := reread()

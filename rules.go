@@ -44,23 +44,23 @@ type TopicRule struct {
 	Tags map[string]string `yaml:"tags"`
 }
 
-// validate reports what is wrong with a rule, nil if nothing is. The error's field is
-// the rule's own. The configuration's own tags are taken.
-func (r *TopicRule) validate(taken map[string]string) *FieldError {
+// validate reports what is wrong with a rule, by the rule's own fields. The
+// configuration's own tags are taken.
+func (r *TopicRule) validate(f *faults, taken map[string]string) {
 	if star := strings.IndexByte(r.Match, '*'); r.Match == "" || star >= 0 && star < len(r.Match)-1 {
-		return &FieldError{"Match", r.Match, "a topic, or the beginning of topics followed by one * at the end, such as room:*"}
+		f.add("Match", r.Match, "a topic, or the beginning of topics followed by one * at the end, such as room:*")
 	}
 	switch r.Access {
 	case "", "public", "token", "deny":
 	default:
-		return &FieldError{"Access", r.Access, "public, token, deny"}
+		f.add("Access", r.Access, "public, token, deny")
 	}
 	switch r.Publish {
 	case "", "none", "broadcast", "log":
 	default:
-		return &FieldError{"Publish", r.Publish, "none, broadcast, log"}
+		f.add("Publish", r.Publish, "none, broadcast, log")
 	}
-	return r.validateOptions(taken)
+	r.validateOptions(f, taken)
 }
 
 // covers tells whether a rule matches all topics that the other does.

@@ -57,15 +57,20 @@ type Service struct {
 // clients come back, and are told whether they can resume.
 var ErrNewEpoch = stages.ErrNewEpoch
 
-// New makes a service. It checks the configuration, a [*FieldError] says what
-// is wrong with it. Besides the key files that are named it reads and writes nothing.
+// New makes a service. It checks the configuration, and says all that is wrong with
+// it: each a [*FieldError], joined. Besides the key files that are named it reads and
+// writes nothing.
 func New(config Config) (*Service, error) {
-	if err := config.Validate(); err != nil {
-		return nil, err
-	}
 	s := &Service{
 		config: config,
 		logger: config.logger(),
+	}
+	var f faults
+	config.validate(&f)
+	s.tokens = openVerifier(&config, &f)
+	full, read := config.adminTokens(&f, s.logger)
+	if err := f.join(); err != nil {
+		return nil, err
 	}
 	s.readiness = stages.NewReadiness(s.logger)
 	s.payload = stages.NewPayloadBound(int64(config.MaxPayloadBytes), writeBytes, s.logger)
@@ -87,16 +92,13 @@ func New(config Config) (*Service, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if s.tokens, err = openVerifier(&config); err != nil {
+	if s.admin, err = admin.NewTokens(full, read, s.metrics, s.logger); err != nil {
 		return nil, err
 	}
 	if config.Topics != nil && len(config.Topics) == 0 {
 		s.logger.Warn("the list of topic rules is empty: nobody may join anything")
 	}
 	s.inForce.topics.Store(&config.Topics)
-	if s.admin, err = config.adminTokens(s.metrics, s.logger); err != nil {
-		return nil, err
-	}
 	s.encoders.New = func() any { return stages.NewEncoder(phoenix.Encoder{}, s.hub, s.segments()) }
 	if err := s.makeSockets(); err != nil {
 		return nil, err

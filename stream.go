@@ -36,11 +36,12 @@ func (s *Service) position(ctx context.Context, log store.Log) (store.Cursor, er
 	if err != nil {
 		return store.Cursor{}, err
 	}
-	word, after, err := s.config.start() // after is 0 unless it is an offset
-	if err != nil {
-		return store.Cursor{}, err
-	}
+	word, after, _ := s.config.start() // after is 0 unless it is an offset
 	switch word {
+	case "offset":
+		if after > extent.Offset {
+			return store.Cursor{}, &FieldError{"Start", s.config.Start, fmt.Sprintf("committed, head, earliest, or an offset up to the log's head, which is %d", extent.Offset)}
+		}
 	case "head":
 		after = extent.Offset
 	case "earliest":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -29,6 +30,28 @@ func (l *failingLog) Extent(context.Context) (store.Extent, error) {
 
 func (l *failingLog) Cursor(context.Context, string) (store.Cursor, bool, error) {
 	return store.Cursor{Epoch: "e", Offset: 7}, true, turn(&l.cursor)
+}
+
+// TestStartAtAnOffset: one that the log has reached is begun after, one above its head
+// is refused, and not taken for another.
+func TestStartAtAnOffset(t *testing.T) {
+	t.Parallel()
+	for start, want := range map[string]int64{"0": 0, "8": 8, "9": 9, "head": 9, "10": -1, "9223372036854775807": -1} {
+		config := DefaultConfig()
+		config.Start, config.Logger = start, slog.New(slog.DiscardHandler)
+		s, err := New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, err := s.begin(t.Context(), &failingLog{})
+		wrong := new(FieldError)
+		switch {
+		case want >= 0 && (err != nil || at.Offset != want):
+			t.Errorf("--start %s begins after %d, %v", start, at.Offset, err)
+		case want < 0 && (!errors.As(err, &wrong) || wrong.Field != "Start" || wrong.Given != start || !strings.Contains(wrong.Allowed, "head, which is 9")):
+			t.Errorf("--start %s: %v", start, err)
+		}
+	}
 }
 
 // TestStartOutlivesOutages: what fails for a moment is asked again, what fails for

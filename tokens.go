@@ -70,8 +70,8 @@ type verifier struct {
 }
 
 // openVerifier reads the keys that the configuration names, nil if it names
-// none.
-func openVerifier(config *Config) (*verifier, error) {
+// none or they are not fit.
+func openVerifier(config *Config, f *faults) *verifier {
 	var field, path string
 	var parse func([]byte, *slog.Logger) (keySet, error)
 	kind := reload.Secret
@@ -81,7 +81,7 @@ func openVerifier(config *Config) (*verifier, error) {
 	case config.JWTKeysFile != "":
 		field, path, parse, kind = "JWTKeysFile", config.JWTKeysFile, parseKeySet, reload.Public
 	default:
-		return nil, nil
+		return nil
 	}
 	logger := config.logger()
 	keys, err := reload.Read(logger, func() (keySet, error) {
@@ -92,7 +92,8 @@ func openVerifier(config *Config) (*verifier, error) {
 		return parse(text, logger)
 	}, path)
 	if err != nil {
-		return nil, &FieldError{field, path, "a file with keys to verify tokens with: " + err.Error()}
+		f.add(field, path, "a file with keys to verify tokens with: "+err.Error())
+		return nil
 	}
 	methods := config.JWTAlgorithms
 	if len(methods) == 0 {
@@ -108,29 +109,28 @@ func openVerifier(config *Config) (*verifier, error) {
 	if len(config.JWTAudience) > 0 {
 		options = append(options, jwt.WithAudience(config.JWTAudience...))
 	}
-	return &verifier{jwt.NewParser(options...), config.JWTLeeway, keys}, nil
+	return &verifier{jwt.NewParser(options...), config.JWTLeeway, keys}
 }
 
 // validateTokens reports what cannot be asked of tokens.
-func (c *Config) validateTokens() error {
+func (c *Config) validateTokens(f *faults) {
 	for _, each := range c.JWTAlgorithms {
 		if !slices.Contains(signatures, each) {
-			return &FieldError{"JWTAlgorithms", each, strings.Join(signatures, ", ")}
+			f.add("JWTAlgorithms", each, strings.Join(signatures, ", "))
 		}
 	}
 	if c.JWTSecretFile != "" || c.JWTKeysFile != "" {
-		return nil
+		return
 	}
-	for field, given := range map[string]string{
-		"JWTIssuer":     c.JWTIssuer,
-		"JWTAudience":   strings.Join(c.JWTAudience, ","),
-		"JWTAlgorithms": strings.Join(c.JWTAlgorithms, ","),
+	for _, each := range [][2]string{
+		{"JWTIssuer", c.JWTIssuer},
+		{"JWTAudience", strings.Join(c.JWTAudience, ",")},
+		{"JWTAlgorithms", strings.Join(c.JWTAlgorithms, ",")},
 	} {
-		if given != "" {
-			return &FieldError{field, given, "nothing without --jwt-secret-file or --jwt-keys-file: there are no tokens to ask it of"}
+		if field, given := each[0], each[1]; given != "" {
+			f.add(field, given, "nothing without --jwt-secret-file or --jwt-keys-file: there are no tokens to ask it of")
 		}
 	}
-	return nil
 }
 
 // check verifies a token and returns what it grants.

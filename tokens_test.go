@@ -31,8 +31,9 @@ func keysFrom(t *testing.T, change func(*Config)) *verifier {
 	config.Logger = slog.New(slog.DiscardHandler)
 	config.JWTRequireExp = false
 	change(&config)
-	k, err := openVerifier(&config)
-	if err != nil {
+	var f faults
+	k := openVerifier(&config, &f)
+	if err := f.join(); err != nil {
 		t.Fatal(err)
 	}
 	return k
