@@ -19,8 +19,8 @@
 //
 // Each tells what came of it as a [report.Result]. What counts is the rate per
 // second of the server's CPU time: machines drift, and share their cores with
-// others. [NewFloor] is the least server there can be, and [RowFloor] the least
-// that hands on rows, to be measured in the same sitting.
+// others. [baseline.New] is the least server there can be, and [baseline.Rows] the
+// least that hands on rows, to be measured in the same sitting.
 //
 // Whoever measures brings the scenario: `sluice bench`, the command in tuning that
 // measures what each flag of the stages does, and the one in peers.

@@ -2,6 +2,8 @@ package benchmarks
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"testing"
@@ -156,6 +158,12 @@ func (s *swallower) Start(ctx context.Context) (*target.Endpoint, error) {
 	}), nil
 }
 
+// deafListener takes whatever is posted, and does nothing.
+func deafListener() (url string, stop func()) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }))
+	return server.URL, server.Close
+}
+
 func TestScenariosRefuse(t *testing.T) {
 	t.Parallel()
 	broken := sluice.DefaultConfig()
@@ -239,5 +247,17 @@ func TestScenariosAreListed(t *testing.T) {
 			t.Errorf("%T is called %q and measures %q", s, s.Name(), s.Measures())
 		}
 		seen[s.Name()] = true
+	}
+}
+
+// With events without end, a run ends with its time.
+func TestBulkEndsInTime(t *testing.T) {
+	t.Parallel()
+	b := DefaultFanout()
+	small(b)
+	b.Events, b.For = 1<<40, 50*time.Millisecond
+	r, err := b.Run(t.Context(), nil)
+	if err != nil || !r.Sound() || r.Events == b.Events {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

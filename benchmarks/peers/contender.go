@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/baseline"
 	"github.com/sluicehq/sluice/benchmarks/peers/dialect"
 	"github.com/sluicehq/sluice/benchmarks/target"
 )
@@ -100,7 +100,7 @@ func contenders() []*contender {
 		{
 			Name: "floor", needs: needSluice, way: target.Broadcast, loud: true,
 			What:   "no server at all: one bare write for each event and socket, which nothing that sends them one at a time can beat",
-			server: func(b *built) target.Server { return benchmarks.NewFloor(b.sluice, b.pinned, nil) },
+			server: func(b *built) target.Server { return baseline.New(b.sluice, b.pinned, nil) },
 		},
 	}
 }

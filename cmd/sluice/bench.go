@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/baseline"
 	"github.com/sluicehq/sluice/internal/pgserver"
 )
 
@@ -76,7 +77,7 @@ func (b *benchCmd) Run(ctx context.Context, p process) (err error) {
 	case "list":
 		return listScenarios(p.stdout)
 	case floorScenario:
-		return benchmarks.ServeFloor(ctx, b.Target, b.AdminURL, b.DatabaseURL)
+		return baseline.Serve(ctx, b.Target, b.AdminURL, b.DatabaseURL)
 	case chaosNodeScenario:
 		return benchmarks.ServeChaosNode(ctx, b.Target)
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/baseline"
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/target"
 )
@@ -119,16 +120,16 @@ func (b *benchCmd) floor(s benchmarks.Scenario, log io.Writer) (benchmarks.Scena
 	switch s := s.(type) {
 	case *benchmarks.Bulk:
 		floor := *s
-		floor.Server, floor.By = benchmarks.NewFloor(program, b.pinned(), log), target.Broadcast
+		floor.Server, floor.By = baseline.New(program, b.pinned(), log), target.Broadcast
 		return &floor, nil
 	case *benchmarks.Steady:
 		floor := *s
 		switch s.By {
 		case target.Broadcast:
-			floor.Server = benchmarks.NewFloor(program, b.pinned(), log)
+			floor.Server = baseline.New(program, b.pinned(), log)
 			return &floor, nil
 		case target.Insert:
-			floor.Server = &benchmarks.RowFloor{Program: program, DatabaseURL: b.DatabaseURL, Pinned: b.pinned(), Log: log}
+			floor.Server = &baseline.Rows{Program: program, DatabaseURL: b.DatabaseURL, Pinned: b.pinned(), Log: log}
 			return &floor, nil
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/baseline"
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/target"
 )
@@ -108,7 +109,7 @@ func TestBenchFloors(t *testing.T) {
 			}
 			floors = append(floors, run.scenario.Name())
 			stand := run.scenario.(benchmarks.Standing).Standing()
-			rows, ok := stand.Server.(*benchmarks.RowFloor)
+			rows, ok := stand.Server.(*baseline.Rows)
 			if ok != (run.scenario.Name() == "row") || ok && rows.DatabaseURL != database {
 				t.Errorf("%s is measured on %+v", run.scenario.Name(), stand.Server)
 			}

@@ -1,4 +1,4 @@
-package benchmarks
+package baseline
 
 import (
 	"bufio"
@@ -20,55 +20,55 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
-// NewFloor is the least server there can be, as a process of its own: it knows
+// New is the least server there can be, as a process of its own: it knows
 // no topics but by name, no rules and no limits, and has one thread that writes
 // each event to each socket with a system call of its own. Nothing that sends
 // one message at a time can cost less. program is a sluice binary.
-func NewFloor(program string, pinned bool, log io.Writer) *target.Child {
+func New(program string, pinned bool, log io.Writer) *target.Child {
 	return &target.Child{
 		Called:  report.BaselineName,
 		Program: program,
 		Args:    []string{"bench", report.BaselineName, "--target", "ws://{listen}", "--admin-url", "http://{admin}"},
-		Dialect: floorDialect{},
+		Dialect: dialect{},
 		Pinned:  pinned,
 		Log:     log,
 	}
 }
 
-// floorDialect is a line with a topic, answered as it is.
-type floorDialect struct{}
+// dialect is a line with a topic, answered as it is.
+type dialect struct{}
 
-func (floorDialect) Path() string { return "/" }
+func (dialect) Path() string { return "/" }
 
-func (floorDialect) Greet(say swarm.Say, topics []string) {
+func (dialect) Greet(say swarm.Say, topics []string) {
 	say([]byte(strings.Join(topics, "\n")))
 }
 
-func (floorDialect) Hear(_ swarm.Say, topics []string, message []byte) (joined int, err error) {
+func (dialect) Hear(_ swarm.Say, topics []string, message []byte) (joined int, err error) {
 	if string(message) != "joined" {
 		return 0, fmt.Errorf("the floor said %s", message)
 	}
 	return len(topics), nil
 }
 
-// floor is that server.
-type floor struct {
+// server is what Serve runs.
+type server struct {
 	mu sync.Mutex
 	// Guarded by mu.
-	topics  map[string][]*floorSocket
+	topics  map[string][]*socket
 	sockets []net.Conn
 	frame   []byte // reused
 }
 
-// floorSocket is a connection that is written to.
-type floorSocket struct{ write func(frame []byte) error }
+// socket is a connection that is written to.
+type socket struct{ write func(frame []byte) error }
 
-// ServeFloor runs it at those URLs, until ctx ends: with a database as the floor
-// that [RowFloor] starts.
-func ServeFloor(ctx context.Context, target, adminURL, database string) error {
-	f := &floor{topics: map[string][]*floorSocket{}}
+// Serve runs it at those URLs, until ctx ends: with a database as the one
+// that [Rows] starts.
+func Serve(ctx context.Context, url, adminURL, database string) error {
+	s := &server{topics: map[string][]*socket{}}
 	if database == "" {
-		return f.serve(target, adminURL, func() error {
+		return s.serve(url, adminURL, func() error {
 			<-ctx.Done()
 			return nil
 		})
@@ -77,13 +77,13 @@ func ServeFloor(ctx context.Context, target, adminURL, database string) error {
 	if err != nil {
 		return err
 	}
-	err = f.serve(target, adminURL, func() error { return queue.run(ctx, f.hand) })
+	err = s.serve(url, adminURL, func() error { return queue.run(ctx, s.hand) })
 	return errors.Join(err, queue.close())
 }
 
 // serve runs it at those URLs for as long as the work takes.
-func (f *floor) serve(target, adminURL string, work func() error) error {
-	listen, adminListen := strings.TrimPrefix(target, "ws://"), strings.TrimPrefix(adminURL, "http://")
+func (s *server) serve(url, adminURL string, work func() error) error {
+	listen, adminListen := strings.TrimPrefix(url, "ws://"), strings.TrimPrefix(adminURL, "http://")
 	public, err := net.Listen("tcp", listen)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", listen, err)
@@ -94,37 +94,37 @@ func (f *floor) serve(target, adminURL string, work func() error) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("POST /api/broadcast", f.broadcast)
+	mux.HandleFunc("POST /api/broadcast", s.broadcast)
 	server := &http.Server{Handler: mux}
 	var running sync.WaitGroup
 	running.Go(func() { _ = server.Serve(admin) }) // it ends with Close
-	running.Go(func() { f.accept(public, &running) })
+	running.Go(func() { s.accept(public, &running) })
 	err = errors.Join(work(), public.Close(), server.Close())
-	f.mu.Lock()
-	for _, conn := range f.sockets {
+	s.mu.Lock()
+	for _, conn := range s.sockets {
 		_ = conn.Close() // the client may have done so
 	}
-	f.mu.Unlock()
+	s.mu.Unlock()
 	running.Wait()
 	return err
 }
 
 // accept takes connections until the listener is closed.
-func (f *floor) accept(public net.Listener, running *sync.WaitGroup) {
+func (s *server) accept(public net.Listener, running *sync.WaitGroup) {
 	for {
 		conn, err := public.Accept()
 		if err != nil {
 			return
 		}
-		f.mu.Lock()
-		f.sockets = append(f.sockets, conn)
-		f.mu.Unlock()
-		running.Go(func() { _ = f.greet(conn) }) // who is not greeted does not join
+		s.mu.Lock()
+		s.sockets = append(s.sockets, conn)
+		s.mu.Unlock()
+		running.Go(func() { _ = s.greet(conn) }) // who is not greeted does not join
 	}
 }
 
 // greet answers the handshake, and the one message that a client has.
-func (f *floor) greet(conn net.Conn) error {
+func (s *server) greet(conn net.Conn) error {
 	in := bufio.NewReaderSize(conn, 64<<10)
 	request, err := http.ReadRequest(in)
 	if err != nil {
@@ -144,24 +144,24 @@ func (f *floor) greet(conn net.Conn) error {
 	if err != nil {
 		return err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for topic := range strings.SplitSeq(string(topics), "\n") {
-		f.topics[topic] = append(f.topics[topic], &floorSocket{write})
+		s.topics[topic] = append(s.topics[topic], &socket{write})
 	}
 	return write(textFrame(nil, []byte("joined")))
 }
 
 // broadcast writes each event to each socket of its topic, one after the other.
 // It reads no more of a line than it needs.
-func (f *floor) broadcast(w http.ResponseWriter, r *http.Request) {
+func (s *server) broadcast(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for len(body) > 0 {
 		line, rest, _ := bytes.Cut(body, []byte("\n"))
 		body = rest
@@ -170,7 +170,7 @@ func (f *floor) broadcast(w http.ResponseWriter, r *http.Request) {
 		if !found {
 			continue
 		}
-		if err := f.write(topic, line); err != nil {
+		if err := s.write(topic, line); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
@@ -179,22 +179,22 @@ func (f *floor) broadcast(w http.ResponseWriter, r *http.Request) {
 }
 
 // hand writes each row to each socket of its topic.
-func (f *floor) hand(rows []queued) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (s *server) hand(rows []row) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for i := range rows {
-		if err := f.write([]byte(rows[i].topic), rows[i].appendLine(nil)); err != nil {
+		if err := s.write([]byte(rows[i].topic), rows[i].appendLine(nil)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// write writes a line to each socket of its topic. f.mu is held.
-func (f *floor) write(topic, line []byte) error {
-	f.frame = textFrame(f.frame[:0], line)
-	for _, socket := range f.topics[string(topic)] {
-		if err := socket.write(f.frame); err != nil {
+// write writes a line to each socket of its topic. s.mu is held.
+func (s *server) write(topic, line []byte) error {
+	s.frame = textFrame(s.frame[:0], line)
+	for _, socket := range s.topics[string(topic)] {
+		if err := socket.write(s.frame); err != nil {
 			return err
 		}
 	}

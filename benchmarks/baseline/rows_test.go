@@ -1,4 +1,4 @@
-package benchmarks
+package baseline
 
 import (
 	"context"
@@ -7,28 +7,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/sluicehq/sluice/benchmarks/swarm"
 	"github.com/sluicehq/sluice/benchmarks/target"
 	"github.com/sluicehq/sluice/internal/pgtest"
 )
-
-// Each row that is inserted arrives once at each socket of its topic, in order.
-func TestRowFloor(t *testing.T) {
-	t.Parallel()
-	for _, payload := range []int{64, 1000, 70_000} {
-		s := DefaultRow()
-		s.Server, s.Load = onTheFloor{database: pgtest.Schema(t)}, swarm.Load{Topics: 3, Sockets: 5, Payload: payload}
-		s.Rate, s.For, s.WarmUp = 1000, 60*time.Millisecond, 6*time.Millisecond
-		r, err := s.Run(t.Context(), nil)
-		if err != nil || !r.Sound() || r.Latency == nil || r.Latency.Samples != s.Deliveries(60)-s.Deliveries(6) {
-			t.Errorf("rows of %d bytes: %+v, %v", payload, r, err)
-		}
-	}
-}
 
 // Several rows of one commit are handed on in the order in which they were
 // inserted, wherever in the table they lie.
@@ -67,7 +51,7 @@ func TestQueueCommitsFirst(t *testing.T) {
 		INSERT INTO sluice_outbox (topic, event, payload) VALUES ('t', 'e', '{}')`); err != nil {
 		t.Fatal(err)
 	}
-	err := queue.run(t.Context(), func(rows []queued) error {
+	err := queue.run(t.Context(), func(rows []row) error {
 		t.Errorf("%+v are written", rows)
 		return nil
 	})
@@ -77,7 +61,7 @@ func TestQueueCommitsFirst(t *testing.T) {
 }
 
 // openTestQueue opens a queue, and a connection beside it.
-func openTestQueue(t *testing.T) (*floorQueue, *pgx.Conn) {
+func openTestQueue(t *testing.T) (*queue, *pgx.Conn) {
 	t.Helper()
 	url := pgtest.Schema(t)
 	queue, err := openQueue(t.Context(), url)
@@ -102,29 +86,6 @@ func connect(t *testing.T, url string) *pgx.Conn {
 	return conn
 }
 
-// Without its database the floor ends.
-func TestRowFloorThatLosesItsDatabase(t *testing.T) {
-	t.Parallel()
-	url := pgtest.Schema(t)
-	e, err := onTheFloor{database: url + "&application_name=floor_to_cut"}.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := connect(t, url).Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'floor_to_cut'`); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		answer, err := asking.Get(e.Admin + "/readyz")
-		if err != nil {
-			break // it has ended by itself
-		}
-		answer.Body.Close()
-	}
-	if err := e.Stop(); err == nil || !strings.Contains(err.Error(), "take rows") {
-		t.Errorf("it ends with %v", err)
-	}
-}
-
 func TestRowFloorNeedsAPlaceOfItsOwn(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Schema(t)
@@ -132,7 +93,7 @@ func TestRowFloorNeedsAPlaceOfItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, database := range []string{url, "postgres://h:port/", "postgres://127.0.0.1:1/none"} {
-		if err := ServeFloor(t.Context(), "ws://127.0.0.1:0", "http://127.0.0.1:0", database); err == nil {
+		if err := Serve(t.Context(), "ws://127.0.0.1:0", "http://127.0.0.1:0", database); err == nil {
 			t.Errorf("rows are served from %s", database)
 		}
 	}
@@ -146,7 +107,7 @@ func TestRowFloorThatDoesNotServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	url := pgtest.Schema(t)
-	_, err := (&RowFloor{Program: program, DatabaseURL: url}).Start(t.Context())
+	_, err := (&Rows{Program: program, DatabaseURL: url}).Start(t.Context())
 	if err == nil {
 		t.Fatal("it serves")
 	}

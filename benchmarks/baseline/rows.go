@@ -1,4 +1,4 @@
-package benchmarks
+package baseline
 
 import (
 	"cmp"
@@ -18,12 +18,12 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
-// RowFloor is the floor under rows, on a scratch of its own: [NewFloor], woken by
+// Rows is the baseline of rows, on a scratch of its own: [New], woken by
 // each commit to a table, which takes what is there with a DELETE, and writes it
 // to the sockets once that is committed. Nothing that hands committed rows on,
 // and still knows after a crash which ones, can do less: it has no log, no
 // offsets, and no other reader.
-type RowFloor struct {
+type Rows struct {
 	Program     string // a sluice binary
 	DatabaseURL string
 	Pinned      bool      // as in Child
@@ -31,23 +31,23 @@ type RowFloor struct {
 }
 
 // Name implements [Server].
-func (*RowFloor) Name() string { return report.BaselineName }
+func (*Rows) Name() string { return report.BaselineName }
 
 // Start implements [Server].
-func (f *RowFloor) Start(ctx context.Context) (*target.Endpoint, error) {
+func (f *Rows) Start(ctx context.Context) (*target.Endpoint, error) {
 	config := sluice.Config{DatabaseURL: f.DatabaseURL}
 	scratch, err := target.NewSchema(ctx, &config)
 	if err != nil {
 		return nil, err
 	}
-	child := NewFloor(f.Program, f.Pinned, f.Log)
+	child := New(f.Program, f.Pinned, f.Log)
 	child.Args = append(child.Args, "--database-url", config.DatabaseURL)
 	return child.StartOn(ctx, scratch, config.DatabaseURL)
 }
 
-// floorQueue is the table that the floor takes rows from, with the connection
+// queue is the table that the floor takes rows from, with the connection
 // that does so. It is for one goroutine at a time.
-type floorQueue struct {
+type queue struct {
 	conn  *pgx.Conn
 	woken bool // by a commit, since the last look
 }
@@ -62,12 +62,12 @@ CREATE FUNCTION wake() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_n
 CREATE TRIGGER wake AFTER INSERT ON sluice_outbox FOR EACH ROW EXECUTE FUNCTION wake()`
 
 // openQueue makes the table, and listens.
-func openQueue(ctx context.Context, database string) (*floorQueue, error) {
+func openQueue(ctx context.Context, database string) (*queue, error) {
 	config, err := pgx.ParseConfig(database)
 	if err != nil {
 		return nil, fmt.Errorf("read the database's URL: %w", err)
 	}
-	q := &floorQueue{}
+	q := &queue{}
 	config.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { q.woken = true }
 	if q.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func openQueue(ctx context.Context, database string) (*floorQueue, error) {
 	return q, nil
 }
 
-func (q *floorQueue) prepare(ctx context.Context) error {
+func (q *queue) prepare(ctx context.Context) error {
 	if _, err := q.conn.Exec(ctx, queueSQL); err != nil {
 		return err
 	}
@@ -90,8 +90,8 @@ func (q *floorQueue) prepare(ctx context.Context) error {
 	return err
 }
 
-// queued is a row, as it is taken.
-type queued struct {
+// row is a row, as it is taken.
+type row struct {
 	id      int64
 	topic   string
 	event   string
@@ -100,7 +100,7 @@ type queued struct {
 
 // run hands rows on until ctx ends. A connection that is lost is an error: the
 // floor is no service.
-func (q *floorQueue) run(ctx context.Context, write func(rows []queued) error) error {
+func (q *queue) run(ctx context.Context, write func(rows []row) error) error {
 	for {
 		rows, err := q.next(ctx)
 		if ctx.Err() != nil {
@@ -117,7 +117,7 @@ func (q *floorQueue) run(ctx context.Context, write func(rows []queued) error) e
 
 // next takes what is there once there may be something. What commits meanwhile
 // wakes it again.
-func (q *floorQueue) next(ctx context.Context) ([]queued, error) {
+func (q *queue) next(ctx context.Context) ([]row, error) {
 	for !q.woken {
 		if err := q.conn.PgConn().WaitForNotification(ctx); err != nil {
 			return nil, err
@@ -129,17 +129,17 @@ func (q *floorQueue) next(ctx context.Context) ([]queued, error) {
 		return nil, err
 	}
 	// The answer ends with the commit, or with what became of it.
-	rows, err := pgx.CollectRows(answer, func(row pgx.CollectableRow) (r queued, err error) {
+	rows, err := pgx.CollectRows(answer, func(row pgx.CollectableRow) (r row, err error) {
 		return r, row.Scan(&r.id, &r.topic, &r.event, &r.payload)
 	})
 	// They come as they lie in the table, which uses space again.
-	slices.SortFunc(rows, func(a, b queued) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.id, b.id) })
 	return rows, err
 }
 
 // appendLine appends a row as a publisher would have written it, see
 // [swarm.Poster].
-func (r *queued) appendLine(dst []byte) []byte {
+func (r *row) appendLine(dst []byte) []byte {
 	dst = strconv.AppendQuote(append(dst, `{"topic":`...), r.topic)
 	dst = strconv.AppendQuote(append(dst, `,"event":`...), r.event)
 	return append(append(append(dst, `,"payload":`...), r.payload...), '}')
@@ -148,7 +148,7 @@ func (r *queued) appendLine(dst []byte) []byte {
 // goodbye is how long Postgres may take to hear that the floor ends.
 const goodbye = time.Second
 
-func (q *floorQueue) close() error {
+func (q *queue) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
 	return q.conn.Close(ctx)

@@ -1,0 +1,20 @@
+package baseline
+
+import (
+	"testing"
+
+	"github.com/sluicehq/sluice/benchmarks/target"
+)
+
+func TestFloorNeedsItsAddresses(t *testing.T) {
+	t.Parallel()
+	address, err := target.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, addresses := range [][2]string{{"ws://127.0.0.1:-1", "http://" + address}, {"ws://" + address, "http://127.0.0.1:-1"}} {
+		if err := Serve(t.Context(), addresses[0], addresses[1], ""); err == nil {
+			t.Errorf("%v are served", addresses)
+		}
+	}
+}
