@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluicehq/sluice/socket/auth"
 	"github.com/sluicehq/sluice/store/postgres"
 )
 
@@ -342,7 +343,7 @@ func (c *Config) validateNumbers(f *faults) {
 		{"Recent", int64(c.Recent), 0, 1 << 40, "0 to 1024GiB"},
 		{"DedupeWindow", int64(c.DedupeWindow), int64(minDedupeWindow), int64(maxDedupeWindow), dedupeWindows},
 		{"DedupeEntries", int64(c.DedupeEntries), 1, maxDedupeEntries, dedupeEntries},
-		{"JWTLeeway", int64(c.JWTLeeway), 0, int64(maxLeeway), "0 to 10m"},
+		{"JWTLeeway", int64(c.JWTLeeway), 0, int64(auth.MaxLeeway), "0 to 10m"},
 		{"InboundQueue", int64(c.InboundQueue), 1, 1 << 20, "1 to 1048576 messages"},
 		{"InboundBytes", int64(c.InboundBytes), 4 << 10, 1 << 30, "4KiB to 1GiB"},
 		{"InboundRate", int64(c.InboundRate), 0, 1 << 30, "messages per second, 0 for no bound"},

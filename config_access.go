@@ -3,11 +3,13 @@ package sluice
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/socket"
+	"github.com/sluicehq/sluice/socket/auth"
 )
 
 // validateAccess reports what would let nobody in, or everybody by mistake.
@@ -47,6 +49,51 @@ func (c *Config) validateAccess(f *faults) {
 	if !loopback(c.AdminListen) {
 		f.add("AdminListen", c.AdminListen, "a loopback address, or any other with --admin-token-file")
 	}
+}
+
+// validateTokens reports what cannot be asked of tokens.
+func (c *Config) validateTokens(f *faults) {
+	for _, each := range c.JWTAlgorithms {
+		if !slices.Contains(auth.Signatures, each) {
+			f.add("JWTAlgorithms", each, strings.Join(auth.Signatures, ", "))
+		}
+	}
+	if c.JWTSecretFile != "" || c.JWTKeysFile != "" {
+		return
+	}
+	for _, each := range [][2]string{
+		{"JWTIssuer", c.JWTIssuer},
+		{"JWTAudience", strings.Join(c.JWTAudience, ",")},
+		{"JWTAlgorithms", strings.Join(c.JWTAlgorithms, ",")},
+	} {
+		if field, given := each[0], each[1]; given != "" {
+			f.add(field, given, "nothing without --jwt-secret-file or --jwt-keys-file: there are no tokens to ask it of")
+		}
+	}
+}
+
+// authenticator reads the keys that the configuration names. It is nil where they are
+// not fit.
+func (c *Config) authenticator(f *faults) *auth.Authenticator {
+	authenticator, err := auth.Open(auth.Config{
+		SecretFile: c.JWTSecretFile,
+		KeysFile:   c.JWTKeysFile,
+		Issuer:     c.JWTIssuer,
+		Audience:   c.JWTAudience,
+		Algorithms: c.JWTAlgorithms,
+		Leeway:     c.JWTLeeway,
+		RequireExp: c.JWTRequireExp,
+		Anonymous:  c.anonymous(),
+		Logger:     c.logger(),
+	})
+	if err != nil {
+		field, path := "JWTSecretFile", c.JWTSecretFile
+		if path == "" {
+			field, path = "JWTKeysFile", c.JWTKeysFile
+		}
+		f.add(field, path, "a file with keys to verify tokens with: "+err.Error())
+	}
+	return authenticator
 }
 
 // adminTokens reads the admin tokens that the configuration names, nil where it names

@@ -181,6 +181,26 @@ func TestAdminTokensThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+func TestKeysThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, test := range []struct {
+		change func(*sluice.Config)
+		want   string
+	}{
+		{func(c *sluice.Config) { c.JWTSecretFile = filepath.Join(dir, "nowhere") }, "JWTSecretFile"},
+		{func(c *sluice.Config) { c.JWTSecretFile = put(t, filepath.Join(dir, "empty"), "\n") }, "empty"},
+		{func(c *sluice.Config) { c.JWTKeysFile = put(t, filepath.Join(dir, "set"), "{") }, "JSON Web Key Set"},
+	} {
+		config := sluice.DefaultConfig()
+		config.Logger = slog.New(slog.DiscardHandler)
+		test.change(&config)
+		if _, err := sluice.New(config); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("got %v, want %q", err, test.want)
+		}
+	}
+}
+
 func TestByteSize(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -44,6 +44,7 @@ var floors = map[string]int{
 	"stages": 4,
 
 	"internal/admin": 5,
+	"socket/auth":    5,
 
 	"": 6, // the front door
 

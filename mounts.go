@@ -74,7 +74,7 @@ func mountable(p string) bool { return mountPattern.MatchString(p) && path.Clean
 // open tells whether whoever reaches the public listener may connect, which only this
 // machine does.
 func (s *Service) open() bool {
-	return loopback(s.config.Listen) && s.config.anonymous() && s.tokens == nil && !s.hooked
+	return loopback(s.config.Listen) && s.config.anonymous() && !s.auth.HasKeys() && !s.hooked
 }
 
 // mountPublic makes a mount of the public listener.
@@ -87,8 +87,8 @@ func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
 		Addresses:      s.addresses,
 		Open:           func() bool { return path == s.config.SocketPath && s.open() },
 	}
-	if s.tokens != nil {
-		config.Renew, config.Holds = s.renew, s.holds
+	if s.auth.HasKeys() {
+		config.Renew, config.Holds = s.auth.Renew, s.auth.Holds
 	}
 	return s.mount(config)
 }

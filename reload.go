@@ -49,10 +49,7 @@ func (s *Service) Reload(topics []TopicRule) error {
 // rereads read what comes from files.
 func (s *Service) rereads() []func() (func(), error) {
 	list := append([]func() (func(), error){s.inForce.certificate.Load().Reread}, s.admin.Rereads()...)
-	if s.tokens != nil {
-		list = append(list, s.tokens.keys.Reread)
-	}
-	return list
+	return append(list, s.auth.Reread)
 }
 
 // watchAccess looks at the files that access depends on until ctx ends: what a
@@ -75,11 +72,7 @@ func (s *Service) watchAccess(ctx context.Context) error {
 
 // reads counts how often what lets sockets in has been read again.
 func (s *Service) reads() int {
-	n := s.admin.Changes()
-	if s.tokens != nil {
-		n += s.tokens.keys.Count()
-	}
-	return n
+	return s.admin.Changes() + s.auth.Changes()
 }
 
 // review judges all sockets and their channels again.
@@ -87,10 +80,4 @@ func (s *Service) review() {
 	for _, m := range s.mounts {
 		m.endpoint.Review()
 	}
-}
-
-// holds tells whether what let a client in would still do so.
-func (s *Service) holds(socket *Socket) bool {
-	token := tokenOf(socket)
-	return token == nil || s.tokens.holds(token)
 }

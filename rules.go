@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/auth"
 	"github.com/sluicehq/sluice/store"
 )
 
@@ -97,23 +98,23 @@ func (c *ruled) Join(ctx *Context, _ Payload) (any, error) {
 // Review implements [Reviewer]: by the rule, and by what the client's token
 // lists.
 func (c *ruled) Review(topic string, s *Socket) error {
-	if !mayJoin(c.rules(), topic, tokenOf(s)) {
+	if !mayJoin(c.rules(), topic, auth.Of(s)) {
 		return channels.Reject("unauthorized")
 	}
 	return nil
 }
 
-func mayJoin(rules []TopicRule, topic string, token *access) bool {
+func mayJoin(rules []TopicRule, topic string, token *auth.Access) bool {
 	rule := ruleFor(rules, topic)
 	switch {
 	case strings.HasPrefix(topic, store.OwnTopics) && (rule == nil || !strings.HasPrefix(rule.Match, store.OwnTopics)):
 		return false // they are joined only by a rule that names them
 	case rules == nil: // all topics are open, but a token that lists some means these
-		return token == nil || !token.listed || token.allows(topic)
+		return token == nil || !token.Listed || token.Allows(topic)
 	case rule == nil || rule.Access == "deny":
 		return false
 	case rule.Access == "token":
-		return token != nil && token.allows(topic)
+		return token != nil && token.Allows(topic)
 	}
 	return true
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket/auth"
 	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
@@ -31,7 +32,7 @@ type Service struct {
 	encoders  sync.Pool // of *stages.Encoder, for broadcasts
 	public    *Mount
 	console   *Mount
-	tokens    *verifier // nil where there are no tokens
+	auth      *auth.Authenticator
 	admin     *admin.Tokens
 	readiness *stages.Readiness
 	monitor   *stages.Monitor
@@ -67,7 +68,7 @@ func New(config Config) (*Service, error) {
 	}
 	var f faults
 	config.validate(&f)
-	s.tokens = openVerifier(&config, &f)
+	s.auth = config.authenticator(&f)
 	full, read := config.adminTokens(&f, s.logger)
 	if err := f.join(); err != nil {
 		return nil, err

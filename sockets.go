@@ -1,9 +1,7 @@
 package sluice
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 
@@ -75,44 +73,11 @@ func (s *Service) makeSockets() error {
 	return s.console.Handle("*", func() Channel { return &ruled{s, func() []TopicRule { return nil }} })
 }
 
-// tokenAssign is where a socket keeps the access that its token grants.
-const tokenAssign = "sluice.access"
-
 // Authenticate is the connect hook that a service has by itself: it lets in
 // clients with a token, and those without where Config allows that. A hook of
 // your own may ask it first.
-func (s *Service) Authenticate(_ context.Context, r *ConnectRequest) (*Socket, error) {
-	token := cmp.Or(r.Token, r.Params.Get("token"))
-	switch {
-	case s.tokens != nil && token != "":
-		granted, err := s.tokens.check(token)
-		if err != nil {
-			return nil, &socket.Refusal{Status: http.StatusForbidden, Reason: err.Error()}
-		}
-		return granted.socket(nil), nil
-	case s.config.anonymous():
-		return &channels.Socket{}, nil
-	}
-	return nil, &socket.Refusal{Status: http.StatusForbidden, Reason: "a token is needed to connect"}
-}
-
-// tokenOf is what a socket's token grants, nil if it came without.
-func tokenOf(s *channels.Socket) *access {
-	granted, _ := s.Assigns[tokenAssign].(*access)
-	return granted
-}
-
-// renew judges the token that a client brings while it is connected: it must
-// be its own.
-func (s *Service) renew(_ context.Context, old *Socket, token string) (*Socket, error) {
-	granted, err := s.tokens.check(token)
-	if err != nil {
-		return nil, err
-	}
-	if granted.socketID() != old.ID {
-		return nil, errors.New("renew access: the token is another subject's")
-	}
-	return granted.socket(old.Assigns), nil
+func (s *Service) Authenticate(ctx context.Context, r *ConnectRequest) (*Socket, error) {
+	return s.auth.Authenticate(ctx, r)
 }
 
 // notOpen refuses clients as long as there is no log to serve them from.

@@ -1,4 +1,4 @@
-package sluice
+package auth
 
 import (
 	"crypto"
@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,13 +26,10 @@ const secret = "a secret that is long enough for HS256"
 // keysFrom opens the keys of a configuration.
 func keysFrom(t *testing.T, change func(*Config)) *verifier {
 	t.Helper()
-	config := DefaultConfig()
-	config.Logger = slog.New(slog.DiscardHandler)
-	config.JWTRequireExp = false
+	config := Config{Logger: slog.New(slog.DiscardHandler)}
 	change(&config)
-	var f faults
-	k := openVerifier(&config, &f)
-	if err := f.join(); err != nil {
+	k, err := openVerifier(config)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return k
@@ -62,7 +58,7 @@ func sign(t *testing.T, method jwt.SigningMethod, key any, kid string, claims jw
 
 func TestSecretTokens(t *testing.T) {
 	t.Parallel()
-	k := keysFrom(t, func(c *Config) { c.JWTSecretFile = write(t, filepath.Join(t.TempDir(), "secret"), secret+"\n") })
+	k := keysFrom(t, func(c *Config) { c.SecretFile = write(t, filepath.Join(t.TempDir(), "secret"), secret+"\n") })
 	hour := time.Now().Add(time.Hour).Unix()
 	for _, test := range []struct {
 		name, token string
@@ -82,7 +78,7 @@ func TestSecretTokens(t *testing.T) {
 		if (err == nil) != test.ok {
 			t.Errorf("%s: %+v, %v", test.name, granted, err)
 		}
-		if test.ok && (granted.socketID() != "user:7" || granted.expires.Unix() != hour || !granted.allows("room:1") || granted.allows("hall")) {
+		if test.ok && (granted.socketID() != "user:7" || granted.Expires.Unix() != hour || !granted.Allows("room:1") || granted.Allows("hall")) {
 			t.Errorf("%s: granted %+v", test.name, granted)
 		}
 	}
@@ -121,7 +117,7 @@ func TestKeySetTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	set := publicSet(t, map[string]crypto.PublicKey{"rsa": &rsaKey.PublicKey, "ec": &ecKey.PublicKey, "ed": edPublic})
-	k := keysFrom(t, func(c *Config) { c.JWTKeysFile = write(t, filepath.Join(t.TempDir(), "keys.json"), set) })
+	k := keysFrom(t, func(c *Config) { c.KeysFile = write(t, filepath.Join(t.TempDir(), "keys.json"), set) })
 	claims := jwt.MapClaims{"sub": "7"}
 	for _, test := range []struct {
 		name, token string
@@ -146,7 +142,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 	t.Parallel()
 	path := write(t, filepath.Join(t.TempDir(), "secret"), secret)
 	synctest.Test(t, func(t *testing.T) {
-		k := keysFrom(t, func(c *Config) { c.JWTSecretFile = path })
+		k := keysFrom(t, func(c *Config) { c.SecretFile = path })
 		before := sign(t, jwt.SigningMethodHS256, []byte(secret), "", jwt.MapClaims{})
 		after := sign(t, jwt.SigningMethodHS256, []byte(secret+", another"), "", jwt.MapClaims{})
 		expect := func(when string, beforeOK, afterOK bool) {
@@ -170,57 +166,4 @@ func TestKeysAreReadAgain(t *testing.T) {
 		write(t, path, secret)
 		expect("written anew", true, false)
 	})
-}
-
-func TestKeysThatCannotBeUsed(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for _, test := range []struct {
-		change func(*Config)
-		want   string
-	}{
-		{func(c *Config) { c.JWTSecretFile = filepath.Join(dir, "nowhere") }, "JWTSecretFile"},
-		{func(c *Config) { c.JWTSecretFile = write(t, filepath.Join(dir, "empty"), "\n") }, "empty"},
-		{func(c *Config) { c.JWTKeysFile = write(t, filepath.Join(dir, "set"), "{") }, "JSON Web Key Set"},
-	} {
-		config := DefaultConfig()
-		config.Logger = slog.New(slog.DiscardHandler)
-		test.change(&config)
-		if _, err := New(config); err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("got %v, want %q", err, test.want)
-		}
-	}
-}
-
-func TestRules(t *testing.T) {
-	t.Parallel()
-	rules := []TopicRule{
-		{Match: "secret:*", Access: "deny"},
-		{Match: "room:lobby"},
-		{Match: "room:*", Access: "token"},
-	}
-	seven := &access{topics: []string{"room:7", "secret:7"}, listed: true}
-	for _, test := range []struct {
-		name  string
-		rules []TopicRule
-		topic string
-		token *access
-		want  bool
-	}{
-		{"no rules, no token", nil, "any", nil, true},
-		{"no rules, a token that lists nothing", nil, "any", &access{}, true},
-		{"no rules, a token that lists it", nil, "room:7", seven, true},
-		{"no rules, a token that lists others", nil, "room:8", seven, false},
-		{"an empty list", []TopicRule{}, "any", seven, false},
-		{"no match", rules, "any", seven, false},
-		{"denied", rules, "secret:7", seven, false},
-		{"public", rules, "room:lobby", nil, true},
-		{"with a token", rules, "room:7", seven, true},
-		{"with a token for another", rules, "room:8", seven, false},
-		{"without a token", rules, "room:7", nil, false},
-	} {
-		if got := mayJoin(test.rules, test.topic, test.token); got != test.want {
-			t.Errorf("%s: %v", test.name, got)
-		}
-	}
 }

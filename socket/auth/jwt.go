@@ -1,12 +1,10 @@
-package sluice
+package auth
 
 import (
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -17,18 +15,18 @@ import (
 	"github.com/sluicehq/sluice/internal/reload"
 )
 
-// access is what a token grants.
-type access struct {
-	subject string    // whom it was given to; empty if it does not say
-	topics  []string  // patterns of topics that may be joined
-	listed  bool      // the token lists topics at all
-	expires time.Time // when the access ends; zero for never
+// Access is what a token grants.
+type Access struct {
+	Subject string    // whom it was given to; empty if it does not say
+	Topics  []string  // patterns of topics that may be joined
+	Listed  bool      // the token lists topics at all
+	Expires time.Time // when the access ends; zero for never
 	key     keyID     // of the key that verified it
 }
 
-// allows tells whether the token lists a topic.
-func (a *access) allows(topic string) bool {
-	for _, pattern := range a.topics {
+// Allows tells whether the token lists a topic.
+func (a *Access) Allows(topic string) bool {
+	for _, pattern := range a.Topics {
 		if channels.Matches(pattern, topic) {
 			return true
 		}
@@ -37,30 +35,30 @@ func (a *access) allows(topic string) bool {
 }
 
 // socketID names the sockets of the token's subject, for disconnecting them.
-func (a *access) socketID() string {
-	if a.subject == "" {
+func (a *Access) socketID() string {
+	if a.Subject == "" {
 		return ""
 	}
-	return "user:" + a.subject
+	return "user:" + a.Subject
 }
 
 // socket is a connection with this access. It keeps what else it was assigned.
-func (a *access) socket(assigns map[string]any) *Socket {
+func (a *Access) socket(assigns map[string]any) *channels.Socket {
 	own := map[string]any{}
 	maps.Copy(own, assigns)
 	own[tokenAssign] = a
-	return &Socket{ID: a.socketID(), Assigns: own, Expires: a.expires}
+	return &channels.Socket{ID: a.socketID(), Assigns: own, Expires: a.Expires}
 }
 
-// signatures are the algorithms that tokens may be signed with (RFC 7518,
+// Signatures are the algorithms that tokens may be signed with (RFC 7518,
 // section 3.1, and RFC 8037 for EdDSA).
-var signatures = []string{
+var Signatures = []string{
 	"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
 	"ES256", "ES384", "ES512", "EdDSA",
 }
 
-// maxLeeway is how far apart the clocks of the issuer and of this node may be.
-const maxLeeway = 10 * time.Minute
+// MaxLeeway is how far apart the clocks of the issuer and of this node may be.
+const MaxLeeway = 10 * time.Minute
 
 // verifier verifies tokens (RFC 7519).
 type verifier struct {
@@ -70,71 +68,48 @@ type verifier struct {
 }
 
 // openVerifier reads the keys that the configuration names, nil if it names
-// none or they are not fit.
-func openVerifier(config *Config, f *faults) *verifier {
-	var field, path string
+// none.
+func openVerifier(config Config) (*verifier, error) {
+	var path string
 	var parse func([]byte, *slog.Logger) (keySet, error)
 	kind := reload.Secret
 	switch {
-	case config.JWTSecretFile != "":
-		field, path, parse = "JWTSecretFile", config.JWTSecretFile, parseSecret
-	case config.JWTKeysFile != "":
-		field, path, parse, kind = "JWTKeysFile", config.JWTKeysFile, parseKeySet, reload.Public
+	case config.SecretFile != "":
+		path, parse = config.SecretFile, parseSecret
+	case config.KeysFile != "":
+		path, parse, kind = config.KeysFile, parseKeySet, reload.Public
 	default:
-		return nil
+		return nil, nil
 	}
-	logger := config.logger()
-	keys, err := reload.Read(logger, func() (keySet, error) {
-		text, err := reload.ReadFile(path, kind, logger)
+	keys, err := reload.Read(config.Logger, func() (keySet, error) {
+		text, err := reload.ReadFile(path, kind, config.Logger)
 		if err != nil {
 			return nil, err
 		}
-		return parse(text, logger)
+		return parse(text, config.Logger)
 	}, path)
 	if err != nil {
-		f.add(field, path, "a file with keys to verify tokens with: "+err.Error())
-		return nil
+		return nil, err
 	}
-	methods := config.JWTAlgorithms
+	methods := config.Algorithms
 	if len(methods) == 0 {
-		methods = signatures
+		methods = Signatures
 	}
-	options := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithLeeway(config.JWTLeeway), jwt.WithStrictDecoding()}
-	if config.JWTRequireExp {
+	options := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithLeeway(config.Leeway), jwt.WithStrictDecoding()}
+	if config.RequireExp {
 		options = append(options, jwt.WithExpirationRequired())
 	}
-	if config.JWTIssuer != "" {
-		options = append(options, jwt.WithIssuer(config.JWTIssuer))
+	if config.Issuer != "" {
+		options = append(options, jwt.WithIssuer(config.Issuer))
 	}
-	if len(config.JWTAudience) > 0 {
-		options = append(options, jwt.WithAudience(config.JWTAudience...))
+	if len(config.Audience) > 0 {
+		options = append(options, jwt.WithAudience(config.Audience...))
 	}
-	return &verifier{jwt.NewParser(options...), config.JWTLeeway, keys}
-}
-
-// validateTokens reports what cannot be asked of tokens.
-func (c *Config) validateTokens(f *faults) {
-	for _, each := range c.JWTAlgorithms {
-		if !slices.Contains(signatures, each) {
-			f.add("JWTAlgorithms", each, strings.Join(signatures, ", "))
-		}
-	}
-	if c.JWTSecretFile != "" || c.JWTKeysFile != "" {
-		return
-	}
-	for _, each := range [][2]string{
-		{"JWTIssuer", c.JWTIssuer},
-		{"JWTAudience", strings.Join(c.JWTAudience, ",")},
-		{"JWTAlgorithms", strings.Join(c.JWTAlgorithms, ",")},
-	} {
-		if field, given := each[0], each[1]; given != "" {
-			f.add(field, given, "nothing without --jwt-secret-file or --jwt-keys-file: there are no tokens to ask it of")
-		}
-	}
+	return &verifier{jwt.NewParser(options...), config.Leeway, keys}, nil
 }
 
 // check verifies a token and returns what it grants.
-func (v *verifier) check(token string) (*access, error) {
+func (v *verifier) check(token string) (*Access, error) {
 	var claims claims
 	var verified keyID
 	if _, err := v.parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
@@ -144,15 +119,15 @@ func (v *verifier) check(token string) (*access, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("check token: %w", err)
 	}
-	a := &access{subject: claims.Subject, topics: claims.topics, listed: claims.listed, key: verified}
+	a := &Access{Subject: claims.Subject, Topics: claims.topics, Listed: claims.listed, key: verified}
 	if claims.ExpiresAt != nil {
-		a.expires = claims.ExpiresAt.Add(v.leeway)
+		a.Expires = claims.ExpiresAt.Add(v.leeway)
 	}
 	return a, nil
 }
 
 // holds tells whether the key that verified a token is still one of ours.
-func (v *verifier) holds(a *access) bool { return v.keys.Get().has(a.key) }
+func (v *verifier) holds(a *Access) bool { return v.keys.Get().has(a.key) }
 
 // claims are what a token says.
 type claims struct {

@@ -1,4 +1,4 @@
-package sluice
+package auth
 
 import (
 	"crypto"
@@ -68,7 +68,7 @@ func TestKeysThatAreNotUnderstoodAreLeftOut(t *testing.T) {
 		"unknown alg":      altered(t, "k", &key.PublicKey, map[string]any{"alg": "ES999"}),
 	} {
 		k := keysFrom(t, func(c *Config) {
-			c.JWTKeysFile = write(t, filepath.Join(t.TempDir(), "keys"), `{"keys":[`+other+`,`+good+`,`+other+`]}`)
+			c.KeysFile = write(t, filepath.Join(t.TempDir(), "keys"), `{"keys":[`+other+`,`+good+`,`+other+`]}`)
 		})
 		if _, err := k.check(token); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -109,7 +109,7 @@ func TestKeysAreForWhatTheySay(t *testing.T) {
 		for _, kid := range []string{"first", ""} {
 			k := keysFrom(t, func(c *Config) {
 				set := `{"keys":[` + altered(t, "first", &key.PublicKey, test.change) + `,` + second + `]}`
-				c.JWTKeysFile = write(t, filepath.Join(t.TempDir(), "keys"), set)
+				c.KeysFile = write(t, filepath.Join(t.TempDir(), "keys"), set)
 			})
 			if _, err := k.check(sign(t, test.alg, key, kid, jwt.MapClaims{})); (err == nil) != test.ok {
 				t.Errorf("%s, kid %q: %v", name, kid, err)
@@ -121,7 +121,7 @@ func TestKeysAreForWhatTheySay(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := keysFrom(t, func(c *Config) {
-		c.JWTKeysFile = write(t, filepath.Join(t.TempDir(), "keys"), `{"keys":[`+altered(t, "first", &p256.PublicKey, nil)+`]}`)
+		c.KeysFile = write(t, filepath.Join(t.TempDir(), "keys"), `{"keys":[`+altered(t, "first", &p256.PublicKey, nil)+`]}`)
 	})
 	if k, err := k.keys.Get().find(&jwt.Token{Method: jwt.SigningMethodES384, Header: map[string]any{}}); err == nil {
 		t.Errorf("a key of P-256 is for ES384: %+v", k)
@@ -181,19 +181,19 @@ func TestClaims(t *testing.T) {
 		claims string
 		want   string // part of the error, "" for none
 	}{
-		"all that is asked": {func(c *Config) { c.JWTIssuer, c.JWTAudience, c.JWTRequireExp = "me", []string{"a", "b"}, true }, nil,
+		"all that is asked": {func(c *Config) { c.Issuer, c.Audience, c.RequireExp = "me", []string{"a", "b"}, true }, nil,
 			`{"iss":"me","aud":["x","b"],"exp":NOW+9}`, ""},
-		"another issuer":    {func(c *Config) { c.JWTIssuer = "me" }, nil, `{"iss":"Me"}`, "issuer"},
-		"no issuer":         {func(c *Config) { c.JWTIssuer = "me" }, nil, `{}`, "iss"},
-		"another audience":  {func(c *Config) { c.JWTAudience = []string{"a"} }, nil, `{"aud":"b"}`, "audience"},
-		"no audience":       {func(c *Config) { c.JWTAudience = []string{"a"} }, nil, `{}`, "aud"},
-		"another algorithm": {func(c *Config) { c.JWTAlgorithms = []string{"HS512"} }, nil, `{}`, "HS256"},
-		"no exp":            {func(c *Config) { c.JWTRequireExp = true }, nil, `{}`, "exp"},
-		"exp null":          {func(c *Config) { c.JWTRequireExp = true }, nil, `{"exp":null}`, "exp"},
+		"another issuer":    {func(c *Config) { c.Issuer = "me" }, nil, `{"iss":"Me"}`, "issuer"},
+		"no issuer":         {func(c *Config) { c.Issuer = "me" }, nil, `{}`, "iss"},
+		"another audience":  {func(c *Config) { c.Audience = []string{"a"} }, nil, `{"aud":"b"}`, "audience"},
+		"no audience":       {func(c *Config) { c.Audience = []string{"a"} }, nil, `{}`, "aud"},
+		"another algorithm": {func(c *Config) { c.Algorithms = []string{"HS512"} }, nil, `{}`, "HS256"},
+		"no exp":            {func(c *Config) { c.RequireExp = true }, nil, `{}`, "exp"},
+		"exp null":          {func(c *Config) { c.RequireExp = true }, nil, `{"exp":null}`, "exp"},
 		"just expired":      {nil, nil, `{"exp":NOW-9}`, "expired"},
-		"within the leeway": {func(c *Config) { c.JWTLeeway = time.Minute }, nil, `{"exp":NOW-9,"nbf":NOW+9}`, ""},
+		"within the leeway": {func(c *Config) { c.Leeway = time.Minute }, nil, `{"exp":NOW-9,"nbf":NOW+9}`, ""},
 		"not yet valid":     {nil, nil, `{"nbf":NOW+9}`, "not valid yet"},
-		"EXP is not exp":    {func(c *Config) { c.JWTRequireExp = true }, nil, `{"EXP":NOW+9}`, "exp"},
+		"EXP is not exp":    {func(c *Config) { c.RequireExp = true }, nil, `{"EXP":NOW+9}`, "exp"},
 		"Exp is not exp":    {nil, nil, `{"exp":NOW-9,"Exp":NOW+9}`, "expired"},
 		"a claim twice":     {nil, nil, `{"exp":NOW-9,"exp":NOW+9}`, "duplicate"},
 		"topics, no list":   {nil, nil, `{"topics":"room:7"}`, `"topics" must be a list of strings`},
@@ -208,7 +208,7 @@ func TestClaims(t *testing.T) {
 		"a kid":             {nil, header(map[string]any{"kid": "any"}), `{}`, ""},
 	} {
 		k := keysFrom(t, func(c *Config) {
-			c.JWTSecretFile = path
+			c.SecretFile = path
 			if test.config != nil {
 				test.config(c)
 			}
@@ -250,11 +250,11 @@ func (v verbatim) MarshalJSON() ([]byte, error) { return []byte(v.text), nil }
 func TestLeewayExtendsAccess(t *testing.T) {
 	t.Parallel()
 	k := keysFrom(t, func(c *Config) {
-		c.JWTSecretFile, c.JWTLeeway = write(t, filepath.Join(t.TempDir(), "secret"), secret), time.Minute
+		c.SecretFile, c.Leeway = write(t, filepath.Join(t.TempDir(), "secret"), secret), time.Minute
 	})
 	exp := time.Now().Add(time.Hour).Unix()
 	a, err := k.check(sign(t, jwt.SigningMethodHS256, []byte(secret), "", jwt.MapClaims{"exp": exp}))
-	if err != nil || a.expires.Unix() != exp+60 {
+	if err != nil || a.Expires.Unix() != exp+60 {
 		t.Fatal(a, err)
 	}
 }

@@ -1,4 +1,4 @@
-package sluice
+package auth
 
 import (
 	"bytes"
@@ -182,7 +182,7 @@ func parseKey(text []byte) (verifyKey, error) {
 		return verifyKey{kid: said.KID}, fmt.Errorf("its use is %q", said.Use)
 	case said.Ops != nil && !slices.Contains(said.Ops, "verify"):
 		return verifyKey{kid: said.KID}, fmt.Errorf("its key_ops are %q", said.Ops)
-	case said.Alg != "" && !slices.Contains(signatures, said.Alg):
+	case said.Alg != "" && !slices.Contains(Signatures, said.Alg):
 		return verifyKey{kid: said.KID}, fmt.Errorf("its alg is %q", said.Alg)
 	}
 	jwk, err := jwkset.NewJWKFromRawJSON(text, jwkset.JWKMarshalOptions{Private: true}, jwkset.JWKValidateOptions{SkipKeyOps: true})

@@ -1,0 +1,118 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/socket"
+)
+
+// Config says which tokens are good, and whether one is needed. The zero Config lets
+// in nobody.
+type Config struct {
+	// SecretFile has the secret that signs tokens, KeysFile public keys as a JSON Web
+	// Key Set (RFC 7517). They are read again once they have changed. At most one of
+	// them is given; with neither there are no tokens.
+	SecretFile, KeysFile string
+	// Issuer and Audience are what a token's iss and aud must say; of several
+	// audiences one is enough. Empty: they are not looked at.
+	Issuer   string
+	Audience []string
+	// Algorithms are the [Signatures] that are accepted. Empty: all.
+	Algorithms []string
+	// Leeway is how far apart the clocks of the issuer and of this node may be, at
+	// most [MaxLeeway].
+	Leeway time.Duration
+	// RequireExp refuses tokens that never expire.
+	RequireExp bool
+	// Anonymous lets in clients without a token.
+	Anonymous bool
+	// Logger is told when keys are read again. Required.
+	Logger *slog.Logger
+}
+
+// Authenticator says who may connect. Its methods may be called concurrently.
+type Authenticator struct {
+	// Immutable after Open.
+	tokens    *verifier // nil where there are no tokens
+	anonymous bool
+}
+
+// Open reads the keys that the configuration names.
+func Open(config Config) (*Authenticator, error) {
+	tokens, err := openVerifier(config)
+	if err != nil {
+		return nil, err
+	}
+	return &Authenticator{tokens, config.Anonymous}, nil
+}
+
+// HasKeys tells whether there are keys to verify tokens with. Without any, Renew and
+// Holds must not be called.
+func (a *Authenticator) HasKeys() bool { return a.tokens != nil }
+
+// tokenAssign is where a socket keeps the access that its token grants.
+const tokenAssign = "sluice.access"
+
+// Authenticate is a connect hook: it lets in clients with a token, and those without
+// where Config allows that.
+func (a *Authenticator) Authenticate(_ context.Context, r *socket.ConnectRequest) (*channels.Socket, error) {
+	token := cmp.Or(r.Token, r.Params.Get("token"))
+	switch {
+	case a.tokens != nil && token != "":
+		granted, err := a.tokens.check(token)
+		if err != nil {
+			return nil, &socket.Refusal{Status: http.StatusForbidden, Reason: err.Error()}
+		}
+		return granted.socket(nil), nil
+	case a.anonymous:
+		return &channels.Socket{}, nil
+	}
+	return nil, &socket.Refusal{Status: http.StatusForbidden, Reason: "a token is needed to connect"}
+}
+
+// Of is what a socket's token grants, nil if it came without.
+func Of(s *channels.Socket) *Access {
+	granted, _ := s.Assigns[tokenAssign].(*Access)
+	return granted
+}
+
+// Renew judges the token that a client brings while it is connected: it must
+// be its own.
+func (a *Authenticator) Renew(_ context.Context, old *channels.Socket, token string) (*channels.Socket, error) {
+	granted, err := a.tokens.check(token)
+	if err != nil {
+		return nil, err
+	}
+	if granted.socketID() != old.ID {
+		return nil, errors.New("renew access: the token is another subject's")
+	}
+	return granted.socket(old.Assigns), nil
+}
+
+// Holds tells whether what let a client in would still do so.
+func (a *Authenticator) Holds(s *channels.Socket) bool {
+	token := Of(s)
+	return token == nil || a.tokens.holds(token)
+}
+
+// Reread reads the keys again, and returns what puts them in force.
+func (a *Authenticator) Reread() (accept func(), err error) {
+	if a.tokens == nil {
+		return func() {}, nil
+	}
+	return a.tokens.keys.Reread()
+}
+
+// Changes counts how often the keys have been read again.
+func (a *Authenticator) Changes() int {
+	if a.tokens == nil {
+		return 0
+	}
+	return a.tokens.keys.Count()
+}
