@@ -28,8 +28,9 @@ const (
 	closedNoPoll    closeReason = "poll_timeout" // a long-poll was not followed by another
 )
 
-// farewell is a planned end of a connection.
-type farewell struct {
+// closeInfo is how a connection is closed: why, for the metrics, and the code and
+// text of the close frame. A code of StatusNoStatusRcvd is an empty frame.
+type closeInfo struct {
 	reason closeReason
 	code   ws.StatusCode
 	text   string
@@ -38,13 +39,13 @@ type farewell struct {
 // The ends that the server plans by itself; those in answer to what a client
 // sent are made where it is read.
 var (
-	silent       = farewell{closedSilent, ws.StatusGoingAway, "heartbeat timeout"}
-	disconnected = farewell{closedByID, ws.StatusGoingAway, "disconnected"}
-	tooSlow      = farewell{closedTooSlow, ws.StatusPolicyViolation, "too slow"}
-	malformed    = farewell{closedMalformed, ws.StatusInternalServerError, "malformed message"}
-	draining     = farewell{closedDrain, statusServiceRestart, "service restart"}
-	aged         = farewell{closedAged, statusServiceRestart, "connection age"}
-	expired      = farewell{closedExpired, ws.StatusPolicyViolation, "access ended"}
+	silent       = closeInfo{closedSilent, ws.StatusGoingAway, "heartbeat timeout"}
+	disconnected = closeInfo{closedByID, ws.StatusGoingAway, "disconnected"}
+	tooSlow      = closeInfo{closedTooSlow, ws.StatusPolicyViolation, "too slow"}
+	malformed    = closeInfo{closedMalformed, ws.StatusInternalServerError, "malformed message"}
+	draining     = closeInfo{closedDrain, statusServiceRestart, "service restart"}
+	aged         = closeInfo{closedAged, statusServiceRestart, "connection age"}
+	expired      = closeInfo{closedExpired, ws.StatusPolicyViolation, "access ended"}
 )
 
 // Close codes that came after RFC 6455 (IANA's registry of WebSocket close
@@ -55,31 +56,31 @@ const (
 	statusBadGateway     ws.StatusCode = 1014
 )
 
-// closeTimeout is how long a client has to end its side, once ours has said
-// farewell.
+// closeTimeout is how long a client has to end its side, once ours has sent
+// the close frame.
 const closeTimeout = 5 * time.Second
 
 // frameError is an end of the connection that what the client sent calls for.
-type frameError struct{ farewell }
+type frameError struct{ closeInfo }
 
 func (e *frameError) Error() string { return "socket: " + e.text }
 
 var (
 	errMalformedMessage = &frameError{malformed}
 
-	errTooLarge    = &frameError{farewell{closedTooLarge, ws.StatusMessageTooBig, "message too large"}}
-	errInvalidText = &frameError{farewell{closedUTF8, ws.StatusInvalidFramePayloadData, "invalid UTF-8"}}
+	errTooLarge    = &frameError{closeInfo{closedTooLarge, ws.StatusMessageTooBig, "message too large"}}
+	errInvalidText = &frameError{closeInfo{closedUTF8, ws.StatusInvalidFramePayloadData, "invalid UTF-8"}}
 )
 
 func protocolError(text string) error {
-	return &frameError{farewell{closedProtocol, ws.StatusProtocolError, text}}
+	return &frameError{closeInfo{closedProtocol, ws.StatusProtocolError, text}}
 }
 
 // closeError is how to answer a close frame: with the same code, if it may be
 // one.
 func closeError(payload []byte) error {
 	if len(payload) == 0 {
-		return &frameError{farewell{closedByClient, ws.StatusNoStatusRcvd, ""}}
+		return &frameError{closeInfo{closedByClient, ws.StatusNoStatusRcvd, ""}}
 	}
 	code, reason := ws.ParseCloseFrameData(payload)
 	known := code
@@ -89,18 +90,18 @@ func closeError(payload []byte) error {
 	if err := ws.CheckCloseFrameData(known, reason); err != nil {
 		return protocolError(err.Error())
 	}
-	return &frameError{farewell{closedByClient, code, ""}}
+	return &frameError{closeInfo{closedByClient, code, ""}}
 }
 
 // farewellFor is how to end a connection after an error in reading.
-func farewellFor(err error) farewell {
+func closeInfoFor(err error) closeInfo {
 	var f *frameError
 	var timeout net.Error
 	switch {
 	case errors.As(err, &f):
-		return f.farewell
+		return f.closeInfo
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return silent
 	}
-	return farewell{reason: closedLost}
+	return closeInfo{reason: closedLost}
 }

@@ -10,24 +10,24 @@
 //	reader ── message ──► session ──► Actor (package channels)
 //	writer ◄── frames ─── Connection ◄─── mailboxes
 //
-// The session knows no transport. A transport (conn, poll) brings complete
-// messages in, takes frames out of the connection, and can be closed. Frames are
-// encoded for their transport, so that what is shared by a thousand
+// The session knows no transport. A transport (conn, longpollSession) brings
+// complete messages in, takes frames out of what is outbound, and can be closed.
+// Frames are encoded for their transport, so that what is shared by a thousand
 // connections goes to the kernel as it is.
 //
-// What carries a WebSocket (wire) is, on Linux and without TLS, an epollWire: a
-// socket that a few goroutines serve together with all others. Each epoll reads
-// from its share of the connections, into one buffer, and looks after their
+// What carries a WebSocket (connIO) is, on Linux and without TLS, an epollConn: a
+// socket that a few goroutines serve together with all others. Each event loop
+// reads from its share of the connections, into one buffer, and looks after their
 // deadlines; the writers share a queue of the connections that have something to
 // send. A connection that waits to be written to collects what is routed to it
 // meanwhile, so that one system call carries it all: the busier, the cheaper.
-// Everywhere else it is a goroutineWire, on any net.Conn. Both bring the bytes,
+// Everywhere else it is a goroutineConn, on any net.Conn. Both bring the bytes,
 // in whatever pieces, to conn.receive, and all above that is the same.
 //
 // # Guarantees
 //
 // Order: messages of one connection are handled in the order in which they
-// arrive within a channel; frames leave in the order of the connection.
+// arrive within a channel; frames leave in the order in which they were queued.
 //
 // Loss: a connection that loses a message is closed, with a code that says why.
 // The client joins again and asks for what it missed.
@@ -37,8 +37,8 @@
 // which nothing comes for Config.HeartbeatTimeout is closed, and so is one that
 // does not accept what is written within Config.WriteTimeout; the clocks for
 // this are looked at now and then, so that it takes up to a sixteenth longer. An
-// epollWire costs no goroutine and no buffer: Config.Writers goroutines write,
-// and as many read. A goroutineWire costs one goroutine that reads, and another
+// epollConn costs no goroutine and no buffer: Config.Writers goroutines write,
+// and as many read. A goroutineConn costs one goroutine that reads, and another
 // one while there is something to write; a long-poll session costs none between
 // its requests.
 //

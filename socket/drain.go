@@ -23,7 +23,7 @@ const (
 func (e *Endpoint) Run(ctx context.Context) error {
 	<-ctx.Done()
 	defer e.cancel()
-	defer e.polling.stop()
+	defer e.loops.stop()
 	e.mu.Lock()
 	e.draining = true
 	e.mu.Unlock()

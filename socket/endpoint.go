@@ -31,32 +31,32 @@ import (
 // rest: a handler between must let http.ResponseController through.
 type Endpoint struct {
 	// Immutable after New.
-	config   Config
-	gate     gate
-	refusals refusals
-	meters   meters
-	tokens   tokens
-	name     string // stands before the serial numbers of connections
-	guard    *httpserver.Guard
-	handler  http.Handler    // serve, guarded
-	context  context.Context // of handlers: cancelled when connections are cut
-	cancel   context.CancelFunc
+	config           Config
+	gate             gate
+	originRejections originRejections
+	meters           meters
+	tokens           sessionTokens
+	name             string // stands before the serial numbers of connections
+	guard            *httpserver.Guard
+	handler          http.Handler    // serve, guarded
+	context          context.Context // of handlers: cancelled when connections are cut
+	cancel           context.CancelFunc
 
-	group   sync.WaitGroup // one for each connection
-	polling polling        // serves the connections that have no goroutine of their own
+	group sync.WaitGroup // one for each connection
+	loops loopPool       // serves the connections that have no goroutine of their own
 
 	mu sync.Mutex
 
 	// Guarded by mu.
-	links    map[link]struct{}
-	serial   uint64           // of the connection that was registered last
-	polls    map[string]*poll // those of the links that are long-polls, by token
-	reserved int              // connections, those in their handshake included
-	draining bool
+	connections map[connection]struct{}
+	serial      uint64                      // of the connection that was registered last
+	longpolls   map[string]*longpollSession // those of the connections that are long-polls, by token
+	reserved    int                         // connections, those in their handshake included
+	draining    bool
 }
 
-// link is a connection of any transport.
-type link interface {
+// connection is one of any transport.
+type connection interface {
 	// about is the session that the connection carries, and the name of the
 	// transport.
 	about() (s *session, transport string)
@@ -64,7 +64,7 @@ type link interface {
 	// shut closes the connection in an orderly way: what is queued is sent,
 	// unless there is a reason to discard it. It does not wait, and returns
 	// false if the connection is being closed already.
-	shut(f farewell, discard channels.DropReason) bool
+	shut(f closeInfo, discard channels.DropReason) bool
 
 	// cut closes the connection without a word.
 	cut(reason closeReason, discard channels.DropReason)
@@ -78,13 +78,13 @@ func New(config Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e := &Endpoint{
-		config: config,
-		meters: newMeters(config.Metrics),
-		tokens: newTokens(config.Node),
-		name:   "socket:" + strings.ToLower(rand.Text()[:8]) + ".",
-		links:  make(map[link]struct{}),
-		polls:  make(map[string]*poll),
-		guard:  httpserver.New(httpserver.Deadlines{Write: config.WriteTimeout}),
+		config:      config,
+		meters:      newMeters(config.Metrics),
+		tokens:      newSessionTokens(config.Node),
+		name:        "socket:" + strings.ToLower(rand.Text()[:8]) + ".",
+		connections: make(map[connection]struct{}),
+		longpolls:   make(map[string]*longpollSession),
+		guard:       httpserver.New(httpserver.Deadlines{Write: config.WriteTimeout}),
 	}
 	e.handler = e.guard.Handler(http.HandlerFunc(e.serve))
 	e.gate = gate{own: config.OwnOrigin, open: config.Open}
@@ -101,8 +101,8 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler
 
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	if !e.gate.answersTo(r) {
-		e.tellRefused(r, "host")
-		e.refuse(w, &refusal{refusedOrigin, http.StatusForbidden, "the listener does not answer to this host name",
+		e.logRejected(r, "host")
+		e.reject(w, &rejection{rejectedOrigin, http.StatusForbidden, "the listener does not answer to this host name",
 			"use localhost or an IP address, or list the host in --origins"})
 		return
 	}
@@ -122,10 +122,10 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 func (e *Endpoint) Disconnect(id string) int {
 	n := 0
 	serial := e.serialOf(id)
-	for _, l := range e.snapshot() {
-		s, _ := l.about()
+	for _, c := range e.snapshot() {
+		s, _ := c.about()
 		own := s.current().ID
-		if (own == id && id != "" || own == "" && s.serial == serial) && l.shut(disconnected, "") {
+		if (own == id && id != "" || own == "" && s.serial == serial) && c.shut(disconnected, "") {
 			n++
 		}
 	}
@@ -144,10 +144,10 @@ type SocketInfo struct {
 
 // List describes all open connections, the oldest first.
 func (e *Endpoint) List() []SocketInfo {
-	links := e.snapshot()
-	list := make([]SocketInfo, 0, len(links))
-	for _, l := range links {
-		s, transport := l.about()
+	connections := e.snapshot()
+	list := make([]SocketInfo, 0, len(connections))
+	for _, c := range connections {
+		s, transport := c.about()
 		socket := s.current()
 		list = append(list, SocketInfo{cmp.Or(socket.ID, e.idOf(s.serial)), e.config.Path, transport, socket.RemoteAddr, s.channels(), time.Unix(0, s.opened)})
 	}
@@ -159,12 +159,12 @@ func (e *Endpoint) List() []SocketInfo {
 func (e *Endpoint) Sockets() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.links)
+	return len(e.connections)
 }
 
-// refusal says what is wrong with a request, to its client and to the metrics.
-type refusal struct {
-	reason refuseReason
+// rejection says what is wrong with a request, to its client and to the metrics.
+type rejection struct {
+	reason rejectReason
 	status int
 	text   string
 	hint   string
@@ -180,32 +180,32 @@ type admission struct {
 
 // admit runs the checks that all transports share, in the order of their cost,
 // and asks the connect hook.
-func (e *Endpoint) admit(r *http.Request, params Params, token string) (admission, *refusal) {
+func (e *Endpoint) admit(r *http.Request, params Params, token string) (admission, *rejection) {
 	format, ok := phoenix.ParseVersion(params.Get("vsn"))
 	if !ok {
-		return admission{}, &refusal{refusedVersion, http.StatusForbidden,
+		return admission{}, &rejection{rejectedVersion, http.StatusForbidden,
 			"unsupported protocol version", "vsn must be 1.0.x or 2.0.x"}
 	}
 	if !e.letsPage(r) {
-		return admission{}, &refusal{refusedOrigin, http.StatusForbidden,
+		return admission{}, &rejection{rejectedOrigin, http.StatusForbidden,
 			"origin not allowed", "pages of this origin may not connect: see the list of origins"}
 	}
 	client := e.config.Addresses.Client(r)
-	leave, refused := e.reserve(client)
-	if refused != nil {
-		return admission{}, refused
+	leave, rejected := e.reserve(client)
+	if rejected != nil {
+		return admission{}, rejected
 	}
 	socket, err := e.connect(r, client, params, token)
 	if err != nil {
 		e.release(leave)
-		refused := &refusal{refusedConnect, http.StatusForbidden, "connection refused", "the server's access rules refuse it"}
+		rejected := &rejection{rejectedConnect, http.StatusForbidden, "connection refused", "the server's access rules refuse it"}
 		var explicit *Refusal
 		if errors.As(err, &explicit) {
-			refused.status, refused.text = explicit.Status, explicit.Reason
+			rejected.status, rejected.text = explicit.Status, explicit.Reason
 		} else {
 			e.config.Logger.Warn("connect hook failed", "remote_addr", r.RemoteAddr, "error", err)
 		}
-		return admission{}, refused
+		return admission{}, rejected
 	}
 	return admission{socket, format, leave}, nil
 }
@@ -251,30 +251,30 @@ func guard(hook string, call func() (*channels.Socket, error)) (_ *channels.Sock
 }
 
 // reserve makes room for a client's connection. Release gives it back.
-func (e *Endpoint) reserve(client netip.Addr) (leave func(), refused *refusal) {
+func (e *Endpoint) reserve(client netip.Addr) (leave func(), rejected *rejection) {
 	leave, ok := e.config.Addresses.Reserve(client)
 	if !ok {
-		return nil, &refusal{refusedCapacity, http.StatusServiceUnavailable,
+		return nil, &rejection{rejectedCapacity, http.StatusServiceUnavailable,
 			"too many connections from one address", "the limit of connections of an address is reached"}
 	}
-	if refused := e.reserveAny(); refused != nil {
+	if rejected := e.reserveAny(); rejected != nil {
 		if leave != nil {
 			leave()
 		}
-		return nil, refused
+		return nil, rejected
 	}
 	return leave, nil
 }
 
-func (e *Endpoint) reserveAny() *refusal {
+func (e *Endpoint) reserveAny() *rejection {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
 	case e.draining:
-		return &refusal{refusedDrain, http.StatusServiceUnavailable,
+		return &rejection{rejectedDrain, http.StatusServiceUnavailable,
 			"shutting down", "connect again: another node, or this one once it is back, takes over"}
 	case e.config.MaxConnections > 0 && e.reserved >= e.config.MaxConnections:
-		return &refusal{refusedCapacity, http.StatusServiceUnavailable,
+		return &rejection{rejectedCapacity, http.StatusServiceUnavailable,
 			"too many connections", "the limit of connections of this node is reached"}
 	}
 	e.reserved++
@@ -295,49 +295,49 @@ func (e *Endpoint) release(leave func()) {
 
 // register makes a reserved connection one of the endpoint's. It returns false
 // if the endpoint has begun to drain meanwhile.
-func (e *Endpoint) register(l link) bool {
+func (e *Endpoint) register(c connection) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.draining {
 		return false
 	}
-	e.links[l] = struct{}{}
-	if p, ok := l.(*poll); ok {
-		e.polls[p.token] = p
+	e.connections[c] = struct{}{}
+	if p, ok := c.(*longpollSession); ok {
+		e.longpolls[p.token] = p
 	}
 	e.meters.opened.Add(1)
 	e.meters.sockets.Add(1)
-	s, _ := l.about()
+	s, _ := c.about()
 	e.serial++
 	s.serial = e.serial
-	s.begin(l)
+	s.begin(c)
 	return true
 }
 
 // remove ends what register and reserve began.
-func (e *Endpoint) remove(l link, reason closeReason) {
+func (e *Endpoint) remove(c connection, reason closeReason) {
 	e.meters.sockets.Add(-1)
 	e.meters.closed[reason].Add(1)
 	e.mu.Lock()
-	delete(e.links, l)
-	if p, ok := l.(*poll); ok {
-		delete(e.polls, p.token)
+	delete(e.connections, c)
+	if p, ok := c.(*longpollSession); ok {
+		delete(e.longpolls, p.token)
 	}
 	e.mu.Unlock()
-	s, _ := l.about()
+	s, _ := c.about()
 	e.release(s.leave)
 }
 
 // snapshot lists the open connections.
-func (e *Endpoint) snapshot() []link {
+func (e *Endpoint) snapshot() []connection {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.Collect(maps.Keys(e.links))
+	return slices.Collect(maps.Keys(e.connections))
 }
 
-// refuse answers a request that does not become a connection.
-func (e *Endpoint) refuse(w http.ResponseWriter, r *refusal) {
-	e.meters.refused[r.reason].Add(1)
+// reject answers a request that does not become a connection.
+func (e *Endpoint) reject(w http.ResponseWriter, r *rejection) {
+	e.meters.rejected[r.reason].Add(1)
 	respond(w, r.status, r.text, r.hint)
 }
 

@@ -11,50 +11,50 @@ import (
 
 // beginWriting keeps the descriptor open until endWriting. It returns false if
 // the connection has ended.
-func (w *epollWire) beginWriting() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
+func (c *epollConn) beginWriting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
 		return false
 	}
-	w.writing, w.writable = true, false
+	c.writing, c.writable = true, false
 	return true
 }
 
 // endWriting tells whether there is to be another turn.
-func (w *epollWire) endWriting(o outcome, u *unsent) (again bool) {
-	w.mu.Lock()
-	w.writing = false
-	if w.closed {
-		_ = syscall.Close(w.fd)
-		w.mu.Unlock()
-		w.lost(&u.batch)
-		w.unsent = nil
+func (c *epollConn) endWriting(o outcome, u *unsent) (again bool) {
+	c.mu.Lock()
+	c.writing = false
+	if c.closed {
+		_ = syscall.Close(c.fd)
+		c.mu.Unlock()
+		c.lost(&u.batch)
+		c.unsent = nil
 		return false
 	}
-	attend := false
+	notify := false
 	switch {
 	case o == written && u.batch.Last:
-		w.told, attend = true, true
-		w.deadline = ticks() + int64(closeTimeout)
+		c.closeSent, notify = true, true
+		c.deadline = ticks() + int64(closeTimeout)
 	case o == written:
-		w.deadline = 0
+		c.deadline = 0
 		again = true
 	case o == failed:
-	case o == full && w.deadline == 0, w.deadline > 0 && u.since >= writeBytes:
-		attend = w.deadline == 0
-		w.deadline = ticks() + int64(w.allowed())
+	case o == full && c.deadline == 0, c.deadline > 0 && u.since >= writeBytes:
+		notify = c.deadline == 0
+		c.deadline = ticks() + int64(c.allowed())
 		u.since = 0
 	}
-	w.blocked = o == full && !w.writable
-	again = again || o == begun || o == full && w.writable
-	w.mu.Unlock()
+	c.blocked = o == full && !c.writable
+	again = again || o == begun || o == full && c.writable
+	c.mu.Unlock()
 	switch {
 	case o == failed:
-		w.cut(closedLost, channels.DropClosed)
-		w.lost(&u.batch)
-	case attend:
-		w.epoll.post(w)
+		c.cut(closedLost, channels.DropClosed)
+		c.lost(&u.batch)
+	case notify:
+		c.loop.notify(c)
 	}
 	return again
 }
@@ -62,20 +62,20 @@ func (w *epollWire) endWriting(o outcome, u *unsent) (again bool) {
 // leaveUnsent counts what was being written when reading ended as lost, if nobody is
 // going to come back to it: it waits for the client to read. Called with mu held,
 // when no turn is under way.
-func (w *epollWire) leaveUnsent() (left *unsent) {
-	if w.blocked {
-		left, w.unsent, w.blocked = w.unsent, nil, false
+func (c *epollConn) leaveUnsent() (left *unsent) {
+	if c.blocked {
+		left, c.unsent, c.blocked = c.unsent, nil, false
 	}
 	return left
 }
 
 // unblock gives the connection another turn, if it waits to be writable.
-func (w *epollWire) unblock() {
-	w.mu.Lock()
-	blocked := w.blocked
-	w.blocked, w.writable = false, true
-	w.mu.Unlock()
+func (c *epollConn) unblock() {
+	c.mu.Lock()
+	blocked := c.blocked
+	c.blocked, c.writable = false, true
+	c.mu.Unlock()
 	if blocked {
-		w.epoll.writers.push(w)
+		c.loop.writers.push(c)
 	}
 }

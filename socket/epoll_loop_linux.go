@@ -15,54 +15,54 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// epoll is an epoll instance, and the goroutine that serves its connections: it
+// eventLoop is an epoll instance, and the goroutine that serves its connections: it
 // reads from all of them in turn, and sees to it that each ends in time. Only
-// that goroutine enters and ends connections; others leave word with post.
+// that goroutine adds and ends connections; others ask for it by notify.
 //
 // While nothing happens, it waits in Go's poller, which watches the epoll
 // instance as it watches any file: no thread is blocked.
-type epoll struct {
+type eventLoop struct {
 	// Immutable after newEpoll.
 	endpoint *Endpoint
-	writers  *writers
+	writers  *writerPool
 	fd       int
 	file     *os.File // fd, for Go's poller
 	wait     syscall.RawConn
-	bell     int                // an eventfd that says that there is something in the inbox
+	wakeFD   int                // an eventfd that says that there is something pending
 	ready    func(uintptr) bool // poll, made once
 	ended    chan struct{}      // closed by run
 
 	mu sync.Mutex
 
 	// Guarded by mu.
-	inbox    []*epollWire // connections that want attention; each once
+	pending  []*epollConn // connections that want to be looked at; each once
 	stopping bool         // run is to end
-	deaf     bool         // run has ended
+	closed   bool         // run has ended
 
 	// Owned by run.
-	now      int64 // ticks
-	events   [eventsAtOnce]unix.EpollEvent
-	happened int          // events that the last poll has found
-	called   []*epollWire // the inbox that is being worked off
-	wires    []*epollWire // by slot; nil where it is free
-	free     []int32      // slots
-	more     []*epollWire // of which not all has been read that has come
-	pressed  []*epollWire // that have to do something by some time
-	buffer   [readAtOnce]byte
-	sweepAt  int64 // when to look for the silent; never if there are no connections
-	pressAt  int64 // when to look at the pressed; never if there are none
-	alarm    int64 // the earlier of the two: the wait ends then
+	now          int64 // ticks
+	events       [eventsAtOnce]unix.EpollEvent
+	eventCount   int          // events that the last poll has found
+	batch        []*epollConn // what was pending, and is being worked off
+	conns        []*epollConn // by slot; nil where it is free
+	free         []int32      // slots
+	more         []*epollConn // of which not all has been read that has come
+	withDeadline []*epollConn // that have to do something by some time
+	buffer       [readAtOnce]byte
+	sweepAt      int64 // when to look for the silent; never if there are no connections
+	deadlinesAt  int64 // when to check deadlines; never if there are none
+	alarm        int64 // the earlier of the two: the wait ends then
 }
 
 const (
 	eventsAtOnce = 128
 	readAtOnce   = 64 << 10
-	bellSlot     = -1
+	wakeSlot     = -1
 	noSlot       = -1
 	never        = math.MaxInt64
 
 	// interest is edge-triggered, so that nothing needs to be said to the
-	// kernel between reads and writes: see epollWire.
+	// kernel between reads and writes: see epollConn.
 	interest = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
 
 	// Deadlines are looked at this often in the time that they allow, so that
@@ -73,188 +73,188 @@ const (
 	earliest = time.Millisecond
 )
 
-func newEpoll(e *Endpoint, w *writers) (*epoll, error) {
+func newEventLoop(e *Endpoint, writers *writerPool) (*eventLoop, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	wakeFD, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err == nil {
 		err = errors.Join(unix.SetNonblock(fd, true), // what os.NewFile goes by
-			unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, bell, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: bellSlot}))
+			unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, wakeFD, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: wakeSlot}))
 	}
-	p := &epoll{endpoint: e, writers: w, fd: fd, bell: bell, ended: make(chan struct{}),
-		sweepAt: never, pressAt: never, alarm: never}
+	l := &eventLoop{endpoint: e, writers: writers, fd: fd, wakeFD: wakeFD, ended: make(chan struct{}),
+		sweepAt: never, deadlinesAt: never, alarm: never}
 	if err == nil {
-		p.file = os.NewFile(uintptr(fd), "epoll")
-		p.wait, err = p.file.SyscallConn()
+		l.file = os.NewFile(uintptr(fd), "epoll")
+		l.wait, err = l.file.SyscallConn()
 	}
 	if err == nil {
-		err = p.file.SetReadDeadline(time.Time{}) // fails if Go's poller does not watch it
+		err = l.file.SetReadDeadline(time.Time{}) // fails if Go's poller does not watch it
 	}
 	if err != nil {
-		unix.Close(bell)
-		if p.file != nil {
-			p.file.Close()
+		unix.Close(wakeFD)
+		if l.file != nil {
+			l.file.Close()
 		} else {
 			unix.Close(fd)
 		}
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	p.ready = p.poll
-	return p, nil
+	l.ready = l.poll
+	return l, nil
 }
 
-// post has the goroutine attend to a connection.
-func (p *epoll) post(w *epollWire) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if w.posted || p.deaf {
+// notify has the goroutine call handlePending of a connection.
+func (l *eventLoop) notify(c *epollConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.notified || l.closed {
 		return
 	}
-	w.posted = true
-	p.inbox = append(p.inbox, w)
-	if len(p.inbox) == 1 {
-		p.ring()
+	c.notified = true
+	l.pending = append(l.pending, c)
+	if len(l.pending) == 1 {
+		l.wake()
 	}
 }
 
-// ring wakes the goroutine. It does not block.
-func (p *epoll) ring() {
-	_, _ = unix.Write(p.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+// wake wakes the goroutine. It does not block.
+func (l *eventLoop) wake() {
+	_, _ = unix.Write(l.wakeFD, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 }
 
 // stop ends the goroutine, and waits for it.
-func (p *epoll) stop() {
-	p.mu.Lock()
-	p.stopping = true
-	p.ring()
-	p.mu.Unlock()
-	<-p.ended
+func (l *eventLoop) stop() {
+	l.mu.Lock()
+	l.stopping = true
+	l.wake()
+	l.mu.Unlock()
+	<-l.ended
 }
 
-func (p *epoll) run() {
-	defer close(p.ended)
-	for !p.over() {
-		p.listen()
-		p.now = ticks()
-		for i := range p.events[:p.happened] {
-			if ev := &p.events[i]; ev.Fd != bellSlot {
-				p.wires[ev.Fd].happened(ev.Events)
+func (l *eventLoop) run() {
+	defer close(l.ended)
+	for !l.over() {
+		l.waitForEvents()
+		l.now = ticks()
+		for i := range l.events[:l.eventCount] {
+			if ev := &l.events[i]; ev.Fd != wakeSlot {
+				l.conns[ev.Fd].handleEvents(ev.Events)
 			}
 		}
-		for _, w := range p.called {
-			w.attend()
+		for _, c := range l.batch {
+			c.handlePending()
 		}
-		clear(p.called)
-		p.readOn()
-		p.lookAround()
+		clear(l.batch)
+		l.readOn()
+		l.checkDeadlines()
 	}
 }
 
-// over tells whether to end. It takes what is in the inbox, and closes all when
+// over tells whether to end. It takes what is pending, and closes all when
 // it is to end.
-func (p *epoll) over() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.inbox, p.called = p.called[:0], p.inbox
-	for _, w := range p.called {
-		w.posted = false
+func (l *eventLoop) over() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending, l.batch = l.batch[:0], l.pending
+	for _, c := range l.batch {
+		c.notified = false
 	}
-	if !p.stopping {
+	if !l.stopping {
 		return false
 	}
-	p.deaf = true
-	p.called, p.more, p.pressed = nil, nil, nil // all have ended
-	unix.Close(p.bell)
-	p.file.Close()
+	l.closed = true
+	l.batch, l.more, l.withDeadline = nil, nil, nil // all have ended
+	unix.Close(l.wakeFD)
+	l.file.Close()
 	return true
 }
 
-// listen finds out what has happened. It waits if there is nothing else to do.
-func (p *epoll) listen() {
-	p.happened = 0
-	if len(p.called)+len(p.more) > 0 {
-		p.poll(uintptr(p.fd))
+// waitForEvents finds out what has happened. It waits if there is nothing else to do.
+func (l *eventLoop) waitForEvents() {
+	l.eventCount = 0
+	if len(l.batch)+len(l.more) > 0 {
+		l.poll(uintptr(l.fd))
 		return
 	}
 	// An error is the end of the time to wait.
-	_ = p.wait.Read(p.ready)
+	_ = l.wait.Read(l.ready)
 }
 
-func (p *epoll) poll(fd uintptr) bool {
-	n, err := unix.EpollWait(int(fd), p.events[:], 0)
-	p.happened = max(n, 0)
-	return p.happened > 0 || err == unix.EBADF
+func (l *eventLoop) poll(fd uintptr) bool {
+	n, err := unix.EpollWait(int(fd), l.events[:], 0)
+	l.eventCount = max(n, 0)
+	return l.eventCount > 0 || err == unix.EBADF
 }
 
-// enter begins to listen to a connection.
-func (p *epoll) enter(w *epollWire) error {
-	slot := int32(len(p.wires))
-	if n := len(p.free); n > 0 {
-		slot, p.free = p.free[n-1], p.free[:n-1]
-		p.wires[slot] = w
+// add begins to watch a connection.
+func (l *eventLoop) add(c *epollConn) error {
+	slot := int32(len(l.conns))
+	if n := len(l.free); n > 0 {
+		slot, l.free = l.free[n-1], l.free[:n-1]
+		l.conns[slot] = c
 	} else {
-		p.wires = append(p.wires, w)
+		l.conns = append(l.conns, c)
 	}
-	w.slot = slot
-	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, w.fd, &unix.EpollEvent{Events: interest, Fd: slot})
+	c.slot = slot
+	return unix.EpollCtl(l.fd, unix.EPOLL_CTL_ADD, c.fd, &unix.EpollEvent{Events: interest, Fd: slot})
 }
 
-// leave forgets a connection. Nothing is heard of it any more.
-func (p *epoll) leave(w *epollWire) {
-	if w.slot != noSlot {
-		// It fails if the connection has not been entered, after all.
-		_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, w.fd, nil)
-		p.wires[w.slot] = nil
-		p.free = append(p.free, w.slot)
+// remove forgets a connection. The kernel tells nothing of it any more.
+func (l *eventLoop) remove(c *epollConn) {
+	if c.slot != noSlot {
+		// It fails if the connection has not been added, after all.
+		_ = unix.EpollCtl(l.fd, unix.EPOLL_CTL_DEL, c.fd, nil)
+		l.conns[c.slot] = nil
+		l.free = append(l.free, c.slot)
 	}
 }
 
 // readOn reads a piece more of each connection that has sent much.
-func (p *epoll) readOn() {
-	n := len(p.more)
-	for _, w := range p.more[:n] {
-		w.inMore = false
-		w.read()
+func (l *eventLoop) readOn() {
+	n := len(l.more)
+	for _, c := range l.more[:n] {
+		c.inMore = false
+		c.read()
 	}
-	p.more = slices.Delete(p.more, 0, n) // which clears the tail: nothing that has ended stays in it
+	l.more = slices.Delete(l.more, 0, n) // which clears the tail: nothing that has ended stays in it
 }
 
-// lookAround ends what has taken too long, if it is time to look.
-func (p *epoll) lookAround() {
-	c := &p.endpoint.config
-	if p.due(&p.sweepAt, len(p.wires) > len(p.free), min(c.HeartbeatTimeout/looks, rarely)) {
-		for _, w := range p.wires {
-			if w != nil && w.isSilent() {
-				w.shut(silent, channels.DropClosed)
+// checkDeadlines ends what has taken too long, if it is time to look.
+func (l *eventLoop) checkDeadlines() {
+	config := &l.endpoint.config
+	if l.due(&l.sweepAt, len(l.conns) > len(l.free), min(config.HeartbeatTimeout/looks, rarely)) {
+		for _, c := range l.conns {
+			if c != nil && c.isSilent() {
+				c.shut(silent, channels.DropClosed)
 			}
 		}
 	}
-	if p.due(&p.pressAt, len(p.pressed) > 0, min(c.WriteTimeout/looks, closeTimeout/looks, often)) {
-		p.pressed = slices.DeleteFunc(p.pressed, func(w *epollWire) bool { return !w.underPressure() })
+	if l.due(&l.deadlinesAt, len(l.withDeadline) > 0, min(config.WriteTimeout/looks, closeTimeout/looks, often)) {
+		l.withDeadline = slices.DeleteFunc(l.withDeadline, func(c *epollConn) bool { return !c.checkDeadline() })
 	}
-	if alarm := min(p.sweepAt, p.pressAt); alarm != p.alarm {
-		p.alarm = alarm
+	if alarm := min(l.sweepAt, l.deadlinesAt); alarm != l.alarm {
+		l.alarm = alarm
 		var at time.Time // zero for never
 		if alarm != never {
 			at = began.Add(time.Duration(alarm))
 		}
-		_ = p.file.SetReadDeadline(at)
+		_ = l.file.SetReadDeadline(at)
 	}
 }
 
 // due tells whether it is time to look at something, and sets the next time, if
 // there is anything to look at.
-func (p *epoll) due(at *int64, anything bool, every time.Duration) bool {
+func (l *eventLoop) due(at *int64, anything bool, every time.Duration) bool {
 	switch {
 	case !anything:
 		*at = never
 		return false
-	case *at != never && p.now < *at:
+	case *at != never && l.now < *at:
 		return false
 	}
 	first := *at == never
-	*at = p.now + int64(max(every, earliest))
+	*at = l.now + int64(max(every, earliest))
 	return !first
 }

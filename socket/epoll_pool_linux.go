@@ -12,29 +12,29 @@ func ticks() int64 { return int64(time.Since(began)) }
 
 var began = time.Now()
 
-// polling serves an endpoint's plain TCP connections with as many epolls, which
+// loopPool serves an endpoint's plain TCP connections with as many event loops, which
 // read, and as many writers. It starts with the first connection, and the
 // endpoint stops it after the last.
-type polling struct {
-	writers writers
+type loopPool struct {
+	writers writerPool
 
 	mu sync.Mutex
 
 	// Guarded by mu.
-	epolls  []*epoll
+	loops   []*eventLoop
 	adopted int
 	stopped bool
 }
 
-// adopt returns a connection that an epoll will serve, or nil if that cannot be:
+// adopt returns a connection that an event loop will serve, or nil if that cannot be:
 // then netConn is as it was.
-func (p *polling) adopt(e *Endpoint, netConn net.Conn, early []byte) *conn {
+func (p *loopPool) adopt(e *Endpoint, netConn net.Conn, early []byte) *conn {
 	tcp, ok := netConn.(*net.TCPConn)
 	if !ok {
 		return nil
 	}
-	ep := p.next(e)
-	if ep == nil {
+	loop := p.next(e)
+	if loop == nil {
 		return nil
 	}
 	fd, err := duplicate(tcp)
@@ -44,46 +44,46 @@ func (p *polling) adopt(e *Endpoint, netConn net.Conn, early []byte) *conn {
 	}
 	// Go's own poller lets go of the connection, which lives on in fd.
 	_ = tcp.Close()
-	w := &epollWire{epoll: ep, fd: fd, rest: early, slot: noSlot}
-	w.conn.wire = w
-	return &w.conn
+	c := &epollConn{loop: loop, fd: fd, rest: early, slot: noSlot}
+	c.conn.io = c
+	return &c.conn
 }
 
-// next is the epoll that the next connection goes to.
-func (p *polling) next(e *Endpoint) *epoll {
+// next is the loop that the next connection goes to.
+func (p *loopPool) next(e *Endpoint) *eventLoop {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stopped {
 		return nil
 	}
-	if p.epolls == nil {
+	if p.loops == nil {
 		p.writers.limit = e.config.Writers
-		p.epolls = make([]*epoll, e.config.Writers)
+		p.loops = make([]*eventLoop, e.config.Writers)
 	}
-	at := p.adopted % len(p.epolls)
+	at := p.adopted % len(p.loops)
 	p.adopted++
-	if p.epolls[at] == nil {
-		made, err := newEpoll(e, &p.writers)
+	if p.loops[at] == nil {
+		made, err := newEventLoop(e, &p.writers)
 		if err != nil {
 			e.config.Logger.Debug("connection gets a goroutine", "error", err)
 			return nil
 		}
-		p.epolls[at] = made
+		p.loops[at] = made
 		go made.run()
 	}
-	return p.epolls[at]
+	return p.loops[at]
 }
 
 // stop ends all goroutines, and waits for them. There must be no connections
 // any more.
-func (p *polling) stop() {
+func (p *loopPool) stop() {
 	p.mu.Lock()
 	p.stopped = true
-	epolls := p.epolls
+	loops := p.loops
 	p.mu.Unlock()
-	for _, ep := range epolls {
-		if ep != nil {
-			ep.stop()
+	for _, loop := range loops {
+		if loop != nil {
+			loop.stop()
 		}
 	}
 	p.writers.group.Wait()

@@ -4,9 +4,9 @@ package socket
 
 import "net"
 
-// polling adopts no connection: each has a goroutine.
-type polling struct{}
+// loopPool adopts no connection: each has a goroutine.
+type loopPool struct{}
 
-func (*polling) adopt(*Endpoint, net.Conn, []byte) *conn { return nil }
+func (*loopPool) adopt(*Endpoint, net.Conn, []byte) *conn { return nil }
 
-func (*polling) stop() {}
+func (*loopPool) stop() {}

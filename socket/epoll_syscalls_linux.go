@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The system calls of an epollWire never wait. So the scheduler of Go need not
+// The system calls of an epollConn never wait. So the scheduler of Go need not
 // hear of them (RawSyscall): on a busy machine it would take the processor away
 // from under many of them. They allocate nothing.
 

@@ -9,20 +9,19 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// writers empty the connections: a bounded number of goroutines,
-// which exist only while there is something to write. A connection that has
+// writerPool writes what is outbound: a bounded number of goroutines, which exist only while there is something to write. A connection that has
 // something waits at the end of a queue, and what is routed to it meanwhile
 // joins the same write. One that the client does not read from leaves the queue
 // until it is writable again.
-type writers struct {
+type writerPool struct {
 	limit int            // goroutines; set before the first push
 	group sync.WaitGroup // of them
 
 	mu sync.Mutex
 
 	// Guarded by mu.
-	first   *epollWire // the queue, linked by next; each connection is in it once
-	last    *epollWire
+	first   *epollConn // the queue, linked by next; each connection is in it once
+	last    *epollConn
 	length  int
 	pushed  int
 	running int       // goroutines
@@ -37,7 +36,7 @@ const (
 )
 
 // push puts a connection at the end of the queue. It does not block.
-func (q *writers) push(w *epollWire) {
+func (q *writerPool) push(w *epollConn) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.pushed++; q.pushed%sampled == 0 {
@@ -59,7 +58,7 @@ func (q *writers) push(w *epollWire) {
 }
 
 // add puts n linked connections at the end of the queue. Called with mu held.
-func (q *writers) add(first, last *epollWire, n int) {
+func (q *writerPool) add(first, last *epollConn, n int) {
 	q.length += n
 	if q.first == nil {
 		q.first = first
@@ -72,7 +71,7 @@ func (q *writers) add(first, last *epollWire, n int) {
 // take puts those that have been written to, which are linked, at the end of the
 // queue again, and takes the next connections off its beginning. It returns
 // false if there is none: the writer rests.
-func (q *writers) take(w *writer) bool {
+func (q *writerPool) take(w *writer) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if w.first != nil {
@@ -100,17 +99,17 @@ func (q *writers) take(w *writer) bool {
 
 // writer is one goroutine's means.
 type writer struct {
-	queue       *writers
+	queue       *writerPool
 	loop        func() // run, made once
-	turns       []*epollWire
-	first, last *epollWire // those of the turns that are to go back to the queue, linked
+	turns       []*epollConn
+	first, last *epollConn // those of the turns that are to go back to the queue, linked
 	back        int        // how many
 	fresh       unsent
 	vector      vector
 }
 
-func newWriter(q *writers) *writer {
-	w := &writer{queue: q, turns: make([]*epollWire, 0, takenOff)}
+func newWriter(q *writerPool) *writer {
+	w := &writer{queue: q, turns: make([]*epollConn, 0, takenOff)}
 	w.loop = w.run
 	return w
 }
@@ -159,11 +158,11 @@ func (u *unsent) advance(n int) bool {
 
 // serve gives a connection its turn. It returns false if it needs no other one
 // for now: there was nothing to write, or nothing can be.
-func (w *writer) serve(c *epollWire) (again bool) {
+func (w *writer) serve(c *epollConn) (again bool) {
 	u := c.unsent
 	if u == nil {
 		u = &w.fresh
-		if !c.outlet.Take(&u.batch, turnBytes, turnPieces) {
+		if !c.outbound.Take(&u.batch, turnBytes, turnPieces) {
 			return false
 		}
 		u.began, u.since, u.frame, u.offset = time.Now(), 0, 0, 0

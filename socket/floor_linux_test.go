@@ -32,7 +32,7 @@ func BenchmarkFloor(b *testing.B) {
 			r.crowdElsewhere(b, sockets, c.topics)
 			var fds []int
 			for _, l := range r.endpoint.snapshot() {
-				fds = append(fds, l.(*conn).wire.(*epollWire).fd)
+				fds = append(fds, l.(*conn).io.(*epollConn).fd)
 			}
 			m := channels.Message{Event: "created", Payload: []byte(`"` + strings.Repeat("x", 126) + `"`)}
 			var frames []byte

@@ -11,7 +11,7 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// readBuffer is what a goroutineWire keeps for reading: most of what clients
+// readBuffer is what a goroutineConn keeps for reading: most of what clients
 // send fits. readMore is what it borrows when more comes.
 const (
 	readBuffer = 512
@@ -20,12 +20,12 @@ const (
 
 var readBuffers = sync.Pool{New: func() any { return new([readMore]byte) }}
 
-// goroutineWire carries a connection over any net.Conn. A reader goroutine lives
+// goroutineConn carries a connection over any net.Conn. A reader goroutine lives
 // as long as it; a writer goroutine while there is something to write.
-type goroutineWire struct {
+type goroutineConn struct {
 	conn
 
-	// Immutable after newGoroutineWire.
+	// Immutable after newGoroutineConn.
 	net    net.Conn
 	writer func()       // write, made once so that starting it allocates nothing
 	allow  func() error // allowPiece, likewise
@@ -34,55 +34,55 @@ type goroutineWire struct {
 	early  []byte
 	looked bool // the time to hear something is over but for the last look
 
-	writing sync.WaitGroup // the writer goroutine
-	woken   time.Time      // when the writer was started; written by wake, read by the writer
-	hurried bool           // closeTimeout is what it has, and no more; guarded by conn.mu
+	writing       sync.WaitGroup // the writer goroutine
+	woken         time.Time      // when the writer was started; written by wake, read by the writer
+	shortDeadline bool           // closeTimeout is what it has, and no more; guarded by conn.mu
 }
 
-func newGoroutineWire(netConn net.Conn, early []byte) *conn {
-	w := &goroutineWire{net: netConn, early: early}
-	w.conn.wire, w.writer, w.allow = w, w.write, w.allowPiece
-	return &w.conn
+func newGoroutineConn(netConn net.Conn, early []byte) *conn {
+	c := &goroutineConn{net: netConn, early: early}
+	c.conn.io, c.writer, c.allow = c, c.write, c.allowPiece
+	return &c.conn
 }
 
-func (w *goroutineWire) start() { go w.run() }
+func (c *goroutineConn) start() { go c.run() }
 
-func (w *goroutineWire) abandon() { w.net.Close() }
+func (c *goroutineConn) abandon() { c.net.Close() }
 
-func (w *goroutineWire) sever() { w.net.Close() }
+func (c *goroutineConn) abort() { c.net.Close() }
 
 // run reads until the connection ends, and then cleans up. The endpoint has
 // reserved the goroutine.
-func (w *goroutineWire) run() {
-	last := w.read()
+func (c *goroutineConn) run() {
+	last := c.read()
 	discard := channels.DropReason("") // what was queued before still goes out
 	if last.reason == closedSilent {
 		discard = channels.DropClosed
 	}
-	if last.reason != closedLost && w.shut(last, discard) {
-		w.writing.Wait()
+	if last.reason != closedLost && c.shut(last, discard) {
+		c.writing.Wait()
 		if last.reason != closedByClient {
-			w.linger()
+			c.linger()
 		}
 	}
-	w.cut(closedLost, channels.DropClosed)
-	w.writing.Wait()
-	w.finish()
+	c.cut(closedLost, channels.DropClosed)
+	c.writing.Wait()
+	c.finish()
 }
 
 // read hands on what comes in, until the connection ends. It returns how.
-func (w *goroutineWire) read() farewell {
-	w.heard()
+func (c *goroutineConn) read() closeInfo {
+	c.touch()
 	var small [readBuffer]byte
 	var large *[readMore]byte // while what comes does not fit into small
-	in := w.early
-	w.early = nil
+	in := c.early
+	c.early = nil
 	for {
 		come := len(in)
 		for len(in) > 0 {
-			rest, first, err := w.receive(in)
+			rest, first, err := c.receive(in)
 			if err != nil {
-				return farewellFor(err)
+				return closeInfoFor(err)
 			}
 			first.perform()
 			in = rest
@@ -97,31 +97,31 @@ func (w *goroutineWire) read() farewell {
 			readBuffers.Put(large)
 			large = nil
 		}
-		n, err := w.net.Read(buffer)
-		if n == 0 && err != nil && !w.lookAgain(err) {
-			return farewellFor(err)
+		n, err := c.net.Read(buffer)
+		if n == 0 && err != nil && !c.lookAgain(err) {
+			return closeInfoFor(err)
 		}
 		in = buffer[:n]
 	}
 }
 
-// heard implements wire: it gives the client time for its next message, unless
+// touch implements connIO: it gives the client time for its next message, unless
 // the connection is being closed.
-func (w *goroutineWire) heard() {
-	w.looked = false
-	timeout := w.endpoint.config.HeartbeatTimeout
-	w.readUntil(timeout - timeout/lastLook)
+func (c *goroutineConn) touch() {
+	c.looked = false
+	timeout := c.endpoint.config.HeartbeatTimeout
+	c.readUntil(timeout - timeout/lastLook)
 }
 
 // lookAgain tells whether a read that failed is to be tried once more, in what is
 // left of the time to hear something. After a pause of the process time is up
 // before what has come is read.
-func (w *goroutineWire) lookAgain(err error) bool {
-	if w.looked || !errors.Is(err, os.ErrDeadlineExceeded) {
+func (c *goroutineConn) lookAgain(err error) bool {
+	if c.looked || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
-	w.looked = true
-	return w.readUntil(w.endpoint.config.HeartbeatTimeout / lastLook)
+	c.looked = true
+	return c.readUntil(c.endpoint.config.HeartbeatTimeout / lastLook)
 }
 
 // lastLook is what part of the time to hear something is left for the last look.
@@ -129,80 +129,80 @@ const lastLook = 16
 
 // readUntil allows some time to read, and returns false if the connection is being
 // closed: then it has what it has.
-func (w *goroutineWire) readUntil(timeout time.Duration) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.cause != "" {
+func (c *goroutineConn) readUntil(timeout time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != "" {
 		return false
 	}
 	// It fails only if the connection is closed: then reading fails too.
-	_ = w.net.SetReadDeadline(time.Now().Add(timeout))
+	_ = c.net.SetReadDeadline(time.Now().Add(timeout))
 	return true
 }
 
 // linger lets the client read the close frame: closing while it is still
 // sending would reset the connection, and with it what the client has not read
 // yet.
-func (w *goroutineWire) linger() {
-	if half, ok := w.net.(interface{ CloseWrite() error }); ok {
+func (c *goroutineConn) linger() {
+	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
-	_ = w.net.SetReadDeadline(time.Now().Add(closeTimeout))
-	_, _ = io.Copy(io.Discard, w.net)
+	_ = c.net.SetReadDeadline(time.Now().Add(closeTimeout))
+	_, _ = io.Copy(io.Discard, c.net)
 }
 
-// wake implements wire: it starts the writer.
-func (w *goroutineWire) wake() {
-	w.woken = time.Now()
-	w.writing.Add(1)
-	go w.writer()
+// wake implements connIO: it starts the writer.
+func (c *goroutineConn) wake() {
+	c.woken = time.Now()
+	c.writing.Add(1)
+	go c.writer()
 }
 
-// hurry implements wire.
-func (w *goroutineWire) hurry() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.hurried = true
-	_ = w.net.SetWriteDeadline(time.Now().Add(min(closeTimeout, w.endpoint.config.WriteTimeout)))
+// shortenDeadline implements connIO.
+func (c *goroutineConn) shortenDeadline() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shortDeadline = true
+	_ = c.net.SetWriteDeadline(time.Now().Add(min(closeTimeout, c.endpoint.config.WriteTimeout)))
 }
 
 // allowPiece gives the client time for a piece.
-func (w *goroutineWire) allowPiece() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	timeout := w.endpoint.config.WriteTimeout
-	if w.hurried {
+func (c *goroutineConn) allowPiece() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	timeout := c.endpoint.config.WriteTimeout
+	if c.shortDeadline {
 		timeout = min(timeout, closeTimeout)
 	}
-	return w.net.SetWriteDeadline(time.Now().Add(timeout))
+	return c.net.SetWriteDeadline(time.Now().Add(timeout))
 }
 
 // write writes until nothing is queued.
-func (w *goroutineWire) write() {
-	defer w.writing.Done()
-	m := &w.endpoint.meters
-	m.writeWait.Observe(time.Since(w.woken))
+func (c *goroutineConn) write() {
+	defer c.writing.Done()
+	m := &c.endpoint.meters
+	m.writeWait.Observe(time.Since(c.woken))
 	g := gatherers.Get().(*gatherer)
-	for w.outlet.Take(&g.batch, writeBytes, writePieces) {
+	for c.outbound.Take(&g.batch, writeBytes, writePieces) {
 		start := time.Now()
-		if err := g.send(w.net, w.allow); err != nil {
-			w.writeFailed(err)
-			w.lost(&g.batch)
+		if err := g.send(c.net, c.allow); err != nil {
+			c.writeFailed(err)
+			c.lost(&g.batch)
 			continue
 		}
 		m.wrote(&g.batch, start)
 		if g.batch.Last {
-			_ = w.net.SetReadDeadline(time.Now().Add(closeTimeout))
+			_ = c.net.SetReadDeadline(time.Now().Add(closeTimeout))
 		}
 	}
 	gatherers.Put(g)
 }
 
 // writeFailed cuts the connection, in the midst of a frame perhaps.
-func (w *goroutineWire) writeFailed(err error) {
+func (c *goroutineConn) writeFailed(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		w.cut(closedTooSlow, channels.DropTooSlow)
+		c.cut(closedTooSlow, channels.DropTooSlow)
 		return
 	}
-	w.cut(closedLost, channels.DropClosed)
+	c.cut(closedLost, channels.DropClosed)
 }

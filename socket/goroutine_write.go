@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	writeBytes  = 256 << 10 // taken from the connection at a time, and written within Config.WriteTimeout
+	writeBytes  = 256 << 10 // taken from what is outbound at a time, and written within Config.WriteTimeout
 	writePieces = 64        // in one system call; the connection keeps 16 bytes for each
 	joinBytes   = 64 << 10  // where the connection cannot gather, copied together
 )

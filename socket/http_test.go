@@ -104,28 +104,28 @@ func TestHandshake(t *testing.T) {
 		query  string
 		change func(*http.Request)
 		status int
-		reason refuseReason
+		reason rejectReason
 	}{
 		{"vsn 2.0.0", "?vsn=2.0.0", nil, 101, ""},
 		{"vsn 1.0.0", "?vsn=1.0.0", nil, 101, ""},
 		{"missing vsn means 1.0.0", "", nil, 101, ""},
-		{"other versions", "?vsn=3.0.0", nil, 403, refusedVersion},
-		{"no version", "?vsn=2.0.", nil, 403, refusedVersion},
-		{"not GET", "", func(r *http.Request) { r.Method = http.MethodPost }, 400, refusedRequest},
-		{"not an upgrade", "", func(r *http.Request) { r.Header.Del("Upgrade") }, 400, refusedRequest},
-		{"an upgrade to something else", "", func(r *http.Request) { r.Header.Set("Upgrade", "h2c") }, 400, refusedRequest},
-		{"no connection upgrade", "", func(r *http.Request) { r.Header.Set("Connection", "keep-alive") }, 400, refusedRequest},
-		{"a bad key", "", func(r *http.Request) { r.Header.Set("Sec-WebSocket-Key", "x") }, 400, refusedRequest},
-		{"another WebSocket version", "", func(r *http.Request) { r.Header.Set("Sec-WebSocket-Version", "8") }, 426, refusedRequest},
+		{"other versions", "?vsn=3.0.0", nil, 403, rejectedVersion},
+		{"no version", "?vsn=2.0.", nil, 403, rejectedVersion},
+		{"not GET", "", func(r *http.Request) { r.Method = http.MethodPost }, 400, rejectedRequest},
+		{"not an upgrade", "", func(r *http.Request) { r.Header.Del("Upgrade") }, 400, rejectedRequest},
+		{"an upgrade to something else", "", func(r *http.Request) { r.Header.Set("Upgrade", "h2c") }, 400, rejectedRequest},
+		{"no connection upgrade", "", func(r *http.Request) { r.Header.Set("Connection", "keep-alive") }, 400, rejectedRequest},
+		{"a bad key", "", func(r *http.Request) { r.Header.Set("Sec-WebSocket-Key", "x") }, 400, rejectedRequest},
+		{"another WebSocket version", "", func(r *http.Request) { r.Header.Set("Sec-WebSocket-Version", "8") }, 426, rejectedRequest},
 		{"same host, any port", "", func(r *http.Request) { r.Header.Set("Origin", "http://127.0.0.1:1") }, 101, ""},
-		{"another origin", "", func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") }, 403, refusedOrigin},
-		{"connect refused", "?be=refused", nil, 403, refusedConnect},
-		{"connect refused with a status", "?be=limited", nil, 429, refusedConnect},
-		{"connect hook panics", "?be=panicked", nil, 403, refusedConnect},
-		{"connect hook forgets", "?be=forgotten", nil, 403, refusedConnect},
+		{"another origin", "", func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") }, 403, rejectedOrigin},
+		{"connect refused", "?be=refused", nil, 403, rejectedConnect},
+		{"connect refused with a status", "?be=limited", nil, 429, rejectedConnect},
+		{"connect hook panics", "?be=panicked", nil, 403, rejectedConnect},
+		{"connect hook forgets", "?be=forgotten", nil, 403, rejectedConnect},
 		{"Connection over several lines", "", func(r *http.Request) { r.Header["Connection"] = []string{"keep-alive", "Upgrade"} }, 101, ""},
 		{"Connection with what else it may list", "", func(r *http.Request) { r.Header.Set("Connection", "close , \tUPGRADE,, te") }, 101, ""},
-		{"Connection with a longer word", "", func(r *http.Request) { r.Header.Set("Connection", "upgrades") }, 400, refusedRequest},
+		{"Connection with a longer word", "", func(r *http.Request) { r.Header.Set("Connection", "upgrades") }, 400, rejectedRequest},
 		{"Upgrade to one of several", "", func(r *http.Request) { r.Header.Set("Upgrade", "h2c, WebSocket") }, 101, ""},
 		{"Upgrade over several lines", "", func(r *http.Request) { r.Header["Upgrade"] = []string{"h2c", "websocket"} }, 101, ""},
 		{"a slash behind", "", func(r *http.Request) { r.URL.Path = "/socket/websocket/" }, 101, ""},
@@ -412,7 +412,7 @@ func TestRefusedPagesAreTold(t *testing.T) {
 		for range 100 {
 			ask("127.0.0.1:4000", "http://evil.example")
 		}
-		time.Sleep(tellEvery) // of the test's own clock
+		time.Sleep(logEvery) // of the test's own clock
 		if status := ask("evil.example", "http://evil.example"); status != 403 {
 			t.Errorf("a request for another host is answered %d", status)
 		}

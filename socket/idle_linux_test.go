@@ -121,9 +121,9 @@ func (v *vector) content() []byte {
 // stay in the list of those that have.
 func TestReadingOnKeepsNothing(t *testing.T) {
 	t.Parallel()
-	p := &epoll{}
+	p := &eventLoop{}
 	for range 3 {
-		p.more = append(p.more, &epollWire{epoll: p, inMore: true, ended: true})
+		p.more = append(p.more, &epollConn{loop: p, inMore: true, ended: true})
 	}
 	p.readOn()
 	for i, w := range p.more[:cap(p.more)] {

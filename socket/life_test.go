@@ -188,7 +188,7 @@ func TestDrain(t *testing.T) {
 		if len(batches) != 3 || batches[0] != drainBatch || batches[2*drainPause] != 50 {
 			t.Fatalf("drained in %v", batches)
 		}
-		if refused := r.endpoint.reserveAny(); refused == nil || refused.status != 503 {
+		if rejected := r.endpoint.reserveAny(); rejected == nil || rejected.status != 503 {
 			t.Fatal("accepts connections while draining")
 		}
 		if n := r.counter(metrics.SocketsClosed, metrics.Reason(string(closedDrain))); n != 250 {

@@ -31,7 +31,7 @@ const (
 func (e *Endpoint) longpoll(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if !e.allowOrigin(w, r) {
-		e.meters.refused[refusedOrigin].Add(1)
+		e.meters.rejected[rejectedOrigin].Add(1)
 		answer(w, pollForbidden, "", nil)
 		return
 	}
@@ -47,7 +47,7 @@ func (e *Endpoint) longpoll(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		e.pollPost(w, r, token)
 	default:
-		e.refuse(w, &refusal{refusedRequest, http.StatusBadRequest, "method is not GET, POST or OPTIONS", "use a Phoenix client"})
+		e.reject(w, &rejection{rejectedRequest, http.StatusBadRequest, "method is not GET, POST or OPTIONS", "use a Phoenix client"})
 	}
 }
 
@@ -85,13 +85,13 @@ func pollParams(r *http.Request) (Params, string) {
 }
 
 // find returns the session that a token names, or nil.
-func (e *Endpoint) find(token string) *poll {
+func (e *Endpoint) find(token string) *longpollSession {
 	if !e.tokens.issued(token) {
 		return nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.polls[token]
+	return e.longpolls[token]
 }
 
 // pollGet answers with what there is for a client, or begins a session.
@@ -99,7 +99,7 @@ func (e *Endpoint) pollGet(w http.ResponseWriter, r *http.Request, params Params
 	// As long as there is a body, the server does not tell whether the client is
 	// still there.
 	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxGetBody)); err != nil {
-		e.refuse(w, &refusal{refusedRequest, http.StatusBadRequest, "a GET with a body", "use a Phoenix client"})
+		e.reject(w, &rejection{rejectedRequest, http.StatusBadRequest, "a GET with a body", "use a Phoenix client"})
 		return
 	}
 	p := e.find(token)
@@ -134,21 +134,21 @@ const maxGetBody = 1 << 10
 
 // pollOpen begins a session.
 func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Params) {
-	admitted, refused := e.admit(r, params, r.Header.Get(authTokenHeader))
-	if refused != nil {
-		e.meters.refused[refused.reason].Add(1)
+	admitted, rejected := e.admit(r, params, r.Header.Get(authTokenHeader))
+	if rejected != nil {
+		e.meters.rejected[rejected.reason].Add(1)
 		status := pollForbidden
-		if refused.status == http.StatusServiceUnavailable {
+		if rejected.status == http.StatusServiceUnavailable {
 			status = pollError // they come back
 		}
 		answer(w, status, "", nil)
 		return
 	}
-	p := newPoll(e, admitted.socket, admitted.format)
+	p := newLongpollSession(e, admitted.socket, admitted.format)
 	p.session.leave = admitted.leave
 	if !e.register(p) {
 		p.timer.Stop()
-		e.meters.refused[refusedDrain].Add(1)
+		e.meters.rejected[rejectedDrain].Add(1)
 		e.release(admitted.leave)
 		answer(w, pollError, "", nil)
 		return

@@ -18,7 +18,7 @@ const (
 
 // fetch waits for a GET's turn and for something to take, which then is in the
 // batch. A GET that took something says by answered what became of it.
-func (p *poll) fetch(g *pollRequest) pollOutcome {
+func (p *longpollSession) fetch(g *pollRequest) pollOutcome {
 	timeout := time.NewTimer(pollTimeout)
 	defer timeout.Stop()
 	p.arrive(g)
@@ -40,7 +40,7 @@ func (p *poll) fetch(g *pollRequest) pollOutcome {
 }
 
 // arrive gives a GET its place.
-func (p *poll) arrive(g *pollRequest) {
+func (p *longpollSession) arrive(g *pollRequest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch p.state {
@@ -56,7 +56,7 @@ func (p *poll) arrive(g *pollRequest) {
 
 // try has a GET take what there is, if it is its turn. One that has left or given
 // way takes nothing. If it is its final one, it goes, whatever there is.
-func (p *poll) try(g *pollRequest, final bool) pollOutcome {
+func (p *longpollSession) try(g *pollRequest, final bool) pollOutcome {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	final = final || g.context.Err() != nil
@@ -70,7 +70,7 @@ func (p *poll) try(g *pollRequest, final bool) pollOutcome {
 		return pollWaits
 	case p.turn != g:
 		return pollGotNothing
-	case g.context.Err() == nil && p.outlet.Take(&p.batch, writeBytes, pollPieces):
+	case g.context.Err() == nil && p.outbound.Take(&p.batch, writeBytes, pollPieces):
 		p.state = pollAnswering
 		p.ease()
 		p.schedule()
@@ -87,7 +87,7 @@ func (p *poll) try(g *pollRequest, final bool) pollOutcome {
 
 // answered says whether what a GET took has been written. If not, it is lost, and
 // the session with it.
-func (p *poll) answered(written bool) {
+func (p *longpollSession) answered(written bool) {
 	if !written {
 		p.cut(closedLost, channels.DropClosed)
 		p.batch.Lost(channels.DropClosed)
@@ -106,7 +106,7 @@ func (p *poll) answered(written bool) {
 }
 
 // rest gives the turn to the next GET, or to nobody. Called with mu held.
-func (p *poll) rest(next *pollRequest) {
+func (p *longpollSession) rest(next *pollRequest) {
 	p.state, p.turn, p.line = pollIdle, next, nil
 	if next != nil {
 		p.state = pollWaiting
@@ -118,7 +118,7 @@ func (p *poll) rest(next *pollRequest) {
 }
 
 // ease tells POSTs that wait that there is room. Called with mu held.
-func (p *poll) ease() {
+func (p *longpollSession) ease() {
 	if p.eased != nil {
 		close(p.eased)
 		p.eased = nil
@@ -126,7 +126,7 @@ func (p *poll) ease() {
 }
 
 // easing is closed when a GET next takes something.
-func (p *poll) easing() <-chan struct{} {
+func (p *longpollSession) easing() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.eased == nil {

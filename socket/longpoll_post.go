@@ -18,36 +18,36 @@ import (
 // pollPost hands on what a client sends. Whatever is wrong with it ends the
 // session.
 func (e *Endpoint) pollPost(w http.ResponseWriter, r *http.Request, token string) {
-	p := e.find(token)
-	if p == nil {
+	s := e.find(token)
+	if s == nil {
 		answer(w, pollGone, "", nil)
 		return
 	}
-	post := &posting{poll: p, request: newPollRequest(w, r), patience: pollTimeout}
+	post := &posting{session: s, request: newPollRequest(w, r), patience: pollTimeout}
 	err := post.run(r.Body, r.Header.Get("Content-Type"))
 	var ends *frameError
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
-		answer(w, pollOK, p.token, nil)
+		answer(w, pollOK, s.token, nil)
 		return
 	case errors.Is(err, errDispatch):
-		p.fail(closedTooFast)
+		s.fail(closedTooFast)
 		answer(w, pollTimedOut, "", nil)
 		return
 	case errors.Is(err, errPollOver):
 	case errors.Is(err, phoenix.ErrMalformed):
-		p.fail(closedMalformed)
+		s.fail(closedMalformed)
 	case errors.As(err, &tooLarge):
-		p.fail(closedTooLarge)
+		s.fail(closedTooLarge)
 	case errors.As(err, &ends):
-		p.fail(ends.reason)
+		s.fail(ends.reason)
 	default:
-		p.fail(closedLost)
+		s.fail(closedLost)
 	}
 	// What is queued goes first: on this the client gives the session up.
 	select {
-	case <-p.over:
+	case <-s.over:
 	case <-r.Context().Done():
 	}
 	answer(w, pollGone, "", nil)
@@ -64,7 +64,7 @@ var (
 
 // posting is a POST that is being read and handed on.
 type posting struct {
-	poll     *poll
+	session  *longpollSession
 	request  *pollRequest
 	patience time.Duration // that is left for what makes it wait, apart from its client
 }
@@ -75,7 +75,7 @@ func (o *posting) run(body io.ReadCloser, contentType string) error {
 		return err
 	}
 	defer o.end()
-	config := &o.poll.endpoint.config
+	config := &o.session.endpoint.config
 	longest := base64.StdEncoding.EncodedLen(config.MaxMessageBytes)
 	kind, _, _ := mime.ParseMediaType(contentType)
 	if kind != "application/x-ndjson" {
@@ -128,28 +128,28 @@ func (l *lineReader) next() ([]byte, error) {
 
 // begin waits until not too many others are being read.
 func (o *posting) begin() error {
-	p := o.poll
-	if err := o.wait(p.slots, 0); err != nil {
+	s := o.session
+	if err := o.wait(s.slots, 0); err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.posts == nil {
-		p.posts = make(map[*pollRequest]struct{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.posts == nil {
+		s.posts = make(map[*pollRequest]struct{})
 	}
-	p.posts[o.request] = struct{}{}
-	if p.state == pollEnded {
+	s.posts[o.request] = struct{}{}
+	if s.state == pollEnded {
 		o.request.interruptReading()
 	}
 	return nil
 }
 
 func (o *posting) end() {
-	p := o.poll
-	p.mu.Lock()
-	delete(p.posts, o.request)
-	p.mu.Unlock()
-	p.slots <- struct{}{}
+	s := o.session
+	s.mu.Lock()
+	delete(s.posts, o.request)
+	s.mu.Unlock()
+	s.slots <- struct{}{}
 }
 
 // wait waits for something to come, or for some time if that is not zero. It
@@ -171,7 +171,7 @@ func (o *posting) wait(come <-chan struct{}, pause time.Duration) error {
 			return nil
 		}
 		return errDispatch
-	case <-o.poll.over:
+	case <-o.session.over:
 		return errPollOver
 	case <-o.request.context.Done():
 		return o.request.context.Err()
@@ -181,7 +181,7 @@ func (o *posting) wait(come <-chan struct{}, pause time.Duration) error {
 // receive hands on one message: text, or else binary in base64. An empty one is
 // nothing.
 func (o *posting) receive(data []byte) error {
-	limit := o.poll.endpoint.config.MaxMessageBytes
+	limit := o.session.endpoint.config.MaxMessageBytes
 	text := len(data) > 0 && (data[0] == '[' || data[0] == '{')
 	switch {
 	case len(data) == 0:
@@ -204,32 +204,32 @@ func (o *posting) receive(data []byte) error {
 // hand hands a message to the session. It waits while the client sends too much, has
 // too much inbound, or has too many answers waiting: its GETs take them meanwhile.
 func (o *posting) hand(data []byte, binary bool) error {
-	p := o.poll
-	for eased := p.easing(); p.outlet.Crowded(); eased = p.easing() {
+	s := o.session
+	for eased := s.easing(); s.outbound.Crowded(); eased = s.easing() {
 		if err := o.wait(eased, 0); err != nil {
 			return err
 		}
 	}
-	p.receiving.Lock()
-	for p.session.inbound.Full() && !p.closing() {
-		p.receiving.Unlock()
+	s.receiving.Lock()
+	for s.session.inbound.Full() && !s.closing() {
+		s.receiving.Unlock()
 		if err := o.wait(nil, inboundPause); err != nil {
 			return err
 		}
-		p.receiving.Lock()
+		s.receiving.Lock()
 	}
-	if p.closing() {
-		p.receiving.Unlock()
+	if s.closing() {
+		s.receiving.Unlock()
 		return errPollOver
 	}
-	after, err := p.session.take(data, binary)
+	after, err := s.session.take(data, binary)
 	if after.do != nil {
-		p.session.group.Add(1) // before the session waits for those
+		s.session.group.Add(1) // before the session waits for those
 	}
-	p.receiving.Unlock()
+	s.receiving.Unlock()
 	if after.do != nil {
 		after.do()
-		p.session.group.Done()
+		s.session.group.Done()
 	}
 	if err != nil || after.wait <= 0 {
 		return err

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	pollTimeout  = 10 * time.Second // how long a poll waits for messages
-	pollGrace    = 15 * time.Second // how long a session waits for the next poll
-	pollFarewell = 2 * time.Second  // how long one does that has been shut
-	pollPieces   = 1024             // entries of the connection in one answer
-	maxPosts     = 8                // POSTs of one session that are read at a time
+	pollTimeout    = 10 * time.Second // how long a poll waits for messages
+	pollGrace      = 15 * time.Second // how long a session waits for the next poll
+	pollCloseGrace = 2 * time.Second  // how long one does that has been shut
+	pollPieces     = 1024             // entries of what is outbound in one answer
+	maxPosts       = 8                // POSTs of one session that are read at a time
 )
 
 // pollState is where a session is in its life. Of its GETs at most one has the
@@ -46,13 +46,13 @@ const (
 	pollEnded
 )
 
-// poll is a long-poll session: a connection that consists of requests. Its GETs
-// take from the connection, its POSTs feed the session.
-type poll struct {
-	// Immutable after newPoll.
+// longpollSession is a connection that consists of requests. Its GETs take what is
+// outbound, its POSTs feed the session.
+type longpollSession struct {
+	// Immutable after newLongpollSession.
 	endpoint *Endpoint
 	session  session
-	outlet   *channels.Connection
+	outbound *channels.Connection
 	token    string
 	ready    chan struct{} // wake sends, the GET receives; one is enough to say that there is something
 	over     chan struct{} // closed when the session has ended
@@ -109,8 +109,8 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll {
-	p := &poll{
+func newLongpollSession(e *Endpoint, socket *channels.Socket, format channels.Format) *longpollSession {
+	p := &longpollSession{
 		endpoint: e,
 		token:    e.tokens.issue(),
 		ready:    make(chan struct{}, 1),
@@ -118,13 +118,13 @@ func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll
 		slots:    make(chan struct{}, maxPosts),
 		idle:     time.Now(),
 	}
-	p.outlet = channels.NewConnection(e.config.Host.Hub(), channels.ConnectionConfig{
+	p.outbound = channels.NewConnection(e.config.Host.Hub(), channels.ConnectionConfig{
 		Replies:  max(e.config.Options.MailboxSize, e.config.InboundQueue), // a burst may be answered at once
 		Bytes:    e.config.MailboxBytes,
 		Wake:     p.wake,
 		Overflow: func() { p.cut(closedTooSlow, channels.DropTooSlow) },
 	})
-	p.session.init(e.context, &e.config, format|phoenix.Polled, socket, p.outlet)
+	p.session.init(e.context, &e.config, format|phoenix.Polled, socket, p.outbound)
 	for range maxPosts {
 		p.slots <- struct{}{}
 	}
@@ -134,20 +134,20 @@ func newPoll(e *Endpoint, socket *channels.Socket, format channels.Format) *poll
 	return p
 }
 
-// wake tells the GET that there is something to take. It is called by the connection it, with
+// wake tells the GET that there is something to take. What is outbound calls it, with
 // its lock held.
-func (p *poll) wake() { signal(p.ready) }
+func (p *longpollSession) wake() { signal(p.ready) }
 
-// about implements link.
-func (p *poll) about() (*session, string) { return &p.session, "longpoll" }
+// about implements connection.
+func (p *longpollSession) about() (*session, string) { return &p.session, "longpoll" }
 
-// shut implements link. There is no farewell but the end: the GETs take what is
+// shut implements connection. There is no close frame but the end: the GETs take what is
 // left, and the next one finds no session. All of that has closeTimeout.
-func (p *poll) shut(f farewell, discard channels.DropReason) bool {
-	if !p.begin(f.reason) {
+func (p *longpollSession) shut(info closeInfo, discard channels.DropReason) bool {
+	if !p.begin(info.reason) {
 		return false
 	}
-	p.outlet.Close(nil, discard)
+	p.outbound.Close(nil, discard)
 	p.wake()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -156,10 +156,10 @@ func (p *poll) shut(f farewell, discard channels.DropReason) bool {
 	return true
 }
 
-// cut implements link.
-func (p *poll) cut(reason closeReason, discard channels.DropReason) {
+// cut implements connection.
+func (p *longpollSession) cut(reason closeReason, discard channels.DropReason) {
 	p.begin(reason)
-	p.outlet.Close(nil, discard)
+	p.outbound.Close(nil, discard)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.end()
@@ -167,7 +167,7 @@ func (p *poll) cut(reason closeReason, discard channels.DropReason) {
 
 // fail cuts a session because of what its client sent or did, unless it is being
 // closed already: then the client still gets what is queued.
-func (p *poll) fail(reason closeReason) {
+func (p *longpollSession) fail(reason closeReason) {
 	if p.begin(reason) {
 		p.cut(reason, channels.DropClosed)
 	}
@@ -175,7 +175,7 @@ func (p *poll) fail(reason closeReason) {
 
 // begin marks the beginning of the end. It returns false if that has been
 // before.
-func (p *poll) begin(reason closeReason) bool {
+func (p *longpollSession) begin(reason closeReason) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first := p.cause == ""
@@ -185,7 +185,7 @@ func (p *poll) begin(reason closeReason) bool {
 	return first
 }
 
-func (p *poll) closing() bool {
+func (p *longpollSession) closing() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.cause != ""
@@ -193,7 +193,7 @@ func (p *poll) closing() bool {
 
 // end lets go of everything, its requests included. Handlers are waited for in a
 // goroutine, which counts as the endpoint's. Called with mu held.
-func (p *poll) end() {
+func (p *longpollSession) end() {
 	if p.state == pollEnded {
 		return
 	}
@@ -217,14 +217,14 @@ func (p *poll) end() {
 
 // received waits until the message that is being handed over has been. Once the
 // session has ended nothing comes after it.
-func (p *poll) received() {
+func (p *longpollSession) received() {
 	p.receiving.Lock()
 	defer p.receiving.Unlock()
 }
 
 // ends is when the session ends, if no GET comes and nothing is written; zero if
 // it does not. Called with mu held.
-func (p *poll) ends() time.Time {
+func (p *longpollSession) ends() time.Time {
 	switch {
 	case p.state == pollEnded, p.state != pollIdle && p.shutAt.IsZero():
 		return time.Time{}
@@ -239,7 +239,7 @@ func (p *poll) ends() time.Time {
 	if soon.Before(p.shutAt) {
 		soon = p.shutAt
 	}
-	if soon = soon.Add(pollFarewell); soon.Before(last) {
+	if soon = soon.Add(pollCloseGrace); soon.Before(last) {
 		return soon
 	}
 	return last
@@ -247,7 +247,7 @@ func (p *poll) ends() time.Time {
 
 // schedule sets the timer, after a change: some time before the end, which is left
 // for one more look. Called with mu held.
-func (p *poll) schedule() {
+func (p *longpollSession) schedule() {
 	p.looked = false
 	if at := p.ends(); at.IsZero() {
 		p.timer.Stop()
@@ -259,11 +259,11 @@ func (p *poll) schedule() {
 // lastLookAtPoll is what of the time that a session waits is left for the last
 // look. After a pause of the process time is up before the GET is seen that came
 // meanwhile.
-const lastLookAtPoll = pollFarewell / 4
+const lastLookAtPoll = pollCloseGrace / 4
 
 // timeUp ends the session, if its time is up: the timer may be late for that, or
 // not have heard yet of a GET that has come.
-func (p *poll) timeUp() {
+func (p *longpollSession) timeUp() {
 	p.mu.Lock()
 	at := p.ends()
 	over := p.looked && !at.IsZero() && !time.Now().Before(at)
@@ -280,6 +280,6 @@ func (p *poll) timeUp() {
 	}
 	p.mu.Unlock()
 	if over {
-		p.outlet.Close(nil, channels.DropClosed)
+		p.outbound.Close(nil, channels.DropClosed)
 	}
 }

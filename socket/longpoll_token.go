@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// tokens makes and recognises the tokens that name long-poll sessions: "poll." and
+// sessionTokens makes and recognises the tokens that name long-poll sessions: "poll." and
 // four parts, which are the version of this form, the node, a random text and a
 // signature over all before it, with dots between. Nothing is kept of a session that has ended, and yet its token is told from
 // what an application sends.
-type tokens struct {
+type sessionTokens struct {
 	node string
 	key  []byte
 }
@@ -23,23 +23,23 @@ const (
 	tokenParts   = 4
 )
 
-func newTokens(node string) tokens {
-	return tokens{node: base64.RawURLEncoding.EncodeToString([]byte(node)), key: []byte(rand.Text())}
+func newSessionTokens(node string) sessionTokens {
+	return sessionTokens{node: base64.RawURLEncoding.EncodeToString([]byte(node)), key: []byte(rand.Text())}
 }
 
 // issue makes a new token.
-func (t tokens) issue() string {
+func (t sessionTokens) issue() string {
 	token := tokenPrefix + tokenVersion + "." + t.node + "." + rand.Text()
 	return token + "." + t.sign(token)
 }
 
 // issued tells whether a token is one of these.
-func (t tokens) issued(token string) bool {
+func (t sessionTokens) issued(token string) bool {
 	at := strings.LastIndexByte(token, '.')
 	return at > 0 && hmac.Equal([]byte(token[at+1:]), []byte(t.sign(token[:at])))
 }
 
-func (t tokens) sign(text string) string {
+func (t sessionTokens) sign(text string) string {
 	mac := hmac.New(sha256.New, t.key)
 	mac.Write([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))

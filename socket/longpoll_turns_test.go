@@ -208,17 +208,17 @@ func TestPollShut(t *testing.T) {
 				}
 			}
 		}, 8, 0},
-		"it polls once more": {large, func(r *rig, p *poller) int { return len(p.get().Messages) }, 3, pollFarewell},
+		"it polls once more": {large, func(r *rig, p *poller) int { return len(p.get().Messages) }, 3, pollCloseGrace},
 		"it polls now and then": {large, func(r *rig, p *poller) (events int) {
 			for {
-				time.Sleep(pollFarewell - time.Millisecond) // of the test's own clock
+				time.Sleep(pollCloseGrace - time.Millisecond) // of the test's own clock
 				got := p.get()
 				if events += len(got.Messages); got.Status == pollError {
 					return events
 				}
 			}
-		}, 6, closeTimeout + pollFarewell},
-		"it does not poll": {10, func(r *rig, p *poller) int { return 0 }, 0, pollFarewell},
+		}, 6, closeTimeout + pollCloseGrace},
+		"it does not poll": {10, func(r *rig, p *poller) int { return 0 }, 0, pollCloseGrace},
 		"it posts, then polls": {10, func(r *rig, p *poller) int {
 			posted := make(chan pollAnswer, 1)
 			q := *p
@@ -246,7 +246,7 @@ func TestPollShut(t *testing.T) {
 				r.t.Errorf("POST: %+v", got)
 			}
 			return 0
-		}, 0, pollFarewell},
+		}, 0, pollCloseGrace},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, named, func(t *testing.T, r *rig) {

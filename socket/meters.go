@@ -7,17 +7,17 @@ import (
 	"github.com/sluicehq/sluice/metrics"
 )
 
-// refuseReason says why a connection was not accepted.
-type refuseReason string
+// rejectReason says why a connection was not accepted.
+type rejectReason string
 
 const (
-	refusedRequest  refuseReason = "bad_request"
-	refusedVersion  refuseReason = "version"
-	refusedOrigin   refuseReason = "origin"
-	refusedCapacity refuseReason = "capacity"
-	refusedDrain    refuseReason = "drain"
-	refusedConnect  refuseReason = "connect" // by the connect hook
-	refusedHijack   refuseReason = "handshake"
+	rejectedRequest  rejectReason = "bad_request"
+	rejectedVersion  rejectReason = "version"
+	rejectedOrigin   rejectReason = "origin"
+	rejectedCapacity rejectReason = "capacity"
+	rejectedDrain    rejectReason = "drain"
+	rejectedConnect  rejectReason = "connect" // by the connect hook
+	rejectedHijack   rejectReason = "handshake"
 )
 
 // meters are what an endpoint reports.
@@ -25,7 +25,7 @@ type meters struct {
 	sockets     *metrics.Gauge
 	opened      *metrics.Counter
 	closed      map[closeReason]*metrics.Counter
-	refused     map[refuseReason]*metrics.Counter
+	rejected    map[rejectReason]*metrics.Counter
 	mailboxTime *metrics.Timing // from queueing to being taken by the writer
 	writeWait   *metrics.Timing // from waking the writer to its first take; a sample where writers are shared
 	writeTime   *metrics.Timing // one write
@@ -37,7 +37,7 @@ func newMeters(set *metrics.Set) meters {
 		sockets:     set.Gauge(metrics.Sockets),
 		opened:      set.Counter(metrics.SocketsOpened),
 		closed:      make(map[closeReason]*metrics.Counter),
-		refused:     make(map[refuseReason]*metrics.Counter),
+		rejected:    make(map[rejectReason]*metrics.Counter),
 		mailboxTime: set.Timing(metrics.StageTime, metrics.Stage("mailbox")),
 		writeWait:   set.Timing(metrics.StageWait, metrics.Stage("write")),
 		writeTime:   set.Timing(metrics.StageTime, metrics.Stage("write")),
@@ -49,9 +49,9 @@ func newMeters(set *metrics.Set) meters {
 		closedNoPoll} {
 		m.closed[r] = set.Counter(metrics.SocketsClosed, metrics.Reason(string(r)))
 	}
-	for _, r := range []refuseReason{refusedRequest, refusedVersion, refusedOrigin, refusedCapacity,
-		refusedDrain, refusedConnect, refusedHijack} {
-		m.refused[r] = set.Counter(metrics.SocketsRefused, metrics.Reason(string(r)))
+	for _, r := range []rejectReason{rejectedRequest, rejectedVersion, rejectedOrigin, rejectedCapacity,
+		rejectedDrain, rejectedConnect, rejectedHijack} {
+		m.rejected[r] = set.Counter(metrics.SocketsRefused, metrics.Reason(string(r)))
 	}
 	return m
 }

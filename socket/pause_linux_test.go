@@ -12,37 +12,37 @@ import (
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
-// stopper is a connection whose messages stop the epoll that reads them, as a
+// stopper is a connection whose messages stop the loop that reads them, as a
 // process is stopped.
 type stopper struct {
-	*epollWire
-	reached chan struct{} // sent by the epoll's goroutine, which then stands still
+	*epollConn
+	reached chan struct{} // sent by the loop's goroutine, which then stands still
 	release chan struct{} // closed by paused
 }
 
-func (s stopper) heard() {
-	s.epollWire.heard()
+func (s stopper) touch() {
+	s.epollConn.touch()
 	s.reached <- struct{}{}
 	<-s.release
 }
 
-// paused has the epoll stand still while f is called: what clients do meanwhile it
+// paused has the loop stand still while f is called: what clients do meanwhile it
 // finds all at once afterwards, together with deadlines that have passed.
-func (d dialer) paused(r *rig, f func(p *epoll)) {
+func (d dialer) paused(r *rig, f func(p *eventLoop)) {
 	r.t.Helper()
 	here, there := d.pair(r.t)
-	if refused := r.endpoint.reserveAny(); refused != nil {
-		r.t.Fatal(refused)
+	if rejected := r.endpoint.reserveAny(); rejected != nil {
+		r.t.Fatal(rejected)
 	}
 	c := newConn(r.endpoint, there, nil, &channels.Socket{}, phoenix.Version2)
-	s := stopper{c.wire.(*epollWire), make(chan struct{}), make(chan struct{})}
-	c.wire = s
+	s := stopper{c.io.(*epollConn), make(chan struct{}), make(chan struct{})}
+	c.io = s
 	r.endpoint.register(c)
-	c.wire.start()
+	c.io.start()
 	client := &client{t: r.t, Conn: here, conn: c}
 	client.text(beat)
 	<-s.reached
-	f(s.epoll)
+	f(s.loop)
 	close(s.release)
 	client.want(beaten)
 	here.Close()
@@ -59,7 +59,7 @@ func epollRig(t *testing.T, adjust ...func(*Config)) (*rig, dialer) {
 	return r, dialer{l, func(c *net.TCPConn) net.Conn { return c }}
 }
 
-func wireOf(c *client) *epollWire { return c.conn.wire.(*epollWire) }
+func wireOf(c *client) *epollConn { return c.conn.io.(*epollConn) }
 
 // TestPauseIsNoSilence has the clients' heartbeats wait when the process goes on
 // and their time is over: more of them than one look finds.
@@ -76,12 +76,12 @@ func TestPauseIsNoSilence(t *testing.T) {
 	mute := dial.connect(r)
 	mute.text(beat)
 	mute.want(beaten)
-	dial.paused(r, func(p *epoll) {
+	dial.paused(r, func(p *eventLoop) {
 		for _, c := range clients {
 			c.text(beat)
-			wireOf(c).lastHeard -= int64(time.Hour)
+			wireOf(c).lastReceived -= int64(time.Hour)
 		}
-		wireOf(mute).lastHeard -= int64(time.Hour)
+		wireOf(mute).lastReceived -= int64(time.Hour)
 		p.sweepAt = 0
 	})
 	for _, c := range clients {
@@ -111,7 +111,7 @@ func TestPauseIsNoPressure(t *testing.T) {
 		}
 	}
 	rest := make(chan string, 1)
-	dial.paused(r, func(p *epoll) {
+	dial.paused(r, func(p *eventLoop) {
 		go func() { rest <- reader.next() }()
 		for !isWritable(wireOf(reader).fd) {
 			runtime.Gosched()
@@ -122,7 +122,7 @@ func TestPauseIsNoPressure(t *testing.T) {
 			w.deadline = 1
 			w.mu.Unlock()
 		}
-		p.pressAt = 0
+		p.deadlinesAt = 0
 	})
 	if got := <-rest; got != `[null,null,"room:a","created",`+large+`]` {
 		t.Fatalf("%d bytes: %.50s", len(got), got)
@@ -138,9 +138,9 @@ func TestHurriedWhileWriting(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) { c.WriteTimeout = time.Hour })
 	for _, deadline := range []int64{0, ticks() + int64(time.Hour)} {
-		w := &epollWire{epoll: &epoll{deaf: true}, deadline: deadline, writing: true}
+		w := &epollConn{loop: &eventLoop{closed: true}, deadline: deadline, writing: true}
 		w.endpoint = r.endpoint
-		w.hurry()
+		w.shortenDeadline()
 		w.endWriting(full, new(unsent))
 		if left := time.Duration(w.deadline - ticks()); left > closeTimeout {
 			t.Errorf("%s left, with a deadline at %d before", left, deadline)

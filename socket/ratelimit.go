@@ -2,27 +2,27 @@ package socket
 
 import "time"
 
-// pace keeps a client to a number of messages a second, after as many at once.
-// A nil pace lets everything through.
-type pace struct {
+// rateLimiter keeps a client to a number of messages a second, after as many at once.
+// A nil one lets everything through.
+type rateLimiter struct {
 	perSecond int
 	due       time.Time // when the next message would be due if they came at an even pace
 }
 
 // wait is how long the next message has to wait: less than a second.
-func (p *pace) wait(now time.Time) time.Duration {
-	if p == nil || p.due.Before(now) {
+func (l *rateLimiter) wait(now time.Time) time.Duration {
+	if l == nil || l.due.Before(now) {
 		return 0
 	}
-	return max(0, p.due.Sub(now)+p.apart()-time.Second)
+	return max(0, l.due.Sub(now)+l.interval()-time.Second)
 }
 
 // note counts a message.
-func (p *pace) note(now time.Time) {
-	if p.due.Before(now) {
-		p.due = now
+func (l *rateLimiter) count(now time.Time) {
+	if l.due.Before(now) {
+		l.due = now
 	}
-	p.due = p.due.Add(p.apart())
+	l.due = l.due.Add(l.interval())
 }
 
-func (p *pace) apart() time.Duration { return time.Second / time.Duration(p.perSecond) }
+func (l *rateLimiter) interval() time.Duration { return time.Second / time.Duration(l.perSecond) }

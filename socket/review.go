@@ -9,8 +9,8 @@ import (
 // in: one that it would not let in any more is closed, and of the others every
 // channel judges its client. See Config.Holds and channels.Reviewer.
 func (e *Endpoint) Review() {
-	for _, l := range e.snapshot() {
-		if s, _ := l.about(); e.confirm(l) {
+	for _, c := range e.snapshot() {
+		if s, _ := c.about(); e.confirm(c) {
 			s.review()
 		}
 	}
@@ -19,12 +19,12 @@ func (e *Endpoint) Review() {
 // confirm closes a connection that would not be let in any more. It is also
 // asked once for a new one: what let that in may have gone before Review could
 // see it.
-func (e *Endpoint) confirm(l link) bool {
-	s, _ := l.about()
+func (e *Endpoint) confirm(c connection) bool {
+	s, _ := c.about()
 	if e.config.Holds(s.current()) {
 		return true
 	}
-	l.shut(expired, "")
+	c.shut(expired, "")
 	return false
 }
 

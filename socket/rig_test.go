@@ -129,12 +129,12 @@ func (r *rig) connect(format channels.Format) *client {
 
 func (r *rig) attach(format channels.Format, socket *channels.Socket, here, there net.Conn) *client {
 	r.t.Helper()
-	if refused := r.endpoint.reserveAny(); refused != nil {
-		r.t.Fatal(refused)
+	if rejected := r.endpoint.reserveAny(); rejected != nil {
+		r.t.Fatal(rejected)
 	}
 	c := newConn(r.endpoint, there, nil, socket, format)
 	r.endpoint.register(c)
-	c.wire.start()
+	c.io.start()
 	r.t.Cleanup(func() { here.Close() })
 	return &client{t: r.t, Conn: here, conn: c}
 }

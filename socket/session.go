@@ -19,51 +19,51 @@ import (
 // It knows nothing of the transport. take is called by one goroutine at a time.
 type session struct {
 	// Immutable after init.
-	config  *Config
-	format  channels.Format                 // of a plain join
-	socket  atomic.Pointer[channels.Socket] // replaced when the client renews its access
-	current func() *channels.Socket         // loads socket
-	outlet  *channels.Connection
-	context context.Context // ends when the endpoint stops hard
-	group   sync.WaitGroup  // goroutines of the session's actors
+	config   *Config
+	format   channels.Format                 // of a plain join
+	socket   atomic.Pointer[channels.Socket] // replaced when the client renews its access
+	current  func() *channels.Socket         // loads socket
+	outbound *channels.Connection
+	context  context.Context // ends when the endpoint stops hard
+	group    sync.WaitGroup  // goroutines of the session's actors
 
-	pace *pace // owned by whoever calls take; nil for no limit
+	limiter *rateLimiter // owned by whoever calls take; nil for no limit
 
 	mu     sync.Mutex
-	joined roster // guarded by mu
+	joined joinedChannels // guarded by mu
 
 	inbound channels.InboundBytes
 
 	// Immutable after begin.
-	leave  func() // gives back what the connection holds besides; nil if there is nothing
-	opened int64  // when, in Unix nanoseconds
-	serial uint64 // among the endpoint's connections
-	lease  *lease // nil if it does not end by itself
+	leave  func()  // gives back what the connection holds besides; nil if there is nothing
+	opened int64   // when, in Unix nanoseconds
+	serial uint64  // among the endpoint's connections
+	expiry *expiry // nil if it does not end by itself
 }
 
 // init makes a new session. It is part of its connection: there may be very many.
 func (s *session) init(ctx context.Context, c *Config, f channels.Format, socket *channels.Socket, o *channels.Connection) {
-	s.config, s.format, s.outlet, s.context = c, f, o, ctx
+	s.config, s.format, s.outbound, s.context = c, f, o, ctx
 	s.socket.Store(socket)
 	s.current = s.socket.Load
 	s.inbound.Limit(c.InboundBytes)
 	if c.InboundRate > 0 {
-		s.pace = &pace{perSecond: c.InboundRate}
+		s.limiter = &rateLimiter{perSecond: c.InboundRate}
 	}
 }
 
-// begin begins the session, with a lease if there is an end to it, once its
+// begin begins the session, with an expiry if there is an end to it, once its
 // connection can be shut.
-func (s *session) begin(l link) {
+func (s *session) begin(c connection) {
 	s.opened = time.Now().UnixNano()
 	expires, age := s.current().Expires, s.config.MaxConnectionAge
 	if expires.IsZero() && age == 0 && s.config.Renew == nil {
 		return
 	}
-	s.lease = &lease{link: l}
-	s.lease.until(expires)
+	s.expiry = &expiry{conn: c}
+	s.expiry.until(expires)
 	if age > 0 {
-		s.lease.live(spread(age))
+		s.expiry.limitAge(spread(age))
 	}
 }
 
@@ -92,21 +92,21 @@ func (s *session) take(data []byte, binary bool) (after, error) {
 	}
 	m, err := decode(s.format, data)
 	var do func()
-	var refused *phoenix.AnswerableError
+	var answerable *phoenix.AnswerableError
 	switch {
-	case errors.As(err, &refused):
-		s.refuse(refused.To, refused.Reason)
+	case errors.As(err, &answerable):
+		s.replyError(answerable.To, answerable.Reason)
 	case err != nil:
 		return after{}, err
 	default:
 		do = s.receive(m)
 	}
-	if s.pace == nil {
+	if s.limiter == nil {
 		return after{do: do}, nil
 	}
 	now := time.Now()
-	s.pace.note(now)
-	return after{do, s.pace.wait(now)}, nil
+	s.limiter.count(now)
+	return after{do, s.limiter.wait(now)}, nil
 }
 
 // receive handles a message. What of it may block is left to the caller.
@@ -123,7 +123,7 @@ func (s *session) receive(m phoenix.ClientMessage) (do func()) {
 	case actor == nil && m.Event == "phx_leave":
 		s.reply(m.Address(), channels.StatusOK, emptyObject)
 	case actor == nil:
-		s.refuse(channels.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
+		s.replyError(channels.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
 	case m.JoinRef != "" && !phoenix.SameRef(m.JoinRef, actor.JoinRef()):
 		// Stale: from a join that the client has replaced since.
 	case m.Event == accessToken && s.config.Renew != nil:
@@ -132,7 +132,7 @@ func (s *session) receive(m phoenix.ClientMessage) (do func()) {
 		s.reply(m.Address(), channels.StatusOK, emptyObject)
 	case m.Event != "phx_leave" && store.CheckEvent(m.Event) != nil:
 		s.config.Metrics.Counter(metrics.MessagesRefused, metrics.Reason("invalid_event")).Add(1)
-		s.refuse(m.Address(), "invalid event")
+		s.replyError(m.Address(), "invalid event")
 	default:
 		actor.Receive(channels.Inbound{Event: m.Event, Ref: m.Ref, Payload: m.Payload})
 	}
@@ -146,24 +146,24 @@ func (s *session) join(m phoenix.ClientMessage, old *channels.Actor) {
 	}
 	factory := s.config.Routes.Find(m.Topic)
 	if factory == nil || !store.ValidTopic(m.Topic) {
-		s.refuse(channels.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
+		s.replyError(channels.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
 		return
 	}
 	m.Payload = withoutToken(m.Payload)
 	resume, err := channels.ParseResume(m.Payload)
 	if err != nil {
-		s.refuse(m.Address(), err.Error())
+		s.replyError(m.Address(), err.Error())
 		return
 	}
 	format := s.format
 	if resume != nil {
 		format |= phoenix.Enveloped
 	}
-	// Under the lock, so that the actor is on the roster before it can end.
+	// Under the lock, so that the actor is among the joined before it can end.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.joined.len() >= s.config.MaxChannels {
-		s.refuse(m.Address(), "too many channels joined")
+		s.replyError(m.Address(), "too many channels joined")
 		return
 	}
 	topic, to := m.Topic, m.Address()
@@ -179,7 +179,7 @@ func (s *session) join(m phoenix.ClientMessage, old *channels.Actor) {
 		Factory:    factory,
 		Options:    s.config.Options,
 		Socket:     s.current,
-		Connection: s.outlet,
+		Connection: s.outbound,
 		Inbound:    &s.inbound,
 		Queue:      s.config.InboundQueue,
 		Context:    s.context,
@@ -194,7 +194,7 @@ func (s *session) actor(topic string) *channels.Actor {
 	return s.joined.find(topic)
 }
 
-// forget takes an actor that has ended off the roster.
+// forget takes an actor that has ended from the joined.
 func (s *session) forget(topic string, a *channels.Actor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,7 +223,7 @@ func (s *session) channels() int {
 // close ends all channels and waits until their handlers have returned. Nothing
 // is received meanwhile or afterwards.
 func (s *session) close() {
-	s.lease.stop()
+	s.expiry.stop()
 	s.mu.Lock()
 	actors := s.joined.all()
 	s.mu.Unlock()
@@ -233,7 +233,7 @@ func (s *session) close() {
 	s.group.Wait()
 }
 
-func (s *session) refuse(to channels.Address, reason string) {
+func (s *session) replyError(to channels.Address, reason string) {
 	s.reply(to, channels.StatusError, channels.Payload{Data: appendReason(nil, reason)})
 }
 
@@ -241,7 +241,7 @@ func (s *session) refuse(to channels.Address, reason string) {
 func (s *session) reply(to channels.Address, status channels.Status, response channels.Payload) {
 	frame, err := phoenix.Encoder{}.AppendReply(nil, s.format, to, status, response)
 	if err == nil {
-		err = s.outlet.Reply(frame)
+		err = s.outbound.Reply(frame)
 	}
 	if err != nil && !errors.Is(err, channels.ErrClosed) && !errors.Is(err, channels.ErrOverflow) {
 		s.config.Logger.Error("reply failed", "topic", to.Topic, "error", err)

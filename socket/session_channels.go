@@ -7,55 +7,55 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// roster is the channels of a session, by topic. Most sessions have one: it needs
+// joinedChannels are those of a session, by topic. Most sessions have one: it needs
 // no map.
-type roster struct {
+type joinedChannels struct {
 	topic string          // of one
 	one   *channels.Actor // nil if there is none, though there may be more
 	more  map[string]*channels.Actor
 }
 
-func (r *roster) len() int {
-	if r.one == nil {
-		return len(r.more)
+func (j *joinedChannels) len() int {
+	if j.one == nil {
+		return len(j.more)
 	}
-	return 1 + len(r.more)
+	return 1 + len(j.more)
 }
 
 // find returns the actor of a topic, or nil.
-func (r *roster) find(topic string) *channels.Actor {
-	if r.one != nil && r.topic == topic {
-		return r.one
+func (j *joinedChannels) find(topic string) *channels.Actor {
+	if j.one != nil && j.topic == topic {
+		return j.one
 	}
-	return r.more[topic]
+	return j.more[topic]
 }
 
 // add adds the actor of a topic that has none.
-func (r *roster) add(topic string, a *channels.Actor) {
+func (j *joinedChannels) add(topic string, a *channels.Actor) {
 	switch {
-	case r.one == nil:
-		r.topic, r.one = topic, a
-	case r.more == nil:
-		r.more = map[string]*channels.Actor{topic: a}
+	case j.one == nil:
+		j.topic, j.one = topic, a
+	case j.more == nil:
+		j.more = map[string]*channels.Actor{topic: a}
 	default:
-		r.more[topic] = a
+		j.more[topic] = a
 	}
 }
 
-func (r *roster) remove(topic string) {
-	if r.one != nil && r.topic == topic {
-		r.topic, r.one = "", nil
+func (j *joinedChannels) remove(topic string) {
+	if j.one != nil && j.topic == topic {
+		j.topic, j.one = "", nil
 		return
 	}
-	if delete(r.more, topic); len(r.more) == 0 {
-		r.more = nil
+	if delete(j.more, topic); len(j.more) == 0 {
+		j.more = nil
 	}
 }
 
-func (r *roster) all() []*channels.Actor {
-	list := slices.Collect(maps.Values(r.more))
-	if r.one != nil {
-		list = append(list, r.one)
+func (j *joinedChannels) all() []*channels.Actor {
+	list := slices.Collect(maps.Values(j.more))
+	if j.one != nil {
+		list = append(list, j.one)
 	}
 	return list
 }

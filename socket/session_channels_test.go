@@ -10,12 +10,12 @@ import (
 	"github.com/sluicehq/sluice/channels"
 )
 
-// TestRoster compares a roster with a map.
-func TestRoster(t *testing.T) {
+// TestJoinedChannels compares them with a map.
+func TestJoinedChannels(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(100) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		var r roster
+		var r joinedChannels
 		want := make(map[string]*channels.Actor)
 		for range 50 {
 			topic := fmt.Sprint(random.IntN(5))

@@ -12,16 +12,16 @@ import (
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
-// lease ends a connection when its access does, or when it has become too old.
-type lease struct {
-	link link // immutable
+// expiry ends a connection when its access does, or when it has become too old.
+type expiry struct {
+	conn connection // immutable
 
 	mu sync.Mutex
 
 	// Guarded by mu.
-	expiry  *time.Timer // nil if the access does not end
-	age     *time.Timer // nil if age does not matter
-	stopped bool
+	accessTimer *time.Timer // nil if the access does not end
+	ageTimer    *time.Timer // nil if age does not matter
+	stopped     bool
 }
 
 // spread varies an age by a tenth in both directions, so that connections that
@@ -32,43 +32,43 @@ func spread(age time.Duration) time.Duration {
 }
 
 // until sets when the access ends.
-func (l *lease) until(expires time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.reset(expires)
+func (e *expiry) until(expires time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.reset(expires)
 }
 
-// live sets when the connection has become too old.
-func (l *lease) live(age time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.stopped {
-		l.age = time.AfterFunc(age, func() { l.link.shut(aged, "") })
+// limitAge sets when the connection has become too old.
+func (e *expiry) limitAge(age time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.stopped {
+		e.ageTimer = time.AfterFunc(age, func() { e.conn.shut(aged, "") })
 	}
 }
 
 // reset is until, with mu held.
-func (l *lease) reset(expires time.Time) {
-	if l.expiry != nil {
-		l.expiry.Stop()
-		l.expiry = nil
+func (e *expiry) reset(expires time.Time) {
+	if e.accessTimer != nil {
+		e.accessTimer.Stop()
+		e.accessTimer = nil
 	}
-	if !expires.IsZero() && !l.stopped {
-		l.expiry = time.AfterFunc(time.Until(expires), func() { l.link.shut(expired, "") })
+	if !expires.IsZero() && !e.stopped {
+		e.accessTimer = time.AfterFunc(time.Until(expires), func() { e.conn.shut(expired, "") })
 	}
 }
 
-// stop stops the timers. A nil lease has none.
-func (l *lease) stop() {
-	if l == nil {
+// stop stops the timers. A nil expiry has none.
+func (e *expiry) stop() {
+	if e == nil {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.stopped = true
-	l.reset(time.Time{})
-	if l.age != nil {
-		l.age.Stop()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stopped = true
+	e.reset(time.Time{})
+	if e.ageTimer != nil {
+		e.ageTimer.Stop()
 	}
 }
 
@@ -83,19 +83,19 @@ func (s *session) renew(m phoenix.ClientMessage, actor *channels.Actor) {
 	to := m.Address()
 	to.JoinRef = actor.JoinRef()
 	if m.Payload.Binary || json.Unmarshal(m.Payload.Data, &body) != nil || body.Token == "" {
-		s.refuse(to, "no access_token")
+		s.replyError(to, "no access_token")
 		return
 	}
 	old := s.current()
 	renewed, err := s.askRenew(old, body.Token)
 	if err != nil || renewed == nil || renewed.ID != old.ID {
-		s.refuse(to, "unauthorized")
+		s.replyError(to, "unauthorized")
 		return
 	}
 	own := *renewed
 	own.RemoteAddr = old.RemoteAddr
 	s.socket.Store(&own)
-	s.lease.until(own.Expires)
+	s.expiry.until(own.Expires)
 	s.review()
 	s.reply(to, channels.StatusOK, emptyObject)
 }

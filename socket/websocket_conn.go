@@ -16,41 +16,41 @@ import (
 type conn struct {
 	// Immutable after newConn.
 	endpoint *Endpoint
-	wire     wire
+	io       connIO
 	session  session
-	outlet   *channels.Connection
+	outbound *channels.Connection
 
 	// Owned by whoever calls receive.
 	frames frameReader
-	pings  *pace     // nil until there is one
-	full   time.Time // since when reading waits for handlers; zero if it does not
+	pings  *rateLimiter // nil until there is one
+	full   time.Time    // since when reading waits for handlers; zero if it does not
 
 	mu    sync.Mutex
 	cause closeReason // why the connection is being closed, "" while it is not; guarded by mu
 }
 
-// wire carries a connection's bytes. There are two: goroutineWire, for every
-// net.Conn, and on Linux epollWire for TCP, which costs no goroutine while
+// connIO carries a connection's bytes. There are two: goroutineConn, for every
+// net.Conn, and on Linux epollConn for TCP, which costs no goroutine while
 // nothing happens.
-type wire interface {
+type connIO interface {
 	// start begins to read. It is called once, unless abandon is.
 	start()
 
 	// abandon lets go of a connection that has not been started.
 	abandon()
 
-	// wake has the connection emptied. It is called by the connection it, with its lock held.
+	// wake has what is outbound written. That calls it, with its lock held.
 	wake()
 
-	// heard is called when a message or control frame has come.
-	heard()
+	// touch is called when a message or control frame has come.
+	touch()
 
-	// hurry allows closeTimeout, and no more, for what is being written.
-	hurry()
+	// shortenDeadline allows closeTimeout, and no more, for what is being written.
+	shortenDeadline()
 
-	// sever ends reading and writing. The connection is removed from its
+	// abort ends reading and writing. The connection is removed from its
 	// endpoint when both have ended, and the handlers of its channels have.
-	sever()
+	abort()
 }
 
 // maxPings is how many pings and pongs a client may send per second, after as
@@ -61,21 +61,21 @@ const maxPings = 10
 // done with some of what its client has sent.
 const inboundPause = 10 * time.Millisecond
 
-// newConn returns a connection that its wire's start brings to life. Of what the
+// newConn returns a connection that its connIO's start brings to life. Of what the
 // client sends, early has come already.
 func newConn(e *Endpoint, netConn net.Conn, early []byte, socket *channels.Socket, format channels.Format) *conn {
-	c := e.polling.adopt(e, netConn, early)
+	c := e.loops.adopt(e, netConn, early)
 	if c == nil {
-		c = newGoroutineWire(netConn, early)
+		c = newGoroutineConn(netConn, early)
 	}
 	c.endpoint = e
-	c.outlet = channels.NewConnection(e.config.Host.Hub(), channels.ConnectionConfig{
+	c.outbound = channels.NewConnection(e.config.Host.Hub(), channels.ConnectionConfig{
 		Replies:  max(e.config.Options.MailboxSize, e.config.InboundQueue), // a burst may be answered at once
 		Bytes:    e.config.MailboxBytes,
-		Wake:     c.wire.wake,
+		Wake:     c.io.wake,
 		Overflow: func() { c.shut(tooSlow, "") },
 	})
-	c.session.init(e.context, &e.config, format, socket, c.outlet)
+	c.session.init(e.context, &e.config, format, socket, c.outbound)
 	return c
 }
 
@@ -91,15 +91,15 @@ func (c *conn) receive(in []byte) (rest []byte, first after, err error) {
 		if err != nil || op == opNone {
 			return nil, after{}, err
 		}
-		c.wire.heard()
+		c.io.touch()
 		in = rest
 		switch {
 		case op == ws.OpPing, op == ws.OpPong:
 			if op == ws.OpPing {
 				// An error means that the connection is being closed.
-				_ = c.outlet.Reply(append(phoenix.AppendFrameHeader(nil, opPong, len(payload)), payload...))
+				_ = c.outbound.Reply(append(phoenix.AppendFrameHeader(nil, opPong, len(payload)), payload...))
 			}
-			if wait := c.pacePing(time.Now()); wait > 0 {
+			if wait := c.limitPing(time.Now()); wait > 0 {
 				return rest, after{wait: wait}, nil
 			}
 			continue
@@ -133,17 +133,17 @@ func (c *conn) waitForRoom() (time.Duration, error) {
 	return inboundPause, nil
 }
 
-// pacePing counts a ping or pong, and says how long reading has to wait: who
+// limitPing counts a ping or pong, and says how long reading has to wait: who
 // sends nothing else is not to be answered as fast as he can ask.
-func (c *conn) pacePing(now time.Time) time.Duration {
+func (c *conn) limitPing(now time.Time) time.Duration {
 	if c.pings == nil {
-		c.pings = &pace{perSecond: maxPings}
+		c.pings = &rateLimiter{perSecond: maxPings}
 	}
-	c.pings.note(now)
+	c.pings.count(now)
 	wait := c.pings.wait(now)
-	if p := c.session.pace; p != nil { // they are messages too
-		p.note(now)
-		wait = max(wait, p.wait(now))
+	if limiter := c.session.limiter; limiter != nil { // they are messages too
+		limiter.count(now)
+		wait = max(wait, limiter.wait(now))
 	}
 	return wait
 }
@@ -166,31 +166,31 @@ func (c *conn) begin(reason closeReason) bool {
 	return first
 }
 
-// about implements link.
+// about implements connection.
 func (c *conn) about() (*session, string) { return &c.session, "websocket" }
 
-// shut implements link: after what is queued comes a close frame, and then the
+// shut implements connection: after what is queued comes a close frame, and then the
 // client has closeTimeout to end its side.
-func (c *conn) shut(f farewell, discard channels.DropReason) bool {
-	if !c.begin(f.reason) {
+func (c *conn) shut(info closeInfo, discard channels.DropReason) bool {
+	if !c.begin(info.reason) {
 		return false
 	}
-	if discard != "" || f.reason == closedTooSlow {
-		c.wire.hurry()
+	if discard != "" || info.reason == closedTooSlow {
+		c.io.shortenDeadline()
 	}
 	var body []byte
-	if f.code != ws.StatusNoStatusRcvd {
-		body = ws.NewCloseFrameBody(f.code, f.text)
+	if info.code != ws.StatusNoStatusRcvd {
+		body = ws.NewCloseFrameBody(info.code, info.text)
 	}
-	c.outlet.Close(append(phoenix.AppendFrameHeader(nil, opClose, len(body)), body...), discard)
+	c.outbound.Close(append(phoenix.AppendFrameHeader(nil, opClose, len(body)), body...), discard)
 	return true
 }
 
-// cut implements link.
+// cut implements connection.
 func (c *conn) cut(reason closeReason, discard channels.DropReason) {
 	c.begin(reason)
-	c.outlet.Close(nil, discard)
-	c.wire.sever()
+	c.outbound.Close(nil, discard)
+	c.io.abort()
 }
 
 // lost counts a batch that could not be written. If it has been, it does nothing.
@@ -204,8 +204,8 @@ func (c *conn) lost(b *channels.WriteBatch) {
 	b.Lost(reason)
 }
 
-// finish is the last thing that happens to a connection, when its wire has been
-// severed. It waits for the handlers of its channels.
+// finish is the last thing that happens to a connection, when its connIO has
+// ended. It waits for the handlers of its channels.
 func (c *conn) finish() {
 	c.session.close()
 	c.endpoint.remove(c, c.cause)

@@ -14,19 +14,19 @@ import (
 // with the request is found before the library takes over, because it takes the
 // connection from the http.Server first and judges then.
 func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
-	if refused := checkUpgrade(r); refused != nil {
-		if refused.status == http.StatusUpgradeRequired {
+	if rejected := checkUpgrade(r); rejected != nil {
+		if rejected.status == http.StatusUpgradeRequired {
 			w.Header().Set("Sec-WebSocket-Version", "13")
 		}
-		e.refuse(w, refused)
+		e.reject(w, rejected)
 		return
 	}
-	admitted, refused := e.admit(r, parseParams(r.URL.RawQuery), bearerToken(r.Header))
-	if refused != nil {
-		if refused.status == http.StatusServiceUnavailable {
+	admitted, rejected := e.admit(r, parseParams(r.URL.RawQuery), bearerToken(r.Header))
+	if rejected != nil {
+		if rejected.status == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "1")
 		}
-		e.refuse(w, refused)
+		e.reject(w, rejected)
 		return
 	}
 	upgrader := ws.HTTPUpgrader{Timeout: e.config.HandshakeTimeout}
@@ -41,7 +41,7 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 		if netConn != nil {
 			netConn.Close()
 		}
-		e.meters.refused[refusedHijack].Add(1)
+		e.meters.rejected[rejectedHijack].Add(1)
 		e.config.Logger.Debug("handshake failed", "remote_addr", r.RemoteAddr, "error", err)
 		e.release(admitted.leave)
 		return
@@ -53,12 +53,12 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 	c := newConn(e, netConn, bytes.Clone(early), admitted.socket, admitted.format)
 	c.session.leave = admitted.leave
 	if !e.register(c) {
-		c.wire.abandon()
-		e.meters.refused[refusedDrain].Add(1)
+		c.io.abandon()
+		e.meters.rejected[rejectedDrain].Add(1)
 		e.release(admitted.leave)
 		return
 	}
-	c.wire.start()
+	c.io.start()
 	e.confirm(c)
 }
 
@@ -78,9 +78,9 @@ func detach(netConn net.Conn, leave func()) (net.Conn, func()) {
 
 // checkUpgrade tells what is wrong with a request as the beginning of a
 // WebSocket (RFC 6455, 4.2.1), or nil.
-func checkUpgrade(r *http.Request) *refusal {
+func checkUpgrade(r *http.Request) *rejection {
 	const hint = "connect with a WebSocket client"
-	bad := func(text string) *refusal { return &refusal{refusedRequest, http.StatusBadRequest, text, hint} }
+	bad := func(text string) *rejection { return &rejection{rejectedRequest, http.StatusBadRequest, text, hint} }
 	switch {
 	case r.Method != http.MethodGet:
 		return bad("method is not GET")
@@ -93,7 +93,7 @@ func checkUpgrade(r *http.Request) *refusal {
 	case len(r.Header.Get("Sec-WebSocket-Key")) != 24:
 		return bad("bad Sec-WebSocket-Key header")
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
-		return &refusal{refusedRequest, http.StatusUpgradeRequired, "unsupported WebSocket version", "use version 13"}
+		return &rejection{rejectedRequest, http.StatusUpgradeRequired, "unsupported WebSocket version", "use version 13"}
 	}
 	return nil
 }

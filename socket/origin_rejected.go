@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
-// refusals is when a refused page was last told of, and how many there have been since.
-type refusals struct {
+// originRejections is when a refused page was last told of, and how many there have been since.
+type originRejections struct {
 	last   atomic.Int64 // in Unix nanoseconds; 0 before the first
 	silent atomic.Int64
 }
 
-// tellEvery is how often refused pages are told of at most: they come as often as browsers try.
-const tellEvery = 10 * time.Second
+// logEvery is how often refused pages are told of at most: they come as often as browsers try.
+const logEvery = 10 * time.Second
 
 // letsPage tells whether the page that a request comes from may connect, and logs it if not.
 func (e *Endpoint) letsPage(r *http.Request) bool {
 	if e.gate.allows(r) {
 		return true
 	}
-	e.tellRefused(r, "origin")
+	e.logRejected(r, "origin")
 	return false
 }
 
-// tellRefused logs that a page was refused for one of its headers, and what would let it in.
-func (e *Endpoint) tellRefused(r *http.Request, header string) {
+// logRejected logs that a page was refused for one of its headers, and what would let it in.
+func (e *Endpoint) logRejected(r *http.Request, header string) {
 	now := time.Now().UnixNano()
-	last := e.refusals.last.Load()
-	if now-last < int64(tellEvery) || !e.refusals.last.CompareAndSwap(last, now) {
-		e.refusals.silent.Add(1)
+	last := e.originRejections.last.Load()
+	if now-last < int64(logEvery) || !e.originRejections.last.CompareAndSwap(last, now) {
+		e.originRejections.silent.Add(1)
 		return
 	}
 	given := clip(r.Header.Get("Origin"))
@@ -45,7 +45,7 @@ func (e *Endpoint) tellRefused(r *http.Request, header string) {
 	if allow != "" {
 		attrs = append(attrs, "allow_by", "--origins "+allow)
 	}
-	if n := e.refusals.silent.Swap(0); n > 0 {
+	if n := e.originRejections.silent.Swap(0); n > 0 {
 		attrs = append(attrs, "refused_since", n)
 	}
 	e.config.Logger.Info(header+" refused", attrs...)
