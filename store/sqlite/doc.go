@@ -32,7 +32,10 @@
 //
 // Memory is bounded by a few connections' page caches, one batch of events for
 // each Fetch under way, the drafts of those who wait in Append, and a copy of
-// what was written last, up to 1 MiB.
+// what was written last, up to 1 MiB. A row that is moved to the log is held in it
+// for that time, and so are those that are read, whatever their size: the bound of
+// payloads is theirs too. What is set aside, erased or removed is not: its size does
+// not matter.
 //
 // # Shutdown
 //

@@ -26,8 +26,9 @@ const (
 		SELECT "offset" FROM sluice_topics_recent WHERE topic = ?1 AND "offset" > ?2 AND "offset" <= ?3)
 		ORDER BY "offset" LIMIT ?4`
 
+	// A payload of two bytes is {}; its length is told without reading it.
 	eraseSQL = `UPDATE sluice_log SET payload = '{}' WHERE "offset" IN (` + eraseOffsetsSQL + `)
-		AND payload <> '{}' AND (?5 IS NULL OR key = ?5) AND (?6 IS NULL OR inserted_at < ?6)`
+		AND octet_length(payload) > 2 AND (?5 IS NULL OR key = ?5) AND (?6 IS NULL OR inserted_at < ?6)`
 
 	// What was set aside has no offset: it goes unless a time or a key keeps it.
 	eraseRejectedSQL = `UPDATE sluice_rejected SET payload = CAST('{}' AS BLOB) WHERE topic = ?1 AND length(payload) > 2

@@ -23,12 +23,14 @@ func (l *Log) bound(ctx context.Context, maxPayload int64) error {
 }
 
 // SQLite tells a text's length without reading it, and makes a blob of zeros without
-// having it in memory, where it is a row's last column.
+// having it in memory, where it is a row's last column and is not copied before, as
+// it is from a SELECT.
 const (
 	largeSQL = `SELECT coalesce(min(id), 0), size FROM (SELECT id, octet_length(payload) AS size FROM sluice_outbox ORDER BY id LIMIT ?1) WHERE size > ?2`
 
-	keepSQL = `INSERT INTO sluice_rejected (id, topic, event, key, inserted_at, reason, rejected_at, payload)
-		SELECT id, topic, event, key, inserted_at, ?2, ?3, zeroblob(?4) FROM sluice_outbox WHERE id = ?1`
+	keepSQL = `INSERT INTO sluice_rejected (id, reason, rejected_at, topic, event, key, inserted_at, payload)
+		VALUES (?1, ?2, ?3, (SELECT topic FROM sluice_outbox WHERE id = ?1), (SELECT event FROM sluice_outbox WHERE id = ?1),
+			(SELECT key FROM sluice_outbox WHERE id = ?1), (SELECT inserted_at FROM sluice_outbox WHERE id = ?1), zeroblob(?4))`
 
 	dropSQL = `DELETE FROM sluice_outbox WHERE id = ?1`
 )
