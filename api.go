@@ -41,6 +41,48 @@ type (
 	Result = channels.Result
 )
 
+// What a connect hook is written with: the types of package socket, at the
+// front door.
+type (
+	// ConnectFunc decides who may connect, and names the socket.
+	ConnectFunc = socket.ConnectFunc
+	// ConnectRequest is what a hook may judge a client by.
+	ConnectRequest = socket.ConnectRequest
+	// Params are the parameters of a client's URL.
+	Params = socket.Params
+	// Refusal is the error with which a hook chooses the status that a client
+	// is refused with. Any other error refuses it with 403.
+	Refusal = socket.Refusal
+)
+
+// What a channel says about its delivery, in the call of [Context.SetOptions]:
+// the types and rules of package channels, at the front door.
+type (
+	// Options say how what goes to one client is kept, thinned out and
+	// counted.
+	Options = channels.Options
+	// Overflow is what happens when a mailbox is full.
+	Overflow = channels.Overflow
+	// Dedupe says which events are withheld as repeats of others.
+	Dedupe = channels.Dedupe
+)
+
+// The rules for a full mailbox.
+const (
+	CatchUp    = channels.CatchUp
+	DropOldest = channels.DropOldest
+	DropNewest = channels.DropNewest
+	Latest     = channels.Latest
+	Disconnect = channels.Disconnect
+)
+
+// The rules for repeats.
+const (
+	DedupeOffset  = channels.DedupeOffset
+	DedupeKey     = channels.DedupeKey
+	DedupePayload = channels.DedupePayload
+)
+
 // OK answers an event: done, with a response or nil.
 func OK(response any) Result { return channels.OK(response) }
 

@@ -7,13 +7,15 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/sluicehq/sluice/socket/auth"
+	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/store/postgres"
 )
 
@@ -315,56 +317,6 @@ func (c *Config) validate(f *faults) {
 	c.validateAccess(f)
 }
 
-// validateNumbers reports what is out of its bounds.
-func (c *Config) validateNumbers(f *faults) {
-	const maxMaxDemand = 1 << 20
-	maxMinDemand := int64(maxMaxDemand) - 1
-	if c.MaxDemand >= 1 && c.MaxDemand <= maxMaxDemand { // otherwise that is what is wrong
-		maxMinDemand = int64(c.MaxDemand) - 1
-	}
-	for _, bound := range []struct {
-		field         string
-		given, lo, hi int64
-		allowed       string
-	}{
-		{"MaxDemand", int64(c.MaxDemand), 1, maxMaxDemand, "1 to 1048576 events"},
-		{"MinDemand", int64(c.MinDemand), 0, maxMinDemand, "less than --max-demand (0: half of it)"},
-		{"FetchSize", int64(c.FetchSize), 1, 100_000, "1 to 100000 events"},
-		{"Retention", int64(c.Retention), 0, 1 << 62, "0 (for ever) or more"},
-		{"FetchBytes", int64(c.FetchBytes), 1 << 10, 1 << 30, "1KiB to 1GiB"},
-		{"PollInterval", int64(c.PollInterval), int64(time.Millisecond), int64(time.Minute), "1ms to 1m"},
-		{"BatchSize", int64(c.BatchSize), 1, 100_000, "1 to 100000 events"},
-		{"BatchTimeout", int64(c.BatchTimeout), 0, int64(time.Minute), "0 (never wait) to 1m"},
-		{"Lanes", int64(c.Lanes), 0, 1024, "1 to 1024 (0: one per core)"},
-		{"Writers", int64(c.Writers), 0, 1024, "1 to 1024 (0: one per core)"},
-		{"RateLimit", int64(c.RateLimit), 0, 1 << 30, "events per second, 0 for no limit"},
-		{"MailboxSize", int64(c.MailboxSize), 1, maxMailboxSize, mailboxSizes},
-		{"MailboxBytes", int64(c.MailboxBytes), 4 << 10, 1 << 30, "4KiB to 1GiB"},
-		{"Recent", int64(c.Recent), 0, 1 << 40, "0 to 1024GiB"},
-		{"DedupeWindow", int64(c.DedupeWindow), int64(minDedupeWindow), int64(maxDedupeWindow), dedupeWindows},
-		{"DedupeEntries", int64(c.DedupeEntries), 1, maxDedupeEntries, dedupeEntries},
-		{"JWTLeeway", int64(c.JWTLeeway), 0, int64(auth.MaxLeeway), "0 to 10m"},
-		{"InboundQueue", int64(c.InboundQueue), 1, 1 << 20, "1 to 1048576 messages"},
-		{"InboundBytes", int64(c.InboundBytes), 4 << 10, 1 << 30, "4KiB to 1GiB"},
-		{"InboundRate", int64(c.InboundRate), 0, 1 << 30, "messages per second, 0 for no bound"},
-		{"MaxConnectionAge", int64(c.MaxConnectionAge), 0, 1 << 60, "0 (never) or more"},
-		{"MaxConnections", int64(c.MaxConnections), 0, 1 << 30, "a number of connections, 0 for no bound"},
-		{"MaxConnectionsPerIP", int64(c.MaxConnectionsPerIP), 0, 1 << 30, "a number of connections, 0 for no bound"},
-		{"MaxChannels", int64(c.MaxChannels), 1, 1 << 20, "1 to 1048576 channels"},
-		{"MaxMessageBytes", int64(c.MaxMessageBytes), 128, 1 << 30, "128B to 1GiB"},
-		{"MaxBodyBytes", int64(c.MaxBodyBytes), 1 << 10, 1 << 30, "1KiB to 1GiB"},
-		{"MaxPayloadBytes", int64(c.MaxPayloadBytes), 0, maxPayloadBound, payloadBounds},
-		{"HeartbeatTimeout", int64(c.HeartbeatTimeout), int64(time.Second), int64(time.Hour), "1s to 1h"},
-		{"DrainTimeout", int64(c.DrainTimeout), 0, int64(time.Hour), "0 to 1h"},
-	} {
-		if bound.given < bound.lo || bound.given > bound.hi {
-			f.add(bound.field, c.given(bound.field, bound.given), bound.allowed)
-		}
-	}
-	if c.MaxPayloadBytes > 0 && c.MaxPayloadBytes < minPayloadBound {
-		f.add("MaxPayloadBytes", c.MaxPayloadBytes.String(), payloadBounds)
-	}
-}
 func (c *Config) validateDatabase(f *faults) {
 	if c.DatabaseURL == "" {
 		return
@@ -390,16 +342,29 @@ func (c *Config) validateTopics(f *faults) {
 	}
 }
 
-// given writes a bounded field's value as its flag would be written.
-func (c *Config) given(field string, v int64) string {
-	switch field {
-	case "FetchBytes", "MailboxBytes", "InboundBytes", "MaxMessageBytes", "MaxBodyBytes", "MaxPayloadBytes", "Recent":
-		return ByteSize(v).String()
-	case "PollInterval", "BatchTimeout", "DedupeWindow", "HeartbeatTimeout", "DrainTimeout", "MaxConnectionAge", "Retention", "JWTLeeway":
-		return time.Duration(v).String()
-	}
-	return strconv.FormatInt(v, 10)
+// options are what the configuration, which is valid, says for all topics.
+func (c *Config) options() Options {
+	d := parseOptions(c.Overflow, c.Dedupe)
+	d.MailboxSize, d.DedupeWindow, d.DedupeEntries = c.MailboxSize, c.DedupeWindow, c.DedupeEntries
+	return d
 }
+
+// parseOptions are options by the names of its rules: what is unknown is left open,
+// as what is empty is.
+func parseOptions(overflow, dedupe string) (d Options) {
+	d.Overflow, _ = channels.ParseOverflow(overflow)
+	d.Dedupe, _ = channels.ParseDedupe(dedupe)
+	return d
+}
+
+// mountPattern is a path of segments that need no escaping in a URL (RFC 3986,
+// section 2.3) and mean nothing to http.ServeMux.
+var mountPattern = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+
+func mountable(p string) bool { return mountPattern.MatchString(p) && path.Clean(p) == p }
+
+// statsdPrefix is what all StatsD servers take before a name.
+var statsdPrefix = regexp.MustCompile(`^[A-Za-z0-9_.-]{0,200}$`)
 
 // start splits Start into its word and, for an offset, its value; ok tells whether it
 // is either.

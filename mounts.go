@@ -4,27 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
-	"regexp"
+	"net/http"
 	"slices"
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/socket"
-)
-
-// What a connect hook is written with: the types of package socket, at the
-// front door.
-type (
-	// ConnectFunc decides who may connect, and names the socket.
-	ConnectFunc = socket.ConnectFunc
-	// ConnectRequest is what a hook may judge a client by.
-	ConnectRequest = socket.ConnectRequest
-	// Params are the parameters of a client's URL.
-	Params = socket.Params
-	// Refusal is the error with which a hook chooses the status that a client
-	// is refused with. Any other error refuses it with 403.
-	Refusal = socket.Refusal
 )
 
 // Mount is a place where one kind of client connects, with a hook that lets
@@ -64,12 +49,6 @@ func (s *Service) Mount(path string, hook ConnectFunc) (*Mount, error) {
 func (m *Mount) Handle(pattern string, factory Factory) error {
 	return m.routes.Handle(pattern, factory)
 }
-
-// mountPattern is a path of segments that need no escaping in a URL (RFC 3986,
-// section 2.3) and mean nothing to http.ServeMux.
-var mountPattern = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
-
-func mountable(p string) bool { return mountPattern.MatchString(p) && path.Clean(p) == p }
 
 // open tells whether whoever reaches the public listener may connect, which only this
 // machine does.
@@ -142,3 +121,6 @@ func (s *Service) countSockets() int {
 	}
 	return n
 }
+
+// notOpen refuses clients as long as there is no log to serve them from.
+var notOpen = &socket.Refusal{Status: http.StatusServiceUnavailable, Reason: "the store is not open yet"}

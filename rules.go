@@ -2,6 +2,10 @@ package sluice
 
 import (
 	"errors"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -64,10 +68,74 @@ func (r *TopicRule) validate(f *faults, taken map[string]string) {
 	r.validateOptions(f, taken)
 }
 
+// validateOptions reports what is wrong with a rule's part of how messages are
+// delivered. The configuration's own tags are taken.
+func (r *TopicRule) validateOptions(f *faults, taken map[string]string) {
+	for _, choice := range []struct {
+		field, given string
+		allowed      []string
+	}{{"Overflow", r.Overflow, overflowNames}, {"Dedupe", r.Dedupe, dedupeNames}} {
+		if choice.given != "" && !slices.Contains(choice.allowed, choice.given) {
+			f.add(choice.field, choice.given, strings.Join(choice.allowed, ", "))
+		}
+	}
+	if r.MailboxSize < 0 || r.MailboxSize > maxMailboxSize {
+		f.add("MailboxSize", strconv.Itoa(r.MailboxSize), mailboxSizes)
+	}
+	for _, each := range []struct {
+		field              string
+		given, least, most time.Duration
+		allowed            string
+	}{
+		{"DedupeWindow", r.DedupeWindow, minDedupeWindow, maxDedupeWindow, dedupeWindows},
+		{"FlushInterval", r.FlushInterval, minFlushInterval, maxFlushInterval, flushIntervals},
+	} {
+		if each.given != 0 && (each.given < each.least || each.given > each.most) {
+			f.add(each.field, each.given.String(), each.allowed)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
+		if _, global := taken[key]; global {
+			f.add("Tags", key, "as key none of those of --tag")
+		} else {
+			validateTag(f, "Tags", key, r.Tags[key])
+		}
+	}
+}
+
+// validateTag reports a tag that not all outlets of metrics can carry, or that clashes
+// with one that is there already.
+func validateTag(f *faults, field, key, value string) {
+	switch {
+	case slices.Contains(ownTags, key) || strings.HasPrefix(key, "__") || !tagKey.MatchString(key):
+		f.add(field, key, "as key letters, digits and _, with no digit and no __ at the beginning, other than "+strings.Join(ownTags, ", "))
+	case !tagValue.MatchString(value):
+		f.add(field, value, tagValues)
+	}
+}
+
+// ownTags are those that metrics have by themselves, or that Prometheus gives a meaning.
+var ownTags = []string{"commit", "go", "le", "node", "quantile", "reason", "route", "stage", "status", "transport", "version"}
+
+// Tags are what all outlets of metrics can carry without escaping.
+var (
+	tagKey   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
+	tagValue = regexp.MustCompile(`^[A-Za-z0-9_./-]{1,200}$`)
+)
+
+const tagValues = "as value 1 to 200 letters, digits and any of _.-/"
+
 // covers tells whether a rule matches all topics that the other does.
 func (r *TopicRule) covers(other *TopicRule) bool {
 	prefix, wild := strings.CutSuffix(r.Match, "*")
 	return r.Match == other.Match || wild && strings.HasPrefix(strings.TrimSuffix(other.Match, "*"), prefix)
+}
+
+// options are what the rule, which is valid, says for its topics.
+func (r *TopicRule) options() Options {
+	d := parseOptions(r.Overflow, r.Dedupe)
+	d.MailboxSize, d.DedupeWindow, d.FlushInterval, d.Tags = r.MailboxSize, r.DedupeWindow, r.FlushInterval, r.Tags
+	return d
 }
 
 // ruleFor returns the rule that counts for a topic, nil if none matches it.
@@ -80,15 +148,15 @@ func ruleFor(rules []TopicRule, topic string) *TopicRule {
 	return nil
 }
 
-// ruled is the service's own channel: who may join and what a push does is
+// ruleChannel is the service's own channel: who may join and what a push does is
 // said by the rules and by the client's token.
-type ruled struct {
+type ruleChannel struct {
 	service *Service
 	rules   func() []TopicRule // those in force
 }
 
 // Join implements [Channel].
-func (c *ruled) Join(ctx *Context, _ Payload) (any, error) {
+func (c *ruleChannel) Join(ctx *Context, _ Payload) (any, error) {
 	if rule := ruleFor(c.rules(), ctx.Topic()); rule != nil {
 		ctx.SetOptions(rule.options())
 	}
@@ -97,7 +165,7 @@ func (c *ruled) Join(ctx *Context, _ Payload) (any, error) {
 
 // Review implements [Reviewer]: by the rule, and by what the client's token
 // lists.
-func (c *ruled) Review(topic string, s *Socket) error {
+func (c *ruleChannel) Review(topic string, s *Socket) error {
 	if !mayJoin(c.rules(), topic, auth.Of(s)) {
 		return channels.Reject("unauthorized")
 	}
@@ -120,7 +188,7 @@ func mayJoin(rules []TopicRule, topic string, token *auth.Access) bool {
 }
 
 // HandleIn implements [InHandler].
-func (c *ruled) HandleIn(ctx *Context, event string, payload Payload) Result {
+func (c *ruleChannel) HandleIn(ctx *Context, event string, payload Payload) Result {
 	publish := ""
 	if rule := ruleFor(c.rules(), ctx.Topic()); rule != nil {
 		publish = rule.Publish
@@ -143,7 +211,7 @@ func (c *ruled) HandleIn(ctx *Context, event string, payload Payload) Result {
 // HandleBatch implements [channels.BatchHandler]: what goes to the log shares a
 // commit. Where it cannot, because one of the events is not valid or is refused, each
 // goes by itself.
-func (c *ruled) HandleBatch(ctx *Context, events []channels.Pushed) []Result {
+func (c *ruleChannel) HandleBatch(ctx *Context, events []channels.Pushed) []Result {
 	results := make([]Result, len(events))
 	rule := ruleFor(c.rules(), ctx.Topic())
 	if len(events) > 1 && rule != nil && rule.Publish == "log" {
@@ -167,7 +235,7 @@ func (c *ruled) HandleBatch(ctx *Context, events []channels.Pushed) []Result {
 
 // notPublished answers a push that could not be done: with the reason if it is
 // the client's to mend.
-func (c *ruled) notPublished(ctx *Context, err error) Result {
+func (c *ruleChannel) notPublished(ctx *Context, err error) Result {
 	var invalid *store.InvalidError
 	switch {
 	case errors.As(err, &invalid):

@@ -2,15 +2,21 @@ package sluice
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/connlimit"
+	"github.com/sluicehq/sluice/internal/reload"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/socket/auth"
 	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
@@ -36,6 +42,7 @@ type Service struct {
 	admin     *admin.Tokens
 	readiness *stages.Readiness
 	monitor   *stages.Monitor
+	erasures  *stages.Erasures
 	payload   *stages.PayloadBound
 
 	addresses *connlimit.Addresses // what each client address holds
@@ -45,10 +52,15 @@ type Service struct {
 	hooked bool        // it is the application's
 	mounts []*Mount    // all there are
 
-	pushes   channels.LogLimiter // those that could not be published
-	inForce  inForce
-	erasures *stages.Erasures
-	stream   stages.Stream // opened by Run
+	pushes  channels.LogLimiter // those that could not be published
+	inForce inForce
+	stream  stages.Stream // opened by Run
+}
+
+// inForce is what says who may do what and is replaced while the service runs.
+type inForce struct {
+	topics      atomic.Pointer[[]TopicRule]
+	certificate atomic.Pointer[reload.Value[*tls.Certificate]] // nil: no TLS, or not listening yet
 }
 
 // ErrNewEpoch is returned by [Service.Run] when the log has begun a new epoch:
@@ -108,6 +120,37 @@ func New(config Config) (*Service, error) {
 	return s, nil
 }
 
+// makeSockets makes the topics and the mounts through which they are reached.
+func (s *Service) makeSockets() error {
+	s.hub = channels.NewHub(s.metrics)
+	s.erasures = stages.NewErasures(s.hub, s.logger)
+	s.monitor = stages.NewMonitor(s.readiness, s.erasures, s.payload)
+	s.pubsub = channels.NewPubSub(s.hub, phoenix.Encoder{})
+	s.pubsub.Bound(s.payload.Bytes)
+	history := stages.NewLogHistory(&s.stream, s.monitor, s.hub)
+	s.replays = channels.NewReplayer(s.hub, history, phoenix.Encoder{}, int(s.config.Recent))
+	var err error
+	s.host, err = channels.NewHost(channels.HostConfig{
+		Hub:       s.hub,
+		History:   history,
+		PubSub:    s.pubsub,
+		Encoder:   phoenix.Encoder{},
+		Publisher: stages.NewLogPublisher(&s.stream),
+		Logger:    s.logger,
+	})
+	if err != nil {
+		return err
+	}
+	hook := func(ctx context.Context, r *ConnectRequest) (*Socket, error) { return s.hook(ctx, r) }
+	if s.public, err = s.mountPublic(s.config.SocketPath, hook); err != nil {
+		return err
+	}
+	if s.console, err = s.mount(socket.Config{Path: admin.ConsolePath, OwnOrigin: true, Connect: s.admin.Connect, Holds: s.admin.Holds}); err != nil {
+		return err
+	}
+	return s.console.Handle("*", func() Channel { return &ruleChannel{s, func() []TopicRule { return nil }} })
+}
+
 // tags are the node's name and what the configuration adds, in a fixed order.
 func tags(config Config) []metrics.Tag {
 	tags := []metrics.Tag{{Key: "node", Value: config.Node}}
@@ -128,6 +171,109 @@ func tags(config Config) []metrics.Tag {
 func (s *Service) extent() (head, position int64) {
 	position = s.stream.Position()
 	return max(s.monitor.Extent().Offset, s.hub.Head(), position), position
+}
+
+// Handle has the channels that factory makes serve the topics that match
+// pattern: a topic, or the beginning of topics followed by *. Patterns are
+// tried in the order of the calls; for topics that match none, Config.Topics
+// says who may do what: see [TopicRule]. Call it before Run.
+func (s *Service) Handle(pattern string, factory Factory) error {
+	return s.public.Handle(pattern, factory)
+}
+
+// Disconnect closes all sockets of that id and says how many these were.
+func (s *Service) Disconnect(id string) int {
+	n := 0
+	for _, m := range s.mounts {
+		n += m.endpoint.Disconnect(id)
+	}
+	return n
+}
+
+// Sockets describes open connections of this node, the oldest ones and at most
+// limit of them, and says how many there are.
+func (s *Service) Sockets(limit int) (oldest []SocketInfo, total int) {
+	oldest = []SocketInfo{} // in JSON a list, also with nobody there
+	for _, m := range s.mounts {
+		list := m.endpoint.List()
+		total += len(list)
+		oldest = append(oldest, list[:min(limit, len(list))]...)
+	}
+	slices.SortFunc(oldest, func(a, b SocketInfo) int { return a.Opened.Compare(b.Opened) })
+	return oldest[:min(limit, len(oldest))], total
+}
+
+// Authenticate is the connect hook that a service has by itself: it lets in
+// clients with a token, and those without where Config allows that. A hook of
+// your own may ask it first.
+func (s *Service) Authenticate(ctx context.Context, r *ConnectRequest) (*Socket, error) {
+	return s.auth.Authenticate(ctx, r)
+}
+
+// rules are the rules for topics in force.
+func (s *Service) rules() []TopicRule { return *s.inForce.topics.Load() }
+
+// Reload puts other rules for topics in force, and reads keys, admin tokens and
+// certificates again. Joined channels are judged by them: one that they do not
+// admit ends with phx_error, and a socket whose key is gone is closed. How
+// messages are delivered is said anew by the next join. If anything is wrong,
+// all of it is told and the old stays in force.
+func (s *Service) Reload(topics []TopicRule) error {
+	changed := s.config
+	changed.Topics = topics
+	var f faults
+	changed.validateTopics(&f)
+	errs := []error{f.join()}
+	var accepts []func()
+	for _, reread := range s.rereads() {
+		accept, err := reread()
+		accepts, errs = append(accepts, accept), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, accept := range accepts {
+		accept()
+	}
+	s.inForce.topics.Store(&topics)
+	s.review()
+	return nil
+}
+
+// rereads read what comes from files.
+func (s *Service) rereads() []func() (func(), error) {
+	list := append([]func() (func(), error){s.inForce.certificate.Load().Reread}, s.admin.Rereads()...)
+	return append(list, s.auth.Reread)
+}
+
+// watchAccess looks at the files that access depends on until ctx ends: what a
+// key or token that has been taken away let in is closed without anybody asking.
+func (s *Service) watchAccess(ctx context.Context) error {
+	ticker := time.NewTicker(reload.Interval)
+	defer ticker.Stop()
+	for seen := s.reads(); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if reads := s.reads(); reads != seen {
+			seen = reads
+			s.review()
+		}
+	}
+}
+
+// reads counts how often what lets sockets in has been read again.
+func (s *Service) reads() int {
+	return s.admin.Changes() + s.auth.Changes()
+}
+
+// review judges all sockets and their channels again.
+func (s *Service) review() {
+	for _, m := range s.mounts {
+		m.endpoint.Review()
+	}
 }
 
 // adminView is the service as the admin API sees it.
@@ -155,7 +301,7 @@ func (v adminView) Broadcast(ctx context.Context, events []store.Event) {
 // and an error if it could not start, a part of it failed, or the drain took
 // longer than Config.DrainTimeout.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.public.Handle("*", func() Channel { return &ruled{s, s.rules} }); err != nil { // after the application's own
+	if err := s.public.Handle("*", func() Channel { return &ruleChannel{s, s.rules} }); err != nil { // after the application's own
 		return err
 	}
 	life, fail := context.WithCancelCause(ctx) // ends when it is time to stop, for whatever reason
@@ -204,7 +350,7 @@ func join(errs []error) error {
 
 // deliver opens the log and sets the line in motion. It returns what is
 // running, both nil if life ended before the log could be opened.
-func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (line, running *part, err error) {
+func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (line, running *task, err error) {
 	unlock, err := s.lockFolder()
 	if err != nil {
 		return nil, nil, err
@@ -236,4 +382,43 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 		return errors.Join(delivery.Run(ctx), watching.stop())
 	}, fail)
 	return line, running, nil
+}
+
+// task is something that runs for as long as the service does, in a goroutine
+// that start begins and stop joins.
+type task struct {
+	name   string
+	cancel context.CancelFunc
+	ended  chan struct{} // closed by the goroutine when run has returned
+	err    error         // what run returned; read after ended
+}
+
+// start runs a task until stop. The end of ctx does not stop it: the service
+// stops its tasks in an order. A task that ends by itself calls fail.
+func start(ctx context.Context, name string, run func(context.Context) error, fail context.CancelCauseFunc) *task {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	t := &task{name: name, cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(t.ended)
+		t.err = run(ctx)
+		switch {
+		case t.err != nil:
+			t.err = fmt.Errorf("%s: %w", name, t.err)
+			fail(t.err)
+		case ctx.Err() == nil:
+			fail(fmt.Errorf("%s: ended by itself", name))
+		}
+	}()
+	return t
+}
+
+// stop ends the task and waits for it. Stopping a nil task, or one that has
+// been stopped, does nothing.
+func (t *task) stop() error {
+	if t == nil {
+		return nil
+	}
+	t.cancel()
+	<-t.ended
+	return t.err
 }
