@@ -56,6 +56,7 @@ var floors = map[string]int{
 	"internal/sluicetest": 7, // for tests alone
 
 	"benchmarks/baseline": 8,
+	"benchmarks/chaos":    8,
 
 	"benchmarks":          9,
 	"benchmarks/pipeline": 9,

@@ -13,7 +13,7 @@
 // at a time; [Backlog] how fast events that lie in the database are delivered;
 // [Steady] and [LongPoll] how long one takes while they come evenly; [Idle] what a
 // socket costs in memory; [Storm] what connecting costs; [Slow] what a client that
-// reads nothing costs the others. [Chaos] has faults strike nodes of their own
+// reads nothing costs the others. [chaos.Chaos] has faults strike nodes of their own
 // processes, their database and their clients, with clients of its own, to share
 // no code with what it checks.
 //

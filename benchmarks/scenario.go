@@ -3,6 +3,7 @@ package benchmarks
 import (
 	"context"
 
+	"github.com/sluicehq/sluice/benchmarks/chaos"
 	"github.com/sluicehq/sluice/benchmarks/report"
 )
 
@@ -21,7 +22,7 @@ type Scenario interface {
 func Scenarios() []Scenario {
 	return []Scenario{
 		DefaultFanout(), DefaultSingle(), DefaultTopics(), DefaultBacklog(), DefaultLog(), DefaultRow(), DefaultSteady(),
-		DefaultIdle(), DefaultStorm(), DefaultSlow(), DefaultLongPoll(), DefaultChaos(),
+		DefaultIdle(), DefaultStorm(), DefaultSlow(), DefaultLongPoll(), chaos.Default(),
 	}
 }
 

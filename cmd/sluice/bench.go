@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluicehq/sluice/benchmarks"
 	"github.com/sluicehq/sluice/benchmarks/baseline"
+	"github.com/sluicehq/sluice/benchmarks/chaos"
 	"github.com/sluicehq/sluice/internal/pgserver"
 )
 
@@ -79,7 +80,7 @@ func (b *benchCmd) Run(ctx context.Context, p process) (err error) {
 	case floorScenario:
 		return baseline.Serve(ctx, b.Target, b.AdminURL, b.DatabaseURL)
 	case chaosNodeScenario:
-		return benchmarks.ServeChaosNode(ctx, b.Target)
+		return chaos.ServeNode(ctx, b.Target)
 	}
 	log, err := b.openLog()
 	if err != nil {

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/chaos"
 )
 
 // configure sets what was given, and refuses what the scenario has no use for.
 func (b *benchCmd) configure(scenario benchmarks.Scenario, log io.Writer) error {
 	switch s := scenario.(type) {
-	case *benchmarks.Chaos:
+	case *chaos.Chaos:
 		return b.configureChaos(s, log)
 	case benchmarks.Standing:
 		server, err := b.server(log)
@@ -34,7 +35,7 @@ func (b *benchCmd) configure(scenario benchmarks.Scenario, log io.Writer) error 
 	return nil
 }
 
-func (b *benchCmd) configureChaos(s *benchmarks.Chaos, log io.Writer) (err error) {
+func (b *benchCmd) configureChaos(s *chaos.Chaos, log io.Writer) (err error) {
 	if s.Program, err = executable(); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/benchmarks"
 	"github.com/sluicehq/sluice/benchmarks/baseline"
+	"github.com/sluicehq/sluice/benchmarks/chaos"
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/target"
 )
@@ -158,16 +159,16 @@ func TestBenchTarget(t *testing.T) {
 func TestBenchSettings(t *testing.T) {
 	t.Parallel()
 	command := call{args: []string{"bench", "chaos", "--for", "10m", "--seed", "7", "--faults", "5", "--nodes", "3", "--inserters", "2", "--topics", "4", "--sockets", "9", "--database-url", "postgres://h/d"}}.parse(t).Bench
-	chaos := benchmarks.DefaultChaos()
-	if err := command.configure(chaos, nil); err != nil {
+	got := chaos.Default()
+	if err := command.configure(got, nil); err != nil {
 		t.Fatal(err)
 	}
-	want := &benchmarks.Chaos{
-		Program: chaos.Program, DatabaseURL: "postgres://h/d", Seed: 7, For: 10 * time.Minute, Faults: 5,
-		Nodes: 3, Topics: 4, Sockets: 9, Writers: 2, Outage: benchmarks.DefaultChaos().Outage,
+	want := &chaos.Chaos{
+		Program: got.Program, DatabaseURL: "postgres://h/d", Seed: 7, For: 10 * time.Minute, Faults: 5,
+		Nodes: 3, Topics: 4, Sockets: 9, Writers: 2, Outage: chaos.Default().Outage,
 	}
-	if !reflect.DeepEqual(chaos, want) || chaos.Program == "" {
-		t.Errorf("configured %+v, want %+v", chaos, want)
+	if !reflect.DeepEqual(got, want) || got.Program == "" {
+		t.Errorf("configured %+v, want %+v", got, want)
 	}
 }
 

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluicehq/sluice/benchmarks"
+	"github.com/sluicehq/sluice/benchmarks/chaos"
 )
 
 // raceOverhead is how much more memory a program may need that the race
@@ -16,19 +16,19 @@ const raceOverhead = 10
 // no node needs more memory than it may. A longer form: sluice bench chaos.
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	chaos := benchmarks.DefaultChaos()
-	chaos.Program = sluice
+	s := chaos.Default()
+	s.Program = sluice
 	// A node that is still starting, on a machine that is slow, while rights are
 	// missing ends with what is missing, as it should: the tests of rights have both.
-	chaos.Spared = []string{"rights revoked", "rows hidden by row-level security"}
-	chaos.Seed, chaos.For, chaos.Faults = 7, 0, benchmarks.ChaosKinds-len(chaos.Spared)
-	chaos.Topics, chaos.Sockets, chaos.Writers = 7, 16, 4
-	chaos.Outage = time.Second
-	chaos.Log = t.Output()
+	s.Spared = []string{"rights revoked", "rows hidden by row-level security"}
+	s.Seed, s.For, s.Faults = 7, 0, chaos.Kinds-len(s.Spared)
+	s.Topics, s.Sockets, s.Writers = 7, 16, 4
+	s.Outage = time.Second
+	s.Log = t.Output()
 	if raceEnabled {
-		chaos.Overhead = raceOverhead
+		s.Overhead = raceOverhead
 	}
-	r, err := chaos.Run(t.Context(), nil)
+	r, err := s.Run(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,8 +39,8 @@ func TestChaos(t *testing.T) {
 		t.Errorf("%+v; %s", r.Check, r.Broken)
 	}
 	for _, figure := range r.Figures {
-		if figure.Name == "faults" && figure.Value != int64(chaos.Faults) {
-			t.Errorf("%v faults struck, want %d", figure.Value, chaos.Faults)
+		if figure.Name == "faults" && figure.Value != int64(s.Faults) {
+			t.Errorf("%v faults struck, want %d", figure.Value, s.Faults)
 		}
 	}
 	if r.Events == 0 || r.Deliveries < r.Events {

@@ -1,4 +1,4 @@
-package benchmarks
+package chaos
 
 import (
 	"fmt"

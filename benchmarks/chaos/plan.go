@@ -1,4 +1,4 @@
-package benchmarks
+package chaos
 
 import (
 	"math/rand/v2"
@@ -71,8 +71,8 @@ var (
 	}
 )
 
-// ChaosKinds is how many kinds of faults strike a database of the run's own.
-var ChaosKinds = len(outsideFaults) + len(ownFaults)
+// Kinds is how many kinds of faults strike a database of the run's own.
+var Kinds = len(outsideFaults) + len(ownFaults)
 
 // fault is one of the plan.
 type fault struct {

@@ -1,4 +1,4 @@
-package benchmarks
+package chaos
 
 import (
 	"context"
@@ -262,7 +262,7 @@ func TestRelayBreaksWhatItIsToldTo(t *testing.T) {
 
 func TestBudgetGrowsWithEachBound(t *testing.T) {
 	t.Parallel()
-	b := DefaultChaos().budget()
+	b := Default().budget()
 	for name, more := range map[string]func(*Budget){
 		"connections":   func(b *Budget) { b.Connections++ },
 		"mailbox bytes": func(b *Budget) { b.MailboxBytes++ },
@@ -289,7 +289,7 @@ func TestChaosRefuses(t *testing.T) {
 		"a keyword string":   func(c *Chaos) { c.DatabaseURL = "host=localhost" },
 		"nobody that writes": func(c *Chaos) { c.Writers = 0 },
 	} {
-		c := DefaultChaos()
+		c := Default()
 		c.Program, c.DatabaseURL = "sluice", "postgres://localhost:1/db"
 		change(c)
 		if _, err := c.Run(t.Context(), nil); err == nil || !strings.HasPrefix(err.Error(), "benchmarks: chaos") {
@@ -302,10 +302,10 @@ func TestPauseEndsEarly(t *testing.T) {
 	t.Parallel()
 	done := make(chan struct{})
 	close(done)
-	pause(t.Context(), done, patience)
+	pause(t.Context(), done, time.Hour)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	pause(ctx, nil, patience)
+	pause(ctx, nil, time.Hour)
 	if !over(ctx, nil) || !over(t.Context(), done) || over(t.Context(), nil) {
 		t.Error("over is not what it should be")
 	}

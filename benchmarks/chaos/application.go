@@ -1,4 +1,4 @@
-package benchmarks
+package chaos
 
 import (
 	"context"
@@ -31,9 +31,9 @@ type application struct {
 // anewPause is how long such a node waits before it starts anew.
 const anewPause = 5 * time.Millisecond
 
-// ServeChaosNode runs a service that intercepts events, by the settings in a
+// ServeNode runs a service that intercepts events, by the settings in a
 // file, until ctx ends.
-func ServeChaosNode(ctx context.Context, file string) error {
+func ServeNode(ctx context.Context, file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err

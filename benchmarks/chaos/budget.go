@@ -1,0 +1,64 @@
+package chaos
+
+import "runtime"
+
+// Budget is what a node may need, from its settings.
+type Budget struct {
+	Connections  int64
+	MailboxBytes int64
+	InboundBytes int64
+	MessageBytes int64 // the largest message of a client
+	Recent       int64
+	FetchBytes   int64
+	Payload      int64 // the largest
+}
+
+// What a budget counts besides.
+const (
+	budgetBase       = 48 << 20 // the program, its runtime, pools and metrics
+	budgetConnection = 32 << 10 // buffers, goroutines, the handlers' state
+	budgetReplays    = 4 << 20  // pages on their way to clients: a quarter of recent, or at least this
+	budgetPages      = 4        // that the line may hold: two, one that is being read, and one read ahead
+	budgetFormats    = 3        // wire formats that a segment is encoded in: v1, v2, long-polls
+	budgetGarbage    = 2        // Go collects when the heap is twice what lives on (GOGC=100)
+)
+
+// Bytes is the bound:
+//
+//	base + garbage × ( connections × (connection + mailbox bytes + inbound bytes + message bytes + payload)
+//	                 + recent + replays
+//	                 + pages × (fetch bytes + payload) × (1 + formats) )
+//
+// A mailbox takes one message of any size when it is empty, hence the payload
+// beside its bytes; a message that is being read is not inbound yet. What is on the
+// line is held as it was read, and as it is encoded; a page ends behind the payload
+// that exceeds it.
+func (b Budget) Bytes() int64 {
+	return budgetBase + budgetGarbage*(b.Connections*(budgetConnection+b.MailboxBytes+b.InboundBytes+b.MessageBytes+b.Payload)+
+		b.Recent+budgetReplays+budgetPages*(b.FetchBytes+b.Payload)*(1+budgetFormats))
+}
+
+// budget is that of each of the run's nodes.
+func (c *Chaos) budget() Budget {
+	return Budget{
+		Connections:  int64(c.maxConnections()),
+		MailboxBytes: chaosMailboxBytes,
+		InboundBytes: chaosInboundBytes,
+		MessageBytes: chaosMessageBytes,
+		Recent:       chaosRecent,
+		FetchBytes:   chaosFetchBytes,
+		Payload:      chaosPayload,
+	}
+}
+
+// bound is the budget in bytes, with the overhead.
+func (c *Chaos) bound() int64 {
+	return int64(float64(c.budget().Bytes()) * max(1, c.Overhead))
+}
+
+// maxConnections is what a node accepts: all clients, and the sessions of
+// long-polls that were left and have not timed out yet.
+func (c *Chaos) maxConnections() int { return 4 * c.Sockets }
+
+// memoryTold says whether the system tells what a process needs.
+const memoryTold = runtime.GOOS == "linux"
