@@ -27,26 +27,19 @@ type epollConn struct {
 	notified bool // in its pending
 
 	// Owned by the loop's goroutine.
+	input          inputState
 	slot           int32
 	lastReceived   int64  // when a message or control frame came, in ticks
 	rest           []byte // has come, and waits
 	readable       bool   // there may be something to read
 	hungUp         bool   // the client's side has ended: what is left can be read to its end
-	drained        bool   // and has been
 	inMore         bool   // in the loop's list of that name
 	inWithDeadline bool   // likewise
-	paused         bool   // reads nothing for now
-	discardInput   bool   // what comes is of no interest any more
-	ended          bool
 
 	// Guarded by conn.mu.
-	aborted       bool
+	output        outputState
+	aborted       bool  // whoever sets it, or resume, notifies the loop
 	resume        bool  // is to be paused no longer
-	closeSent     bool  // the close frame has been written
-	writing       bool  // a writer is at it: fd stays open
-	writable      bool  // has become so since that writer began
-	blocked       bool  // what is left is written when it is writable again
-	closed        bool  // fd is closed, or will be by the writer that is at it
 	shortDeadline bool  // closeTimeout is what it has, and no more
 	deadline      int64 // in ticks, when the client must have accepted or ended something; 0 if there is nothing
 
@@ -56,6 +49,32 @@ type epollConn struct {
 	queued int64      // in ticks, when it was put there, of a sample; else 0
 	unsent *unsent    // nil if nothing is
 }
+
+// inputState is where reading from a connection is. Only the loop's goroutine knows
+// it, and changes it:
+//
+//	            a message   the wait   what came   the client's   the connection
+//	            has to wait is over    closes it   side has ended is cut or done
+//	open        paused      –          discarded   ended          ended
+//	paused      –           open       –           – (1)          ended
+//	discarded   –           –          –           drained (2)    ended
+//	drained     –           –          –           – (2)          ended
+//	ended       –           –          –           –              –
+//
+// (1) Nothing is read that would tell so; if the connection is broken, it is ended.
+// (2) Until the close frame has been sent: if it has been, ended.
+type inputState uint8
+
+const (
+	inputOpen      inputState = iota // what comes is handed on
+	inputPaused                      // nothing is read for now
+	inputDiscarded                   // what comes is of no interest any more, but for its end
+	inputDrained                     // and that has come
+	inputEnded
+)
+
+// discards tells whether what comes is of no interest any more.
+func (s inputState) discards() bool { return s == inputDiscarded || s == inputDrained }
 
 // start implements connIO.
 func (c *epollConn) start() { c.loop.notify(c) }
@@ -98,7 +117,7 @@ func (c *epollConn) allowed() time.Duration {
 // handlePending does what others have asked for by notify. It is called by the
 // loop's goroutine, as all that follows.
 func (c *epollConn) handlePending() {
-	if c.ended {
+	if c.input == inputEnded {
 		return
 	}
 	if c.slot == noSlot {
@@ -110,7 +129,7 @@ func (c *epollConn) handlePending() {
 		c.take(c.rest)
 	}
 	c.mu.Lock()
-	aborted, closeSent, resume, hasDeadline := c.aborted, c.closeSent, c.resume, c.deadline > 0
+	aborted, closeSent, resume, hasDeadline := c.aborted, c.output == outputCloseSent, c.resume, c.deadline > 0
 	c.resume = false
 	c.mu.Unlock()
 	if hasDeadline && !c.inWithDeadline {
@@ -118,15 +137,15 @@ func (c *epollConn) handlePending() {
 		c.loop.withDeadline = append(c.loop.withDeadline, c)
 	}
 	switch {
-	case aborted, closeSent && c.discardInput && (c.drained || c.reason() == closedByClient):
+	case aborted, closeSent && c.input.discards() && (c.input == inputDrained || c.reason() == closedByClient):
 		c.end()
-	case closeSent && c.discardInput:
+	case closeSent && c.input.discards():
 		// Let the client read the close frame: closing while it is still sending
 		// would reset the connection, and with it what it has not read yet.
 		// Reading it to its end is the end.
 		_ = syscall.Shutdown(c.fd, syscall.SHUT_WR)
 	case resume:
-		c.paused = false
+		c.input = inputOpen
 		c.take(c.rest)
 		c.read()
 	}
@@ -143,7 +162,7 @@ func (c *epollConn) handleEvents(events uint32) {
 	}
 	c.hungUp = c.hungUp || events&ending != 0
 	c.readable = c.readable || events&(syscall.EPOLLIN|ending) != 0
-	if events&broken != 0 && c.paused {
+	if events&broken != 0 && c.input == inputPaused {
 		c.end()
 		return
 	}
@@ -154,7 +173,7 @@ func (c *epollConn) handleEvents(events uint32) {
 func (c *epollConn) read() {
 	l := c.loop
 	for range readsAtOnce {
-		if !c.readable || c.paused || c.ended {
+		if !c.mayRead() {
 			return
 		}
 		n, err := readNow(c.fd, l.buffer[:])
@@ -164,8 +183,8 @@ func (c *epollConn) read() {
 		case err == syscall.EAGAIN:
 			c.readable = false
 			return
-		case n == 0 && err == 0 && c.discardInput && !c.wasCloseSent():
-			c.readable, c.drained = false, true // and gets the close frame all the same
+		case n == 0 && err == 0 && c.input.discards() && !c.closeSent():
+			c.readable, c.input = false, inputDrained // and gets the close frame all the same
 			return
 		case n <= 0:
 			c.closeWith(closeInfo{reason: closedLost})
@@ -174,10 +193,15 @@ func (c *epollConn) read() {
 		c.readable = c.hungUp || n == len(l.buffer)
 		c.take(l.buffer[:n])
 	}
-	if c.readable && !c.paused && !c.ended && !c.inMore {
+	if c.mayRead() && !c.inMore {
 		c.inMore = true
 		l.more = append(l.more, c)
 	}
+}
+
+// mayRead tells whether there may be something to read, and it is to be.
+func (c *epollConn) mayRead() bool {
+	return c.readable && c.input != inputPaused && c.input != inputEnded
 }
 
 // readsAtOnce is how many times in a row one connection is read from.
@@ -186,7 +210,7 @@ const readsAtOnce = 2
 // take hands on what has come, or what has waited.
 func (c *epollConn) take(in []byte) {
 	c.rest = nil
-	if c.discardInput || len(in) == 0 {
+	if c.input.discards() || len(in) == 0 {
 		return
 	}
 	rest, first, err := c.receive(in)
@@ -208,7 +232,7 @@ func (c *epollConn) take(in []byte) {
 // pause stops reading until resumeReading is called. A client that sends on fills the
 // buffers of the kernel's, and then waits.
 func (c *epollConn) pause(rest []byte) {
-	c.paused = true
+	c.input = inputPaused
 	c.rest = bytes.Clone(rest)
 }
 
@@ -224,7 +248,7 @@ func (c *epollConn) resumeReading() {
 // close frame.
 func (c *epollConn) closeWith(last closeInfo) {
 	if last.reason != closedLost && c.shut(last, "") {
-		c.discardInput = true
+		c.input = inputDiscarded
 		return
 	}
 	c.end()
@@ -232,23 +256,15 @@ func (c *epollConn) closeWith(last closeInfo) {
 
 // end is the end of reading.
 func (c *epollConn) end() {
-	if c.ended {
+	if c.input == inputEnded {
 		return
 	}
-	c.ended = true
+	c.input = inputEnded
 	c.begin(closedLost)
 	c.outbound.Close(nil, channels.DropClosed)
 	c.loop.remove(c)
 	c.rest, c.frames = nil, frameReader{}
-	c.mu.Lock()
-	c.closed = true
-	var left *unsent
-	if !c.writing {
-		left = c.leaveUnsent()
-		_ = syscall.Close(c.fd)
-	}
-	c.mu.Unlock()
-	if left != nil {
+	if left := c.closeOutput(); left != nil {
 		c.lost(&left.batch)
 	}
 	go c.finish()
@@ -259,12 +275,12 @@ func (c *epollConn) end() {
 // What waits for us is no silence.
 func (c *epollConn) isSilent() bool {
 	timeout := int64(c.endpoint.config.HeartbeatTimeout)
-	if c.loop.now-c.lastReceived <= timeout || c.paused {
+	if c.loop.now-c.lastReceived <= timeout || c.input == inputPaused {
 		return false
 	}
 	c.readable = true
 	c.read()
-	return !c.ended && !c.paused && !c.inMore && c.loop.now-c.lastReceived > timeout
+	return c.input != inputEnded && c.input != inputPaused && !c.inMore && c.loop.now-c.lastReceived > timeout
 }
 
 // checkDeadline ends the connection if its deadline has passed. It returns
@@ -272,30 +288,30 @@ func (c *epollConn) isSilent() bool {
 // done meanwhile.
 func (c *epollConn) checkDeadline() bool {
 	c.mu.Lock()
-	deadline, closeSent, blocked := c.deadline, c.closeSent, c.blocked
+	deadline, output := c.deadline, c.output
 	c.mu.Unlock()
-	late := deadline > 0 && deadline <= c.loop.now && !c.ended
+	late := deadline > 0 && deadline <= c.loop.now && c.input != inputEnded
 	switch {
-	case late && closeSent:
+	case late && output == outputCloseSent:
 		c.readable = true
 		c.read() // the end of its side, perhaps
-	case late && blocked && isWritable(c.fd):
+	case late && output == outputBlocked && isWritable(c.fd):
 		c.unblock()
 		late = false
-	case late && !blocked:
+	case late && output != outputBlocked:
 		late = false // a writer is at it, or will be
 	}
-	c.inWithDeadline = deadline > 0 && !c.ended
+	c.inWithDeadline = deadline > 0 && c.input != inputEnded
 	if c.inWithDeadline && late {
 		c.cut(closedTooSlow, channels.DropTooSlow)
 	}
 	return c.inWithDeadline
 }
 
-func (c *epollConn) wasCloseSent() bool {
+func (c *epollConn) closeSent() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.closeSent
+	return c.output == outputCloseSent
 }
 
 func (c *epollConn) reason() closeReason {

@@ -123,7 +123,7 @@ func TestReadingOnKeepsNothing(t *testing.T) {
 	t.Parallel()
 	p := &eventLoop{}
 	for range 3 {
-		p.more = append(p.more, &epollConn{loop: p, inMore: true, ended: true})
+		p.more = append(p.more, &epollConn{loop: p, inMore: true, input: inputEnded})
 	}
 	p.readOn()
 	for i, w := range p.more[:cap(p.more)] {

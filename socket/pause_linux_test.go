@@ -28,7 +28,7 @@ func (s stopper) touch() {
 
 // paused has the loop stand still while f is called: what clients do meanwhile it
 // finds all at once afterwards, together with deadlines that have passed.
-func (d dialer) paused(r *rig, f func(p *eventLoop)) {
+func (d dialer) paused(r *rig, f func(l *eventLoop)) {
 	r.t.Helper()
 	here, there := d.pair(r.t)
 	if rejected := r.endpoint.reserveAny(); rejected != nil {
@@ -59,7 +59,7 @@ func epollRig(t *testing.T, adjust ...func(*Config)) (*rig, dialer) {
 	return r, dialer{l, func(c *net.TCPConn) net.Conn { return c }}
 }
 
-func wireOf(c *client) *epollConn { return c.conn.io.(*epollConn) }
+func epollConnOf(c *client) *epollConn { return c.conn.io.(*epollConn) }
 
 // TestPauseIsNoSilence has the clients' heartbeats wait when the process goes on
 // and their time is over: more of them than one look finds.
@@ -76,13 +76,13 @@ func TestPauseIsNoSilence(t *testing.T) {
 	mute := dial.connect(r)
 	mute.text(beat)
 	mute.want(beaten)
-	dial.paused(r, func(p *eventLoop) {
+	dial.paused(r, func(l *eventLoop) {
 		for _, c := range clients {
 			c.text(beat)
-			wireOf(c).lastReceived -= int64(time.Hour)
+			epollConnOf(c).lastReceived -= int64(time.Hour)
 		}
-		wireOf(mute).lastReceived -= int64(time.Hour)
-		p.sweepAt = 0
+		epollConnOf(mute).lastReceived -= int64(time.Hour)
+		l.sweepAt = 0
 	})
 	for _, c := range clients {
 		c.want(beaten)
@@ -101,9 +101,9 @@ func TestPauseIsNoPressure(t *testing.T) {
 	large := `"` + strings.Repeat("x", 4<<20) + `"`
 	r.log("room:a", "created", large)
 	for _, c := range []*client{reader, mute} { // the last that was written found no room
-		for w := wireOf(c); ; runtime.Gosched() {
+		for w := epollConnOf(c); ; runtime.Gosched() {
 			w.mu.Lock()
-			blocked := w.blocked && w.deadline > 0
+			blocked := w.output == outputBlocked && w.deadline > 0
 			w.mu.Unlock()
 			if blocked {
 				break
@@ -111,18 +111,18 @@ func TestPauseIsNoPressure(t *testing.T) {
 		}
 	}
 	rest := make(chan string, 1)
-	dial.paused(r, func(p *eventLoop) {
+	dial.paused(r, func(l *eventLoop) {
 		go func() { rest <- reader.next() }()
-		for !isWritable(wireOf(reader).fd) {
+		for !isWritable(epollConnOf(reader).fd) {
 			runtime.Gosched()
 		}
 		for _, c := range []*client{reader, mute} {
-			w := wireOf(c)
+			w := epollConnOf(c)
 			w.mu.Lock()
 			w.deadline = 1
 			w.mu.Unlock()
 		}
-		p.deadlinesAt = 0
+		l.deadlinesAt = 0
 	})
 	if got := <-rest; got != `[null,null,"room:a","created",`+large+`]` {
 		t.Fatalf("%d bytes: %.50s", len(got), got)
@@ -132,13 +132,13 @@ func TestPauseIsNoPressure(t *testing.T) {
 	}
 }
 
-// TestHurriedWhileWriting shortens a deadline while a writer is at it, in whatever
+// TestDeadlineShortenedWhileWriting shortens a deadline while a writer is at it, in whatever
 // the client's buffers do then.
-func TestHurriedWhileWriting(t *testing.T) {
+func TestDeadlineShortenedWhileWriting(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) { c.WriteTimeout = time.Hour })
 	for _, deadline := range []int64{0, ticks() + int64(time.Hour)} {
-		w := &epollConn{loop: &eventLoop{closed: true}, deadline: deadline, writing: true}
+		w := &epollConn{loop: &eventLoop{closed: true}, deadline: deadline, output: outputWriting}
 		w.endpoint = r.endpoint
 		w.shortenDeadline()
 		w.endWriting(full, new(unsent))
