@@ -72,6 +72,13 @@ var folders = []string{
 	"store/postgres", "store/sqlite", "store/storetest", "cmd/sluice",
 }
 
+// top is what stands in the root folder: what an importer reads. More of the
+// configuration may stand in config_*.go, and all else has a package of its own.
+var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "listen", "bytesize"}
+
+// topTests are tests there of no file: of the house, and of what the README shows.
+var topTests = []string{"layout", "readme", "example"}
+
 // libraries are what the house stands on, each with what it is there for.
 var libraries = map[string]string{
 	"github.com/reugn/go-streams": "composes the line of stages",
@@ -170,6 +177,31 @@ func TestFoldersStand(t *testing.T) {
 	for _, listed := range slices.Sorted(maps.Keys(floors)) {
 		if !slices.Contains(found, listed) {
 			t.Errorf("the table gives a floor to %q, which is no package", listed)
+		}
+	}
+}
+
+// TestTopHolds keeps the root folder to the front door: no file stands there but those
+// of the table, and each test is of one of them, whose name it begins with.
+func TestTopHolds(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range top {
+		if !slices.Contains(files, name+".go") {
+			t.Errorf("the table has %s.go, and the folder has not", name)
+		}
+	}
+	for _, file := range files {
+		name, test := strings.CutSuffix(strings.TrimSuffix(file, ".go"), "_test")
+		concept, _, part := strings.Cut(name, "_")
+		switch known := slices.Contains(top, concept); {
+		case test && !known && !slices.Contains(topTests, name):
+			t.Errorf("%s tests none of the front door's files: put it beside what it tests", file)
+		case !test && (!known || part && concept != "config"):
+			t.Errorf("%s is no part of the front door: give it a package, or a file of the table", file)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"errors"
+	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
@@ -150,9 +151,12 @@ func ruleFor(rules []TopicRule, topic string) *TopicRule {
 
 // ruleChannel is the service's own channel: who may join and what a push does is
 // said by the rules and by the client's token.
+// It keeps nothing of a client, so one serves them all.
 type ruleChannel struct {
-	service *Service
-	rules   func() []TopicRule // those in force
+	rules    func() []TopicRule // those in force
+	metrics  *metrics.Set
+	logger   *slog.Logger
+	failures channels.LogLimiter // of pushes
 }
 
 // Join implements [Channel].
@@ -239,11 +243,11 @@ func (c *ruleChannel) notPublished(ctx *Context, err error) Result {
 	var invalid *store.InvalidError
 	switch {
 	case errors.As(err, &invalid):
-		c.service.metrics.Counter(metrics.MessagesRefused, metrics.Reason("invalid_"+invalid.Field)).Add(1)
+		c.metrics.Counter(metrics.MessagesRefused, metrics.Reason("invalid_"+invalid.Field)).Add(1)
 		return channels.Error(channels.Reason("invalid " + invalid.Field))
 	case ctx.Context().Err() != nil: // the client has gone
 		return channels.Error(channels.Reason("unavailable"))
 	}
-	c.service.pushes.Error(c.service.logger, "push not published", "topic", ctx.Topic(), "error", err)
+	c.failures.Error(c.logger, "push not published", "topic", ctx.Topic(), "error", err)
 	return channels.Error(channels.Reason("unavailable"))
 }

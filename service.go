@@ -52,7 +52,6 @@ type Service struct {
 	hooked bool        // it is the application's
 	mounts []*Mount    // all there are
 
-	pushes  channels.LogLimiter // those that could not be published
 	inForce inForce
 	stream  stages.Stream // opened by Run
 }
@@ -148,7 +147,7 @@ func (s *Service) makeSockets() error {
 	if s.console, err = s.mount(socket.Config{Path: admin.ConsolePath, OwnOrigin: true, Connect: s.admin.Connect, Holds: s.admin.Holds}); err != nil {
 		return err
 	}
-	return s.console.Handle("*", func() Channel { return &ruleChannel{s, func() []TopicRule { return nil }} })
+	return s.console.Handle("*", s.ruled(func() []TopicRule { return nil }))
 }
 
 // tags are the node's name and what the configuration adds, in a fixed order.
@@ -208,6 +207,12 @@ func (s *Service) Sockets(limit int) (oldest []SocketInfo, total int) {
 // your own may ask it first.
 func (s *Service) Authenticate(ctx context.Context, r *ConnectRequest) (*Socket, error) {
 	return s.auth.Authenticate(ctx, r)
+}
+
+// ruled has topics served by what the rules say.
+func (s *Service) ruled(rules func() []TopicRule) Factory {
+	channel := &ruleChannel{rules: rules, metrics: s.metrics, logger: s.logger}
+	return func() Channel { return channel }
 }
 
 // rules are the rules for topics in force.
@@ -301,7 +306,7 @@ func (v adminView) Broadcast(ctx context.Context, events []store.Event) {
 // and an error if it could not start, a part of it failed, or the drain took
 // longer than Config.DrainTimeout.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.public.Handle("*", func() Channel { return &ruleChannel{s, s.rules} }); err != nil { // after the application's own
+	if err := s.public.Handle("*", s.ruled(s.rules)); err != nil { // after the application's own
 		return err
 	}
 	life, fail := context.WithCancelCause(ctx) // ends when it is time to stop, for whatever reason
