@@ -272,7 +272,9 @@ func (c *Config) validate(f *faults) {
 		f.add("Config", "empty", "what DefaultConfig returns, with what is to be otherwise")
 		return
 	}
-	c.validateNumbers(f)
+	for _, each := range c.bounds() {
+		each.validate(f)
+	}
 	for _, choice := range []struct {
 		field, given string
 		allowed      []string
@@ -347,6 +349,20 @@ func (c *Config) options() Options {
 	d := parseOptions(c.Overflow, c.Dedupe)
 	d.MailboxSize, d.DedupeWindow, d.DedupeEntries = c.MailboxSize, c.DedupeWindow, c.DedupeEntries
 	return d
+}
+
+// The rules for a full mailbox and for repeats, by name.
+var (
+	overflowNames = namesOf(CatchUp, DropOldest, DropNewest, Latest, Disconnect)
+	dedupeNames   = namesOf(DedupeOffset, DedupeKey, DedupePayload)
+)
+
+func namesOf[T fmt.Stringer](values ...T) []string {
+	names := make([]string, len(values))
+	for i, value := range values {
+		names[i] = value.String()
+	}
+	return names
 }
 
 // parseOptions are options by the names of its rules: what is unknown is left open,

@@ -2,99 +2,126 @@ package sluice
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sluicehq/sluice/socket/auth"
 )
 
-// Bounds that flags and rules for topics share.
-const (
-	maxMailboxSize   = 1 << 20
-	maxDedupeEntries = 1 << 20
-	minDedupeWindow  = time.Millisecond
-	maxDedupeWindow  = 30 * 24 * time.Hour
-	minFlushInterval = time.Millisecond
-	maxFlushInterval = time.Hour
-)
-
-// The same and the other choices, in words.
-const (
-	mailboxSizes   = "1 to 1048576 messages"
-	dedupeEntries  = "1 to 1048576 messages"
-	dedupeWindows  = "1ms to 720h"
-	flushIntervals = "1ms to 1h"
-)
-
-// What --max-payload-bytes may be.
-const (
-	minPayloadBound = 1 << 10
-	maxPayloadBound = 256 << 20
-	payloadBounds   = "1KiB to 256MiB (0: what the store says, 1 MiB at first)"
-)
-
-var (
-	overflowNames = []string{"catch-up", "drop-oldest", "drop-newest", "latest", "disconnect"}
-	dedupeNames   = []string{"offset", "key", "payload"}
-)
-
-// validateNumbers reports what is out of its bounds.
-func (c *Config) validateNumbers(f *faults) {
-	const maxMaxDemand = 1 << 20
-	maxMinDemand := int64(maxMaxDemand) - 1
-	if c.MaxDemand >= 1 && c.MaxDemand <= maxMaxDemand { // otherwise that is what is wrong
-		maxMinDemand = int64(c.MaxDemand) - 1
-	}
-	for _, bound := range []struct {
-		field         string
-		given, lo, hi int64
-		allowed       string
-	}{
-		{"MaxDemand", int64(c.MaxDemand), 1, maxMaxDemand, "1 to 1048576 events"},
-		{"MinDemand", int64(c.MinDemand), 0, maxMinDemand, "less than --max-demand (0: half of it)"},
-		{"FetchSize", int64(c.FetchSize), 1, 100_000, "1 to 100000 events"},
-		{"Retention", int64(c.Retention), 0, 1 << 62, "0 (for ever) or more"},
-		{"FetchBytes", int64(c.FetchBytes), 1 << 10, 1 << 30, "1KiB to 1GiB"},
-		{"PollInterval", int64(c.PollInterval), int64(time.Millisecond), int64(time.Minute), "1ms to 1m"},
-		{"BatchSize", int64(c.BatchSize), 1, 100_000, "1 to 100000 events"},
-		{"BatchTimeout", int64(c.BatchTimeout), 0, int64(time.Minute), "0 (never wait) to 1m"},
-		{"Lanes", int64(c.Lanes), 0, 1024, "1 to 1024 (0: one per core)"},
-		{"Writers", int64(c.Writers), 0, 1024, "1 to 1024 (0: one per core)"},
-		{"RateLimit", int64(c.RateLimit), 0, 1 << 30, "events per second, 0 for no limit"},
-		{"MailboxSize", int64(c.MailboxSize), 1, maxMailboxSize, mailboxSizes},
-		{"MailboxBytes", int64(c.MailboxBytes), 4 << 10, 1 << 30, "4KiB to 1GiB"},
-		{"Recent", int64(c.Recent), 0, 1 << 40, "0 to 1024GiB"},
-		{"DedupeWindow", int64(c.DedupeWindow), int64(minDedupeWindow), int64(maxDedupeWindow), dedupeWindows},
-		{"DedupeEntries", int64(c.DedupeEntries), 1, maxDedupeEntries, dedupeEntries},
-		{"JWTLeeway", int64(c.JWTLeeway), 0, int64(auth.MaxLeeway), "0 to 10m"},
-		{"InboundQueue", int64(c.InboundQueue), 1, 1 << 20, "1 to 1048576 messages"},
-		{"InboundBytes", int64(c.InboundBytes), 4 << 10, 1 << 30, "4KiB to 1GiB"},
-		{"InboundRate", int64(c.InboundRate), 0, 1 << 30, "messages per second, 0 for no bound"},
-		{"MaxConnectionAge", int64(c.MaxConnectionAge), 0, 1 << 60, "0 (never) or more"},
-		{"MaxConnections", int64(c.MaxConnections), 0, 1 << 30, "a number of connections, 0 for no bound"},
-		{"MaxConnectionsPerIP", int64(c.MaxConnectionsPerIP), 0, 1 << 30, "a number of connections, 0 for no bound"},
-		{"MaxChannels", int64(c.MaxChannels), 1, 1 << 20, "1 to 1048576 channels"},
-		{"MaxMessageBytes", int64(c.MaxMessageBytes), 128, 1 << 30, "128B to 1GiB"},
-		{"MaxBodyBytes", int64(c.MaxBodyBytes), 1 << 10, 1 << 30, "1KiB to 1GiB"},
-		{"MaxPayloadBytes", int64(c.MaxPayloadBytes), 0, maxPayloadBound, payloadBounds},
-		{"HeartbeatTimeout", int64(c.HeartbeatTimeout), int64(time.Second), int64(time.Hour), "1s to 1h"},
-		{"DrainTimeout", int64(c.DrainTimeout), 0, int64(time.Hour), "0 to 1h"},
-	} {
-		if bound.given < bound.lo || bound.given > bound.hi {
-			f.add(bound.field, c.given(bound.field, bound.given), bound.allowed)
-		}
-	}
-	if c.MaxPayloadBytes > 0 && c.MaxPayloadBytes < minPayloadBound {
-		f.add("MaxPayloadBytes", c.MaxPayloadBytes.String(), payloadBounds)
-	}
+// bound is what a number of a configuration may be. What is said of it is made from
+// the numbers.
+type bound struct {
+	field       string
+	given       int64
+	least, most int64
+	zero        string                           // what 0, which is below least, means; "": it is not allowed
+	text        string                           // what is allowed, with {least} and {most} for the numbers
+	write       func(n int64, short bool) string // as a flag is written, or as people do
 }
 
-// given writes a bounded field's value as its flag would be written.
-func (c *Config) given(field string, v int64) string {
-	switch field {
-	case "FetchBytes", "MailboxBytes", "InboundBytes", "MaxMessageBytes", "MaxBodyBytes", "MaxPayloadBytes", "Recent":
-		return ByteSize(v).String()
-	case "PollInterval", "BatchTimeout", "DedupeWindow", "HeartbeatTimeout", "DrainTimeout", "MaxConnectionAge", "Retention", "JWTLeeway":
-		return time.Duration(v).String()
+// number is the bound of what is counted.
+func number(field string, given int, least, most int64, text string) bound {
+	return bound{field: field, given: int64(given), least: least, most: most, text: text,
+		write: func(n int64, _ bool) string { return strconv.FormatInt(n, 10) }}
+}
+
+// size is the bound of what is measured in bytes.
+func size(field string, given ByteSize, least, most ByteSize, text string) bound {
+	return bound{field: field, given: int64(given), least: int64(least), most: int64(most), text: text,
+		write: func(n int64, _ bool) string { return ByteSize(n).String() }}
+}
+
+// period is the bound of what is measured in time.
+func period(field string, given, least, most time.Duration, text string) bound {
+	return bound{field: field, given: int64(given), least: int64(least), most: int64(most), text: text,
+		write: func(n int64, short bool) string {
+			text := time.Duration(n).String()
+			if short && strings.HasSuffix(text, "m0s") {
+				text = strings.TrimSuffix(text, "0s")
+			}
+			if short && strings.HasSuffix(text, "h0m") {
+				text = strings.TrimSuffix(text, "0m")
+			}
+			return text
+		}}
+}
+
+// orZero is the bound with 0 allowed too, and what that means.
+func (b bound) orZero(meaning string) bound {
+	b.zero = meaning
+	return b
+}
+
+// allowed says what is.
+func (b bound) allowed() string {
+	text := strings.NewReplacer("{least}", b.write(b.least, true), "{most}", b.write(b.most, true)).Replace(b.text)
+	if b.zero != "" {
+		text += " (0: " + b.zero + ")"
 	}
-	return strconv.FormatInt(v, 10)
+	return text
+}
+
+// validate reports a number that is out of its bound.
+func (b bound) validate(f *faults) {
+	if b.given == 0 && b.zero != "" || b.given >= b.least && b.given <= b.most {
+		return
+	}
+	f.add(b.field, b.write(b.given, false), b.allowed())
+}
+
+// Bounds that fields and rules for topics share.
+
+func mailboxSize(given int) bound {
+	return number("MailboxSize", given, 1, 1<<20, "{least} to {most} messages")
+}
+
+func dedupeWindow(given time.Duration) bound {
+	return period("DedupeWindow", given, time.Millisecond, 30*24*time.Hour, "{least} to {most}")
+}
+
+func flushInterval(given time.Duration) bound {
+	return period("FlushInterval", given, time.Millisecond, time.Hour, "{least} to {most}")
+}
+
+// unbounded is the most of what has no bound that anyone comes to.
+const unbounded = 1 << 30
+
+// bounds are those of all numbers.
+func (c *Config) bounds() []bound {
+	maxDemand := number("MaxDemand", c.MaxDemand, 1, 1<<20, "{least} to {most} events")
+	maxMinDemand := maxDemand.most - 1
+	if c.MaxDemand >= 1 && int64(c.MaxDemand) <= maxDemand.most { // otherwise that is what is wrong
+		maxMinDemand = int64(c.MaxDemand) - 1
+	}
+	return []bound{
+		maxDemand,
+		number("MinDemand", c.MinDemand, 1, maxMinDemand, "less than --max-demand").orZero("half of it"),
+		number("FetchSize", c.FetchSize, 1, 100_000, "{least} to {most} events"),
+		period("Retention", c.Retention, 0, 1<<62, "0 (for ever) or more"),
+		size("FetchBytes", c.FetchBytes, 1<<10, 1<<30, "{least} to {most}"),
+		period("PollInterval", c.PollInterval, time.Millisecond, time.Minute, "{least} to {most}"),
+		number("BatchSize", c.BatchSize, 1, 100_000, "{least} to {most} events"),
+		period("BatchTimeout", c.BatchTimeout, 0, time.Minute, "0 (never wait) to {most}"),
+		number("Lanes", c.Lanes, 1, 1024, "{least} to {most}").orZero("one per core"),
+		number("Writers", c.Writers, 1, 1024, "{least} to {most}").orZero("one per core"),
+		number("RateLimit", c.RateLimit, 0, unbounded, "events per second, 0 for no limit"),
+		mailboxSize(c.MailboxSize),
+		size("MailboxBytes", c.MailboxBytes, 4<<10, 1<<30, "{least} to {most}"),
+		size("Recent", c.Recent, 0, 1<<40, "0 to {most}"),
+		dedupeWindow(c.DedupeWindow),
+		number("DedupeEntries", c.DedupeEntries, 1, 1<<20, "{least} to {most} messages"),
+		period("JWTLeeway", c.JWTLeeway, 0, auth.MaxLeeway, "0 to {most}"),
+		number("InboundQueue", c.InboundQueue, 1, 1<<20, "{least} to {most} messages"),
+		size("InboundBytes", c.InboundBytes, 4<<10, 1<<30, "{least} to {most}"),
+		number("InboundRate", c.InboundRate, 0, unbounded, "messages per second, 0 for no bound"),
+		period("MaxConnectionAge", c.MaxConnectionAge, 0, 1<<60, "0 (never) or more"),
+		number("MaxConnections", c.MaxConnections, 0, unbounded, "a number of connections, 0 for no bound"),
+		number("MaxConnectionsPerIP", c.MaxConnectionsPerIP, 0, unbounded, "a number of connections, 0 for no bound"),
+		number("MaxChannels", c.MaxChannels, 1, 1<<20, "{least} to {most} channels"),
+		size("MaxMessageBytes", c.MaxMessageBytes, 128, 1<<30, "{least} to {most}"),
+		size("MaxBodyBytes", c.MaxBodyBytes, 1<<10, 1<<30, "{least} to {most}"),
+		size("MaxPayloadBytes", c.MaxPayloadBytes, 1<<10, 256<<20, "{least} to {most}").orZero("what the store says, 1 MiB at first"),
+		period("HeartbeatTimeout", c.HeartbeatTimeout, time.Second, time.Hour, "{least} to {most}"),
+		period("DrainTimeout", c.DrainTimeout, 0, time.Hour, "0 to {most}"),
+	}
 }

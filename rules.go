@@ -6,7 +6,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -80,19 +79,9 @@ func (r *TopicRule) validateOptions(f *faults, taken map[string]string) {
 			f.add(choice.field, choice.given, strings.Join(choice.allowed, ", "))
 		}
 	}
-	if r.MailboxSize < 0 || r.MailboxSize > maxMailboxSize {
-		f.add("MailboxSize", strconv.Itoa(r.MailboxSize), mailboxSizes)
-	}
-	for _, each := range []struct {
-		field              string
-		given, least, most time.Duration
-		allowed            string
-	}{
-		{"DedupeWindow", r.DedupeWindow, minDedupeWindow, maxDedupeWindow, dedupeWindows},
-		{"FlushInterval", r.FlushInterval, minFlushInterval, maxFlushInterval, flushIntervals},
-	} {
-		if each.given != 0 && (each.given < each.least || each.given > each.most) {
-			f.add(each.field, each.given.String(), each.allowed)
+	for _, each := range []bound{mailboxSize(r.MailboxSize), dedupeWindow(r.DedupeWindow), flushInterval(r.FlushInterval)} {
+		if each.given != 0 { // what Config says
+			each.validate(f)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
