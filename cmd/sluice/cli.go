@@ -49,11 +49,7 @@ func defaults() *cli {
 // BeforeResolve reads the file that --config names, before flags that the
 // command line leaves open are looked up in it.
 func (c *cli) BeforeResolve(parsed *kong.Context, resolver *configResolver) error {
-	for _, flag := range parsed.Model.Flags {
-		if flag.Name == "config" {
-			return resolver.read(fmt.Sprint(parsed.FlagValue(flag)), parsed.Model)
-		}
-	}
+	resolver.readNamed(parsed)
 	return nil
 }
 
@@ -73,12 +69,12 @@ func newParser(ctx context.Context, p process, resolver *configResolver) (*kong.
 		kong.Resolvers(resolver),
 		kong.Bind(resolver, p),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.KindMapper(reflect.Int, decoder(parseInt)),
-		kong.KindMapper(reflect.Int64, decoder(parseInt)),
-		kong.KindMapper(reflect.String, decoder(parseString)),
-		kong.KindMapper(reflect.Bool, boolDecoder{decoder(parseBool)}),
-		kong.TypeMapper(reflect.TypeFor[time.Duration](), decoder(parseDuration)),
-		kong.TypeMapper(reflect.TypeFor[sluice.ByteSize](), decoder(parseSize)),
+		kong.KindMapper(reflect.Int, decoder(resolver, parseInt)),
+		kong.KindMapper(reflect.Int64, decoder(resolver, parseInt)),
+		kong.KindMapper(reflect.String, decoder(resolver, parseString)),
+		kong.KindMapper(reflect.Bool, boolDecoder{decoder(resolver, parseBool)}),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), decoder(resolver, parseDuration)),
+		kong.TypeMapper(reflect.TypeFor[sluice.ByteSize](), decoder(resolver, parseSize)),
 	)
 }
 

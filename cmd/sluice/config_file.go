@@ -19,56 +19,83 @@ import (
 // fileValue is a setting as the file gives it: a string, a []any or a
 // map[string]any of strings. It is read as the flag's value would be.
 type fileValue struct {
-	value    any
-	position string // file:line
+	value any
+	place place
 }
 
-// readConfig reads a YAML file whose keys are the names of flags, of any
+// configFile is what a file says.
+type configFile struct {
+	settings map[string]fileValue // by flag
+	topics   []sluice.TopicRule   // nil: it has no list of them
+	places   map[string]place     // of what rules say, by the names that flagOf gives it
+}
+
+// readFile reads a YAML file whose keys are the names of flags, of any
 // command: one file serves them all. Beside them may stand the rules for
-// topics. Errors name the file and the line.
-func readConfig(path string, app *kong.Application) (_ map[string]fileValue, topics []sluice.TopicRule, _ error) {
+// topics. All faults are noted, with file, line and column.
+func (r *configResolver) readFile(path string) {
+	r.file = configFile{settings: map[string]fileValue{}, places: map[string]place{}}
 	source, err := os.ReadFile(path)
 	if err != nil {
-		return nil, nil, &usageError{"--config", path, fmt.Sprintf("a YAML file that can be read (%v)", errors.Unwrap(err))}
+		r.refuse(&usageError{"--config", path, fmt.Sprintf("a YAML file that can be read (%v)", errors.Unwrap(err))})
+		return
 	}
 	source = bytes.TrimPrefix(source, []byte("\ufeff")) // as editors write it (YAML 1.2, section 5.2)
-	file, err := parser.ParseBytes(source, 0)
+	file, err := parser.ParseBytes(source, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		return nil, nil, syntaxError(path, err)
+		r.noYAML(path, err)
+		return
 	}
-	flags := fileFlags(app)
-	settings := map[string]fileValue{}
+	first := map[string]place{} // of each key, in whichever document
 	for _, document := range file.Docs {
 		switch body := document.Body.(type) {
 		case nil, *ast.NullNode, *ast.CommentGroupNode: // an empty file sets nothing
 		case *ast.MappingNode:
-			for _, pair := range body.Values {
-				name := pair.Key.GetToken().Value
-				position := at(path, pair.Key)
-				if name == topicsKey {
-					if topics, err = readTopics(path, pair.Value); err != nil {
-						return nil, nil, err
-					}
-					continue
-				}
-				flag, known := flags[name]
-				if !known {
-					return nil, nil, fmt.Errorf("%s: %q is no setting%s", position, name, suggest(name, flags))
-				}
-				value, err := settingOf(flag, pair.Value)
-				if err != nil {
-					return nil, nil, fmt.Errorf("%s: %s %w", position, name, err)
-				}
-				if _, twice := settings[name]; twice {
-					return nil, nil, fmt.Errorf("%s: %s is given twice", position, name)
-				}
-				settings[name] = fileValue{value, position}
-			}
+			r.findDuplicates(path, body, first, "")
+			r.readSettings(path, body)
 		default:
-			return nil, nil, fmt.Errorf("%s: expected lines of the form name: value, such as max-demand: 1000", at(path, body))
+			r.fault(placeAt(path, body), "", true, "expected lines of the form name: value, such as max-demand: 1000")
 		}
 	}
-	return settings, topics, nil
+}
+
+// readSettings reads the keys of the file's own level.
+func (r *configResolver) readSettings(path string, mapping *ast.MappingNode) {
+	flags := fileFlags(r.app)
+	for _, pair := range mapping.Values {
+		name, key := pair.Key.GetToken().Value, placeAt(path, pair.Key)
+		if name == topicsKey {
+			r.readTopics(path, pair)
+			continue
+		}
+		flag, known := flags[name]
+		if !known {
+			r.fault(key, "", true, "%q is no setting%s", name, suggest(name, flags))
+			continue
+		}
+		if entries, ok := pair.Value.(*ast.MappingNode); ok && flag.IsMap() {
+			r.findDuplicates(path, entries, map[string]place{}, name+": ")
+		}
+		value, err := settingOf(flag, pair.Value)
+		if err != nil {
+			r.fault(key, "--"+name, true, "%s %v", name, err)
+			continue
+		}
+		r.file.settings[name] = fileValue{value, placeAt(path, pair.Value)}
+	}
+}
+
+// findDuplicates notes the keys of a mapping that were there before. first has where;
+// prefix says what the mapping belongs to.
+func (r *configResolver) findDuplicates(path string, mapping *ast.MappingNode, first map[string]place, prefix string) {
+	for _, pair := range mapping.Values {
+		name, at := pair.Key.GetToken().Value, placeAt(path, pair.Key)
+		if before, twice := first[name]; twice {
+			r.fault(at, "", false, "%s%s is given twice, first in line %d", prefix, name, before.line)
+			continue
+		}
+		first[name] = at
+	}
 }
 
 // fileFlags is what may stand in a file, by name.
@@ -136,16 +163,20 @@ func scalar(node ast.Node) (written string, ok bool) {
 	return "", false
 }
 
-func at(path string, node ast.Node) string {
-	return fmt.Sprintf("%s:%d", path, node.GetToken().Position.Line)
+func placeAt(path string, node ast.Node) place {
+	at := node.GetToken().Position
+	return place{path, at.Line, at.Column}
 }
 
-func syntaxError(path string, err error) error {
+// noYAML notes why a file cannot be read as YAML, of which there is one reason at a time.
+func (r *configResolver) noYAML(path string, err error) {
 	var problem yaml.Error
 	if errors.As(err, &problem) && problem.GetToken() != nil {
-		return fmt.Errorf("%s:%d: this is no YAML: %s", path, problem.GetToken().Position.Line, problem.GetMessage())
+		at := problem.GetToken().Position
+		r.fault(place{path, at.Line, at.Column}, "", true, "this is no YAML: %s", problem.GetMessage())
+		return
 	}
-	return fmt.Errorf("%s: this is no YAML: %w", path, err)
+	r.faults = append(r.faults, fault{text: fmt.Sprintf("%s: this is no YAML: %v", path, err), help: true})
 }
 
 // suggest names the setting that was probably meant, if one is near enough to

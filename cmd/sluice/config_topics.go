@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,42 +19,129 @@ import (
 // topicsKey is the one setting that only a file can give: the rules for topics.
 const topicsKey = "topics"
 
-// ruleKeys are what a rule may have, besides what it matches.
-const ruleKeys = "access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval and tags"
+// ruleHint says what a rule may have.
+const ruleHint = "a rule has match, and may have access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval and tags"
 
 // readTopics reads the rules below the key topics. With the key there is a list,
 // if an empty one: it denies, where no key at all would open everything.
 //
 // The library decodes them. What it says of a value that does not fit is in Go's
 // words: here it is said in those of the file.
-func readTopics(path string, node ast.Node) ([]sluice.TopicRule, error) {
+func (r *configResolver) readTopics(path string, pair *ast.MappingValueNode) {
+	r.file.topics = []sluice.TopicRule{}
+	if sequence, ok := pair.Value.(*ast.SequenceNode); ok {
+		for i, entry := range sequence.Values {
+			r.locateRule(path, ruleName(i), entry)
+		}
+	}
 	rules := []sluice.TopicRule{}
-	err := yaml.NodeToValue(node, &rules, yaml.Strict())
-	if err == nil && rules == nil {
-		rules = []sluice.TopicRule{}
+	whole := yaml.NodeToValue(pair.Value, &rules, yaml.Strict(), yaml.AllowDuplicateMapKey())
+	if whole == nil {
+		r.file.topics = append(r.file.topics, rules...)
+		return
 	}
-	if err == nil {
-		return rules, nil
+	sequence, ok := pair.Value.(*ast.SequenceNode)
+	if !ok {
+		r.fault(placeAt(path, pair.Key), topicsKey, true, "topics: expected %s, not %s; %s", shapes[ast.SequenceType], shapes[pair.Value.Type()], ruleHint)
+		return
 	}
-	position, message := at(path, node), err.Error()
-	if problem := yaml.Error(nil); errors.As(err, &problem) && problem.GetToken() != nil {
-		position, message = fmt.Sprintf("%s:%d", path, problem.GetToken().Position.Line), problem.GetMessage()
+	if len(ast.Filter(ast.AliasType, sequence)) > 0 { // no rule can be read by itself
+		at, message := placeAt(path, pair.Key), whole.Error()
+		if problem := yaml.Error(nil); errors.As(whole, &problem) && problem.GetToken() != nil {
+			position := problem.GetToken().Position
+			at, message = place{path, position.Line, position.Column}, problem.GetMessage()
+		}
+		r.fault(at, topicsKey, true, "topics: %s; %s", message, ruleHint)
+		return
 	}
-	var unfit *yaml.TypeError
+	for i, entry := range sequence.Values {
+		r.file.topics = append(r.file.topics, r.readRule(path, ruleName(i), entry))
+	}
+}
+
+// ruleName is how a rule is called, counted from 1, as in what flagOf makes of its
+// fields.
+func ruleName(index int) string { return fmt.Sprintf("%s: rule %d", topicsKey, index+1) }
+
+// locateRule keeps where a rule and its fields stand, and notes what it has twice.
+func (r *configResolver) locateRule(path, rule string, node ast.Node) {
+	r.file.places[rule] = placeAt(path, node)
+	mapping, ok := unanchored(node).(*ast.MappingNode)
+	if !ok {
+		return
+	}
+	r.findDuplicates(path, mapping, map[string]place{}, rule+": ")
+	for i, pair := range mapping.Values {
+		if i == 0 {
+			r.file.places[rule] = placeAt(path, pair.Key)
+		}
+		name := pair.Key.GetToken().Value
+		r.file.places[rule+": "+name] = placeAt(path, pair.Value)
+		if tags, ok := pair.Value.(*ast.MappingNode); ok {
+			r.file.places[rule+": "+name] = placeAt(path, pair.Key)
+			r.findDuplicates(path, tags, map[string]place{}, rule+": "+name+": ")
+		}
+	}
+}
+
+// readRule reads what can be read of a rule, and notes what cannot.
+func (r *configResolver) readRule(path, rule string, node ast.Node) (read sluice.TopicRule) {
+	mapping, ok := unanchored(node).(*ast.MappingNode)
+	if !ok {
+		r.fault(placeAt(path, node), rule, true, "%s: expected %s, not %s; %s", rule, shapes[ast.MappingType], shapes[node.Type()], ruleHint)
+		return read
+	}
+	into := reflect.ValueOf(&read).Elem()
+	meant := "" // what a key that is not known may have been meant for
+	if !slices.ContainsFunc(mapping.Values, func(pair *ast.MappingValueNode) bool { return pair.Key.GetToken().Value == "match" }) {
+		meant = rule + ": match"
+	}
+	for _, pair := range mapping.Values {
+		name, key := pair.Key.GetToken().Value, placeAt(path, pair.Key)
+		field := ruleFieldNamed(into, name)
+		if !field.IsValid() {
+			r.fault(key, meant, true, "%s: unknown field %q; %s", rule, name, ruleHint)
+			continue
+		}
+		if err := yaml.NodeToValue(pair.Value, field.Addr().Interface(), yaml.Strict(), yaml.AllowDuplicateMapKey()); err != nil {
+			field.SetZero()
+			r.fault(r.file.places[rule+": "+name], rule+": "+name, false, "%s: %s: %s", rule, name, unfit(err, pair.Value, field.Type()))
+		}
+	}
+	return read
+}
+
+// unanchored is what an anchor names, or else the node itself.
+func unanchored(node ast.Node) ast.Node {
+	if anchor, ok := node.(*ast.AnchorNode); ok {
+		return anchor.Value
+	}
+	return node
+}
+
+// ruleFieldNamed is the field of a rule that has a key; not valid if none has.
+func ruleFieldNamed(rule reflect.Value, key string) reflect.Value {
+	for i := range rule.NumField() {
+		if rule.Type().Field(i).Tag.Get("yaml") == key {
+			return rule.Field(i)
+		}
+	}
+	return reflect.Value{}
+}
+
+// unfit says why a value of a rule cannot be taken.
+func unfit(err error, node ast.Node, want reflect.Type) string {
+	var wrong *yaml.TypeError
 	var shape *yaml.UnexpectedNodeTypeError
 	switch {
-	case errors.As(err, &unfit):
-		message = fmt.Sprintf("%s is not %s", written(unfit.Token), wantOf(unfit.DstType))
-		if field := unfit.StructFieldName; field != nil {
-			_, name, _ := strings.Cut(*field, ".")
-			message = kebab(name) + ": " + message
-		}
+	case errors.As(err, &wrong):
+		return fmt.Sprintf("%s is not %s", written(wrong.Token), wantOf(wrong.DstType))
 	case errors.As(err, &shape):
-		message = fmt.Sprintf("expected %s, not %s", shapes[shape.Expected], shapes[shape.Actual])
+		return fmt.Sprintf("expected %s, not %s", shapes[shape.Expected], shapes[shape.Actual])
 	case strings.HasPrefix(err.Error(), "time: "): // it has no type, and no place
-		message = strings.TrimPrefix(message, "time: ") + ": want " + wantOf(reflect.TypeFor[time.Duration]())
+		return fmt.Sprintf("%s is not %s", written(node.GetToken()), wantOf(want))
 	}
-	return nil, fmt.Errorf("%s: topics: %s; a rule has match, and may have %s", position, message, ruleKeys)
+	return err.Error()
 }
 
 // shapes are the words for what a file can hold.

@@ -22,7 +22,7 @@ const slips = 2
 
 // checkVariables refuses a variable that is nearly one of ours, which would be
 // ignored where it is most likely meant, and tells of others that begin like ours.
-func (p process) checkVariables(app *kong.Application) error {
+func (p process) checkVariables(app *kong.Application, resolver *configResolver) {
 	known := map[string]*kong.Flag{} // by what follows the prefix
 	for _, flag := range append(slices.Collect(maps.Values(fileFlags(app))), app.Flags...) {
 		known[strings.TrimPrefix(envName(flag.Name), envPrefix)] = flag
@@ -36,9 +36,9 @@ func (p process) checkVariables(app *kong.Application) error {
 			continue
 		}
 		if meant := nearest(flag, known, slips); meant != "" {
-			return &usageError{name, value, fmt.Sprintf("nothing, since no flag has this variable: did you mean %s%s?", envPrefix, meant)}
+			resolver.refuse(&usageError{name, value, fmt.Sprintf("nothing, since no flag has this variable: did you mean %s%s?", envPrefix, meant)})
+			continue
 		}
 		fmt.Fprintf(p.stderr, "sluice: the variable %s sets no flag, and is ignored; see: sluice serve --help\n", name)
 	}
-	return nil
 }

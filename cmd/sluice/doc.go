@@ -15,9 +15,10 @@
 // # Guarantees
 //
 // A flag beats the environment, which beats the file, which beats the default.
-// What cannot be used is refused before anything is started, with the flag,
-// what was given, where it came from and what is allowed. The exit status is
-// 0 for success, 1 for a failure at run time, 2 for wrong usage.
+// What cannot be used is refused before anything is started: all of it at once, on
+// the command line, in the environment and in the file, each with the flag, what was
+// given, where it came from (of a file, line and column) and what is allowed. The exit
+// status is 0 for success, 1 for a failure at run time, 2 for wrong usage.
 //
 // Publishing reads standard input with bounded memory, and all lines before
 // the one that an error names have been published. Watching loses no event

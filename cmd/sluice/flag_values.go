@@ -13,8 +13,8 @@ import (
 )
 
 // decoder reads one value of a flag. parse returns what was read, or says what
-// is allowed, in the words that follow "allowed is".
-func decoder[T any](parse func(string) (value T, allowed string)) kong.MapperFunc {
+// is allowed, in the words that follow "allowed is"; that is noted, and reading goes on.
+func decoder[T any](resolver *configResolver, parse func(string) (value T, allowed string)) kong.MapperFunc {
 	return func(ctx *kong.DecodeContext, target reflect.Value) error {
 		token := ctx.Scan.Pop()
 		given := token.String()
@@ -23,7 +23,8 @@ func decoder[T any](parse func(string) (value T, allowed string)) kong.MapperFun
 		}
 		value, allowed := parse(given)
 		if allowed != "" {
-			return &usageError{ctx.Value.ShortSummary(), given, allowed}
+			resolver.refuse(&usageError{ctx.Value.ShortSummary(), given, allowed})
+			return nil
 		}
 		target.Set(reflect.ValueOf(value).Convert(target.Type()))
 		return nil

@@ -8,10 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"github.com/alecthomas/kong"
-
-	"github.com/sluicehq/sluice"
 )
 
 func main() {
@@ -62,37 +58,30 @@ func (p process) run(ctx context.Context, args []string) int {
 	if err != nil {
 		panic(err) // the grammar is wrong: a programmer's error
 	}
-	command, err := parser.Parse(args)
-	if err == nil {
-		err = p.checkVariables(parser.Model)
+	command, err := resolver.parse(parser, args)
+	if errors.Is(err, errHelpShown) || readerGone(err) {
+		return exitOK
 	}
-	if err == nil {
+	help := helpCommand(command)
+	p.checkVariables(parser.Model, resolver)
+	if err == nil && len(resolver.faults) == 0 {
 		err = command.Run()
+	} else if err == nil {
+		err = resolver.check(command)
 	}
-	return p.report(err, resolver)
+	return p.report(err, resolver, help)
 }
 
 // report tells the user what went wrong and returns the exit status for it.
-func (p process) report(err error, resolver *configResolver) int {
-	var (
-		usage *kong.ParseError
-		field *sluice.FieldError
-		wrong *usageError
-	)
-	switch {
-	case err == nil, errors.Is(err, errHelpShown), readerGone(err):
-		return exitOK
-	case errors.As(err, &field):
-		wrong = &usageError{flagOf(field.Field), field.Given, field.Allowed}
-	case errors.As(err, &wrong):
-	case errors.As(err, &usage):
-		fmt.Fprintf(p.stderr, "sluice: %v; see: %s\n", err, helpCommand(usage.Context))
-		return exitUsage
-	default:
+func (p process) report(err error, resolver *configResolver, help string) int {
+	if !resolver.explain(err) && len(resolver.faults) == 0 {
+		if err == nil || readerGone(err) {
+			return exitOK
+		}
 		fmt.Fprintf(p.stderr, "sluice: %v\n", err)
 		return exitFailure
 	}
-	fmt.Fprintf(p.stderr, "sluice: %v%s\n", wrong, resolver.origin(wrong.name))
+	resolver.write(p.stderr, help)
 	return exitUsage
 }
 

@@ -103,12 +103,13 @@ func (c call) process(t *testing.T, stdout, stderr io.Writer) (p process, path s
 func (c call) parse(t *testing.T) *cli {
 	t.Helper()
 	p, _ := c.process(t, io.Discard, io.Discard)
-	parser, err := newParser(t.Context(), p, newConfigResolver(p.env))
+	resolver := newConfigResolver(p.env)
+	parser, err := newParser(t.Context(), p, resolver)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := parser.Parse(c.args); err != nil {
-		t.Fatalf("parse %q: %v", c.args, err)
+	if _, err := resolver.parse(parser, c.args); err != nil || len(resolver.faults) > 0 {
+		t.Fatalf("parse %q: %v, %v", c.args, err, resolver.faults)
 	}
 	return parser.Model.Target.Addr().Interface().(*cli)
 }

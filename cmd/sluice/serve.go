@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -26,7 +28,7 @@ A flag beats its environment variable, which beats its line in the file that --c
     access: token        # public, token or deny: who may join
     publish: broadcast   # none, broadcast or log: what a client's push does
 
-SIGTERM drains. SIGHUP reads topic rules, keys, tokens and certificates again, and has joined channels judged by them; what is wrong is told, and the old stays in force.`
+SIGTERM drains. SIGHUP reads topic rules, keys, tokens and certificates again, and has joined channels judged by them. A file in which anything is wrong is refused whole, with all that is wrong in it; the old stays in force.`
 }
 
 // Examples implements exemplary.
@@ -41,7 +43,7 @@ sluice serve --config sluice.yaml --listen 0.0.0.0:4000 --anonymous`
 func (s *serveCmd) Run(ctx context.Context, p process, resolver *configResolver) error {
 	logger, err := s.Log.logger(p.stderr)
 	if err != nil {
-		return err
+		return s.check(resolver)
 	}
 	cfg := sluice.Config(s.Settings)
 	cfg.Logger = logger
@@ -49,7 +51,7 @@ func (s *serveCmd) Run(ctx context.Context, p process, resolver *configResolver)
 	cfg.OnListen = func(public, admin net.Addr) {
 		s.announce(logger, public, admin, isTerminal(p.stderr))
 	}
-	reloads := &reloader{resolver: resolver, logger: logger, topics: resolver.topics}
+	reloads := &reloader{process: p, resolver: resolver, logger: logger, topics: resolver.file.topics}
 	service, err := reloads.next(cfg)
 	if err != nil {
 		return err
@@ -61,9 +63,20 @@ func (s *serveCmd) Run(ctx context.Context, p process, resolver *configResolver)
 	defer reloads.start()()
 	run := func() error { return service.Run(ctx) }
 	return serveOn(ctx, logger, run, func() (err error) {
+		cfg.Start = startAnew(cfg.Start)
 		service, err = reloads.next(cfg)
 		return err
 	})
+}
+
+// check implements checker.
+func (s *serveCmd) check(resolver *configResolver) error {
+	_, err := s.Log.logger(io.Discard)
+	cfg := sluice.Config(s.Settings)
+	cfg.Topics = resolver.file.topics
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	_, wrong := sluice.New(cfg) // nothing runs yet
+	return errors.Join(err, wrong)
 }
 
 // clientHeartbeat is how often the stock clients send a heartbeat.

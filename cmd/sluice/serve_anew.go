@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/sluicehq/sluice"
@@ -11,6 +12,15 @@ import (
 
 // anewPause is how long a service that could not be started anew is let be.
 const anewPause = time.Second
+
+// startAnew is what --start means to the next epoch: an offset says nothing of that, in
+// which the node goes on where its cursor says.
+func startAnew(start string) string {
+	if _, err := strconv.ParseInt(start, 10, 64); err == nil {
+		return "committed"
+	}
+	return start
+}
 
 // serveOn runs services, one after the other for as long as the log begins new
 // epochs. What ends the first one is for whoever started it. A later one follows a

@@ -13,6 +13,15 @@ import (
 
 // A service that begins anew outlives what is not as it must be at that moment;
 // what a first start fails with ends it.
+func TestStartAnew(t *testing.T) {
+	t.Parallel()
+	for start, want := range map[string]string{"17": "committed", "0": "committed", "committed": "committed", "head": "head", "earliest": "earliest"} {
+		if got := startAnew(start); got != want {
+			t.Errorf("after --start %s, %s; want %s", start, got, want)
+		}
+	}
+}
+
 func TestBeginningAnewIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	newEpoch := fmt.Errorf("serve: %w", sluice.ErrNewEpoch)

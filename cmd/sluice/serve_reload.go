@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"maps"
 	"os"
@@ -17,7 +18,8 @@ import (
 // process is sent SIGHUP: topic rules, keys, tokens and certificates.
 type reloader struct {
 	// Immutable.
-	resolver *configResolver
+	process  process
+	resolver *configResolver // of the start
 	logger   *slog.Logger
 
 	mu      sync.Mutex
@@ -53,7 +55,7 @@ func (r *reloader) next(cfg sluice.Config) (*sluice.Service, error) {
 }
 
 func (r *reloader) reload() {
-	topics, fixed, err := r.resolver.reread()
+	topics, fixed, err := r.reread()
 	if err == nil {
 		r.mu.Lock()
 		if err = r.service.Reload(topics); err == nil {
@@ -71,22 +73,32 @@ func (r *reloader) reload() {
 	r.logger.Info("reloaded", "topic_rules", len(topics))
 }
 
-// reread reads the file again. It returns the rules for topics, and which other
-// settings have changed.
-func (s *configResolver) reread() (topics []sluice.TopicRule, changed []string, err error) {
-	if s.path == "" {
-		return s.topics, nil, nil
-	}
-	file, topics, err := readConfig(s.path, s.app)
+// reread reads all settings again, as at the start: a file in which anything is wrong
+// is refused whole, with all that is wrong in it. It returns the rules for topics, and
+// which other settings of the file have changed.
+func (r *reloader) reread() (topics []sluice.TopicRule, changed []string, err error) {
+	again := newConfigResolver(r.process.env)
+	parser, err := newParser(context.Background(), r.process, again) // for commands that run: this one does not
 	if err != nil {
 		return nil, nil, err
 	}
-	names := maps.Clone(s.file)
-	maps.Copy(names, file)
+	command, err := again.parse(parser, r.resolver.args)
+	if err == nil {
+		err = again.check(command)
+	}
+	if again.explain(err) || len(again.faults) > 0 {
+		return nil, nil, again.join()
+	}
+	before, now := r.resolver.file.settings, again.file.settings
+	names := maps.Clone(before)
+	if names == nil {
+		names = map[string]fileValue{}
+	}
+	maps.Copy(names, now)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if text(s.file[name].value) != text(file[name].value) {
+		if text(before[name].value) != text(now[name].value) {
 			changed = append(changed, name)
 		}
 	}
-	return topics, changed, nil
+	return again.file.topics, changed, err
 }

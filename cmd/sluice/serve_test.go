@@ -288,6 +288,16 @@ func TestAnnouncement(t *testing.T) {
 	}
 }
 
+// TestServeStartsAtNoOffsetAboveTheHead is told what there is, once the store is open.
+func TestServeStartsAtNoOffsetAboveTheHead(t *testing.T) {
+	t.Parallel()
+	got := call{args: append(serveFlags(t), "--start", "5")}.run(t)
+	const want = `sluice: --start is "5": allowed is committed, head, earliest, or an offset up to the log's head, which is 0` + "\n"
+	if got.exit != exitUsage || !strings.HasSuffix(got.stderr, want) {
+		t.Errorf("exit %d, stderr:\n%s", got.exit, got.stderr)
+	}
+}
+
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
