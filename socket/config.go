@@ -16,11 +16,25 @@ import (
 	"github.com/sluicehq/sluice/metrics"
 )
 
+// What Config has where it is zero.
+const (
+	DefaultPath             = "/socket"
+	DefaultMailboxBytes     = 1 << 20
+	DefaultMaxChannels      = 100
+	DefaultMaxMessageBytes  = 64 << 10
+	DefaultMaxBodyBytes     = 8 << 20
+	DefaultInboundBytes     = 1 << 20
+	DefaultHandshakeTimeout = 10 * time.Second
+	DefaultHeartbeatTimeout = 60 * time.Second
+	DefaultWriteTimeout     = 15 * time.Second
+	DefaultDrainTimeout     = 30 * time.Second
+)
+
 // Config says how an Endpoint meets its clients. Host and Routes are required;
 // for all else zero means the default.
 type Config struct {
 	// Path is where the endpoint is mounted; it serves Path/websocket and
-	// Path/longpoll. The default is /socket.
+	// Path/longpoll. The default is [DefaultPath].
 	Path string
 
 	// Node names this node in the tokens of long-polls, so that other nodes can
@@ -65,7 +79,7 @@ type Config struct {
 	Options channels.Options
 
 	// MailboxBytes bounds what a client may have waiting on all its channels:
-	// see channels.ConnectionConfig. The default is 1 MiB.
+	// see channels.ConnectionConfig. The default is [DefaultMailboxBytes].
 	MailboxBytes int
 
 	// MaxConnections bounds the endpoint's open connections; further ones are
@@ -77,24 +91,27 @@ type Config struct {
 	// proxy connects for. The default is no bound, and no proxies.
 	Addresses *connlimit.Addresses
 
-	// MaxChannels bounds the channels of one connection. The default is 100.
+	// MaxChannels bounds the channels of one connection. The default is
+	// [DefaultMaxChannels].
 	MaxChannels int
 
 	// MaxMessageBytes bounds what a client may send as one message; a longer
-	// one closes the connection. The default is 64 KiB.
+	// one closes the connection. The default is [DefaultMaxMessageBytes].
 	MaxMessageBytes int
 
 	// MaxBodyBytes bounds what a long-poll client may send as one request, of as
-	// many messages as fit; a longer one closes the session. The default is 8 MiB.
+	// many messages as fit; a longer one closes the session. The default is
+	// [DefaultMaxBodyBytes].
 	MaxBodyBytes int
 
 	// InboundQueue is how many of a client's messages may wait for one channel; what
-	// comes on top is answered "overloaded". The default is 1024.
+	// comes on top is answered "overloaded". The default is
+	// [channels.DefaultInboundQueue].
 	InboundQueue int
 
 	// InboundBytes bounds what a connection has inbound: its client's messages that no
 	// handler is done with, and the joins under way, those among them that have been
-	// replaced. Beyond that, reading waits. The default is 1 MiB.
+	// replaced. Beyond that, reading waits. The default is [DefaultInboundBytes].
 	InboundBytes int
 
 	// InboundRate is how many messages a second a client may send, after as
@@ -103,16 +120,17 @@ type Config struct {
 
 	// HandshakeTimeout bounds the connect hook and the answer to the handshake.
 	// How long a request's headers may take is up to the http.Server. The
-	// default is 10s.
+	// default is [DefaultHandshakeTimeout].
 	HandshakeTimeout time.Duration
 
 	// HeartbeatTimeout is how long nothing may come from a client, and how long
 	// one message may take to arrive. Stock clients send a heartbeat every 30s.
-	// The default is 60s.
+	// The default is [DefaultHeartbeatTimeout].
 	HeartbeatTimeout time.Duration
 
-	// WriteTimeout is how long a client may take to accept a piece of at most
-	// 256 KiB before it is taken for lost. The default is 15s.
+	// WriteTimeout is how long a client may take to accept a piece of what is
+	// written, of writeBytes at most, before it is taken for lost. The default is
+	// [DefaultWriteTimeout].
 	WriteTimeout time.Duration
 
 	// Writers is how many goroutines write to the connections that have none of
@@ -120,13 +138,14 @@ type Config struct {
 	// at a time (GOMAXPROCS).
 	Writers int
 
-	// MaxConnectionAge is when a connection is closed at about, give or take a
-	// tenth, for its client to connect again, perhaps to another node. The
-	// default is never.
+	// MaxConnectionAge is when a connection is closed at about, for its client to
+	// connect again, perhaps to another node. It varies a little, so that those that
+	// began together do not end together. The default is never.
 	MaxConnectionAge time.Duration
 
 	// DrainTimeout is how long Run takes at most to close all connections in an
-	// orderly way, after which it cuts them. The default is 30s.
+	// orderly way, after which it cuts them. The default is
+	// [DefaultDrainTimeout].
 	DrainTimeout time.Duration
 
 	Metrics *metrics.Set // nil: reports nothing
@@ -181,19 +200,19 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("socket: %s is %d: must not be negative", name, value)
 		}
 	}
-	c.Path = "/" + strings.Trim(cmp.Or(c.Path, "/socket"), "/")
+	c.Path = "/" + strings.Trim(cmp.Or(c.Path, DefaultPath), "/")
 	c.Writers = cmp.Or(c.Writers, runtime.GOMAXPROCS(0))
 	c.Options = c.Options.WithDefaults()
-	c.MailboxBytes = cmp.Or(c.MailboxBytes, 1<<20)
-	c.MaxChannels = cmp.Or(c.MaxChannels, 100)
+	c.MailboxBytes = cmp.Or(c.MailboxBytes, DefaultMailboxBytes)
+	c.MaxChannels = cmp.Or(c.MaxChannels, DefaultMaxChannels)
 	c.InboundQueue = cmp.Or(c.InboundQueue, channels.DefaultInboundQueue)
-	c.InboundBytes = cmp.Or(c.InboundBytes, 1<<20)
-	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 64<<10)
-	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, 8<<20)
-	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)
-	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, 60*time.Second)
-	c.WriteTimeout = cmp.Or(c.WriteTimeout, 15*time.Second)
-	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
+	c.InboundBytes = cmp.Or(c.InboundBytes, DefaultInboundBytes)
+	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, DefaultMaxMessageBytes)
+	c.MaxBodyBytes = cmp.Or(c.MaxBodyBytes, DefaultMaxBodyBytes)
+	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, DefaultHandshakeTimeout)
+	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, DefaultHeartbeatTimeout)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, DefaultWriteTimeout)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, DefaultDrainTimeout)
 	if c.Connect == nil {
 		c.Connect = func(context.Context, *ConnectRequest) (*channels.Socket, error) {
 			return new(channels.Socket), nil

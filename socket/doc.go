@@ -36,7 +36,7 @@
 // Config.MaxChannels channels and what its connection allows. A connection from
 // which nothing comes for Config.HeartbeatTimeout is closed, and so is one that
 // does not accept what is written within Config.WriteTimeout; the clocks for
-// this are looked at now and then, so that it takes up to a sixteenth longer. An
+// this are looked at now and then (looks), so that it takes a little longer. An
 // epollConn costs no goroutine and no buffer: Config.Writers goroutines write,
 // and as many read. A goroutineConn costs one goroutine that reads, and another
 // one while there is something to write; a long-poll session costs none between

@@ -8,10 +8,11 @@ import (
 	"strings"
 )
 
-// sessionTokens makes and recognises the tokens that name long-poll sessions: "poll." and
-// four parts, which are the version of this form, the node, a random text and a
-// signature over all before it, with dots between. Nothing is kept of a session that has ended, and yet its token is told from
-// what an application sends.
+// sessionTokens makes and recognises the tokens that name long-poll sessions:
+// tokenPrefix and tokenParts parts, which are the version of this form, the node, a
+// random text and a signature over all before it, with dots between. Nothing is kept
+// of a session that has ended, and yet its token is told from what an application
+// sends.
 type sessionTokens struct {
 	node string
 	key  []byte

@@ -24,12 +24,14 @@ type expiry struct {
 	stopped     bool
 }
 
-// spread varies an age by a tenth in both directions, so that connections that
-// began together do not end together.
+// spread varies an age by one part in spreadParts in both directions, so that
+// connections that began together do not end together.
 func spread(age time.Duration) time.Duration {
-	tenth := age / 10
-	return age - tenth + rand.N(2*tenth+1)
+	part := age / spreadParts
+	return age - part + rand.N(2*part+1)
 }
+
+const spreadParts = 10
 
 // until sets when the access ends.
 func (e *expiry) until(expires time.Time) {

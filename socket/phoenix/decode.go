@@ -28,7 +28,7 @@ var ErrMalformed = errors.New("malformed message")
 
 // maxRefBytes bounds a ref, which a channel keeps. A binary frame cannot carry
 // a longer one.
-const maxRefBytes = 255
+const maxRefBytes = maxFieldBytes
 
 // DecodeText decodes a text frame. The message refers to data.
 func DecodeText(version channels.Format, data []byte) (ClientMessage, error) {

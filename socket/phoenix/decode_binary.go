@@ -3,6 +3,7 @@ package phoenix
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"github.com/sluicehq/sluice/channels"
 )
@@ -81,8 +82,11 @@ func decodeUserBroadcast(data []byte) (ClientMessage, error) {
 	return m, nil
 }
 
-// cutFields reads the fields of a binary frame, text of at most 255 bytes each: after
-// the kind their lengths, then bytes of other use, then all fields, then the rest.
+// maxFieldBytes bounds a field of a binary frame, whose length is one byte.
+const maxFieldBytes = math.MaxUint8
+
+// cutFields reads the fields of a binary frame, which are text: after the kind their
+// lengths, then bytes of other use, then all fields, then the rest.
 func cutFields(fields []string, others int, data []byte) (rest []byte, err error) {
 	header := 1 + len(fields) + others
 	if len(data) < header {

@@ -17,8 +17,8 @@
 // Output: a frame is whole, and valid UTF-8 if it is text; what has no form on the
 // wire is an error, and then nothing has been appended.
 //
-// Bounds: a ref and the fields of a binary frame have at most 255 bytes. Sizes of
-// messages are bounded by those who bring and take them.
+// Bounds: a ref and the fields of a binary frame have maxFieldBytes at most. Sizes
+// of messages are bounded by those who bring and take them.
 //
 // # Shutdown
 //

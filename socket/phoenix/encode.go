@@ -151,7 +151,7 @@ func appendRef(dst []byte, r channels.Ref) []byte {
 // fields.
 func appendFields(dst []byte, fields ...string) ([]byte, error) {
 	for _, s := range fields {
-		if len(s) > 255 {
+		if len(s) > maxFieldBytes {
 			return nil, fmt.Errorf("%w: %d bytes", ErrTooLong, len(s))
 		}
 		dst = append(dst, byte(len(s)))
