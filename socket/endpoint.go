@@ -34,7 +34,7 @@ type Endpoint struct {
 	config           Config
 	gate             gate
 	originRejections originRejections
-	meters           meters
+	metrics          endpointMetrics
 	tokens           sessionTokens
 	name             string // stands before the serial numbers of connections
 	guard            *httpserver.Guard
@@ -79,7 +79,7 @@ func New(config Config) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		config:      config,
-		meters:      newMeters(config.Metrics),
+		metrics:     newEndpointMetrics(config.Metrics),
 		tokens:      newSessionTokens(config.Node),
 		name:        "socket:" + strings.ToLower(rand.Text()[:8]) + ".",
 		connections: make(map[connection]struct{}),
@@ -305,8 +305,8 @@ func (e *Endpoint) register(c connection) bool {
 	if p, ok := c.(*longpollSession); ok {
 		e.longpolls[p.token] = p
 	}
-	e.meters.opened.Add(1)
-	e.meters.sockets.Add(1)
+	e.metrics.opened.Add(1)
+	e.metrics.sockets.Add(1)
 	s, _ := c.about()
 	e.serial++
 	s.serial = e.serial
@@ -316,8 +316,8 @@ func (e *Endpoint) register(c connection) bool {
 
 // remove ends what register and reserve began.
 func (e *Endpoint) remove(c connection, reason closeReason) {
-	e.meters.sockets.Add(-1)
-	e.meters.closed[reason].Add(1)
+	e.metrics.sockets.Add(-1)
+	e.metrics.closed[reason].Add(1)
 	e.mu.Lock()
 	delete(e.connections, c)
 	if p, ok := c.(*longpollSession); ok {
@@ -337,7 +337,7 @@ func (e *Endpoint) snapshot() []connection {
 
 // reject answers a request that does not become a connection.
 func (e *Endpoint) reject(w http.ResponseWriter, r *rejection) {
-	e.meters.rejected[r.reason].Add(1)
+	e.metrics.rejected[r.reason].Add(1)
 	respond(w, r.status, r.text, r.hint)
 }
 

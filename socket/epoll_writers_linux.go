@@ -167,7 +167,7 @@ func (w *writer) serve(c *epollConn) (again bool) {
 		}
 		u.began, u.since, u.frame, u.offset = time.Now(), 0, 0, 0
 	}
-	m := &c.endpoint.meters
+	m := &c.endpoint.metrics
 	if c.queued > 0 {
 		m.writeWait.Observe(time.Duration(ticks() - c.queued))
 		c.queued = 0

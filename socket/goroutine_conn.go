@@ -180,7 +180,7 @@ func (c *goroutineConn) allowPiece() error {
 // write writes until nothing is queued.
 func (c *goroutineConn) write() {
 	defer c.writing.Done()
-	m := &c.endpoint.meters
+	m := &c.endpoint.metrics
 	m.writeWait.Observe(time.Since(c.woken))
 	g := gatherers.Get().(*gatherer)
 	for c.outbound.Take(&g.batch, writeBytes, writePieces) {

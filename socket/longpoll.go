@@ -31,7 +31,7 @@ const (
 func (e *Endpoint) longpoll(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if !e.allowOrigin(w, r) {
-		e.meters.rejected[rejectedOrigin].Add(1)
+		e.metrics.rejected[rejectedOrigin].Add(1)
 		answer(w, pollForbidden, "", nil)
 		return
 	}
@@ -119,7 +119,7 @@ func (e *Endpoint) pollGet(w http.ResponseWriter, r *http.Request, params Params
 		start := time.Now()
 		written := r.Context().Err() == nil && answer(w, pollOK, p.token, p.batch.Frames) == nil
 		if written {
-			e.meters.wrote(&p.batch, start)
+			e.metrics.wrote(&p.batch, start)
 		}
 		p.answered(written)
 	case pollOver:
@@ -136,7 +136,7 @@ const maxGetBody = 1 << 10
 func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Params) {
 	admitted, rejected := e.admit(r, params, r.Header.Get(authTokenHeader))
 	if rejected != nil {
-		e.meters.rejected[rejected.reason].Add(1)
+		e.metrics.rejected[rejected.reason].Add(1)
 		status := pollForbidden
 		if rejected.status == http.StatusServiceUnavailable {
 			status = pollError // they come back
@@ -148,7 +148,7 @@ func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Param
 	p.session.leave = admitted.leave
 	if !e.register(p) {
 		p.timer.Stop()
-		e.meters.rejected[rejectedDrain].Add(1)
+		e.metrics.rejected[rejectedDrain].Add(1)
 		e.release(admitted.leave)
 		answer(w, pollError, "", nil)
 		return

@@ -48,8 +48,8 @@ func (p *longpollSession) arrive(g *pollRequest) {
 		p.turn.nudge()
 		p.state, p.turn = pollWaiting, g
 	case pollAnswering:
-		p.line.nudge()
-		p.line = g
+		p.next.nudge()
+		p.next = g
 	}
 	p.schedule()
 }
@@ -63,10 +63,10 @@ func (p *longpollSession) try(g *pollRequest, final bool) pollOutcome {
 	switch {
 	case p.state == pollEnded:
 		return pollOver
-	case p.line == g && final:
-		p.line = nil
+	case p.next == g && final:
+		p.next = nil
 		return pollGotNothing
-	case p.line == g:
+	case p.next == g:
 		return pollWaits
 	case p.turn != g:
 		return pollGotNothing
@@ -101,13 +101,13 @@ func (p *longpollSession) answered(written bool) {
 		p.state, p.turn = pollIdle, nil // nothing of it is to be interrupted any more
 		p.end()
 	default:
-		p.rest(p.line)
+		p.rest(p.next)
 	}
 }
 
 // rest gives the turn to the next GET, or to nobody. Called with mu held.
 func (p *longpollSession) rest(next *pollRequest) {
-	p.state, p.turn, p.line = pollIdle, next, nil
+	p.state, p.turn, p.next = pollIdle, next, nil
 	if next != nil {
 		p.state = pollWaiting
 		next.nudge()

@@ -20,7 +20,7 @@ const (
 )
 
 // pollState is where a session is in its life. Of its GETs at most one has the
-// turn, and while that is being answered one more is in line.
+// turn, and while that is being answered one more comes next.
 //
 //	           a GET comes       its GET leaves,  its GET takes  the answer   is not  time is
 //	                             or gets nothing  what there is  is written           up
@@ -29,8 +29,8 @@ const (
 //	answering  answering (2)     –                –              idle (3)     ended   ended (4)
 //	ended      ended             ended            –              ended        ended   –
 //
-// (1) The new one has the turn, the one before gives way. (2) The new one is in
-// line, and another that was gives way. (3) Or waiting, if one is in line. Or
+// (1) The new one has the turn, the one before gives way. (2) The new one
+// comes next, and another that did gives way. (3) Or waiting, if one comes next. Or
 // ended, if what was written was the last. (4) Only of a session that has been
 // shut: otherwise the deadlines of the answer are what bounds it.
 //
@@ -67,7 +67,7 @@ type longpollSession struct {
 	// Guarded by mu.
 	state  pollState
 	turn   *pollRequest // the GET that waits or is being answered, nil if there is none
-	line   *pollRequest // the GET after it
+	next   *pollRequest // the GET after it
 	posts  map[*pollRequest]struct{}
 	eased  chan struct{} // closed when a GET has taken something; nil if nobody waits for that
 	cause  closeReason   // why the session is being closed, "" while it is not
@@ -204,8 +204,8 @@ func (p *longpollSession) end() {
 		post.interruptReading()
 	}
 	p.turn.nudge()
-	p.line.nudge()
-	p.state, p.turn, p.line = pollEnded, nil, nil
+	p.next.nudge()
+	p.state, p.turn, p.next = pollEnded, nil, nil
 	p.timer.Stop()
 	close(p.over)
 	go func() {

@@ -41,7 +41,7 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 		if netConn != nil {
 			netConn.Close()
 		}
-		e.meters.rejected[rejectedHijack].Add(1)
+		e.metrics.rejected[rejectedHijack].Add(1)
 		e.config.Logger.Debug("handshake failed", "remote_addr", r.RemoteAddr, "error", err)
 		e.release(admitted.leave)
 		return
@@ -54,7 +54,7 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 	c.session.leave = admitted.leave
 	if !e.register(c) {
 		c.io.abandon()
-		e.meters.rejected[rejectedDrain].Add(1)
+		e.metrics.rejected[rejectedDrain].Add(1)
 		e.release(admitted.leave)
 		return
 	}

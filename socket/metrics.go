@@ -20,8 +20,8 @@ const (
 	rejectedHijack   rejectReason = "handshake"
 )
 
-// meters are what an endpoint reports.
-type meters struct {
+// endpointMetrics are what an endpoint reports.
+type endpointMetrics struct {
 	sockets     *metrics.Gauge
 	opened      *metrics.Counter
 	closed      map[closeReason]*metrics.Counter
@@ -32,8 +32,8 @@ type meters struct {
 	delivery    *metrics.Timing
 }
 
-func newMeters(set *metrics.Set) meters {
-	m := meters{
+func newEndpointMetrics(set *metrics.Set) endpointMetrics {
+	m := endpointMetrics{
 		sockets:     set.Gauge(metrics.Sockets),
 		opened:      set.Counter(metrics.SocketsOpened),
 		closed:      make(map[closeReason]*metrics.Counter),
@@ -57,7 +57,7 @@ func newMeters(set *metrics.Set) meters {
 }
 
 // wrote counts a batch that was taken at start and has been written.
-func (m *meters) wrote(b *channels.WriteBatch, start time.Time) {
+func (m *endpointMetrics) wrote(b *channels.WriteBatch, start time.Time) {
 	now := time.Now()
 	if !b.Queued.IsZero() {
 		m.mailboxTime.Observe(start.Sub(b.Queued))
