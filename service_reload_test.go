@@ -124,9 +124,11 @@ func TestReload(t *testing.T) {
 	}
 	// All that is wrong is told, and nothing is put in force.
 	put(t, secret, "")
-	err := service.Reload([]sluice.TopicRule{{Match: "x*y"}})
-	if err == nil || !strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), "x*y") {
-		t.Fatal(err)
+	err := service.Reload([]sluice.TopicRule{{Match: "x*y", Access: "all"}, {Match: "y*z"}})
+	for _, told := range []string{secret, "Topics[0].Match", "Topics[0].Access", "Topics[1].Match"} {
+		if err == nil || !strings.Contains(err.Error(), told) {
+			t.Fatalf("%v does not tell of %s", err, told)
+		}
 	}
 	put(t, secret, strings.Repeat("a", 32))
 	client.Send(`["1","2","a","e",{}]`)

@@ -306,7 +306,7 @@ func (l *ledger) check(p plan, ack *Acknowledger[int]) {
 		ends := l.done[n] + l.failed[n]
 		owed := max(1, l.dispatched[n]) // what nobody took is given up, once
 		if ends != owed {
-			l.problem("event %d was dealt %d times and ended %d times", n, l.dispatched[n], ends)
+			l.problem("event %d was dispatched %d times and ended %d times", n, l.dispatched[n], ends)
 		}
 	}
 	for i, ends := range []map[int]int{l.done, l.failed} {

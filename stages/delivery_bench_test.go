@@ -14,7 +14,7 @@ import (
 
 // BenchmarkDelivery is a backlog on its way through the whole line, from a log
 // in memory to subscribers of a hundred topics: what demand, lanes, batches and
-// receipts cost beside encoding, for each event.
+// acknowledgement cost beside encoding, for each event.
 func BenchmarkDelivery(b *testing.B) {
 	const topics = 100
 	list, watched := talk(100_000, topics)

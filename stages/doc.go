@@ -1,6 +1,6 @@
-// Package stages is the machines on the belt: what reads the log as fast as
-// demand asks, encodes each topic's events once, and routes them to those who
-// watch. [Delivery] puts them together on the belt of package pipeline, and
+// Package stages is the stages between the log and the channels: what reads the log
+// as fast as demand asks, encodes each topic's events once, and routes them to those
+// who watch. [Delivery] puts them together as a topology of package pipeline, and
 // package sluice runs it.
 //
 //	[Producer]  log → events, as many as were asked for
@@ -27,7 +27,7 @@
 // Bounds: no more than a lane's max demand of events is under way in it, and
 // the log is read only as lanes ask. A slow lane holds up reading; it piles
 // up nothing. While one page of a backlog is awaited, the next one is read too,
-// if that much has been asked for.
+// if that much has been asked for: the producer prefetches.
 //
 // # Shutdown
 //

@@ -7,7 +7,7 @@ import (
 	"github.com/sluicehq/sluice/pipeline"
 )
 
-// observer tells the metrics what the belt's stages report.
+// observer tells the metrics what the delivery's stages report.
 type observer struct{ set *metrics.Set }
 
 func newObserver(set *metrics.Set) pipeline.Observer {
@@ -52,7 +52,7 @@ func (r *recorder) Record(report pipeline.Report) {
 	}
 }
 
-// reportFailure logs what the belt gave up, or tries again.
+// reportFailure logs what the delivery gave up, or tries again.
 func reportFailure(logger *slog.Logger) func(pipeline.Failure) {
 	return func(f pipeline.Failure) {
 		if f.Events == 0 {
