@@ -8,8 +8,15 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// In tests no page grows old by itself, and a stall is told soon.
-func init() { maxHandoffAge, maxStall = time.Hour, 50*time.Millisecond }
+// In tests no page grows old by itself, a stall is told soon, and topics leave the
+// small list when they have a sixteenth of the events that they have elsewhere.
+func init() {
+	maxHandoffAge, maxStall = time.Hour, 50*time.Millisecond
+	maxRecent, minLeave, maxLeave = maxRecent/16, minLeave/16, maxLeave/16
+}
+
+// MaxRecent is how many events the small list is to hold.
+func MaxRecent() int { return int(maxRecent) }
 
 // LimitPages has the file grow no larger, as on a disk that is full: 0 lifts the limit.
 func (l *Log) LimitPages(ctx context.Context, pages int) error {

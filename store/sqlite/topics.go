@@ -2,11 +2,12 @@ package sqlite
 
 // Bounds of sluice_topics_recent: topics leave it when it holds more than
 // maxRecent events, minLeave or more at once. A larger one lets each topic gather
-// more of them, but is spread over more pages, which transactions write.
-const (
-	maxRecent = 16 << 10
-	minLeave  = 256
-	maxLeave  = 16 << 10 // at once, so that other processes need not wait for long
+// more of them, but is spread over more pages, which transactions write. Variables
+// for tests.
+var (
+	maxRecent int64 = 16 << 10
+	minLeave  int64 = 256
+	maxLeave  int64 = 16 << 10 // at once, so that other processes need not wait for long
 )
 
 // OR IGNORE spares SQLite a journal of the statement for the case of a conflict,

@@ -16,17 +16,17 @@ func topicOf(offset int) string {
 	switch {
 	case offset%2 == 0:
 		return "many"
-	case offset%5001 == 0:
+	case offset%313 == 0:
 		return "some"
 	}
-	return fmt.Sprint("few:", offset*7919%600)
+	return fmt.Sprint("few:", offset*7919%41)
 }
 
 // appendTopics appends events with the offsets from first to last, by turns
 // through logs of the same file.
 func appendTopics(t *testing.T, first, last int, logs ...*sqlite.Log) {
 	t.Helper()
-	const size = 500
+	const size = 30
 	turn := 0
 	for chunk := range slices.Chunk(make([]store.Draft, last-first+1), size) {
 		for i := range chunk {
@@ -50,7 +50,7 @@ func expectReplay(t *testing.T, log *sqlite.Log, after, last int) {
 	for topic, offsets := range want {
 		var got []int64
 		for through := int64(after); through < int64(last); {
-			events, reached, err := log.Replay(t.Context(), topic, through, int64(last), store.Limit{Events: 300})
+			events, reached, err := log.Replay(t.Context(), topic, through, int64(last), store.Limit{Events: 20})
 			if err != nil || reached == through {
 				t.Fatalf("%s after %d: %d events through %d, %v", topic, through, len(events), reached, err)
 			}
@@ -84,15 +84,16 @@ func TestTopicsLeaveTheSmallList(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	one, other := open(t, dir), open(t, dir)
-	const last, cut = 40_000, 30_000
+	last := 4 * sqlite.MaxRecent()
+	cut := last * 3 / 4
 	appendTopics(t, 1, last, one, other)
 	expectReplay(t, other, 0, last)
 	expectReplay(t, one, last/2, last)
 
 	db := application(t, dir)
 	all, recent := listed(t, db)
-	if all != last || recent == 0 || recent > last/2 {
-		t.Errorf("%d events are listed, %d of them in the small list: want all %d, some of them there", all, recent, last)
+	if most := sqlite.MaxRecent() * 5 / 4; all != last || recent == 0 || recent > most {
+		t.Errorf("%d events are listed, %d of them in the small list: want all %d, some of them there, at most %d", all, recent, last, most)
 	}
 	if _, err := db.Exec(`DELETE FROM sluice_log WHERE "offset" <= ?`, cut); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluicehq/sluice/store"
 )
@@ -25,7 +26,10 @@ func sized(size int, packable bool) []byte {
 
 // bounds are taken in turn: where rows of that size are stored in a row, and where
 // they are not.
-var bounds = []int64{1 << 10, 50_000}
+var bounds = []int64{1 << 10, 10_000}
+
+// huge is more than the rows of a transaction may have together.
+const huge = 9 << 20
 
 // testPayloadsAreBounded appends and inserts payloads about the bound, and far above.
 func testPayloadsAreBounded(t *testing.T, h Harness) {
@@ -78,8 +82,11 @@ func expectSetAside(t *testing.T, h Harness, log store.Log, after int64, limit i
 		t.Fatal(err)
 	}
 	defer tx.Rollback()
-	for i, size := range []int{10, limit, limit + 1, limit - 1, 10, 2 * limit, 100 * limit, limit - 4, limit + 4, limit + 5, 10, 300 * limit, limit} {
+	for i, size := range []int{10, limit, limit + 1, limit - 1, 10, 2 * limit, 100 * limit, limit - 4, limit + 4, limit + 5, 10, huge, limit} {
 		for _, packable := range []bool{true, false} {
+			if size == huge && packable {
+				continue // it would be stored as less
+			}
 			d := store.Draft{Topic: fmt.Sprint("t", i%3), Name: fmt.Sprint("e", i), Payload: sized(size, packable)}
 			if err := insert(t.Context(), tx, d); err != nil {
 				t.Fatal(err)
@@ -103,6 +110,9 @@ func expectSetAside(t *testing.T, h Harness, log store.Log, after int64, limit i
 	for waiting := true; waiting; {
 		if err := h.DB.QueryRowContext(t.Context(), `SELECT EXISTS (SELECT 1 FROM sluice_outbox)`).Scan(&waiting); err != nil {
 			t.Fatal(err)
+		}
+		if waiting {
+			<-time.After(polling.Poll)
 		}
 	}
 	rows, err := h.DB.QueryContext(t.Context(), `SELECT topic, event, CAST(payload AS TEXT), reason FROM sluice_rejected ORDER BY id`)

@@ -130,7 +130,7 @@ func testSnapshotIsHeld(t *testing.T, h Harness) {
 		}
 		late = tx.Commit
 	}
-	const turns, rows = 4, 3000
+	const turns, rows = 4, 1100 // more than one round moves
 	fill := fmt.Sprintf(`INSERT INTO sluice_outbox (topic, event)
 		WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < %d) SELECT 't', 'e' FROM numbers`, rows)
 	mustExec(t, h, fill)
