@@ -113,14 +113,5 @@ func (s *Service) runMounts(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// countSockets is the number of open connections of all mounts.
-func (s *Service) countSockets() int {
-	n := 0
-	for _, m := range s.mounts {
-		n += m.endpoint.Sockets()
-	}
-	return n
-}
-
 // notOpen refuses clients as long as there is no log to serve them from.
 var notOpen = &socket.Refusal{Status: http.StatusServiceUnavailable, Reason: "the store is not open yet"}

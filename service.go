@@ -115,7 +115,7 @@ func New(config Config) (*Service, error) {
 	if err := s.makeSockets(); err != nil {
 		return nil, err
 	}
-	s.metrics.GaugeFunc(metrics.LogLag, func() int64 { head, position := s.extent(); return head - position })
+	s.metrics.GaugeFunc(metrics.LogLag, func() int64 { head, position := s.headAndPosition(); return head - position })
 	return s, nil
 }
 
@@ -165,9 +165,9 @@ func tags(config Config) []metrics.Tag {
 	return tags
 }
 
-// extent is the log's last known offset and the one up to which this node has
-// routed everything.
-func (s *Service) extent() (head, position int64) {
+// headAndPosition are the log's last known offset and the one up to which this node
+// has routed everything.
+func (s *Service) headAndPosition() (head, position int64) {
 	position = s.stream.Position()
 	return max(s.monitor.Extent().Offset, s.hub.Head(), position), position
 }
@@ -285,10 +285,16 @@ func (s *Service) review() {
 type adminView struct{ *Service }
 
 // Extent implements [admin.Node].
-func (v adminView) Extent() (head, position int64) { return v.extent() }
+func (v adminView) Extent() (head, position int64) { return v.headAndPosition() }
 
 // CountSockets implements [admin.Node].
-func (v adminView) CountSockets() int { return v.countSockets() }
+func (v adminView) CountSockets() int {
+	n := 0
+	for _, m := range v.mounts {
+		n += m.endpoint.Sockets()
+	}
+	return n
+}
 
 // Broadcast implements [admin.Node].
 func (v adminView) Broadcast(ctx context.Context, events []store.Event) {

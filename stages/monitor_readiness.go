@@ -62,11 +62,11 @@ func NewReadiness(logger *slog.Logger) *Readiness {
 func (r *Readiness) Reason() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.reason()
+	return r.reasonLocked()
 }
 
-// reason is Reason, with mu held.
-func (r *Readiness) reason() error {
+// reasonLocked is Reason, with mu held.
+func (r *Readiness) reasonLocked() error {
 	if err := r.ownReason(); err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (r *Readiness) tell(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.beaten = now
-	switch reason := r.reason(); {
+	switch reason := r.reasonLocked(); {
 	case reason == ErrDraining:
 	case reason == nil:
 		if !r.told.IsZero() {

@@ -39,7 +39,7 @@ type Token = reload.Value[tokenDigest]
 
 // ReadToken reads the token that is the one line of a file.
 func ReadToken(path string, logger *slog.Logger) (*Token, error) {
-	return reload.Read(logger, func() (tokenDigest, error) { return readToken(path, logger) }, path)
+	return reload.Read(logger, func() (tokenDigest, error) { return digestOf(path, logger) }, path)
 }
 
 // FixedToken is a token that never changes.
@@ -76,7 +76,8 @@ func (t *Tokens) Rereads() []func() (accept func(), err error) {
 // Changes counts how often what lets sockets of the console in has been read again.
 func (t *Tokens) Changes() int { return t.full.Count() }
 
-func readToken(path string, logger *slog.Logger) (tokenDigest, error) {
+// digestOf reads a token from its file.
+func digestOf(path string, logger *slog.Logger) (tokenDigest, error) {
 	text, err := reload.ReadFile(path, reload.Secret, logger)
 	if err != nil {
 		return tokenDigest{}, err

@@ -98,7 +98,7 @@ func (a *Authenticator) Renew(_ context.Context, old *channels.Socket, token str
 // Holds tells whether what let a client in would still do so.
 func (a *Authenticator) Holds(s *channels.Socket) bool {
 	token := Of(s)
-	return token == nil || a.tokens.holds(token)
+	return token == nil || a.tokens.hasKeyOf(token)
 }
 
 // Reread reads the keys again, and returns what puts them in force.

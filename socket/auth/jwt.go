@@ -126,8 +126,8 @@ func (v *verifier) check(token string) (*Access, error) {
 	return a, nil
 }
 
-// holds tells whether the key that verified a token is still one of ours.
-func (v *verifier) holds(a *Access) bool { return v.keys.Get().has(a.key) }
+// hasKeyOf tells whether the key that verified a token is still one of ours.
+func (v *verifier) hasKeyOf(a *Access) bool { return v.keys.Get().has(a.key) }
 
 // claims are what a token says.
 type claims struct {
