@@ -70,7 +70,7 @@ func (*Chaos) Name() string { return "chaos" }
 
 // Measures implements [Scenario].
 func (*Chaos) Measures() string {
-	return "correctness: faults strike nodes, database and clients; nothing lost untold, twice, out of order or unbounded"
+	return "correctness: faults in nodes, database and clients; nothing lost untold, twice, out of order or unbounded"
 }
 
 func (c *Chaos) validate() error {
