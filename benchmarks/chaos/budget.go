@@ -42,12 +42,12 @@ func (b Budget) Bytes() int64 {
 func (c *Chaos) budget() Budget {
 	return Budget{
 		Connections:  int64(c.maxConnections()),
-		MailboxBytes: chaosMailboxBytes,
-		InboundBytes: chaosInboundBytes,
-		MessageBytes: chaosMessageBytes,
-		Recent:       chaosRecent,
-		FetchBytes:   chaosFetchBytes,
-		Payload:      chaosPayload,
+		MailboxBytes: mailboxBytes,
+		InboundBytes: inboundBytes,
+		MessageBytes: messageBytes,
+		Recent:       recentBytes,
+		FetchBytes:   fetchBytes,
+		Payload:      maxPayload,
 	}
 }
 

@@ -110,44 +110,44 @@ func (c *Chaos) Run(ctx context.Context, progress report.Progress) (r report.Res
 	if err := c.validate(); err != nil {
 		return r, err
 	}
-	s, err := brew(ctx, c)
+	run, err := setUp(ctx, c)
 	if err != nil {
 		return r, fmt.Errorf("%w; again: %s", err, c.Replay())
 	}
 	defer func() {
-		err = errors.Join(err, s.end())
+		err = errors.Join(err, run.end())
 		if err != nil {
 			err = fmt.Errorf("%w; again: %s", err, c.Replay())
 		} else if !r.Sound() {
 			r.Broken = strings.TrimPrefix(r.Broken+"; again: "+c.Replay(), "; ")
 		}
 	}()
-	if err := s.rage(progress); err != nil {
+	if err := run.inject(progress); err != nil {
 		return r, err
 	}
-	found, err := s.settle(progress)
+	found, err := run.verify(progress)
 	if err != nil {
 		return r, err
 	}
-	return s.report(found), nil
+	return run.report(found), nil
 }
 
 // Settings of the nodes: small, so that what they bound is reached.
 const (
-	chaosMailboxSize  = 256
-	chaosMailboxBytes = 64 << 10
-	chaosInboundBytes = 64 << 10
-	chaosMessageBytes = 64 << 10
-	chaosRecent       = 1 << 20
-	chaosFetchBytes   = 1 << 20
-	chaosMaxDemand    = 50
-	chaosLanes        = 2
-	// chaosPayload is the largest payload, chaosLarge what most of the large ones
+	mailboxSize  = 256
+	mailboxBytes = 64 << 10
+	inboundBytes = 64 << 10
+	messageBytes = 64 << 10
+	recentBytes  = 1 << 20
+	fetchBytes   = 1 << 20
+	maxDemand    = 50
+	lanes        = 2
+	// maxPayload is the largest payload, largePayload what most of the large ones
 	// are below.
-	chaosPayload = 1 << 20
-	chaosLarge   = 16 << 10
-	// chaosRetention is so short that whoever is away for a while falls behind it.
-	chaosRetention = 4 * time.Second
-	// chaosHaste is how long a hasty node may drain.
-	chaosHaste = 50 * time.Millisecond
+	maxPayload   = 1 << 20
+	largePayload = 16 << 10
+	// retention is so short that whoever is away for a while falls behind it.
+	retention = 4 * time.Second
+	// hastyDrain is how long a hasty node may drain.
+	hastyDrain = 50 * time.Millisecond
 )

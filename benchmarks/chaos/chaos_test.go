@@ -24,7 +24,7 @@ func TestPlanIsTheSeeds(t *testing.T) {
 		one, same, other := newPlan(7, owns), newPlan(7, owns), newPlan(8, owns)
 		differs := false
 		for round := range 3 {
-			var struck []faultKind
+			var applied []faultKind
 			for range kinds {
 				f := one.next()
 				if again := same.next(); again != f {
@@ -34,11 +34,11 @@ func TestPlanIsTheSeeds(t *testing.T) {
 				if f.after < soonest || f.after >= latest || f.lasts < shortest || f.lasts >= longest {
 					t.Errorf("out of bounds: %+v", f)
 				}
-				struck = append(struck, f.kind)
+				applied = append(applied, f.kind)
 			}
-			slices.Sort(struck)
-			if want := slices.Sorted(slices.Values(kinds)); !slices.Equal(struck, want) {
-				t.Errorf("round %d strikes %v, want each of %v", round, struck, want)
+			slices.Sort(applied)
+			if want := slices.Sorted(slices.Values(kinds)); !slices.Equal(applied, want) {
+				t.Errorf("round %d strikes %v, want each of %v", round, applied, want)
 			}
 		}
 		if !differs {
@@ -176,8 +176,8 @@ func TestChaosClientResumes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := chaosClient{seated: make(chan struct{}), unseated: 1}
-			s := &seat{after: test.before}
+			c := client{joinedAll: make(chan struct{}), unjoined: 1}
+			s := &subscription{after: test.before}
 			err := c.answered(s, []byte(test.answer))
 			if (err != nil) != test.ends || s.joined == test.ends || (len(s.receipts.told) > 0) != test.told || *s.after != test.after {
 				t.Errorf("goes on after %d, joined %v, broken %q: %v", *s.after, s.joined, c.broken, err)
@@ -314,12 +314,12 @@ func TestPauseEndsEarly(t *testing.T) {
 // Nothing that the writers mean to come into the log is larger than it may be.
 func TestPayloadsAreNoLargerThanTheyMayBe(t *testing.T) {
 	t.Parallel()
-	w := newChaosWriter(1, 1, "", []string{"t"}, nil)
+	w := newWriter(1, 1, "", []string{"t"}, nil)
 	largest := 0
 	for n := range int64(20_000) { // some hundred huge ones, some dozen of them odd
 		largest = max(largest, len(w.payload(n, 1)))
 	}
-	if largest > chaosPayload || largest < chaosPayload/2 {
-		t.Errorf("the largest of them has %d bytes, want up to %d", largest, chaosPayload)
+	if largest > maxPayload || largest < maxPayload/2 {
+		t.Errorf("the largest of them has %d bytes, want up to %d", largest, maxPayload)
 	}
 }

@@ -14,73 +14,73 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
-// temper is what a client is like.
-type temper string
+// profile is what a client is like.
+type profile string
 
 const (
-	fastTemper     temper = "fast"
-	slowTemper     temper = "slow"     // reads a little at a time, with pauses
-	restlessTemper temper = "restless" // leaves, joins and connects again all the time
-	pollingTemper  temper = "polling"  // has no WebSocket
-	oldTemper      temper = "old"      // speaks version 1
-	lateTemper     temper = "late"     // joins in the middle, from the beginning of the log
-	siblingsTemper temper = "siblings" // watches topics of every kind on one connection, at leisure
-	lonelyTemper   temper = "lonely"   // comes to and goes from a topic that nobody else watches
+	fastProfile     profile = "fast"
+	slowProfile     profile = "slow"     // reads a little at a time, with pauses
+	restlessProfile profile = "restless" // leaves, joins and connects again all the time
+	pollingProfile  profile = "polling"  // has no WebSocket
+	oldProfile      profile = "old"      // speaks version 1
+	lateProfile     profile = "late"     // joins in the middle, from the beginning of the log
+	siblingsProfile profile = "siblings" // watches topics of every kind on one connection, at leisure
+	lonelyProfile   profile = "lonely"   // comes to and goes from a topic that nobody else watches
 )
 
-var tempers = []temper{fastTemper, slowTemper, restlessTemper, pollingTemper, oldTemper, lateTemper, siblingsTemper, lonelyTemper}
+var profiles = []profile{fastProfile, slowProfile, restlessProfile, pollingProfile, oldProfile, lateProfile, siblingsProfile, lonelyProfile}
 
 const (
-	chaosPatience = 60 * time.Second       // for an answer, or any message
-	chaosBeat     = 15 * time.Second       // between heartbeats
-	slowRead      = 2 * time.Millisecond   // a slow one's pause before a message, at most
-	slowHeld      = 4 << 10                // bytes that the kernel holds for it
-	reconnectMost = 100 * time.Millisecond // before it connects again
-	oneInWhim     = 60                     // messages of a restless one
-	oneInLonely   = 8                      // messages of a lonely one
+	patience       = 60 * time.Second       // for an answer, or any message
+	heartbeatEvery = 15 * time.Second       // between heartbeats
+	slowRead       = 2 * time.Millisecond   // a slow one's pause before a message, at most
+	slowHeld       = 4 << 10                // bytes that the kernel holds for it
+	reconnectMost  = 100 * time.Millisecond // before it connects again
+	oneInChurn     = 60                     // messages of a restless one
+	oneInLonely    = 8                      // messages of a lonely one
 )
 
-// carrier is a connection as a client sees it: texts go out and come in.
-type carrier interface {
+// transport is a connection as a client sees it: texts go out and come in.
+type transport interface {
 	send(text []byte) error
 	next() (text []byte, err error) // valid until the next call
 	// close ends it, without a word; it may be called concurrently.
 	close()
 }
 
-// chaosClient watches topics, over as many connections as it takes, and resumes
+// client watches topics, over as many connections as it takes, and resumes
 // as PROTOCOL.md tells clients to.
-type chaosClient struct {
+type client struct {
 	// Immutable after its making.
-	temper temper
-	nodes  []*node // it connects to any of them
-	random *rand.Rand
-	hurry  <-chan struct{} // closed when nobody may be slow any more
-	over   <-chan struct{} // closed when nobody may connect again
+	profile profile
+	nodes   []*node // it connects to any of them
+	random  *rand.Rand
+	hurry   <-chan struct{} // closed when nobody may be slow any more
+	over    <-chan struct{} // closed when nobody may connect again
 
-	arrived  atomic.Int64  // different events
-	idleTill atomic.Int64  // it reads nothing until then (Unix nanoseconds)
-	awayTill atomic.Int64  // it connects to nobody until then
-	seated   chan struct{} // closed by run once all topics have been joined
+	arrived   atomic.Int64  // different events
+	idleTill  atomic.Int64  // it reads nothing until then (Unix nanoseconds)
+	awayTill  atomic.Int64  // it connects to nobody until then
+	joinedAll chan struct{} // closed by run once all topics have been joined
 
 	mu sync.Mutex
 	// Guarded by mu.
-	wire carrier // nil while there is none
+	transport transport // nil while there is none
 
-	// Owned by run; the storm's when it has ended.
-	seats    map[string]*seat
-	unseated int    // topics not joined yet, ever
-	to       string // the node that it is connected to
-	refs     int
-	sessions int64
-	refused  int64            // joins
-	ended    map[string]int64 // connections and channels, by reason
-	foreign  int64            // messages of other clients
-	broken   []string         // promises
+	// Owned by run; the run's when it has ended.
+	subscriptions map[string]*subscription
+	unjoined      int    // topics not joined yet, ever
+	to            string // the node that it is connected to
+	refs          int
+	sessions      int64
+	refused       int64            // joins
+	ended         map[string]int64 // connections and channels, by reason
+	foreign       int64            // messages of other clients
+	broken        []string         // promises
 }
 
-// seat is a client's place in a topic.
-type seat struct {
+// sub is a client's place in a topic.
+type subscription struct {
 	receipts
 	reached atomic.Int64 // after, for others
 
@@ -95,14 +95,14 @@ type seat struct {
 // maxBroken bounds what a client remembers of broken promises.
 const maxBroken = 3
 
-func (c *chaosClient) breaks(format string, values ...any) {
+func (c *client) breaks(format string, values ...any) {
 	if len(c.broken) < maxBroken {
-		c.broken = append(c.broken, string(c.temper)+" client: "+fmt.Sprintf(format, values...))
+		c.broken = append(c.broken, string(c.profile)+" client: "+fmt.Sprintf(format, values...))
 	}
 }
 
 // run connects again and again, until it is over.
-func (c *chaosClient) run(ctx context.Context) {
+func (c *client) run(ctx context.Context) {
 	for !over(ctx, c.over) {
 		if away := time.Until(time.Unix(0, c.awayTill.Load())); away > 0 {
 			pause(ctx, c.hurry, away)
@@ -116,33 +116,33 @@ func (c *chaosClient) run(ctx context.Context) {
 }
 
 // cut breaks the connection, without a word to the server.
-func (c *chaosClient) cut() {
+func (c *client) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.wire != nil {
-		c.wire.close()
+	if c.transport != nil {
+		c.transport.close()
 	}
 }
 
 // idle has the client read nothing for a while.
-func (c *chaosClient) idle(d time.Duration) { c.idleTill.Store(time.Now().Add(d).UnixNano()) }
+func (c *client) idle(d time.Duration) { c.idleTill.Store(time.Now().Add(d).UnixNano()) }
 
 // leave has the client be away for a while.
-func (c *chaosClient) leave(d time.Duration) {
+func (c *client) leave(d time.Duration) {
 	c.awayTill.Store(time.Now().Add(d).UnixNano())
 	c.cut()
 }
 
-func (c *chaosClient) ends(reason string) {
+func (c *client) ends(reason string) {
 	if c.ended == nil {
 		c.ended = map[string]int64{}
 	}
 	c.ended[reason]++
 }
 
-// linger takes the time that a client of its temper, or an idle one, takes
+// linger takes the time that a client of its profile, or an idle one, takes
 // before it reads on.
-func (c *chaosClient) linger(ctx context.Context) {
+func (c *client) linger(ctx context.Context) {
 	if idle := time.Until(time.Unix(0, c.idleTill.Load())); idle > 0 {
 		pause(ctx, c.hurry, idle)
 	}
@@ -152,16 +152,16 @@ func (c *chaosClient) linger(ctx context.Context) {
 }
 
 // leisurely tells whether the client is slow just now.
-func (c *chaosClient) leisurely() bool {
-	return (c.temper == slowTemper || c.temper == siblingsTemper) && !over(context.Background(), c.hurry)
+func (c *client) leisurely() bool {
+	return (c.profile == slowProfile || c.profile == siblingsProfile) && !over(context.Background(), c.hurry)
 }
 
 // open connects to one of the nodes.
-func (c *chaosClient) open(ctx context.Context) (w carrier, err error) {
+func (c *client) open(ctx context.Context) (w transport, err error) {
 	node := c.nodes[c.random.IntN(len(c.nodes))]
 	c.to = node.Name()
-	switch c.temper {
-	case pollingTemper:
+	switch c.profile {
+	case pollingProfile:
 		w, err = openPolls(ctx, node.Public)
 	default:
 		held := 0
@@ -175,19 +175,19 @@ func (c *chaosClient) open(ctx context.Context) (w carrier, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wire = w
+	c.transport = w
 	return w, nil
 }
 
-func (c *chaosClient) version() string {
-	if c.temper == oldTemper {
+func (c *client) version() string {
+	if c.profile == oldProfile {
 		return "1.0.0"
 	}
 	return "2.0.0"
 }
 
 // session is one connection, until it ends.
-func (c *chaosClient) session(ctx context.Context) error {
+func (c *client) session(ctx context.Context) error {
 	w, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -195,9 +195,9 @@ func (c *chaosClient) session(ctx context.Context) error {
 	defer w.close()
 	defer context.AfterFunc(ctx, w.close)()
 	c.sessions++
-	for topic, seat := range c.seats {
-		seat.went("connected to %s", c.to)
-		if err := c.join(w, topic, seat); err != nil {
+	for topic, sub := range c.subscriptions {
+		sub.went("connected to %s", c.to)
+		if err := c.join(w, topic, sub); err != nil {
 			return err
 		}
 	}
@@ -206,7 +206,7 @@ func (c *chaosClient) session(ctx context.Context) error {
 	for {
 		c.linger(ctx)
 		if leisurely && !c.leisurely() {
-			return errWhim // the connection is as narrow as it was slow
+			return errChurn // the connection is as narrow as it was slow
 		}
 		text, err := w.next()
 		if err != nil {
@@ -221,11 +221,11 @@ func (c *chaosClient) session(ctx context.Context) error {
 			return err
 		}
 		if one := c.oneIn(); one > 0 && c.random.IntN(one) == 0 && !over(ctx, c.hurry) {
-			if err := c.whim(w); err != nil {
+			if err := c.churn(w); err != nil {
 				return err
 			}
 		}
-		if now := time.Now(); now.Sub(beat) > chaosBeat {
+		if now := time.Now(); now.Sub(beat) > heartbeatEvery {
 			beat = now
 			if err := c.send(w, "", "phoenix", "heartbeat", "{}"); err != nil {
 				return err
@@ -234,27 +234,27 @@ func (c *chaosClient) session(ctx context.Context) error {
 	}
 }
 
-var errWhim = errors.New("benchmarks: a client that felt like it")
+var errChurn = errors.New("benchmarks: a client that felt like it")
 
 // oneIn says after how many messages a client feels like leaving, 0 for never.
-func (c *chaosClient) oneIn() int {
-	switch c.temper {
-	case restlessTemper:
-		return oneInWhim
-	case lonelyTemper:
+func (c *client) oneIn() int {
+	switch c.profile {
+	case restlessProfile:
+		return oneInChurn
+	case lonelyProfile:
 		return oneInLonely
 	}
 	return 0
 }
 
-// whim ends the connection, or leaves topics; the answer to that joins again.
-func (c *chaosClient) whim(w carrier) error {
+// churn ends the connection, or leaves topics; the answer to that joins again.
+func (c *client) churn(w transport) error {
 	if c.random.IntN(3) == 0 {
-		return errWhim
+		return errChurn
 	}
-	for topic, seat := range c.seats {
-		if seat.joined {
-			if err := c.send(w, seat.join, topic, "phx_leave", "{}"); err != nil {
+	for topic, sub := range c.subscriptions {
+		if sub.joined {
+			if err := c.send(w, sub.join, topic, "phx_leave", "{}"); err != nil {
 				return err
 			}
 		}
@@ -264,7 +264,7 @@ func (c *chaosClient) whim(w carrier) error {
 
 // join asks for what comes after what has arrived: from the beginning for the
 // late, from now on for others that have nothing yet.
-func (c *chaosClient) join(w carrier, topic string, s *seat) error {
+func (c *client) join(w transport, topic string, s *subscription) error {
 	params, err := json.Marshal(struct {
 		After *int64 `json:"after"`
 		Epoch string `json:"epoch,omitempty"`
@@ -276,16 +276,16 @@ func (c *chaosClient) join(w carrier, topic string, s *seat) error {
 	return c.send(w, s.join, topic, "phx_join", string(params))
 }
 
-func (c *chaosClient) send(w carrier, join, topic, event, payload string) error {
+func (c *client) send(w transport, join, topic, event, payload string) error {
 	c.refs++
-	if c.temper == oldTemper {
+	if c.profile == oldProfile {
 		return w.send(fmt.Appendf(nil, `{"topic":%q,"event":%q,"payload":%s,"ref":"%d","join_ref":%q}`, topic, event, payload, c.refs, join))
 	}
 	return w.send(fmt.Appendf(nil, `[%q,"%d",%q,%q,%s]`, join, c.refs, topic, event, payload))
 }
 
-// chaosReply is what a client reads of an answer.
-type chaosReply struct {
+// answer is what a client reads of an answer.
+type answer struct {
 	Status   string
 	Response struct {
 		Offset  *int64
@@ -295,8 +295,8 @@ type chaosReply struct {
 	}
 }
 
-// chaosEvent is what a client reads of an event.
-type chaosEvent struct {
+// eventMessage is what a client reads of an event.
+type eventMessage struct {
 	Offset *int64
 	Data   struct {
 		W      int
@@ -306,8 +306,8 @@ type chaosEvent struct {
 }
 
 // handle takes in a message. An error ends the connection.
-func (c *chaosClient) handle(w carrier, m phoenixMessage) error {
-	s := c.seats[m.topic]
+func (c *client) handle(w transport, m phoenixMessage) error {
+	s := c.subscriptions[m.topic]
 	if s == nil {
 		return nil // the heartbeat's answer
 	}
@@ -352,7 +352,7 @@ func reasonOf(payload []byte) string {
 }
 
 // move takes note of a position that everything up to has been seen of.
-func (c *chaosClient) move(s *seat, payload []byte) {
+func (c *client) move(s *subscription, payload []byte) {
 	var event struct{ Offset *int64 }
 	switch err := json.Unmarshal(payload, &event); {
 	case err == nil && event.Offset == nil: // another client's
@@ -373,14 +373,14 @@ func written(after *int64) string {
 	return strconv.FormatInt(*after, 10)
 }
 
-func (s *seat) moveTo(after int64) {
+func (s *subscription) moveTo(after int64) {
 	s.after = &after
 	s.reached.Store(after)
 }
 
 // answered is what PROTOCOL.md does when a join was answered.
-func (c *chaosClient) answered(s *seat, payload []byte) error {
-	var reply chaosReply
+func (c *client) answered(s *subscription, payload []byte) error {
+	var reply answer
 	if err := json.Unmarshal(payload, &reply); err != nil || reply.Status != "ok" || reply.Response.Offset == nil || reply.Response.Epoch == "" {
 		c.refused++
 		return fmt.Errorf("benchmarks: a join was answered %s", payload)
@@ -399,8 +399,8 @@ func (c *chaosClient) answered(s *seat, payload []byte) error {
 		if !s.started {
 			s.started, s.startEpoch, s.start = true, response.Epoch, *s.after
 		}
-		if c.unseated--; c.unseated == 0 {
-			close(c.seated)
+		if c.unjoined--; c.unjoined == 0 {
+			close(c.joinedAll)
 		}
 	}
 	if s.epoch != response.Epoch {
@@ -410,8 +410,8 @@ func (c *chaosClient) answered(s *seat, payload []byte) error {
 	return nil
 }
 
-func (c *chaosClient) receive(s *seat, payload []byte) error {
-	var event chaosEvent
+func (c *client) receive(s *subscription, payload []byte) error {
+	var event eventMessage
 	if err := json.Unmarshal(payload, &event); err != nil {
 		c.breaks("an event that is none of ours: %.200s", payload)
 		return nil
@@ -444,9 +444,9 @@ type phoenixMessage struct {
 	payload                    json.RawMessage
 }
 
-func (c *chaosClient) decode(text []byte) (m phoenixMessage, err error) {
+func (c *client) decode(text []byte) (m phoenixMessage, err error) {
 	var joinRef, ref *string
-	if c.temper == oldTemper {
+	if c.profile == oldProfile {
 		object := struct {
 			Topic   *string
 			Event   *string

@@ -13,8 +13,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// chaosFrame bounds a frame that a client reads.
-const chaosFrame = 4 << 20
+// maxFrame bounds a frame that a client reads.
+const maxFrame = 4 << 20
 
 // closedError is a close frame.
 type closedError struct {
@@ -26,8 +26,8 @@ func (e closedError) Error() string {
 	return fmt.Sprintf("benchmarks: closed with %d %s", e.code, e.reason)
 }
 
-// socketWire is a WebSocket.
-type socketWire struct {
+// socketTransport is a WebSocket.
+type socketTransport struct {
 	conn net.Conn
 	in   *bufio.Reader
 	text []byte // of the last frame, reused
@@ -35,8 +35,8 @@ type socketWire struct {
 
 // openSocket connects. The kernel holds so many bytes for the client, 0 for as
 // many as it likes.
-func openSocket(ctx context.Context, address, version string, held int) (carrier, error) {
-	dialer := ws.Dialer{Timeout: chaosPatience}
+func openSocket(ctx context.Context, address, version string, held int) (transport, error) {
+	dialer := ws.Dialer{Timeout: patience}
 	conn, in, _, err := dialer.Dial(ctx, "ws://"+address+"/socket/websocket?vsn="+version)
 	if err != nil {
 		return nil, err
@@ -50,20 +50,20 @@ func openSocket(ctx context.Context, address, version string, held int) (carrier
 			return nil, err
 		}
 	}
-	return &socketWire{conn: conn, in: in}, nil
+	return &socketTransport{conn: conn, in: in}, nil
 }
 
-func (s *socketWire) send(text []byte) error {
+func (s *socketTransport) send(text []byte) error {
 	return ws.WriteFrame(s.conn, ws.MaskFrameInPlace(ws.NewTextFrame(text)))
 }
 
-func (s *socketWire) next() ([]byte, error) {
+func (s *socketTransport) next() ([]byte, error) {
 	for {
 		header, err := ws.ReadHeader(s.in)
 		if err != nil {
 			return nil, err
 		}
-		if header.Length > chaosFrame || !header.Fin {
+		if header.Length > maxFrame || !header.Fin {
 			return nil, fmt.Errorf("benchmarks: a frame of %d bytes (final: %v)", header.Length, header.Fin)
 		}
 		if int64(cap(s.text)) < header.Length {
@@ -84,16 +84,16 @@ func (s *socketWire) next() ([]byte, error) {
 }
 
 // close breaks the connection: what is on its way is lost.
-func (s *socketWire) close() {
+func (s *socketTransport) close() {
 	if tcp, ok := s.conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // it fails on a closed connection only
 	}
 	_ = s.conn.Close() // once more, perhaps
 }
 
-// pollWire is a session of long-polls. Whatever goes wrong with a request ends
+// pollTransport is a session of long-polls. Whatever goes wrong with a request ends
 // it, as it does for the stock client.
-type pollWire struct {
+type pollTransport struct {
 	client *http.Client
 	url    string
 	token  string
@@ -110,9 +110,9 @@ type polled struct {
 	Messages []json.RawMessage
 }
 
-func openPolls(ctx context.Context, address string) (carrier, error) {
-	p := &pollWire{
-		client: &http.Client{Transport: &http.Transport{}, Timeout: chaosPatience},
+func openPolls(ctx context.Context, address string) (transport, error) {
+	p := &pollTransport{
+		client: &http.Client{Transport: &http.Transport{}, Timeout: patience},
 		url:    "http://" + address + "/socket/longpoll?vsn=2.0.0",
 	}
 	p.ctx, p.cancel = context.WithCancel(ctx)
@@ -128,7 +128,7 @@ func openPolls(ctx context.Context, address string) (carrier, error) {
 	return p, nil
 }
 
-func (p *pollWire) request(method string, body []byte) (answer polled, err error) {
+func (p *pollTransport) request(method string, body []byte) (answer polled, err error) {
 	request, err := http.NewRequestWithContext(p.ctx, method, p.url, bytes.NewReader(body))
 	if err != nil {
 		return answer, err
@@ -151,7 +151,7 @@ func (p *pollWire) request(method string, body []byte) (answer polled, err error
 	return answer, json.Unmarshal(text, &answer)
 }
 
-func (p *pollWire) send(text []byte) error {
+func (p *pollTransport) send(text []byte) error {
 	answer, err := p.request(http.MethodPost, text)
 	if err == nil && answer.Status != http.StatusOK {
 		err = fmt.Errorf("benchmarks: a message was answered %d", answer.Status)
@@ -159,7 +159,7 @@ func (p *pollWire) send(text []byte) error {
 	return err
 }
 
-func (p *pollWire) next() ([]byte, error) {
+func (p *pollTransport) next() ([]byte, error) {
 	for len(p.messages) == 0 {
 		answer, err := p.request(http.MethodGet, nil)
 		switch {
@@ -176,7 +176,7 @@ func (p *pollWire) next() ([]byte, error) {
 	return []byte(text), err
 }
 
-func (p *pollWire) close() {
+func (p *pollTransport) close() {
 	p.cancel()
 	p.client.CloseIdleConnections()
 }

@@ -61,17 +61,17 @@ func hostiles() []*hostile {
 	}
 }
 
-// besiege has one of each kind attack until enough is written.
-func (s *storm) besiege() {
-	s.hostiles = slices.DeleteFunc(hostiles(), func(h *hostile) bool { return slices.Contains(s.Spared, h.kind) })
-	for i, h := range s.hostiles {
-		random := rand.New(rand.NewPCG(s.Seed, 3000+uint64(i)))
-		s.besieging.Go(func() {
-			for !over(s.ctx, s.enough) {
-				ctx, cancel := context.WithTimeout(s.ctx, attackLasts)
-				_ = h.attack(&attack{ctx, s.nodes[random.IntN(len(s.nodes))].Public, s.topics[:s.Topics], random, &h.done}) // refused, or cut: either is well
+// startHostiles has one of each kind attack until enough is written.
+func (r *run) startHostiles() {
+	r.hostiles = slices.DeleteFunc(hostiles(), func(h *hostile) bool { return slices.Contains(r.Spared, h.kind) })
+	for i, h := range r.hostiles {
+		random := rand.New(rand.NewPCG(r.Seed, 3000+uint64(i)))
+		r.attacking.Go(func() {
+			for !over(r.ctx, r.enough) {
+				ctx, cancel := context.WithTimeout(r.ctx, attackLasts)
+				_ = h.attack(&attack{ctx, r.nodes[random.IntN(len(r.nodes))].Public, r.topics[:r.Topics], random, &h.done}) // refused, or cut: either is well
 				cancel()
-				pause(s.ctx, s.enough, attackPause)
+				pause(r.ctx, r.enough, attackPause)
 			}
 		})
 	}

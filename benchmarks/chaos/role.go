@@ -13,24 +13,24 @@ import (
 const roleName = "sluice_chaos"
 
 // role is who the nodes connect as, nil for who the URL says.
-func (s *storm) role() *url.Userinfo {
-	if s.server == nil {
+func (r *run) role() *url.Userinfo {
+	if r.server == nil {
 		return nil
 	}
 	return url.User(roleName)
 }
 
-// employ makes the role, and gives the schema to it.
-func (s *storm) employ() error {
-	if s.server == nil {
+// createRole makes the role, and gives the schema to it.
+func (r *run) createRole() error {
+	if r.server == nil {
 		return nil
 	}
-	return s.direct(func(conn *pgx.Conn) error {
+	return r.direct(func(conn *pgx.Conn) error {
 		var schema string
-		if err := conn.QueryRow(s.ctx, `SELECT current_schema()`).Scan(&schema); err != nil {
+		if err := conn.QueryRow(r.ctx, `SELECT current_schema()`).Scan(&schema); err != nil {
 			return err
 		}
-		_, err := conn.Exec(s.ctx, strings.ReplaceAll(fmt.Sprintf(`CREATE ROLE %s LOGIN; ALTER SCHEMA {} OWNER TO %[1]s`, roleName),
+		_, err := conn.Exec(r.ctx, strings.ReplaceAll(fmt.Sprintf(`CREATE ROLE %s LOGIN; ALTER SCHEMA {} OWNER TO %[1]s`, roleName),
 			"{}", pgx.Identifier{schema}.Sanitize()))
 		return err
 	})

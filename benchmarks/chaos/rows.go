@@ -19,28 +19,28 @@ const (
 	slowRow   = 50 * time.Millisecond
 )
 
-// strikeRows has rows come that are hard to move, or changes them meanwhile.
-func (s *storm) strikeRows(f fault) error {
-	topic := int(f.whom % uint64(len(s.topics)))
-	return s.direct(func(conn *pgx.Conn) error {
+// applyToRows has rows come that are hard to move, or changes them meanwhile.
+func (r *run) applyToRows(f fault) error {
+	topic := int(f.whom % uint64(len(r.topics)))
+	return r.direct(func(conn *pgx.Conn) error {
 		switch f.kind {
 		case rowsLarge:
-			return s.bulk.insert(s.ctx, conn, topic, largeRows, chaosPayload-256)
+			return r.bulk.insert(r.ctx, conn, topic, largeRows, maxPayload-256)
 		case rowsMany:
-			return s.bulk.insert(s.ctx, conn, topic, manyRows, 16)
+			return r.bulk.insert(r.ctx, conn, topic, manyRows, 16)
 		case rowsSlow:
-			return s.slowDown(conn, topic)
+			return r.slowDown(conn, topic)
 		case rowsLocked, rowsChanged:
-			return s.holdRow(conn, f)
+			return r.holdRow(conn, f)
 		case idsCached:
-			return s.cacheIDs(conn)
+			return r.cacheIDs(conn)
 		}
 		return nil
 	})
 }
 
 // insert writes rows of one topic in one transaction.
-func (w *chaosWriter) insert(ctx context.Context, conn *pgx.Conn, topic, rows, padding int) error {
+func (w *writer) insert(ctx context.Context, conn *pgx.Conn, topic, rows, padding int) error {
 	pad := strings.Repeat("x", padding)
 	tx, err := conn.Begin(ctx)
 	if err != nil {
@@ -68,45 +68,45 @@ func (w *chaosWriter) insert(ctx context.Context, conn *pgx.Conn, topic, rows, p
 }
 
 // slowDown has each row take its time on its way into the log.
-func (s *storm) slowDown(conn *pgx.Conn, topic int) error {
+func (r *run) slowDown(conn *pgx.Conn, topic int) error {
 	pace := func(d time.Duration) string {
 		return fmt.Sprintf(`CREATE OR REPLACE FUNCTION chaos_slow() RETURNS trigger LANGUAGE plpgsql AS $$
 			BEGIN PERFORM pg_sleep(%v); RETURN NEW; END $$`, d.Seconds())
 	}
-	if err := patiently(s.ctx, conn, pace(slowRow)+`;
+	if err := patiently(r.ctx, conn, pace(slowRow)+`;
 		CREATE TRIGGER chaos_slow BEFORE INSERT ON sluice_log FOR EACH ROW EXECUTE FUNCTION chaos_slow()`); err != nil {
 		return err
 	}
-	err := s.bulk.insert(s.ctx, conn, topic, slowRows, 16)
+	err := r.bulk.insert(r.ctx, conn, topic, slowRows, 16)
 	if err == nil {
-		err = s.watchOutage(rowsSlow)
+		err = r.watchOutage(rowsSlow)
 	}
 	// A round that is slow holds the table, and the next one after it.
-	return errors.Join(err, patiently(s.ctx, conn, pace(0)), patiently(s.ctx, conn, `DROP TRIGGER chaos_slow ON sluice_log`))
+	return errors.Join(err, patiently(r.ctx, conn, pace(0)), patiently(r.ctx, conn, `DROP TRIGGER chaos_slow ON sluice_log`))
 }
 
 // holdRow locks a row of the outbox, or changes it, for as long as the fault
 // lasts. A row is there for a moment only: it is waited for.
-func (s *storm) holdRow(conn *pgx.Conn, f fault) error {
+func (r *run) holdRow(conn *pgx.Conn, f fault) error {
 	take := `SELECT id FROM sluice_outbox ORDER BY id DESC LIMIT 1 FOR UPDATE SKIP LOCKED`
 	if f.kind == rowsChanged {
 		take = `UPDATE sluice_outbox SET key = 'changed' WHERE id IN (SELECT id FROM sluice_outbox ORDER BY id DESC LIMIT 3 FOR UPDATE SKIP LOCKED) RETURNING id`
 	}
-	late := time.Now().Add(chaosPatience)
-	for time.Now().Before(late) && s.ctx.Err() == nil {
-		tx, err := conn.Begin(s.ctx)
+	late := time.Now().Add(patience)
+	for time.Now().Before(late) && r.ctx.Err() == nil {
+		tx, err := conn.Begin(r.ctx)
 		if err != nil {
 			return err
 		}
-		rows, err := tx.Query(s.ctx, take)
+		rows, err := tx.Query(r.ctx, take)
 		var ids []int64
 		if err == nil {
 			ids, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 		}
 		if err == nil && len(ids) > 0 {
-			pause(s.ctx, nil, f.lasts)
+			pause(r.ctx, nil, f.lasts)
 		}
-		if err = errors.Join(err, tx.Commit(s.ctx)); err != nil || len(ids) > 0 {
+		if err = errors.Join(err, tx.Commit(r.ctx)); err != nil || len(ids) > 0 {
 			return err
 		}
 	}
@@ -116,24 +116,24 @@ func (s *storm) holdRow(conn *pgx.Conn, f fault) error {
 // cacheIDs has sessions draw ids from caches of their own, which nodes find when
 // they start: they heal it, or refuse. Nobody writes meanwhile, as what was drawn
 // before cannot be healed.
-func (s *storm) cacheIDs(conn *pgx.Conn) error {
-	s.desk.refuse()
-	defer s.desk.admit()
-	for _, node := range s.nodes {
+func (r *run) cacheIDs(conn *pgx.Conn) error {
+	r.writerRelay.refuse()
+	defer r.writerRelay.admit()
+	for _, node := range r.nodes {
 		if err := node.Stop(); err != nil && !node.hasty {
-			s.broken = append(s.broken, err.Error())
+			r.broken = append(r.broken, err.Error())
 		}
 	}
-	if err := patiently(s.ctx, conn, `ALTER SEQUENCE sluice_outbox_id_seq CACHE 50`); err != nil {
+	if err := patiently(r.ctx, conn, `ALTER SEQUENCE sluice_outbox_id_seq CACHE 50`); err != nil {
 		return err
 	}
-	for _, node := range s.nodes {
+	for _, node := range r.nodes {
 		if err := node.Start(); err != nil {
 			return err
 		}
 	}
-	for _, node := range s.nodes {
-		if err := node.Ready(s.ctx); err != nil {
+	for _, node := range r.nodes {
+		if err := node.Ready(r.ctx); err != nil {
 			return err
 		}
 	}
@@ -143,7 +143,7 @@ func (s *storm) cacheIDs(conn *pgx.Conn) error {
 // patiently runs statements that want a table for themselves, which everybody
 // else waits behind: so it gives up soon, and is tried again.
 func patiently(ctx context.Context, conn *pgx.Conn, sql string) (err error) {
-	for late := time.Now().Add(chaosPatience); time.Now().Before(late); {
+	for late := time.Now().Add(patience); time.Now().Before(late); {
 		if _, err = conn.Exec(ctx, `SET lock_timeout = '1s'; `+sql+`; SET lock_timeout = 0`); err == nil || ctx.Err() != nil {
 			return err
 		}

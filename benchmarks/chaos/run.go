@@ -22,41 +22,41 @@ import (
 	"github.com/sluicehq/sluice/internal/pgserver"
 )
 
-// storm is a run of [Chaos].
-type storm struct {
-	// Immutable after brew.
+// run is one of [Chaos].
+type run struct {
+	// Immutable after setUp.
 	*Chaos
-	server   *pgserver.Server // the run's own database, nil if it belongs to others
-	scratch  target.Scratch
-	doors    []*relay // between each node and the database
-	sides    []*relay // between some of the nodes and the database's standby
-	desk     *relay   // between the writers and the database
-	nodes    []*node
-	writers  []*chaosWriter
-	bulk     *chaosWriter // one of them, whose rows are faults: Run's goroutine is it
-	clients  []*chaosClient
-	topics   []string
-	hostiles []*hostile
-	folder   string // with the nodes' files
-	plan     *plan
-	log      *tellTale
+	server        *pgserver.Server // the run's own database, nil if it belongs to others
+	scratch       target.Scratch
+	nodeRelays    []*relay // between each node and the database
+	standbyRelays []*relay // between some of the nodes and the database's standby
+	writerRelay   *relay   // between the writers and the database
+	nodes         []*node
+	writers       []*writer
+	bulk          *writer // one of them, whose rows are faults: Run's goroutine is it
+	clients       []*client
+	topics        []string
+	hostiles      []*hostile
+	folder        string // with the nodes' files
+	plan          *plan
+	log           *lineLog
 
 	committed atomic.Int64 // events
 
 	ctx       context.Context
 	fail      context.CancelCauseFunc // ends all, with the reason
-	enough    chan struct{}           // closed by settle: nobody writes any more
-	hurry     chan struct{}           // closed by settle: no client is slow any more
-	over      chan struct{}           // closed by settle: no client connects any more
+	enough    chan struct{}           // closed by verify: nobody writes any more
+	hurry     chan struct{}           // closed by verify: no client is slow any more
+	over      chan struct{}           // closed by verify: no client connects any more
 	writing   sync.WaitGroup
 	reading   sync.WaitGroup
 	measuring sync.WaitGroup
-	besieging sync.WaitGroup
+	attacking sync.WaitGroup
 
 	// Owned by Run's goroutine.
 	database string // URL of the schema, past the relays
 	began    time.Time
-	struck   map[faultKind]int64
+	applied  map[faultKind]int64
 	counted  map[string]int64 // by the nodes, by metric
 	broken   []string         // promises of nodes
 	removed  time.Time        // when the log was first cut by hand
@@ -69,125 +69,125 @@ const measureEvery = 100 * time.Millisecond
 // lookEvery is how often the run looks how far others have come.
 const lookEvery = 20 * time.Millisecond
 
-// brew sets everything up: nodes that are ready, clients that have joined, and
+// setUp sets everything up: nodes that are ready, clients that have joined, and
 // writers that begin.
-func brew(ctx context.Context, c *Chaos) (s *storm, err error) {
-	s = &storm{
-		Chaos: c, topics: c.chaosTopics(), plan: newPlan(c.Seed, c.DatabaseURL == "", c.Spared...), log: &tellTale{out: c.Log}, struck: map[faultKind]int64{}, counted: map[string]int64{},
+func setUp(ctx context.Context, c *Chaos) (r *run, err error) {
+	r = &run{
+		Chaos: c, topics: c.topicNames(), plan: newPlan(c.Seed, c.DatabaseURL == "", c.Spared...), log: &lineLog{out: c.Log}, applied: map[faultKind]int64{}, counted: map[string]int64{},
 		enough: make(chan struct{}), hurry: make(chan struct{}), over: make(chan struct{}),
 	}
-	s.ctx, s.fail = context.WithCancelCause(ctx)
-	if s.database, err = s.settleIn(ctx); err != nil {
-		return nil, errors.Join(err, s.end())
+	r.ctx, r.fail = context.WithCancelCause(ctx)
+	if r.database, err = r.createSchema(ctx); err != nil {
+		return nil, errors.Join(err, r.end())
 	}
 	whole := false
 	defer func() {
-		if !whole { // or the goroutine ends within, as a test's may
-			err = errors.Join(err, s.end())
+		if !whole { // or the goroutine ends within, as a test'r may
+			err = errors.Join(err, r.end())
 		}
 	}()
-	if err := s.raise(); err != nil {
+	if err := r.startNodes(); err != nil {
 		return nil, err
 	}
-	if err := s.gather(); err != nil {
+	if err := r.startClients(); err != nil {
 		return nil, err
 	}
 	whole = true
-	return s, nil
+	return r, nil
 }
 
-// settleIn returns the URL of a schema for the run, in a database of its own
+// createSchema returns the URL of a schema for the run, in a database of its own
 // perhaps.
-func (s *storm) settleIn(ctx context.Context) (database string, err error) {
-	config := sluice.Config{DatabaseURL: s.DatabaseURL}
-	if s.folder, err = os.MkdirTemp("", "sluice-chaos-"); err != nil {
+func (r *run) createSchema(ctx context.Context) (database string, err error) {
+	config := sluice.Config{DatabaseURL: r.DatabaseURL}
+	if r.folder, err = os.MkdirTemp("", "sluice-chaos-"); err != nil {
 		return "", err
 	}
-	if s.DatabaseURL == "" {
-		if s.server, err = pgserver.New(); err != nil {
+	if r.DatabaseURL == "" {
+		if r.server, err = pgserver.New(); err != nil {
 			return "", err
 		}
-		if err := s.server.Mirror(); err != nil {
+		if err := r.server.Mirror(); err != nil {
 			return "", err
 		}
-		config.DatabaseURL = s.server.URL()
+		config.DatabaseURL = r.server.URL()
 	}
 	scratch, err := target.NewSchema(ctx, &config)
-	if err == nil && s.server == nil { // else it goes with its server
-		s.scratch = scratch
+	if err == nil && r.server == nil { // else it goes with its server
+		r.scratch = scratch
 	}
 	return config.DatabaseURL, err
 }
 
-// raise starts relays and nodes, and makes the writers.
-func (s *storm) raise() error {
-	address, err := hostPort(s.database)
+// startNodes starts relays and nodes, and makes the writers.
+func (r *run) startNodes() error {
+	address, err := hostPort(r.database)
 	if err != nil {
 		return err
 	}
-	if err := s.employ(); err != nil {
+	if err := r.createRole(); err != nil {
 		return err
 	}
-	for i := range s.Nodes {
-		door, err := newRelay(address)
+	for i := range r.Nodes {
+		nodeRelay, err := newRelay(address)
 		if err != nil {
 			return err
 		}
-		s.doors = append(s.doors, door)
-		addresses := door.address()
-		if s.server != nil && i%2 == 1 { // its URL names the standby too
-			standby, err := hostPort(s.server.StandbyURL())
+		r.nodeRelays = append(r.nodeRelays, nodeRelay)
+		addresses := nodeRelay.address()
+		if r.server != nil && i%2 == 1 { // its URL names the standby too
+			standby, err := hostPort(r.server.StandbyURL())
 			if err != nil {
 				return err
 			}
-			side, err := newRelay(standby)
+			standbyRelay, err := newRelay(standby)
 			if err != nil {
 				return err
 			}
-			s.sides = append(s.sides, side)
-			addresses += "," + side.address()
+			r.standbyRelays = append(r.standbyRelays, standbyRelay)
+			addresses += "," + standbyRelay.address()
 		}
-		through, err := named(s.database, addresses, nodeName(i), s.role())
+		through, err := named(r.database, addresses, nodeName(i), r.role())
 		if err != nil {
 			return err
 		}
-		node, err := s.newNode(i, through)
+		node, err := r.newNode(i, through)
 		if err == nil {
 			err = node.Start()
 		}
 		if err != nil {
 			return err
 		}
-		s.nodes = append(s.nodes, node)
+		r.nodes = append(r.nodes, node)
 		if i == 0 { // the tables are there once, and the book with them
-			if err := node.Ready(s.ctx); err != nil {
+			if err := node.Ready(r.ctx); err != nil {
 				return err
 			}
-			if err := s.direct(func(conn *pgx.Conn) error {
-				_, err := conn.Exec(s.ctx, auditSQL)
+			if err := r.direct(func(conn *pgx.Conn) error {
+				_, err := conn.Exec(r.ctx, auditSQL)
 				return err
 			}); err != nil {
 				return fmt.Errorf("begin the audit: %w", err)
 			}
 		}
 	}
-	for _, node := range s.nodes {
-		if err := node.Ready(s.ctx); err != nil {
+	for _, node := range r.nodes {
+		if err := node.Ready(r.ctx); err != nil {
 			return err
 		}
 	}
-	if s.desk, err = newRelay(address); err != nil {
+	if r.writerRelay, err = newRelay(address); err != nil {
 		return err
 	}
-	through, err := named(s.database, s.desk.address(), writersName, nil)
+	through, err := named(r.database, r.writerRelay.address(), writersName, nil)
 	if err != nil {
 		return err
 	}
-	for i := range s.Writers {
-		s.writers = append(s.writers, newChaosWriter(i, s.Seed, through, s.topics, &s.committed))
+	for i := range r.Writers {
+		r.writers = append(r.writers, newWriter(i, r.Seed, through, r.topics, &r.committed))
 	}
-	s.bulk = newChaosWriter(s.Writers, s.Seed, "", s.topics, &s.committed)
-	s.writers = append(s.writers, s.bulk)
+	r.bulk = newWriter(r.Writers, r.Seed, "", r.topics, &r.committed)
+	r.writers = append(r.writers, r.bulk)
 	return nil
 }
 
@@ -202,146 +202,146 @@ type node struct {
 
 // newNode prepares a node: serve, or every second time an application's own
 // program, whose drains are given too little time.
-func (s *storm) newNode(i int, database string) (*node, error) {
+func (r *run) newNode(i int, database string) (*node, error) {
 	name := fmt.Sprintf("node-%d", i+1)
 	if i%2 == 0 {
-		rules := filepath.Join(s.folder, "rules.yaml")
-		if err := os.WriteFile(rules, []byte(s.rulesFile()), 0o600); err != nil {
+		rules := filepath.Join(r.folder, "rules.yaml")
+		if err := os.WriteFile(rules, []byte(r.rulesFile()), 0o600); err != nil {
 			return nil, err
 		}
-		process, err := target.NewProcess(s.Program, name, s.log,
-			"--config", rules, "--database-url", database, "--retention", chaosRetention.String(),
-			"--mailbox-size", fmt.Sprint(chaosMailboxSize), "--mailbox-bytes", fmt.Sprint(chaosMailboxBytes), "--inbound-bytes", fmt.Sprint(chaosInboundBytes), "--max-message-bytes", fmt.Sprint(chaosMessageBytes),
-			"--recent", fmt.Sprint(chaosRecent), "--fetch-bytes", fmt.Sprint(chaosFetchBytes),
-			"--lanes", fmt.Sprint(chaosLanes), "--max-demand", fmt.Sprint(chaosMaxDemand),
-			"--max-connections", fmt.Sprint(s.maxConnections()))
+		process, err := target.NewProcess(r.Program, name, r.log,
+			"--config", rules, "--database-url", database, "--retention", retention.String(),
+			"--mailbox-size", fmt.Sprint(mailboxSize), "--mailbox-bytes", fmt.Sprint(mailboxBytes), "--inbound-bytes", fmt.Sprint(inboundBytes), "--max-message-bytes", fmt.Sprint(messageBytes),
+			"--recent", fmt.Sprint(recentBytes), "--fetch-bytes", fmt.Sprint(fetchBytes),
+			"--lanes", fmt.Sprint(lanes), "--max-demand", fmt.Sprint(maxDemand),
+			"--max-connections", fmt.Sprint(r.maxConnections()))
 		return &node{Process: process}, err
 	}
-	process, err := target.NewProcess(s.Program, name, s.log)
+	process, err := target.NewProcess(r.Program, name, r.log)
 	if err != nil {
 		return nil, err
 	}
 	text, err := json.Marshal(application{
 		Node: name, Listen: process.Public, AdminListen: process.Admin, DatabaseURL: database,
-		Retention: chaosRetention, DrainTimeout: chaosHaste,
-		MailboxSize: chaosMailboxSize, MaxDemand: chaosMaxDemand, Lanes: chaosLanes,
-		MailboxBytes: chaosMailboxBytes, InboundBytes: chaosInboundBytes, MaxMessageBytes: chaosMessageBytes, Recent: chaosRecent, FetchBytes: chaosFetchBytes,
-		MaxConnections: s.maxConnections(), Topics: s.rules(),
+		Retention: retention, DrainTimeout: hastyDrain,
+		MailboxSize: mailboxSize, MaxDemand: maxDemand, Lanes: lanes,
+		MailboxBytes: mailboxBytes, InboundBytes: inboundBytes, MaxMessageBytes: messageBytes, Recent: recentBytes, FetchBytes: fetchBytes,
+		MaxConnections: r.maxConnections(), Topics: r.rules(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(s.folder, name+".json")
+	file := filepath.Join(r.folder, name+".json")
 	process.Args = []string{"bench", applicationName, "--target", file}
 	return &node{process, true}, os.WriteFile(file, text, 0o600)
 }
 
-// gather makes the clients, waits until those that watch from now on have
+// startClients makes the clients, waits until those that watch from now on have
 // joined, and has the writers begin.
-func (s *storm) gather() error {
-	for i := range s.Sockets {
-		c := &chaosClient{
-			temper: tempers[i%len(tempers)], nodes: s.nodes, random: rand.New(rand.NewPCG(s.Seed, 2000+uint64(i))),
-			hurry: s.hurry, over: s.over, seated: make(chan struct{}), seats: map[string]*seat{},
+func (r *run) startClients() error {
+	for i := range r.Sockets {
+		c := &client{
+			profile: profiles[i%len(profiles)], nodes: r.nodes, random: rand.New(rand.NewPCG(r.Seed, 2000+uint64(i))),
+			hurry: r.hurry, over: r.over, joinedAll: make(chan struct{}), subscriptions: map[string]*subscription{},
 		}
-		for _, topic := range s.choose(c, i) {
-			c.seats[topic] = &seat{receipts: receipts{seen: make([]numbers, s.Writers+1)}}
+		for _, topic := range r.choose(c, i) {
+			c.subscriptions[topic] = &subscription{receipts: receipts{seen: make([]numbers, r.Writers+1)}}
 		}
-		c.unseated = len(c.seats)
-		if c.temper == lateTemper {
-			for _, seat := range c.seats {
-				seat.after, seat.started = new(int64), true // from the beginning
+		c.unjoined = len(c.subscriptions)
+		if c.profile == lateProfile {
+			for _, sub := range c.subscriptions {
+				sub.after, sub.started = new(int64), true // from the beginning
 			}
 		}
-		s.clients = append(s.clients, c)
+		r.clients = append(r.clients, c)
 	}
-	s.measuring.Go(s.measure)
-	for _, c := range s.clients {
-		if c.temper == lateTemper {
-			continue // it comes with a fault, see strike
+	r.measuring.Go(r.measure)
+	for _, c := range r.clients {
+		if c.profile == lateProfile {
+			continue // it comes with a fault, see apply
 		}
-		s.reading.Go(func() { c.run(s.ctx) })
+		r.reading.Go(func() { c.run(r.ctx) })
 	}
-	for _, c := range s.clients {
-		if c.temper == lateTemper {
+	for _, c := range r.clients {
+		if c.profile == lateProfile {
 			continue
 		}
 		select {
-		case <-c.seated:
-		case <-time.After(chaosPatience):
-			return fmt.Errorf("benchmarks: a %s client has not joined within %v", c.temper, chaosPatience)
-		case <-s.ctx.Done():
-			return context.Cause(s.ctx)
+		case <-c.joinedAll:
+		case <-time.After(patience):
+			return fmt.Errorf("benchmarks: a %s client has not joined within %v", c.profile, patience)
+		case <-r.ctx.Done():
+			return context.Cause(r.ctx)
 		}
 	}
-	s.began = time.Now()
-	s.besiege()
-	for _, w := range s.writers[:s.Writers] {
-		s.writing.Go(func() { w.run(s.ctx, s.enough) })
+	r.began = time.Now()
+	r.startHostiles()
+	for _, w := range r.writers[:r.Writers] {
+		r.writing.Go(func() { w.run(r.ctx, r.enough) })
 	}
 	return nil
 }
 
 // choose says what a client watches.
-func (s *storm) choose(c *chaosClient, i int) (topics []string) {
-	switch c.temper {
-	case lonelyTemper:
-		return []string{chaosTopic(lonelyTopic, i)}
-	case siblingsTemper:
+func (r *run) choose(c *client, i int) (topics []string) {
+	switch c.profile {
+	case lonelyProfile:
+		return []string{topicName(lonelyTopic, i)}
+	case siblingsProfile:
 		for _, kind := range topicKinds {
-			if some := ofKind(s.topics[:s.Topics], kind); len(some) > 0 {
+			if some := ofKind(r.topics[:r.Topics], kind); len(some) > 0 {
 				topics = append(topics, some[c.random.IntN(len(some))])
 			}
 		}
 		return topics
 	}
-	for range min(3, s.Topics) {
-		topics = append(topics, s.topics[c.random.IntN(s.Topics)])
+	for range min(3, r.Topics) {
+		topics = append(topics, r.topics[c.random.IntN(r.Topics)])
 	}
 	return topics
 }
 
 // measure looks at the nodes' memory until all is over, and whether one of
 // them has ended by itself.
-func (s *storm) measure() {
+func (r *run) measure() {
 	look := time.NewTicker(measureEvery)
 	defer look.Stop()
 	for {
-		for _, node := range s.nodes {
+		for _, node := range r.nodes {
 			node.Measure()
 		}
 		select {
 		case <-look.C:
-		case <-s.ctx.Done():
+		case <-r.ctx.Done():
 			return
 		}
 	}
 }
 
 // end ends all that still runs, and removes what was made.
-func (s *storm) end() (err error) {
-	s.fail(nil)
-	for _, node := range s.nodes {
+func (r *run) end() (err error) {
+	r.fail(nil)
+	for _, node := range r.nodes {
 		err = errors.Join(err, node.Kill())
 	}
-	for _, door := range slices.Concat(s.doors, s.sides) {
-		err = errors.Join(err, door.close())
+	for _, nodeRelay := range slices.Concat(r.nodeRelays, r.standbyRelays) {
+		err = errors.Join(err, nodeRelay.close())
 	}
-	if s.desk != nil {
-		err = errors.Join(err, s.desk.close())
+	if r.writerRelay != nil {
+		err = errors.Join(err, r.writerRelay.close())
 	}
-	s.writing.Wait()
-	s.reading.Wait()
-	s.measuring.Wait()
-	s.besieging.Wait()
-	if s.folder != "" {
-		err = errors.Join(err, os.RemoveAll(s.folder))
+	r.writing.Wait()
+	r.reading.Wait()
+	r.measuring.Wait()
+	r.attacking.Wait()
+	if r.folder != "" {
+		err = errors.Join(err, os.RemoveAll(r.folder))
 	}
-	if s.scratch.Remove != nil {
-		err = errors.Join(err, s.scratch.Remove())
+	if r.scratch.Remove != nil {
+		err = errors.Join(err, r.scratch.Remove())
 	}
-	if s.server != nil {
-		err = errors.Join(err, s.server.Remove())
+	if r.server != nil {
+		err = errors.Join(err, r.server.Remove())
 	}
 	return err
 }
@@ -391,14 +391,14 @@ func named(database, relay, name string, role *url.Userinfo) (string, error) {
 	return u.String(), nil
 }
 
-// tellTale writes lines of several goroutines.
-type tellTale struct {
+// lineLog writes lines of several goroutines.
+type lineLog struct {
 	mu  sync.Mutex
 	out io.Writer // nil for nobody asks; guarded by mu
 }
 
 // Write implements io.Writer.
-func (t *tellTale) Write(p []byte) (int, error) {
+func (t *lineLog) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.out == nil {

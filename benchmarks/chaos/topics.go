@@ -24,24 +24,24 @@ const (
 
 var topicKinds = []string{plainTopic, collectedTopic, latestTopic, strictTopic, openTopic, heldTopic, loggedTopic}
 
-// chaosFlush is how long a collected topic's events are collected.
-const chaosFlush = 300 * time.Millisecond
+// flushInterval is how long a collected topic's events are collected.
+const flushInterval = 300 * time.Millisecond
 
-// chaosTopics are the names of the run's topics: of each kind in turn, and then
+// topicNames are the names of the run's topics: of each kind in turn, and then
 // one for each client that is alone on its own.
-func (c *Chaos) chaosTopics() (names []string) {
+func (c *Chaos) topicNames() (names []string) {
 	for i := range c.Topics {
-		names = append(names, chaosTopic(topicKinds[i%len(topicKinds)], i))
+		names = append(names, topicName(topicKinds[i%len(topicKinds)], i))
 	}
 	for i := range c.Sockets {
-		if tempers[i%len(tempers)] == lonelyTemper {
-			names = append(names, chaosTopic(lonelyTopic, i))
+		if profiles[i%len(profiles)] == lonelyProfile {
+			names = append(names, topicName(lonelyTopic, i))
 		}
 	}
 	return names
 }
 
-func chaosTopic(kind string, i int) string { return fmt.Sprintf("%s%s:%d", swarm.TopicPrefix, kind, i) }
+func topicName(kind string, i int) string { return fmt.Sprintf("%s%s:%d", swarm.TopicPrefix, kind, i) }
 
 // ofKind are the names among these that are of a kind.
 func ofKind(topics []string, kind string) (some []string) {
@@ -57,7 +57,7 @@ func ofKind(topics []string, kind string) (some []string) {
 func (c *Chaos) rules() []sluice.TopicRule {
 	match := func(kind string) string { return swarm.TopicPrefix + kind + ":*" }
 	return []sluice.TopicRule{
-		{Match: match(collectedTopic), FlushInterval: chaosFlush},
+		{Match: match(collectedTopic), FlushInterval: flushInterval},
 		{Match: match(latestTopic), Overflow: "latest"},
 		{Match: match(strictTopic), Overflow: "disconnect"},
 		{Match: match(openTopic), Publish: "broadcast"},

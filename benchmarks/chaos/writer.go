@@ -13,10 +13,10 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
-// chaosWriter inserts numbered events as an application does, in transactions
+// writer inserts numbered events as an application does, in transactions
 // that take their time, and keeps book of what it knows to be committed. A
 // number is used once: one that was rolled back must never be seen.
-type chaosWriter struct {
+type writer struct {
 	// Immutable after its making.
 	id        int
 	database  string
@@ -24,7 +24,7 @@ type chaosWriter struct {
 	random    *rand.Rand
 	committed *atomic.Int64 // events of all writers
 
-	// Owned by run; the storm's when it has ended.
+	// Owned by run; the run's when it has ended.
 	next       []int64   // by topic
 	known      []numbers // by topic: committed for certain
 	unknown    []numbers // by topic: nobody told whether they are committed
@@ -32,8 +32,8 @@ type chaosWriter struct {
 	lostSight  int64     // transactions whose end nobody told
 }
 
-func newChaosWriter(id int, seed uint64, database string, topics []string, committed *atomic.Int64) *chaosWriter {
-	return &chaosWriter{
+func newWriter(id int, seed uint64, database string, topics []string, committed *atomic.Int64) *writer {
+	return &writer{
 		id: id, database: database, topics: topics, committed: committed,
 		random: rand.New(rand.NewPCG(seed, 1000+uint64(id))),
 		next:   make([]int64, len(topics)), known: make([]numbers, len(topics)), unknown: make([]numbers, len(topics)),
@@ -58,7 +58,7 @@ const (
 
 // run writes until enough is closed. An error of the database is part of the
 // game; so run returns none.
-func (w *chaosWriter) run(ctx context.Context, enough <-chan struct{}) {
+func (w *writer) run(ctx context.Context, enough <-chan struct{}) {
 	for !over(ctx, enough) {
 		conn, err := pgx.Connect(ctx, w.database)
 		if err == nil {
@@ -74,13 +74,13 @@ func (w *chaosWriter) run(ctx context.Context, enough <-chan struct{}) {
 	}
 }
 
-func (w *chaosWriter) upTo(most time.Duration) time.Duration {
+func (w *writer) upTo(most time.Duration) time.Duration {
 	return time.Duration(w.random.Int64N(int64(most)))
 }
 
 // transaction writes a few events. What it means to write does not depend on
 // what becomes of it, so that a seed writes the same again.
-func (w *chaosWriter) transaction(ctx context.Context, conn *pgx.Conn) error {
+func (w *writer) transaction(ctx context.Context, conn *pgx.Conn) error {
 	rollBack := w.random.IntN(oneInRollback) == 0
 	holds := w.upTo(writeHold)
 	if w.random.IntN(oneInLate) == 0 { // later than many that begin after it
@@ -140,24 +140,24 @@ var odd = []string{
 }
 
 // payload is small, mostly; the larger ones stand alone in their transaction.
-func (w *chaosWriter) payload(number int64, among int) string {
+func (w *writer) payload(number int64, among int) string {
 	padding, extra := w.random.IntN(256), ""
 	if w.random.IntN(oneInLarge) == 0 {
-		padding = w.random.IntN(chaosLarge)
+		padding = w.random.IntN(largePayload)
 	}
 	if w.random.IntN(oneInHuge) == 0 && among == 1 {
-		padding = chaosPayload - 256
+		padding = maxPayload - 256
 	}
 	if w.random.IntN(oneInOdd) == 0 {
 		extra = `,"odd":` + odd[w.random.IntN(len(odd))]
 	}
-	padding = min(padding, chaosPayload-256-len(extra)) // what is larger is set aside
+	padding = min(padding, maxPayload-256-len(extra)) // what is larger is set aside
 	return fmt.Sprintf(`{"w":%d,"n":%d,"pad":"%s"%s}`, w.id, number, strings.Repeat("x", padding), extra)
 }
 
 // resolve finds out what became of those transactions that nobody told the end
 // of: their events came into the log, or never will.
-func (w *chaosWriter) resolve(a *audit) {
+func (w *writer) resolve(a *audit) {
 	for topic, unknown := range w.unknown {
 		for _, e := range a.byTopic[w.topics[topic]] {
 			if e.writer == int64(w.id) && unknown.has(e.number) && w.known[topic].add(e.number) {
