@@ -15,7 +15,7 @@ import (
 // one commit, and the measurement begins there; on the embedded store they are
 // appended in a few requests, in which the measurement begins.
 type Backlog struct {
-	Stand
+	Base
 	Events int64
 	// Sequenced events appear in the log; others in the outbox, from where the
 	// sequencer moves them meanwhile. The embedded store knows no difference.
@@ -25,7 +25,7 @@ type Backlog struct {
 // DefaultBacklog is 200,000 events for 100 sockets, each with a topic of its own.
 func DefaultBacklog() *Backlog {
 	return &Backlog{
-		Stand: Stand{
+		Base: Base{
 			Called: "backlog", About: "throughput: rows that lie in the outbox, delivered to sockets",
 			By: target.Insert, Load: swarm.Load{Topics: 100, Sockets: 100, Payload: 128},
 		},
@@ -40,7 +40,7 @@ func DefaultLog() *Backlog {
 	return b
 }
 
-// Settings implements [Standing].
+// Settings implements [ServerScenario].
 func (b *Backlog) Settings() map[string]any {
 	return b.with(map[string]any{"events": &b.Events})
 }
@@ -62,7 +62,7 @@ func (b *Backlog) Run(ctx context.Context, progress report.Progress) (report.Res
 
 // measure inserts the backlog, and waits until it has arrived.
 func (b *Backlog) measure(ctx context.Context, s *session) (m *meter, err error) {
-	lap := s.swarm.Announce(b.Events)
+	window := s.swarm.Announce(b.Events)
 	if s.endpoint.Database == "" {
 		m = s.measure()
 		err = b.append(ctx, s)
@@ -73,7 +73,7 @@ func (b *Backlog) measure(ctx context.Context, s *session) (m *meter, err error)
 		return nil, err
 	}
 	if err == nil {
-		_, err = s.await(ctx, lap, b.Deliveries(b.Events))
+		_, err = s.await(ctx, window, b.Deliveries(b.Events))
 	}
 	m.stop()
 	return m, err

@@ -8,9 +8,9 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
-// Stand is what scenarios have in common: where they are run, who watches what,
+// Base is what scenarios have in common: where they are run, who watches what,
 // and how events get there.
-type Stand struct {
+type Base struct {
 	Called string // the scenario's name
 	About  string // what it measures, in a line
 	Server target.Server
@@ -19,21 +19,21 @@ type Stand struct {
 }
 
 // Name implements [Scenario].
-func (s *Stand) Name() string { return s.Called }
+func (s *Base) Name() string { return s.Called }
 
 // Measures implements [Scenario].
-func (s *Stand) Measures() string { return s.About }
+func (s *Base) Measures() string { return s.About }
 
-// Standing implements [Standing].
-func (s *Stand) Standing() *Stand { return s }
+// Common implements [ServerScenario].
+func (s *Base) Common() *Base { return s }
 
 // with adds the load's settings to a scenario's own.
-func (s *Stand) with(settings map[string]any) map[string]any {
+func (s *Base) with(settings map[string]any) map[string]any {
 	maps.Copy(settings, map[string]any{"topics": &s.Topics, "sockets": &s.Sockets, "payload": &s.Payload})
 	return settings
 }
 
-func (s *Stand) params(more ...report.Param) []report.Param {
+func (s *Base) params(more ...report.Param) []report.Param {
 	all := []report.Param{{Name: "topics", Value: s.Topics}, {Name: "sockets", Value: s.Sockets}, {Name: "payload_bytes", Value: s.Payload}}
 	if s.By != "" {
 		all = append(all, report.Param{Name: "published_by", Value: string(s.By)})

@@ -22,8 +22,8 @@ func run(b *testing.B, name string) {
 		if s.Name() != name {
 			continue
 		}
-		stand := s.(Standing).Standing()
-		stand.Server = inProcess()
+		base := s.(ServerScenario).Common()
+		base.Server = inProcess()
 		switch s := s.(type) {
 		case *Bulk:
 			s.For = 2 * time.Second

@@ -14,14 +14,14 @@ import (
 // server carries when it is never short of work, and clients never have to wait
 // for room. With a batch of one event, and one on its way, it is a closed loop.
 type Bulk struct {
-	Stand
+	Base
 	// Events are published at most, and no more once For is over.
 	Events int64
 	For    time.Duration
-	// Batch is how many events are published at a time, and Window how many
+	// Batch is how many events are published at a time, and InFlight how many
 	// batches may be on their way: published, but not yet with all clients; fewer
 	// where they would not fit into a channel's mailbox.
-	Batch, Window int
+	Batch, InFlight int
 	// WarmUp is how many events come before the measurement.
 	WarmUp int64
 }
@@ -29,8 +29,8 @@ type Bulk struct {
 // DefaultFanout is one topic for 1,000 sockets.
 func DefaultFanout() *Bulk {
 	return &Bulk{
-		Stand:  Stand{Called: "fanout", About: "throughput: one topic's events in bulk to all its sockets", By: target.Broadcast, Load: swarm.Load{Topics: 1, Sockets: 1000, Payload: 128}},
-		Events: 1 << 40, For: 5 * time.Second, Batch: 200, Window: 3, WarmUp: 600,
+		Base:   Base{Called: "fanout", About: "throughput: one topic's events in bulk to all its sockets", By: target.Broadcast, Load: swarm.Load{Topics: 1, Sockets: 1000, Payload: 128}},
+		Events: 1 << 40, For: 5 * time.Second, Batch: 200, InFlight: 3, WarmUp: 600,
 	}
 }
 
@@ -38,27 +38,27 @@ func DefaultFanout() *Bulk {
 func DefaultSingle() *Bulk {
 	b := DefaultFanout()
 	b.Called, b.About = "single", "throughput: one topic's events one at a time, each when all sockets have the one before"
-	b.Batch, b.Window, b.WarmUp = 1, 1, 20
+	b.Batch, b.InFlight, b.WarmUp = 1, 1, 20
 	return b
 }
 
 // DefaultTopics is 1,000 topics for a socket each.
 func DefaultTopics() *Bulk {
 	return &Bulk{
-		Stand:  Stand{Called: "topics", About: "throughput: events in bulk over very many topics, each with a socket of its own", By: target.Broadcast, Load: swarm.Load{Topics: 1000, Sockets: 1000, Payload: 128}},
-		Events: 1 << 40, For: 5 * time.Second, Batch: 2000, Window: 3, WarmUp: 6000,
+		Base:   Base{Called: "topics", About: "throughput: events in bulk over very many topics, each with a socket of its own", By: target.Broadcast, Load: swarm.Load{Topics: 1000, Sockets: 1000, Payload: 128}},
+		Events: 1 << 40, For: 5 * time.Second, Batch: 2000, InFlight: 3, WarmUp: 6000,
 	}
 }
 
-// Settings implements [Standing].
+// Settings implements [ServerScenario].
 func (b *Bulk) Settings() map[string]any {
-	return b.with(map[string]any{"events": &b.Events, "for": &b.For, "batch": &b.Batch, "window": &b.Window})
+	return b.with(map[string]any{"events": &b.Events, "for": &b.For, "batch": &b.Batch, "window": &b.InFlight})
 }
 
 // Run implements [Scenario].
 func (b *Bulk) Run(ctx context.Context, progress report.Progress) (report.Result, error) {
-	if b.Events < 1 || b.For <= 0 || b.Batch < 1 || b.Window < 1 {
-		return report.Result{}, fmt.Errorf("benchmarks: %s of %d events in %v, %d at a time, %d batches on their way: want 1 or more of each", b.Called, b.Events, b.For, b.Batch, b.Window)
+	if b.Events < 1 || b.For <= 0 || b.Batch < 1 || b.InFlight < 1 {
+		return report.Result{}, fmt.Errorf("benchmarks: %s of %d events in %v, %d at a time, %d batches on their way: want 1 or more of each", b.Called, b.Events, b.For, b.Batch, b.InFlight)
 	}
 	s, err := openSession(ctx, b.Server, swarm.Config{Load: b.Load}, progress)
 	if err != nil {
@@ -66,7 +66,7 @@ func (b *Bulk) Run(ctx context.Context, progress report.Progress) (report.Result
 	}
 	m, events, err := b.publish(ctx, s)
 	r, err := s.finish(b.Called, events, m, err)
-	r.Params = b.params(report.Param{Name: "batch", Value: b.Batch}, report.Param{Name: "window", Value: b.window()})
+	r.Params = b.params(report.Param{Name: "batch", Value: b.Batch}, report.Param{Name: "window", Value: b.inFlight()})
 	return r, err
 }
 
@@ -74,7 +74,7 @@ func (b *Bulk) Run(ctx context.Context, progress report.Progress) (report.Result
 // into a mailbox of the default size.
 const mailboxRoom = 1000
 
-func (b *Bulk) window() int { return max(1, min(b.Window, mailboxRoom*b.Topics/b.Batch)) }
+func (b *Bulk) inFlight() int { return max(1, min(b.InFlight, mailboxRoom*b.Topics/b.Batch)) }
 
 // publish publishes until the time is over or all are published, and waits for
 // what is on its way. events are those of the measurement.
@@ -84,7 +84,7 @@ func (b *Bulk) publish(ctx context.Context, s *session) (m *meter, events int64,
 		return nil, 0, err
 	}
 	defer publisher.Close()
-	f := &feeder{session: s, to: publisher, batch: b.Batch, window: b.window()}
+	f := &feeder{session: s, to: publisher, batch: b.Batch, inFlight: b.inFlight()}
 	if err := f.run(ctx, b.WarmUp, time.Time{}); err != nil {
 		return nil, 0, err
 	}
@@ -97,13 +97,13 @@ func (b *Bulk) publish(ctx context.Context, s *session) (m *meter, events int64,
 
 // feeder publishes in batches, with so many on their way at most.
 type feeder struct {
-	session       *session
-	to            swarm.Publisher
-	batch, window int
+	session         *session
+	to              swarm.Publisher
+	batch, inFlight int
 
 	published int64
 	events    []swarm.Event // reused
-	pending   []*swarm.Lap
+	pending   []*swarm.Window
 }
 
 // run publishes so many events, none after the time given unless that is zero,
@@ -121,7 +121,7 @@ func (f *feeder) run(ctx context.Context, events int64, until time.Time) error {
 		if err := f.to.Publish(ctx, f.events); err != nil {
 			return err
 		}
-		for len(f.pending) >= f.window {
+		for len(f.pending) >= f.inFlight {
 			if complete, err := f.oldest(ctx); err != nil || !complete {
 				return err
 			}

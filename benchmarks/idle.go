@@ -13,7 +13,7 @@ import (
 // Idle has very many sockets join, and do nothing: what each costs the server in
 // memory. At the end each topic has one event, which all its sockets must get.
 type Idle struct {
-	Stand
+	Base
 	// For is how long the sockets are left alone before memory is measured.
 	For time.Duration
 }
@@ -21,12 +21,12 @@ type Idle struct {
 // DefaultIdle is 18,000 sockets of 100 topics.
 func DefaultIdle() *Idle {
 	return &Idle{
-		Stand: Stand{Called: "idle", About: "memory: what a socket costs that has joined and waits", By: target.Broadcast, Load: swarm.Load{Topics: 100, Sockets: 18_000, Payload: 128}},
-		For:   5 * time.Second,
+		Base: Base{Called: "idle", About: "memory: what a socket costs that has joined and waits", By: target.Broadcast, Load: swarm.Load{Topics: 100, Sockets: 18_000, Payload: 128}},
+		For:  5 * time.Second,
 	}
 }
 
-// Settings implements [Standing].
+// Settings implements [ServerScenario].
 func (i *Idle) Settings() map[string]any {
 	return i.with(map[string]any{"for": &i.For})
 }
@@ -88,6 +88,6 @@ func (i *Idle) wake(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	f := &feeder{session: s, to: publisher, batch: i.Topics, window: 1}
+	f := &feeder{session: s, to: publisher, batch: i.Topics, inFlight: 1}
 	return errors.Join(f.run(ctx, int64(i.Topics), time.Time{}), publisher.Close())
 }

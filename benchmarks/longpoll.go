@@ -28,7 +28,7 @@ type LongPoll struct{ Steady }
 // DefaultLongPoll is 10 events a second for 500 clients.
 func DefaultLongPoll() *LongPoll {
 	return &LongPoll{Steady{
-		Stand: Stand{
+		Base: Base{
 			Called: "longpoll", About: "latency: events at an even rate, one topic to clients that poll over HTTP",
 			By: target.Broadcast, Load: swarm.Load{Topics: 1, Sockets: 500, Payload: 128},
 		},
@@ -102,10 +102,10 @@ type pollers struct {
 
 // poller is one of them.
 type poller struct {
-	token   string
-	topics  []int
-	ledgers []swarm.Ledger // owned by its goroutine until that has ended
-	cause   error          // why it ended before it was stopped
+	token     string
+	topics    []int
+	sequences []swarm.SequenceCheck // owned by its goroutine until that has ended
+	cause     error                 // why it ended before it was stopped
 }
 
 // newPollers has all clients join, and poll until stop.
@@ -127,7 +127,7 @@ func newPollers(ctx context.Context, s *session) (*pollers, error) {
 	group.SetLimit(maxJoining)
 	for i := range s.load.Sockets {
 		c := &poller{topics: s.load.Watched(i)}
-		c.ledgers = make([]swarm.Ledger, len(c.topics))
+		c.sequences = make([]swarm.SequenceCheck, len(c.topics))
 		p.all = append(p.all, c)
 		group.Go(func() error { return p.join(joining, c) })
 	}
@@ -234,14 +234,14 @@ func (p *pollers) run(ctx context.Context, c *poller) error {
 }
 
 func (p *pollers) note(c *poller, e swarm.Event, now time.Time) {
-	seat := (e.Topic - c.topics[0]) / p.load.Sockets
-	if seat < 0 || seat >= len(c.topics) || c.topics[seat] != e.Topic {
+	subscription := (e.Topic - c.topics[0]) / p.load.Sockets
+	if subscription < 0 || subscription >= len(c.topics) || c.topics[subscription] != e.Topic {
 		return // lost where it was due
 	}
 	if e.At != 0 {
 		p.latency.Record(now.Sub(time.Unix(0, e.At)))
 	}
-	if c.ledgers[seat].Note(e.Number) {
+	if c.sequences[subscription].Note(e.Number) {
 		p.arrived.Add(1)
 	}
 }
@@ -257,8 +257,8 @@ func (p *pollers) stop() {
 func (p *pollers) report(r *report.Result, events int64) {
 	for _, c := range p.all {
 		var check swarm.Check
-		for seat, topic := range c.topics {
-			check = check.Plus(c.ledgers[seat].Check(p.load.Share(topic, events)))
+		for subscription, topic := range c.topics {
+			check = check.Plus(c.sequences[subscription].Check(p.load.Share(topic, events)))
 		}
 		if c.cause != nil && check.Lost > 0 {
 			check.Cut = 1

@@ -11,29 +11,29 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
-// Storm has all sockets connect and join at the same time, again and again, as
+// Reconnect has all sockets connect and join at the same time, again and again, as
 // they do when a node or a load balancer has gone. After each storm each topic
 // has an event, which all its sockets must get.
-type Storm struct {
-	Stand
+type Reconnect struct {
+	Base
 	Rounds int
 }
 
-// DefaultStorm is 5,000 sockets, three times.
-func DefaultStorm() *Storm {
-	return &Storm{
-		Stand:  Stand{Called: "storm", About: "connecting: all sockets connect and join at the same time", By: target.Broadcast, Load: swarm.Load{Topics: 100, Sockets: 5000, Payload: 128}},
+// DefaultReconnect is 5,000 sockets, three times.
+func DefaultReconnect() *Reconnect {
+	return &Reconnect{
+		Base:   Base{Called: "storm", About: "connecting: all sockets connect and join at the same time", By: target.Broadcast, Load: swarm.Load{Topics: 100, Sockets: 5000, Payload: 128}},
 		Rounds: 3,
 	}
 }
 
-// Settings implements [Standing].
-func (st *Storm) Settings() map[string]any {
+// Settings implements [ServerScenario].
+func (st *Reconnect) Settings() map[string]any {
 	return st.with(map[string]any{"rounds": &st.Rounds})
 }
 
 // Run implements [Scenario]. The result's rate is that of sockets.
-func (st *Storm) Run(ctx context.Context, progress report.Progress) (r report.Result, err error) {
+func (st *Reconnect) Run(ctx context.Context, progress report.Progress) (r report.Result, err error) {
 	if st.Rounds < 1 {
 		return r, fmt.Errorf("benchmarks: a storm of %d rounds: want 1 or more", st.Rounds)
 	}
@@ -45,7 +45,7 @@ func (st *Storm) Run(ctx context.Context, progress report.Progress) (r report.Re
 	joins := swarm.NewLatencies()
 	var seconds, cpu []float64
 	for range st.Rounds {
-		took, used, err := st.blow(ctx, e, &r, joins, progress)
+		took, used, err := st.round(ctx, e, &r, joins, progress)
 		if err != nil {
 			return r, errors.Join(err, e.Stop())
 		}
@@ -61,15 +61,15 @@ func (st *Storm) Run(ctx context.Context, progress report.Progress) (r report.Re
 	return r, e.Stop()
 }
 
-// blow is one storm.
-func (st *Storm) blow(ctx context.Context, e *target.Endpoint, r *report.Result, joins *swarm.Latencies, progress report.Progress) (took, used time.Duration, err error) {
+// round has all sockets connect once.
+func (st *Reconnect) round(ctx context.Context, e *target.Endpoint, r *report.Result, joins *swarm.Latencies, progress report.Progress) (took, used time.Duration, err error) {
 	s := &session{endpoint: e, load: st.Load, prefix: newPrefix(), progress: progress}
 	before, began := target.UsageOf(e.PID), time.Now()
 	if err := s.join(ctx, swarm.Config{Load: st.Load, Connecting: st.Sockets}); err != nil {
 		return 0, 0, err
 	}
 	took, used = time.Since(began), target.UsageOf(e.PID).CPU-before.CPU
-	idle := Idle{Stand: st.Stand}
+	idle := Idle{Base: st.Base}
 	if err := errors.Join(idle.wake(ctx, s), s.swarm.Close()); err != nil {
 		return 0, 0, err
 	}

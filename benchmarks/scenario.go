@@ -22,15 +22,15 @@ type Scenario interface {
 func Scenarios() []Scenario {
 	return []Scenario{
 		DefaultFanout(), DefaultSingle(), DefaultTopics(), DefaultBacklog(), DefaultLog(), DefaultRow(), DefaultSteady(),
-		DefaultIdle(), DefaultStorm(), DefaultSlow(), DefaultLongPoll(), chaos.Default(),
+		DefaultIdle(), DefaultReconnect(), DefaultSlow(), DefaultLongPoll(), chaos.Default(),
 	}
 }
 
-// Standing is a scenario that any server can be measured by.
-type Standing interface {
+// ServerScenario is a scenario that any server can be measured by.
+type ServerScenario interface {
 	Scenario
-	// Standing is where it is run.
-	Standing() *Stand
+	// Common is what it shares with the others: where it is run, and its load.
+	Common() *Base
 	// Settings are its parameters, by the names of the flags that set them:
 	// pointers to its fields.
 	Settings() map[string]any

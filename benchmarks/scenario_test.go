@@ -24,16 +24,16 @@ func inProcess() target.Server {
 
 // small makes a scenario take next to no time.
 func small(s Scenario) {
-	standing, ok := s.(Standing)
+	onServer, ok := s.(ServerScenario)
 	if !ok {
 		return
 	}
-	stand := standing.Standing()
-	stand.Server = inProcess()
-	if stand.By == target.Insert && os.Getenv("DATABASE_URL") == "" {
-		stand.By = target.Append
+	base := onServer.Common()
+	base.Server = inProcess()
+	if base.By == target.Insert && os.Getenv("DATABASE_URL") == "" {
+		base.By = target.Append
 	}
-	stand.Sockets, stand.Topics = min(stand.Sockets, 12), min(stand.Topics, 5)
+	base.Sockets, base.Topics = min(base.Sockets, 12), min(base.Topics, 5)
 	switch s := s.(type) {
 	case *Bulk:
 		s.Events, s.For, s.WarmUp, s.Batch = 500, time.Hour, 50, min(s.Batch, 100)
@@ -45,7 +45,7 @@ func small(s Scenario) {
 		s.Rate, s.For, s.WarmUp = 500, 100*time.Millisecond, 50*time.Millisecond
 	case *Idle:
 		s.For = time.Millisecond
-	case *Storm:
+	case *Reconnect:
 		s.Rounds = 2
 	case *Slow:
 		s.Rounds, s.Events = 2, 100
@@ -56,7 +56,7 @@ func small(s Scenario) {
 func TestScenariosRun(t *testing.T) {
 	t.Parallel()
 	for _, s := range Scenarios() {
-		if _, ok := s.(Standing); !ok {
+		if _, ok := s.(ServerScenario); !ok {
 			continue // it takes nodes
 		}
 		t.Run(s.Name(), func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestScenariosRun(t *testing.T) {
 				if r.Latency == nil || r.Latency.Samples == 0 {
 					t.Error("no latency")
 				}
-			case *Storm:
+			case *Reconnect:
 				if r.Joins.Samples != 24 {
 					t.Errorf("joined %d times", r.Joins.Samples)
 				}
@@ -172,12 +172,12 @@ func TestScenariosRefuse(t *testing.T) {
 		"no server":       func() Scenario { s := DefaultIdle(); s.Server = nil; return s },
 		"no events":       func() Scenario { s := DefaultBacklog(); s.Events = 0; return s },
 		"no topics":       func() Scenario { s := DefaultBacklog(); s.Topics = 0; return s },
-		"a huge payload":  func() Scenario { s := DefaultStorm(); s.Payload = swarm.MaxPayload + 1; return s },
+		"a huge payload":  func() Scenario { s := DefaultReconnect(); s.Payload = swarm.MaxPayload + 1; return s },
 		"a broken config": func() Scenario { s := DefaultFanout(); s.Server = &target.InProcess{Config: broken}; return s },
 		"no batch":        func() Scenario { s := DefaultFanout(); s.Batch = 0; return s },
 		"no rate":         func() Scenario { s := DefaultSteady(); s.Rate = 0; return s },
 		"nobody polls":    func() Scenario { s := DefaultLongPoll(); s.Sockets = 0; return s },
-		"no storm":        func() Scenario { s := DefaultStorm(); s.Rounds = 0; return s },
+		"no storm":        func() Scenario { s := DefaultReconnect(); s.Rounds = 0; return s },
 		"no others":       func() Scenario { s := DefaultSlow(); s.Sockets = 1; return s },
 		"no Postgres": func() Scenario {
 			s := DefaultRow()
@@ -196,10 +196,10 @@ func TestScenariosRefuse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			scenario := spoil()
-			stand := scenario.(Standing).Standing()
-			stand.Sockets = min(stand.Sockets, 3)
-			if _, isInProcess := stand.Server.(*target.InProcess); stand.Server == nil && !isInProcess && name != "no server" {
-				stand.Server = &target.InProcess{Config: sluice.DefaultConfig()}
+			base := scenario.(ServerScenario).Common()
+			base.Sockets = min(base.Sockets, 3)
+			if _, isInProcess := base.Server.(*target.InProcess); base.Server == nil && !isInProcess && name != "no server" {
+				base.Server = &target.InProcess{Config: sluice.DefaultConfig()}
 			}
 			if r, err := scenario.Run(t.Context(), nil); err == nil {
 				t.Errorf("it ran: %+v", r)

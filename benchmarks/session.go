@@ -81,9 +81,9 @@ func (s *session) join(ctx context.Context, config swarm.Config) (err error) {
 	return nil
 }
 
-// await waits for a lap, see [swarm.Swarm.Await].
-func (s *session) await(ctx context.Context, lap *swarm.Lap, due int64) (complete bool, err error) {
-	return s.swarm.Await(ctx, lap, patience, func(arrived int64) {
+// await waits for a window, see [swarm.Swarm.Await].
+func (s *session) await(ctx context.Context, window *swarm.Window, due int64) (complete bool, err error) {
+	return s.swarm.Await(ctx, window, patience, func(arrived int64) {
 		s.progress.Tell("deliveries", min(arrived, due), due)
 	})
 }

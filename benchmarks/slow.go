@@ -18,7 +18,7 @@ import (
 // deal with. Between rounds it reads what it has missed, and must have
 // everything too, once and in order.
 type Slow struct {
-	Stand
+	Base
 	// Rounds is how many times each of both is measured.
 	Rounds int
 	// Events are published in each round, in batches of which so few are on their
@@ -28,13 +28,13 @@ type Slow struct {
 
 // Batches of a round, and how many of them may be on their way. When they have
 // arrived, slowSingles more are published one by one, for their latency.
-const slowBatch, slowWindow, slowSingles = 250, 3, 25
+const slowBatch, slowInFlight, slowSingles = 250, 3, 25
 
 // DefaultSlow is one client among 200. A round's events are more than the system
 // and its mailbox hold for it, so that it ends each of its rounds far behind.
 func DefaultSlow() *Slow {
 	return &Slow{
-		Stand: Stand{
+		Base: Base{
 			Called: "slow", About: "isolation: what a client that reads nothing costs the others of its topic",
 			By: target.Append, Load: swarm.Load{Topics: 1, Sockets: 201, Payload: 1024},
 		},
@@ -43,7 +43,7 @@ func DefaultSlow() *Slow {
 	}
 }
 
-// Settings implements [Standing].
+// Settings implements [ServerScenario].
 func (s *Slow) Settings() map[string]any {
 	return s.with(map[string]any{"events": &s.Events, "rounds": &s.Rounds})
 }
@@ -135,7 +135,7 @@ func (s *Slow) round(ctx context.Context, ss *session, f *feeder, slow bool, hal
 		}
 	}
 	var b slowRound
-	f.batch, f.window = slowBatch, slowWindow
+	f.batch, f.inFlight = slowBatch, slowInFlight
 	before, began := target.UsageOf(ss.endpoint.PID).CPU, time.Now()
 	if err := f.run(ctx, s.Events, time.Time{}); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (s *Slow) round(ctx context.Context, ss *session, f *feeder, slow bool, hal
 		b.perCPUSecond = deliveries / used
 	}
 	half.rounds = append(half.rounds, b)
-	f.batch, f.window = 1, 1
+	f.batch, f.inFlight = 1, 1
 	for range slowSingles {
 		began := time.Now()
 		if err := f.run(ctx, 1, time.Time{}); err != nil {

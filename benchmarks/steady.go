@@ -18,7 +18,7 @@ import (
 // Steady publishes events evenly, one at a time, and takes the time from the
 // beginning of publishing until a client has the event.
 type Steady struct {
-	Stand
+	Base
 	// Rate is how many events are published per second, as far as the server
 	// keeps up: the result's own rate tells.
 	Rate float64
@@ -35,20 +35,20 @@ type Steady struct {
 // DefaultSteady is 20 events a second for 1,000 sockets.
 func DefaultSteady() *Steady {
 	return &Steady{
-		Stand: Stand{Called: "steady", About: "latency: events at an even rate, one topic to all its sockets", By: target.Broadcast, Load: swarm.Load{Topics: 1, Sockets: 1000, Payload: 128}},
-		Rate:  20, For: 8 * time.Second, WarmUp: time.Second,
+		Base: Base{Called: "steady", About: "latency: events at an even rate, one topic to all its sockets", By: target.Broadcast, Load: swarm.Load{Topics: 1, Sockets: 1000, Payload: 128}},
+		Rate: 20, For: 8 * time.Second, WarmUp: time.Second,
 	}
 }
 
 // DefaultRow is 200 rows a second for one socket.
 func DefaultRow() *Steady {
 	return &Steady{
-		Stand: Stand{Called: "row", About: "latency: rows inserted one by one, from the insert until a socket has them", By: target.Insert, Load: swarm.Load{Topics: 1, Sockets: 1, Payload: 128}},
-		Rate:  200, For: 8 * time.Second, WarmUp: time.Second,
+		Base: Base{Called: "row", About: "latency: rows inserted one by one, from the insert until a socket has them", By: target.Insert, Load: swarm.Load{Topics: 1, Sockets: 1, Payload: 128}},
+		Rate: 200, For: 8 * time.Second, WarmUp: time.Second,
 	}
 }
 
-// Settings implements [Standing].
+// Settings implements [ServerScenario].
 func (s *Steady) Settings() map[string]any {
 	return s.with(map[string]any{"rate": &s.Rate, "for": &s.For})
 }

@@ -119,7 +119,7 @@ const filesBeside = 256
 func enoughFiles(trials []*trial, size *size) error {
 	limit := fileLimit()
 	for _, t := range trials {
-		sockets := t.on(nil, "", size).Standing().Sockets
+		sockets := t.on(nil, "", size).Common().Sockets
 		if limit > 0 && sockets+filesBeside > limit {
 			return fmt.Errorf("%s takes %d sockets, but a process may open %d files here: raise that with ulimit -n, or pass --sockets %d or --only without %s",
 				t.name, sockets, limit, max(1, limit-filesBeside), t.name)

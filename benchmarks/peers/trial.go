@@ -22,7 +22,7 @@ type trial struct {
 	// are published makes no difference.
 	quiet bool
 	// scenario makes one of that size, to be put on a server.
-	scenario func(*size) benchmarks.Standing
+	scenario func(*size) benchmarks.ServerScenario
 }
 
 // size is how much is done, where it is not the scenario's own.
@@ -89,7 +89,7 @@ func trials() []*trial {
 		{
 			name: "steady", says: "1 topic × {sockets} sockets, 20 events a second",
 			measures: []measure{latencyP50, latencyP99},
-			scenario: func(size *size) benchmarks.Standing {
+			scenario: func(size *size) benchmarks.ServerScenario {
 				s := benchmarks.DefaultSteady()
 				s.For = s.WarmUp + size.length
 				return s
@@ -98,19 +98,19 @@ func trials() []*trial {
 		{
 			name: "idle", says: "{sockets} sockets that wait", quiet: true,
 			measures: []measure{memory},
-			scenario: func(*size) benchmarks.Standing { return benchmarks.DefaultIdle() },
+			scenario: func(*size) benchmarks.ServerScenario { return benchmarks.DefaultIdle() },
 		},
 		{
 			name: "storm", says: "{sockets} sockets connect and join at once", quiet: true,
 			measures: []measure{socketsPerCPUSecond, joinP99},
-			scenario: func(*size) benchmarks.Standing { return benchmarks.DefaultStorm() },
+			scenario: func(*size) benchmarks.ServerScenario { return benchmarks.DefaultReconnect() },
 		},
 	}
 }
 
 // bulk is a scenario that publishes in batches.
-func bulk(standard func() *benchmarks.Bulk) func(*size) benchmarks.Standing {
-	return func(size *size) benchmarks.Standing {
+func bulk(standard func() *benchmarks.Bulk) func(*size) benchmarks.ServerScenario {
+	return func(size *size) benchmarks.ServerScenario {
 		b := standard()
 		b.For = size.length
 		return b
@@ -118,20 +118,20 @@ func bulk(standard func() *benchmarks.Bulk) func(*size) benchmarks.Standing {
 }
 
 // on is the trial's scenario for a server, which events reach in that way.
-func (t *trial) on(server target.Server, way target.Way, size *size) benchmarks.Standing {
+func (t *trial) on(server target.Server, way target.Way, size *size) benchmarks.ServerScenario {
 	scenario := t.scenario(size)
-	stand := scenario.Standing()
-	stand.Server, stand.By, stand.Payload = server, way, size.payload
+	base := scenario.Common()
+	base.Server, base.By, base.Payload = server, way, size.payload
 	if size.sockets > 0 {
-		stand.Topics, stand.Sockets = min(stand.Topics, size.sockets), size.sockets
+		base.Topics, base.Sockets = min(base.Topics, size.sockets), size.sockets
 	}
 	return scenario
 }
 
 // title is what is done, at that size.
 func (t *trial) title(size *size) string {
-	stand := t.on(nil, "", size).Standing()
-	return strings.NewReplacer("{topics}", grouped(stand.Topics), "{sockets}", grouped(stand.Sockets)).Replace(t.says)
+	base := t.on(nil, "", size).Common()
+	return strings.NewReplacer("{topics}", grouped(base.Topics), "{sockets}", grouped(base.Sockets)).Replace(t.says)
 }
 
 // grouped writes a number with its thousands apart.

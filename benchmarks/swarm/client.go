@@ -17,22 +17,22 @@ type client struct {
 	// Immutable after Open.
 	number int
 	topics []int32 // in order
-	apart  bool    // no lap waits for it
+	apart  bool    // no window waits for it
 
 	link link         // how it is connected; see the reader
 	told atomic.Int64 // arrived, for others; of clients that are apart only
 
 	// Owned by the client's reader; Swarm's once the readers have ended.
-	stage   stage
-	began   int64  // when it began to connect, Unix nanoseconds
-	rest    []byte // the beginning of something that has not arrived whole
-	unasked int    // joins that have not been answered
-	ledgers []Ledger
-	arrived int64 // different events
-	lap     int32 // the next one to pass
-	passed  int64 // events due up to the lap before
-	goal    int64 // events due up to that lap; -1 for not yet known
-	cause   error // why it ended, if that was not due
+	stage     stage
+	began     int64  // when it began to connect, Unix nanoseconds
+	rest      []byte // the beginning of something that has not arrived whole
+	unasked   int    // joins that have not been answered
+	sequences []SequenceCheck
+	arrived   int64 // different events
+	window    int32 // the next one to pass
+	passed    int64 // events due up to the window before
+	goal      int64 // events due up to that window; -1 for not yet known
+	cause     error // why it ended, if that was not due
 }
 
 // stage is how far a client has come.
@@ -52,7 +52,7 @@ func newClient(number int, load Load) *client {
 	for _, topic := range load.Watched(number) {
 		c.topics = append(c.topics, int32(topic))
 	}
-	c.ledgers = make([]Ledger, len(c.topics))
+	c.sequences = make([]SequenceCheck, len(c.topics))
 	c.unasked = len(c.topics)
 	return c
 }
@@ -147,7 +147,7 @@ func (r *receiver) arrive(c *client, now int64) {
 		c.told.Store(c.arrived)
 		return
 	}
-	r.swarm.lapped(c, now)
+	r.swarm.arrivedAt(c, now)
 }
 
 // say queues a text message.
@@ -195,15 +195,15 @@ func (r *receiver) answer(c *client, message []byte, now int64) error {
 
 // note enters an event's arrival.
 func (r *receiver) note(c *client, e Event, now int64) error {
-	seat := 0
+	subscription := 0
 	if len(c.topics) != 1 || int(c.topics[0]) != e.Topic {
 		var found bool
-		if seat, found = slices.BinarySearch(c.topics, int32(e.Topic)); !found {
+		if subscription, found = slices.BinarySearch(c.topics, int32(e.Topic)); !found {
 			return fmt.Errorf("an event of topic %d, which this client has not joined", e.Topic)
 		}
 	}
 	r.unheard++
-	if c.ledgers[seat].Note(e.Number) {
+	if c.sequences[subscription].Note(e.Number) {
 		c.arrived++
 	}
 	if e.At != 0 {

@@ -3,7 +3,7 @@
 // protocol by a [Dialect], and from the way in by a [Publisher]: the same
 // clients measure Sluice and what it is compared with.
 //
-//	Publisher ──▶ server ──▶ sockets ──▶ readers ──▶ ledgers, latencies, laps
+//	Publisher ──▶ server ──▶ sockets ──▶ readers ──▶ sequences, latencies, windows
 //	                           └── each speaks the Dialect, joins its topics ──┘
 //
 // [Open] connects and joins the clients of a [Load]. On Linux they are bare file
@@ -12,12 +12,12 @@
 // is known by the head of its payload, wherever that stands in a message: so
 // one reader counts what any protocol delivers, several in a message too.
 //
-// A [Lap] is a number of events and the clients that have not yet received them
+// A [Window] is a number of events and the clients that have not yet received them
 // all: whoever publishes announces it first, and waits for it as long as he will.
 //
 // # Guarantees
 //
-// Every subscription keeps a [Ledger] of the numbers that its events carry:
+// Every subscription keeps a [SequenceCheck] of the numbers that its events carry:
 // what is lost, comes twice or out of order is always counted, and costs memory
 // only where it happened. Reading an event allocates nothing.
 //

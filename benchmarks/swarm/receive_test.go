@@ -106,7 +106,7 @@ func BenchmarkReceive(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {
-		c.ledgers[0] = Ledger{}
+		c.sequences[0] = SequenceCheck{}
 		if rest, err := r.receive(c, data, 1); err != nil || len(rest) > 0 {
 			b.Fatal(err)
 		}

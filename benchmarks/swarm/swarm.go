@@ -27,7 +27,7 @@ type Config struct {
 	Connecting int
 	// JoinTimeout is how long all of them have to join. Zero: a minute.
 	JoinTimeout time.Duration
-	// Apart is how many of the last clients no lap waits for. The system holds as
+	// Apart is how many of the last clients no window waits for. The system holds as
 	// little for them as it can: what they do not read soon is the server's.
 	Apart int
 	// Tell is told a few times a second how many have joined. Nil: nobody asks.
@@ -84,11 +84,11 @@ type Swarm struct {
 	// reader receives, when it has joined or ended. Nobody closes it.
 	free chan struct{}
 
-	laps   laps
-	joins  *Latencies   // from the beginning of a connection to its last join
-	joined atomic.Int64 // clients
-	alive  atomic.Int64 // clients that are connected or will be
-	ending atomic.Bool  // connections may end: it is no news
+	windows windows
+	joins   *Latencies   // from the beginning of a connection to its last join
+	joined  atomic.Int64 // clients
+	alive   atomic.Int64 // clients that are connected or will be
+	ending  atomic.Bool  // connections may end: it is no news
 
 	mu      sync.Mutex
 	failure error // of the first client that could not join; guarded by mu

@@ -135,7 +135,7 @@ func TestWhatGoesWrongIsFound(t *testing.T) {
 		for _, together := range []bool{false, true} { // several events in a message
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				announced := make(chan struct{}) // closed below, once the lap is
+				announced := make(chan struct{}) // closed below, once the window is
 				server := (&script{then: func(t *testing.T, conn net.Conn) {
 					<-announced
 					var message, data []byte
@@ -156,13 +156,13 @@ func TestWhatGoesWrongIsFound(t *testing.T) {
 					}
 				}}).serve(t)
 				s := open(t, server.config(1))
-				lap := s.Announce(4)
+				window := s.Announce(4)
 				close(announced)
 				patience := never
 				if test.want.Lost > 0 && test.want.Cut == 0 {
 					patience = 0 // it is waited for at the next glance only
 				}
-				complete, err := s.Await(t.Context(), lap, patience, nil)
+				complete, err := s.Await(t.Context(), window, patience, nil)
 				if err != nil || complete != (test.want.Lost == 0) {
 					t.Errorf("complete: %v, %v", complete, err)
 				}
@@ -186,7 +186,7 @@ func TestWhatGoesWrongIsFound(t *testing.T) {
 func TestLargeMessages(t *testing.T) {
 	t.Parallel()
 	load := Load{Topics: 1, Sockets: 1, Payload: MaxPayload}
-	announced := make(chan struct{}) // closed below, once the lap is
+	announced := make(chan struct{}) // closed below, once the window is
 	server := (&script{then: func(t *testing.T, conn net.Conn) {
 		<-announced
 		for n := range int64(3) {
@@ -198,9 +198,9 @@ func TestLargeMessages(t *testing.T) {
 	config := server.config(1)
 	config.Load = load
 	s := open(t, config)
-	lap := s.Announce(3)
+	window := s.Announce(3)
 	close(announced)
-	if complete, err := s.Await(t.Context(), lap, never, nil); err != nil || !complete {
+	if complete, err := s.Await(t.Context(), window, never, nil); err != nil || !complete {
 		t.Errorf("complete: %v, %v", complete, err)
 	}
 	closeSwarm(t, s)

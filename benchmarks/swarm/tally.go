@@ -23,13 +23,13 @@ type Tally struct {
 // Tally sums up what arrived of all events announced. Call it after Close.
 func (s *Swarm) Tally() (t Tally) {
 	var events int64
-	if list := s.laps.announced(); len(list) > 0 {
+	if list := s.windows.announced(); len(list) > 0 {
 		events = list[len(list)-1].events
 	}
 	for _, c := range s.clients {
 		var check Check
-		for seat, topic := range c.topics {
-			check = check.Plus(c.ledgers[seat].Check(s.config.Load.Share(int(topic), events)))
+		for subscription, topic := range c.topics {
+			check = check.Plus(c.sequences[subscription].Check(s.config.Load.Share(int(topic), events)))
 		}
 		if c.cause != nil {
 			check.Cut = 1

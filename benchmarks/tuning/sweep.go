@@ -98,7 +98,7 @@ func (o *options) scenario(s step) benchmarks.Scenario {
 	if o.DatabaseURL != "" {
 		way = target.Insert
 	}
-	stand := benchmarks.Stand{
+	base := benchmarks.Base{
 		Called: string(s.measure),
 		Server: &target.InProcess{Config: config},
 		By:     way,
@@ -109,9 +109,9 @@ func (o *options) scenario(s step) benchmarks.Scenario {
 		if s.setting.events > 0 {
 			events = min(events, s.setting.events)
 		}
-		return &benchmarks.Backlog{Stand: stand, Events: events, Sequenced: true}
+		return &benchmarks.Backlog{Base: base, Events: events, Sequenced: true}
 	}
-	steady := &benchmarks.Steady{Stand: stand, Rate: o.Rate, For: o.Duration, WarmUp: o.Duration / 5}
+	steady := &benchmarks.Steady{Base: base, Rate: o.Rate, For: o.Duration, WarmUp: o.Duration / 5}
 	if s.measure == unwoken {
 		// Who polls looks again soon after there was something: only what
 		// comes rarely, and at no regular distance, meets the interval.

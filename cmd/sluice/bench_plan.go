@@ -51,7 +51,7 @@ func (b *benchCmd) plan(log io.Writer) (p *benchPlan, err error) {
 		return nil, &usageError{"--sweep", b.Sweep, "nothing with all: sweep one scenario"}
 	case b.Scenario == allScenarios:
 		for _, s := range benchmarks.Scenarios() {
-			if _, ok := s.(benchmarks.Standing); ok {
+			if _, ok := s.(benchmarks.ServerScenario); ok {
 				if err := b.add(p, s, log, s.Name(), ""); err != nil {
 					return nil, err
 				}
@@ -80,8 +80,8 @@ func (b *benchCmd) addSweep(p *benchPlan, log io.Writer) error {
 		if err != nil {
 			return err
 		}
-		standing, ok := scenario.(benchmarks.Standing)
-		if !ok || !setNumber(standing.Settings()[sweep.setting], value) {
+		onServer, ok := scenario.(benchmarks.ServerScenario)
+		if !ok || !setNumber(onServer.Settings()[sweep.setting], value) {
 			return &usageError{"--sweep", b.Sweep, "a setting that the scenario " + b.Scenario + " has a use for"}
 		}
 		text := strconv.FormatInt(value, 10)

@@ -15,22 +15,22 @@ func (b *benchCmd) configure(scenario benchmarks.Scenario, log io.Writer) error 
 	switch s := scenario.(type) {
 	case *chaos.Chaos:
 		return b.configureChaos(s, log)
-	case benchmarks.Standing:
+	case benchmarks.ServerScenario:
 		server, err := b.server(log)
 		if err != nil {
 			return err
 		}
-		stand := s.Standing()
-		stand.Server = server
-		if stand.By != "" {
-			if stand.By, err = b.way(stand.By); err != nil {
+		base := s.Common()
+		base.Server = server
+		if base.By != "" {
+			if base.By, err = b.way(base.By); err != nil {
 				return err
 			}
 		}
 		if err := b.set(s.Settings()); err != nil {
 			return err
 		}
-		return b.enoughFiles(stand.Sockets)
+		return b.enoughFiles(base.Sockets)
 	}
 	return nil
 }

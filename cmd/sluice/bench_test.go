@@ -109,10 +109,10 @@ func TestBenchFloors(t *testing.T) {
 				continue
 			}
 			floors = append(floors, run.scenario.Name())
-			stand := run.scenario.(benchmarks.Standing).Standing()
-			rows, ok := stand.Server.(*baseline.Rows)
+			base := run.scenario.(benchmarks.ServerScenario).Common()
+			rows, ok := base.Server.(*baseline.Rows)
 			if ok != (run.scenario.Name() == "row") || ok && rows.DatabaseURL != database {
-				t.Errorf("%s is measured on %+v", run.scenario.Name(), stand.Server)
+				t.Errorf("%s is measured on %+v", run.scenario.Name(), base.Server)
 			}
 			if above := plan.runs[i+1]; above.floor || above.scenario.Name() != run.scenario.Name() {
 				t.Errorf("%s comes after the floor of %s", above.scenario.Name(), run.scenario.Name())

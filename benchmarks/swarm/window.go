@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Lap is the way of a load's first events to all clients. It is announced before
-// they are published: each client that is due some of them since the lap before
+// Window is the way of a load's first events to all clients. It is announced before
+// they are published: each client that is due some of them since the window before
 // tells when it has them all.
-type Lap struct {
+type Window struct {
 	events int64 // all events up to here
 	// done is closed by the reader whose client was the last one, or by the
 	// announcer if nobody is due anything.
@@ -20,57 +20,57 @@ type Lap struct {
 }
 
 // Done is closed when all clients have everything.
-func (l *Lap) Done() <-chan struct{} { return l.done }
+func (w *Window) Done() <-chan struct{} { return w.done }
 
 // At is when the last client had everything. Call it when Done is closed.
-func (l *Lap) At() time.Time { return time.Unix(0, l.at.Load()) }
+func (w *Window) At() time.Time { return time.Unix(0, w.at.Load()) }
 
-// Events is how many events, of all since the swarm was opened, the lap ends with.
-func (l *Lap) Events() int64 { return l.events }
+// Events is how many events, of all since the swarm was opened, the window ends with.
+func (w *Window) Events() int64 { return w.events }
 
-func (l *Lap) pass(now int64) {
-	if l.left.Add(-1) == 0 {
-		l.at.Store(now)
-		close(l.done)
+func (w *Window) pass(now int64) {
+	if w.left.Add(-1) == 0 {
+		w.at.Store(now)
+		close(w.done)
 	}
 }
 
-// laps are all that were announced. One goroutine at a time announces, while
+// windows are all that were announced. One goroutine at a time announces, while
 // readers look.
-type laps struct {
+type windows struct {
 	mu   sync.Mutex // held by who announces
-	list atomic.Pointer[[]*Lap]
+	list atomic.Pointer[[]*Window]
 }
 
-func (l *laps) announced() []*Lap {
-	if list := l.list.Load(); list != nil {
+func (w *windows) announced() []*Window {
+	if list := w.list.Load(); list != nil {
 		return *list
 	}
 	return nil
 }
 
-func (l *laps) add(lap *Lap) {
-	list := append(l.announced(), lap) // beyond the length that readers know, if in place
-	l.list.Store(&list)
+func (w *windows) add(window *Window) {
+	list := append(w.announced(), window) // beyond the length that readers know, if in place
+	w.list.Store(&list)
 }
 
-// Announce adds a lap of so many more events. Publish them only afterwards.
-func (s *Swarm) Announce(events int64) *Lap {
-	s.laps.mu.Lock()
-	defer s.laps.mu.Unlock()
+// Announce adds a window of so many more events. Publish them only afterwards.
+func (s *Swarm) Announce(events int64) *Window {
+	s.windows.mu.Lock()
+	defer s.windows.mu.Unlock()
 	before := int64(0)
-	if list := s.laps.announced(); len(list) > 0 {
+	if list := s.windows.announced(); len(list) > 0 {
 		before = list[len(list)-1].events
 	}
-	lap := &Lap{events: before + events, done: make(chan struct{})}
-	due := s.runners(before, lap.events)
-	lap.left.Store(due)
+	window := &Window{events: before + events, done: make(chan struct{})}
+	due := s.runners(before, window.events)
+	window.left.Store(due)
 	if due == 0 {
-		lap.at.Store(time.Now().UnixNano())
-		close(lap.done)
+		window.at.Store(time.Now().UnixNano())
+		close(window.done)
 	}
-	s.laps.add(lap)
-	return lap
+	s.windows.add(window)
+	return window
 }
 
 // runners is how many clients are due something between two numbers of events.
@@ -94,34 +94,34 @@ func (s *Swarm) due(c *client, events int64) (n int64) {
 	return n
 }
 
-// lapped notes how far a client has come. It is called by the client's reader
+// arrivedAt notes how far a client has come. It is called by the client's reader
 // after each read that brought something.
-func (s *Swarm) lapped(c *client, now int64) {
-	list := s.laps.announced()
-	for int(c.lap) < len(list) {
-		lap := list[c.lap]
+func (s *Swarm) arrivedAt(c *client, now int64) {
+	list := s.windows.announced()
+	for int(c.window) < len(list) {
+		window := list[c.window]
 		if c.goal < 0 {
-			c.goal = s.due(c, lap.events)
+			c.goal = s.due(c, window.events)
 		}
 		if c.arrived < c.goal {
 			return
 		}
 		if c.goal > c.passed {
-			lap.pass(now)
+			window.pass(now)
 		}
 		c.passed, c.goal = c.goal, -1
-		c.lap++
+		c.window++
 	}
 }
 
-// Await waits until all clients have a lap's events: then it is complete. It
+// Await waits until all clients have a window's events: then it is complete. It
 // gives up once nothing has arrived for the patience given, or no client is
-// left; what is missing then is lost, and no later lap can be complete. tell, if
+// left; what is missing then is lost, and no later window can be complete. tell, if
 // there is one, is told a few times a second how many deliveries there were. An
 // error is ctx's.
-func (s *Swarm) Await(ctx context.Context, lap *Lap, patience time.Duration, tell func(arrived int64)) (complete bool, err error) {
+func (s *Swarm) Await(ctx context.Context, window *Window, patience time.Duration, tell func(arrived int64)) (complete bool, err error) {
 	select { // without a timer, as closed loops wait for every event
-	case <-lap.done:
+	case <-window.done:
 		return true, nil
 	default:
 	}
@@ -130,7 +130,7 @@ func (s *Swarm) Await(ctx context.Context, lap *Lap, patience time.Duration, tel
 	seen, moved := s.Arrived(), time.Now()
 	for {
 		select {
-		case <-lap.done:
+		case <-window.done:
 			return true, nil
 		case <-ctx.Done():
 			return false, ctx.Err()

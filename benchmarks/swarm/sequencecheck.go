@@ -1,14 +1,14 @@
 package swarm
 
-// Ledger is what one subscription has received of a topic whose events are
+// SequenceCheck is what one subscription has received of a topic whose events are
 // numbered from 0. It needs memory only for what is missing. The zero value is
 // ready; it is for one goroutine at a time.
-type Ledger struct {
+type SequenceCheck struct {
 	next  int64  // all below have arrived, but for what is missing
 	wrong *wrong // nil as long as everything was right
 }
 
-// wrong is what a ledger keeps of what did not arrive as it should.
+// wrong is what a sequence check keeps of what did not arrive as it should.
 type wrong struct {
 	missing    []span // passed over so far, in order
 	twice      int64
@@ -19,26 +19,26 @@ type wrong struct {
 type span struct{ first, end int64 }
 
 // Note enters the arrival of a number, and tells whether it is the first of it.
-func (l *Ledger) Note(n int64) (fresh bool) {
-	if n == l.next {
-		l.next++
+func (c *SequenceCheck) Note(n int64) (fresh bool) {
+	if n == c.next {
+		c.next++
 		return true
 	}
-	return l.noteWrong(n)
+	return c.noteWrong(n)
 }
 
-func (l *Ledger) noteWrong(n int64) (fresh bool) {
-	if l.wrong == nil {
-		l.wrong = new(wrong)
+func (c *SequenceCheck) noteWrong(n int64) (fresh bool) {
+	if c.wrong == nil {
+		c.wrong = new(wrong)
 	}
 	switch {
-	case n > l.next:
-		l.wrong.missing = append(l.wrong.missing, span{l.next, n})
-		l.next = n + 1
-	case l.wrong.found(n):
-		l.wrong.disordered++
+	case n > c.next:
+		c.wrong.missing = append(c.wrong.missing, span{c.next, n})
+		c.next = n + 1
+	case c.wrong.found(n):
+		c.wrong.disordered++
 	default:
-		l.wrong.twice++
+		c.wrong.twice++
 		return false
 	}
 	return true
@@ -64,10 +64,10 @@ func (w *wrong) found(n int64) bool {
 }
 
 // Arrived is how many different numbers have arrived.
-func (l *Ledger) Arrived() int64 {
-	arrived := l.next
-	if l.wrong != nil {
-		for _, s := range l.wrong.missing {
+func (c *SequenceCheck) Arrived() int64 {
+	arrived := c.next
+	if c.wrong != nil {
+		for _, s := range c.wrong.missing {
 			arrived -= s.end - s.first
 		}
 	}
@@ -75,12 +75,12 @@ func (l *Ledger) Arrived() int64 {
 }
 
 // Check says what went wrong, when total events were due.
-func (l *Ledger) Check(total int64) Check {
-	c := Check{Lost: max(0, total-l.Arrived())}
-	if l.wrong != nil {
-		c.Twice, c.Disordered = l.wrong.twice, l.wrong.disordered
+func (c *SequenceCheck) Check(total int64) Check {
+	check := Check{Lost: max(0, total-c.Arrived())}
+	if c.wrong != nil {
+		check.Twice, check.Disordered = c.wrong.twice, c.wrong.disordered
 	}
-	return c
+	return check
 }
 
 // Check counts what must not happen.

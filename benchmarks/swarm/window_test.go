@@ -8,17 +8,17 @@ import (
 	"testing"
 )
 
-func isDone(l *Lap) bool {
+func isDone(w *Window) bool {
 	select {
-	case <-l.Done():
+	case <-w.Done():
 		return true
 	default:
 		return false
 	}
 }
 
-// A lap is done when the last client that is due something has it, and not before.
-func TestLaps(t *testing.T) {
+// A window is done when the last client that is due something has it, and not before.
+func TestWindows(t *testing.T) {
 	t.Parallel()
 	load := Load{Topics: 2, Sockets: 4}
 	r := bare(t, load)
@@ -29,7 +29,7 @@ func TestLaps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if lap := s.Announce(0); !isDone(lap) {
+	if window := s.Announce(0); !isDone(window) {
 		t.Error("nothing is due, and it is not done")
 	}
 	first, second := s.Announce(1), s.Announce(2) // event 0 of topic 0; event 0 of topic 1 and event 1 of topic 0
@@ -76,7 +76,7 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 	closeSwarm(t, s)
 }
 
-// No lap waits for clients that are apart. One that is paused reads nothing,
+// No window waits for clients that are apart. One that is paused reads nothing,
 // and everything once it is resumed.
 func TestClientsApart(t *testing.T) {
 	t.Parallel()
@@ -94,9 +94,9 @@ func TestClientsApart(t *testing.T) {
 	if err := s.Pause(1); err != nil {
 		t.Fatal(err)
 	}
-	lap := s.Announce(1)
+	window := s.Announce(1)
 	close(begin)
-	if complete, err := s.Await(t.Context(), lap, never, nil); err != nil || !complete {
+	if complete, err := s.Await(t.Context(), window, never, nil); err != nil || !complete {
 		t.Errorf("complete: %v, %v", complete, err)
 	}
 	if n := s.Arrivals(1); n != 0 {

@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestLedger(t *testing.T) {
+func TestSequenceCheck(t *testing.T) {
 	t.Parallel()
 	const total = 5
 	for name, test := range map[string]struct {
@@ -28,7 +28,7 @@ func TestLedger(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var l Ledger
+			var l SequenceCheck
 			for _, n := range test.arrivals {
 				l.Note(n)
 			}
@@ -42,16 +42,16 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// Whatever is left out, doubled and moved, the ledger counts it as one that
+// Whatever is left out, doubled and moved, the sequence check counts it as one that
 // keeps everything does.
-func TestLedgerCountsAsASetDoes(t *testing.T) {
+func TestSequenceCheckCountsAsASetDoes(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		total := rapid.Int64Range(1, 40).Draw(t, "total")
 		arrivals := rapid.SliceOf(rapid.Int64Range(0, total-1)).Draw(t, "arrivals")
 		var want Check
 		seen, highest := map[int64]bool{}, int64(-1)
-		var l Ledger
+		var l SequenceCheck
 		for _, n := range arrivals {
 			switch {
 			case seen[n]:
@@ -73,7 +73,7 @@ func TestLedgerCountsAsASetDoes(t *testing.T) {
 
 func BenchmarkLedger(b *testing.B) {
 	b.ReportAllocs()
-	var l Ledger
+	var l SequenceCheck
 	n := int64(rand.IntN(2))
 	for b.Loop() {
 		l.Note(n)
