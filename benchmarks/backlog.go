@@ -41,8 +41,8 @@ func DefaultLog() *Backlog {
 }
 
 // Settings implements [ServerScenario].
-func (b *Backlog) Settings() map[string]any {
-	return b.with(map[string]any{"events": &b.Events})
+func (b *Backlog) Settings() Settings {
+	return b.settings(nil, map[string]Setter{"events": Number(&b.Events)})
 }
 
 // Run implements [Scenario].

@@ -2,6 +2,7 @@ package benchmarks
 
 import (
 	"maps"
+	"time"
 
 	"github.com/sluicehq/sluice/benchmarks/report"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
@@ -27,10 +28,11 @@ func (s *Base) Measures() string { return s.About }
 // Common implements [ServerScenario].
 func (s *Base) Common() *Base { return s }
 
-// with adds the load's settings to a scenario's own.
-func (s *Base) with(settings map[string]any) map[string]any {
-	maps.Copy(settings, map[string]any{"topics": &s.Topics, "sockets": &s.Sockets, "payload": &s.Payload})
-	return settings
+// settings are the load's, and a scenario's own.
+func (s *Base) settings(runFor *time.Duration, own map[string]Setter) Settings {
+	numbers := map[string]Setter{"topics": Number(&s.Topics), "sockets": Number(&s.Sockets), "payload": Number(&s.Payload)}
+	maps.Copy(numbers, own)
+	return Settings{For: runFor, Numbers: numbers}
 }
 
 func (s *Base) params(more ...report.Param) []report.Param {

@@ -51,8 +51,8 @@ func DefaultTopics() *Bulk {
 }
 
 // Settings implements [ServerScenario].
-func (b *Bulk) Settings() map[string]any {
-	return b.with(map[string]any{"events": &b.Events, "for": &b.For, "batch": &b.Batch, "window": &b.InFlight})
+func (b *Bulk) Settings() Settings {
+	return b.settings(&b.For, map[string]Setter{"events": Number(&b.Events), "batch": Number(&b.Batch), "window": Number(&b.InFlight)})
 }
 
 // Run implements [Scenario].

@@ -27,8 +27,8 @@ func DefaultIdle() *Idle {
 }
 
 // Settings implements [ServerScenario].
-func (i *Idle) Settings() map[string]any {
-	return i.with(map[string]any{"for": &i.For})
+func (i *Idle) Settings() Settings {
+	return i.settings(&i.For, nil)
 }
 
 // Run implements [Scenario].

@@ -28,8 +28,8 @@ func DefaultReconnect() *Reconnect {
 }
 
 // Settings implements [ServerScenario].
-func (st *Reconnect) Settings() map[string]any {
-	return st.with(map[string]any{"rounds": &st.Rounds})
+func (st *Reconnect) Settings() Settings {
+	return st.settings(nil, map[string]Setter{"rounds": Number(&st.Rounds)})
 }
 
 // Run implements [Scenario]. The result's rate is that of sockets.

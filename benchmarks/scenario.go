@@ -31,7 +31,6 @@ type ServerScenario interface {
 	Scenario
 	// Common is what it shares with the others: where it is run, and its load.
 	Common() *Base
-	// Settings are its parameters, by the names of the flags that set them:
-	// pointers to its fields.
-	Settings() map[string]any
+	// Settings are its parameters, which flags set.
+	Settings() Settings
 }

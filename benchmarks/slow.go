@@ -44,8 +44,8 @@ func DefaultSlow() *Slow {
 }
 
 // Settings implements [ServerScenario].
-func (s *Slow) Settings() map[string]any {
-	return s.with(map[string]any{"events": &s.Events, "rounds": &s.Rounds})
+func (s *Slow) Settings() Settings {
+	return s.settings(nil, map[string]Setter{"events": Number(&s.Events), "rounds": Number(&s.Rounds)})
 }
 
 // slowRound is what one round came to.

@@ -49,8 +49,8 @@ func DefaultRow() *Steady {
 }
 
 // Settings implements [ServerScenario].
-func (s *Steady) Settings() map[string]any {
-	return s.with(map[string]any{"rate": &s.Rate, "for": &s.For})
+func (s *Steady) Settings() Settings {
+	return s.settings(&s.For, map[string]Setter{"rate": Number(&s.Rate)})
 }
 
 // Run implements [Scenario].

@@ -80,10 +80,14 @@ func (b *benchCmd) addSweep(p *benchPlan, log io.Writer) error {
 		if err != nil {
 			return err
 		}
-		onServer, ok := scenario.(benchmarks.ServerScenario)
-		if !ok || !setNumber(onServer.Settings()[sweep.setting], value) {
+		var set benchmarks.Setter
+		if onServer, ok := scenario.(benchmarks.ServerScenario); ok {
+			set = onServer.Settings().Numbers[sweep.setting]
+		}
+		if set == nil {
 			return &usageError{"--sweep", b.Sweep, "a setting that the scenario " + b.Scenario + " has a use for"}
 		}
+		set(value)
 		text := strconv.FormatInt(value, 10)
 		if err := b.add(p, scenario, log, sweep.setting+"="+text, text); err != nil {
 			return err

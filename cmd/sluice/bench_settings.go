@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/sluicehq/sluice/benchmarks"
 	"github.com/sluicehq/sluice/benchmarks/chaos"
@@ -40,10 +39,10 @@ func (b *benchCmd) configureChaos(s *chaos.Chaos, log io.Writer) (err error) {
 		return err
 	}
 	s.DatabaseURL, s.Log = b.DatabaseURL, log
-	err = b.set(map[string]any{
-		"topics": &s.Topics, "sockets": &s.Sockets, "seed": &s.Seed, "for": &s.For,
-		"faults": &s.Faults, "nodes": &s.Nodes, "inserters": &s.Writers,
-	})
+	err = b.set(benchmarks.Settings{For: &s.For, Numbers: map[string]benchmarks.Setter{
+		"topics": benchmarks.Number(&s.Topics), "sockets": benchmarks.Number(&s.Sockets), "seed": benchmarks.Number(&s.Seed),
+		"faults": benchmarks.Number(&s.Faults), "nodes": benchmarks.Number(&s.Nodes), "inserters": benchmarks.Number(&s.Writers),
+	}})
 	if err != nil {
 		return err
 	}
@@ -52,16 +51,14 @@ func (b *benchCmd) configureChaos(s *chaos.Chaos, log io.Writer) (err error) {
 
 // set sets each field whose flag was given. Of all scenarios, those are set that
 // have a use for it.
-func (b *benchCmd) set(fields map[string]any) error {
+func (b *benchCmd) set(settings benchmarks.Settings) error {
 	all := b.Scenario == allScenarios
-	if b.For != nil {
-		field, ok := fields["for"].(*time.Duration)
-		switch {
-		case ok:
-			*field = *b.For
-		case !all:
-			return b.useless("for", b.For.String())
-		}
+	switch {
+	case b.For == nil:
+	case settings.For != nil:
+		*settings.For = *b.For
+	case !all:
+		return b.useless("for", b.For.String())
 	}
 	for _, flag := range []struct {
 		name  string
@@ -77,28 +74,14 @@ func (b *benchCmd) set(fields map[string]any) error {
 		if *flag.given < 0 {
 			return &usageError{"--" + flag.name, fmt.Sprint(*flag.given), "a number from 0"}
 		}
-		if !setNumber(fields[flag.name], *flag.given) && !all {
+		switch set := settings.Numbers[flag.name]; {
+		case set != nil:
+			set(*flag.given)
+		case !all:
 			return b.useless(flag.name, fmt.Sprint(*flag.given))
 		}
 	}
 	return nil
-}
-
-// setNumber sets a field, and tells whether it can be set.
-func setNumber(field any, to int64) bool {
-	switch field := field.(type) {
-	case *int:
-		*field = int(to)
-	case *int64:
-		*field = to
-	case *uint64:
-		*field = uint64(to)
-	case *float64:
-		*field = float64(to)
-	default:
-		return false
-	}
-	return true
 }
 
 func (b *benchCmd) useless(flag, given string) error {
