@@ -114,7 +114,7 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 				d.FlushInterval = time.Hour
 			}
 			boxes[i] = l.mailbox(d)
-			boxes[i].counters = hub.counters.of(d.Tags)
+			boxes[i].counters = hub.outbound.of(d.Tags)
 			l.open(sure{}, boxes[i])
 		}
 		offset, replies := int64(1), 0

@@ -8,7 +8,7 @@ func (a *Actor) intercept() {
 		return
 	}
 	defer a.mailbox.seen(l)
-	for _, s := range l.room.spans {
+	for _, s := range l.spans() {
 		if !a.interceptSpan(l.segment, s) {
 			return
 		}
@@ -19,17 +19,17 @@ func (a *Actor) intercept() {
 func (a *Actor) interceptSpan(seg *Segment, s span) bool {
 	begin := s.first // messages before begin are done with
 	for i := s.first; i < s.end; i++ {
-		if !a.intercepts[seg.events[i]] {
+		if !a.intercepts[seg.event(i)] {
 			continue
 		}
 		a.mailbox.forward(seg, span{begin, i})
 		begin = i + 1
 		frame, err := a.shown(seg.message(i))
 		if err != nil {
-			a.fail(err, seg.events[i])
+			a.fail(err, seg.event(i))
 			return false
 		}
-		a.mailbox.settle(seg, i, 1, frame, DropWithheld)
+		a.mailbox.replace(seg, i, frame)
 	}
 	a.mailbox.forward(seg, span{begin, s.end})
 	return true
@@ -52,5 +52,5 @@ func (a *Actor) shown(m Message) ([]byte, error) {
 		return nil, err
 	}
 	m.Payload, m.Binary = p.Data, p.Binary
-	return a.host.encoder.AppendMessage(nil, a.mailbox.format, &m)
+	return a.host.encoder.AppendMessage(nil, a.mailbox.wireFormat(), &m)
 }

@@ -39,11 +39,7 @@ func (a *Actor) join(j *pendingJoin) {
 	}
 	d := j.options
 	d.Overflow = a.host.overflow(d.Overflow, j.resume != nil)
-	formats := d.formats() | Formats(a.mailbox.format)
-	if a.intercepts != nil {
-		formats |= Formats(Raw)
-	}
-	a.mailbox.follow(d, formats, a.host.hub.counters.of(d.Tags))
+	a.mailbox.configure(d, a.intercepts != nil)
 	a.joined = err == nil
 	var response Payload
 	if err == nil {
@@ -68,7 +64,7 @@ func (a *Actor) join(j *pendingJoin) {
 		if j.resume != nil {
 			answer = j.resume.answer(response, head, hub.Epoch(), resumed)
 		}
-		return a.host.encoder.AppendReply(nil, a.mailbox.format, a.address(j.ref), StatusOK, answer)
+		return a.host.encoder.AppendReply(nil, a.mailbox.wireFormat(), a.address(j.ref), StatusOK, answer)
 	})
 	switch {
 	case err == nil:
@@ -105,7 +101,7 @@ func (a *Actor) subscribe() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.over {
-		a.subscription.formats = a.mailbox.formats
+		a.subscription.formats = a.mailbox.needs()
 		a.host.hub.enter(&a.subscription)
 		a.subscribed = true
 	}
@@ -132,6 +128,6 @@ func (a *Actor) turnDown(j *pendingJoin, err error) {
 
 // counted counts a join that has been answered.
 func (a *Actor) counted(status joinStatus, j *pendingJoin) {
-	a.mailbox.counters.joins[status].Add(1)
+	a.mailbox.countJoin(status)
 	a.host.hub.metrics.joinTime.Observe(time.Since(j.arrived))
 }

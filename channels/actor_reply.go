@@ -7,7 +7,7 @@ func (a *Actor) push(event string, p Payload) error {
 	if err := check(event, p); err != nil {
 		return err
 	}
-	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.format, a.address(""), event, p)
+	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.wireFormat(), a.address(""), event, p)
 	if err != nil {
 		return err
 	}
@@ -27,10 +27,10 @@ func (a *Actor) reply(ref Ref, status Status, response any) {
 
 func (a *Actor) encodeReply(ref Ref, status Status, p Payload) []byte {
 	to := a.address(ref)
-	frame, err := a.host.encoder.AppendReply(nil, a.mailbox.format, to, status, p)
+	frame, err := a.host.encoder.AppendReply(nil, a.mailbox.wireFormat(), to, status, p)
 	if err != nil {
 		a.log(err, "phx_reply")
-		frame, _ = a.host.encoder.AppendReply(nil, a.mailbox.format, to, StatusError, emptyObject)
+		frame, _ = a.host.encoder.AppendReply(nil, a.mailbox.wireFormat(), to, StatusError, emptyObject)
 	}
 	return frame
 }
@@ -38,7 +38,7 @@ func (a *Actor) encodeReply(ref Ref, status Status, p Payload) []byte {
 // encodePush encodes a message about the channel itself, which carries a ref.
 func (a *Actor) encodePush(ref Ref, event string, p Payload) []byte {
 	to := a.address(ref)
-	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.format, to, event, p)
+	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.wireFormat(), to, event, p)
 	if err != nil {
 		a.log(err, event)
 	}

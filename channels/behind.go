@@ -12,7 +12,7 @@ import "time"
 func (m *mailbox) fallBehind() {
 	m.catchingUp, m.since = true, momentOf(time.Now())
 	if m.roomy() {
-		m.conn.hub.replay(m.actor)
+		m.owner.CatchUp()
 		return
 	}
 	m.conn.waiting = append(m.conn.waiting, m)
@@ -88,7 +88,7 @@ func (m *mailbox) goLive(after int64) bool {
 		return false
 	}
 	m.catchingUp = false
-	m.conn.hub.metrics.caughtUp(m.since)
+	m.conn.metrics.caughtUp(m.since)
 	return true
 }
 

@@ -49,8 +49,7 @@ type Replayer struct {
 // anything is routed.
 func NewReplayer(hub *Hub, history History, encoder Encoder, bytes int) *Replayer {
 	r := &Replayer{hub: hub, history: history, encoder: encoder, pages: &pages{limit: bytes / 4}}
-	r.budget.limit = int64(max(bytes/4, leastReplays))
-	r.budget.holders = make(map[*Connection]struct{})
+	r.budget.replays = NewReplayBudget(int64(max(bytes/4, leastReplays)), r.goOn)
 	hub.evictions.limit = int64(bytes - 2*(bytes/4))
 	r.ready.L = &r.mu
 	hub.replayer.Store(r)
@@ -84,6 +83,13 @@ func (r *Replayer) Run(ctx context.Context) error {
 	}
 	workers.Wait()
 	return nil
+}
+
+// CatchUp has the channel brought up to date, as far as anybody can.
+func (a *Actor) CatchUp() {
+	if r := a.host.hub.replayer.Load(); r != nil {
+		r.add(a)
+	}
 }
 
 // add has a channel served. It may be called with the connection's lock held.

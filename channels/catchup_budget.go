@@ -3,6 +3,8 @@ package channels
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/sluicehq/sluice/internal/ring"
 )
 
 // Replays under way are bounded in bytes together: a page that was read from the
@@ -29,39 +31,32 @@ const replayDeadline = 4 * replayPatience
 // remembered.
 const leastReplays = 4 << 20
 
-// budget is how much replays under way may take. It is exceeded by no more than a
-// page for each worker.
+// budget is how much replays under way may take, and who waits for some of it. It is
+// exceeded by no more than a page for each worker.
 type budget struct {
-	limit int64        // set before Run
-	used  atomic.Int64 // changed with the lock of the connection held that it is charged to
+	replays *ReplayBudget // immutable
 
 	// Guarded by the replayer's mu.
-	holders map[*Connection]struct{} // connections that are charged something
-	parked  ring[*Actor]             // those that wait, for a page each
-	waiting atomic.Int32             // how many these are; read without the lock
-	timer   *time.Timer              // set while somebody waits
-}
-
-func (b *budget) spent() bool {
-	used := b.used.Load()
-	return used > 0 && used >= b.limit
+	parked  ring.Ring[*Actor] // those that wait, for a page each
+	waiting atomic.Int32      // how many these are; read without the lock
+	timer   *time.Timer       // set while somebody waits
 }
 
 // admit tells whether a channel may read a page now. If not, it is served again
 // later.
 func (r *Replayer) admit(a *Actor) bool {
 	b := &r.budget
-	if !b.spent() {
+	if !b.replays.Spent() {
 		return true
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b.parked.push(a)
+	b.parked.Push(a)
 	b.waiting.Add(1) // who gives something back from now on sees it
 	if b.timer == nil {
 		b.timer = time.AfterFunc(replayPatience, r.writeOff)
 	}
-	if !b.spent() {
+	if !b.replays.Spent() {
 		r.unpark()
 	}
 	return false
@@ -70,12 +65,12 @@ func (r *Replayer) admit(a *Actor) bool {
 // unpark has as many channels served as there is room for. Called with mu held.
 func (r *Replayer) unpark() {
 	b := &r.budget
-	for n := 1 + (b.limit-b.used.Load())/pageBytes; n > 0 && b.parked.len() > 0; n-- {
-		r.queue = append(r.queue, b.parked.pop())
+	for n := 1 + b.replays.Room()/pageBytes; n > 0 && b.parked.Len() > 0; n-- {
+		r.queue = append(r.queue, b.parked.Pop())
 		b.waiting.Add(-1)
 		r.ready.Signal()
 	}
-	if b.parked.len() == 0 && b.timer != nil {
+	if b.parked.Len() == 0 && b.timer != nil {
 		b.timer.Stop()
 		b.timer = nil
 	}
@@ -83,7 +78,7 @@ func (r *Replayer) unpark() {
 
 // goOn has others served that wait, if there is room.
 func (r *Replayer) goOn() {
-	if r.budget.waiting.Load() == 0 || r.budget.spent() {
+	if r.budget.waiting.Load() == 0 || r.budget.replays.Spent() {
 		return
 	}
 	r.mu.Lock()
@@ -94,20 +89,7 @@ func (r *Replayer) goOn() {
 // writeOff is called when somebody has waited for long.
 func (r *Replayer) writeOff() {
 	b := &r.budget
-	r.mu.Lock()
-	connections := make([]*Connection, 0, len(b.holders))
-	for c := range b.holders {
-		connections = append(connections, c)
-	}
-	r.mu.Unlock()
-	now := momentOf(time.Now())
-	for _, c := range connections {
-		c.mu.Lock()
-		if now-c.touched >= moment(replayPatience) || now-c.lent >= moment(replayDeadline) {
-			c.giveBack(c.replayed)
-		}
-		c.mu.Unlock()
-	}
+	b.replays.WriteOff(replayPatience, replayDeadline)
 	r.goOn()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,47 +98,5 @@ func (r *Replayer) writeOff() {
 	}
 	if r.over && b.timer != nil {
 		b.timer.Stop()
-	}
-}
-
-// borrow charges what a page has added to what the connection holds. Called with mu
-// held.
-func (c *Connection) borrow(bytes int) {
-	r := c.hub.replayer.Load()
-	if bytes <= 0 || r == nil {
-		return
-	}
-	c.touched = momentOf(time.Now())
-	c.lent = c.touched
-	if c.replayed == 0 {
-		r.mu.Lock()
-		r.budget.holders[c] = struct{}{}
-		r.mu.Unlock()
-	}
-	c.replayed += bytes
-	r.budget.used.Add(int64(bytes))
-}
-
-// giveBack takes back what was charged. Called with mu held.
-func (c *Connection) giveBack(bytes int) {
-	r := c.hub.replayer.Load()
-	if bytes <= 0 || r == nil {
-		return
-	}
-	c.touched = momentOf(time.Now())
-	c.replayed -= bytes
-	r.budget.used.Add(-int64(bytes))
-	if c.replayed == 0 {
-		r.mu.Lock()
-		delete(r.budget.holders, c)
-		r.mu.Unlock()
-	}
-	r.goOn()
-}
-
-// settle takes back what the connection does not hold any more. Called with mu held.
-func (c *Connection) settle() {
-	if has := c.held + c.seeing; c.replayed > has {
-		c.giveBack(c.replayed - has)
 	}
 }

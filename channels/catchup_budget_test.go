@@ -20,7 +20,7 @@ func TestAStormOfReplaysIsBounded(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const clients, limit = 80, 40_000
 				w := newWorld(t, 0)
-				w.replayer.budget.limit = limit
+				w.replayer.budget.replays.limit = limit
 				w.publish(2000) // nobody is there
 				var list []*client
 				for i := range clients {
@@ -35,7 +35,7 @@ func TestAStormOfReplaysIsBounded(t *testing.T) {
 				for round := 0; round < 1000; round++ {
 					for _, c := range list[idle:] {
 						synctest.Wait()
-						most = max(most, w.replayer.budget.used.Load())
+						most = max(most, w.replayer.budget.replays.used.Load())
 						c.read()
 					}
 					time.Sleep(replayPatience / 20) // of the test's own clock
@@ -55,8 +55,8 @@ func TestAStormOfReplaysIsBounded(t *testing.T) {
 				}
 				synctest.Wait()
 				b := &w.replayer.budget
-				if b.used.Load() != 0 || len(b.holders) != 0 || b.parked.len() != 0 || b.timer != nil {
-					t.Errorf("%d bytes, %d connections and %d channels are left", b.used.Load(), len(b.holders), b.parked.len())
+				if b.replays.used.Load() != 0 || len(b.replays.holders) != 0 || b.parked.Len() != 0 || b.timer != nil {
+					t.Errorf("%d bytes, %d connections and %d channels are left", b.replays.used.Load(), len(b.replays.holders), b.parked.Len())
 				}
 			})
 		})
@@ -86,13 +86,13 @@ func TestReplaysAreGivenBack(t *testing.T) {
 				w.publish(400)
 				c := w.join(1024, 20_000, CatchUp, &Resume{After: 0}, accepts{})
 				synctest.Wait()
-				if w.replayer.budget.used.Load() == 0 {
+				if w.replayer.budget.replays.used.Load() == 0 {
 					t.Fatal("nothing is charged")
 				}
 				end(c)
 				synctest.Wait()
-				if b := &w.replayer.budget; b.used.Load() != 0 || len(b.holders) != 0 {
-					t.Errorf("%d bytes of %d connections are left", b.used.Load(), len(b.holders))
+				if b := &w.replayer.budget; b.replays.used.Load() != 0 || len(b.replays.holders) != 0 {
+					t.Errorf("%d bytes of %d connections are left", b.replays.used.Load(), len(b.replays.holders))
 				}
 				c.actor.End(ErrDisconnected)
 				c.group.Wait()
@@ -116,14 +116,14 @@ func TestNobodyDripsForLong(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 0)
-				w.replayer.budget.limit = 20_000
+				w.replayer.budget.replays.limit = 20_000
 				w.publish(2000)
 				var slow []*client
 				for range 10 {
 					slow = append(slow, w.join(1024, 20_000, CatchUp, &Resume{After: 0}, sees{}))
 				}
 				synctest.Wait()
-				if !w.replayer.budget.spent() {
+				if !w.replayer.budget.replays.Spent() {
 					t.Fatal("nobody has to wait")
 				}
 				c := w.join(1024, 20_000, CatchUp, &Resume{After: 1000}, accepts{})
@@ -159,11 +159,11 @@ func TestWhatIsSeenStaysCharged(t *testing.T) {
 		w.publish(400)
 		c := w.join(1024, 20_000, CatchUp, &Resume{After: 0}, sees{})
 		synctest.Wait()
-		if used := w.replayer.budget.used.Load(); used < 500 {
+		if used := w.replayer.budget.replays.used.Load(); used < 500 {
 			t.Errorf("%d bytes are charged", used)
 		}
 		c.settle()
-		if used := w.replayer.budget.used.Load(); used != 0 {
+		if used := w.replayer.budget.replays.used.Load(); used != 0 {
 			t.Errorf("%d bytes are left", used)
 		}
 		c.actor.End(ErrDisconnected)

@@ -116,7 +116,7 @@ func TestDedupeAgainstModel(t *testing.T) {
 				if got := r.offsets(t); !slices.Equal(got, want) {
 					t.Fatalf("seed %d, reader %d after %d, %+v:\ngot  %v\nwant %v", seed, i, r.after, r.delivery, got, want)
 				}
-				s := w.hub.counters.of(r.delivery.Tags)
+				s := w.hub.outbound.of(r.delivery.Tags)
 				if got := s.duplicate.Value(); got != int64(repeats) {
 					t.Errorf("seed %d, reader %d: %d counted as repeats, %d are", seed, i, got, repeats)
 				}

@@ -93,7 +93,6 @@ func (h *Host) Join(r JoinRequest) *Actor {
 	r.Inbound.take(charge)
 	a := &Actor{
 		subscription: Subscription{hub: h.hub, topic: h.hub.name(r.To.Topic)},
-		mailbox:      mailbox{conn: r.Connection, format: r.Format, counters: h.hub.counters.own},
 		host:         h,
 		joinRef:      r.To.JoinRef,
 		socket:       r.Socket,
@@ -112,7 +111,8 @@ func (h *Host) Join(r JoinRequest) *Actor {
 			arrived: time.Now(),
 		},
 	}
-	a.subscription.subscriber, a.mailbox.actor, a.ctx.actor = a, a, a
+	a.subscription.subscriber, a.ctx.actor = a, a
+	a.mailbox.init(r.Connection, r.Format, a)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.start()

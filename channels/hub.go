@@ -32,7 +32,7 @@ type Hub struct {
 	topics    atomic.Int64
 	channels  atomic.Int64
 	metrics   hubMetrics
-	counters  counterSet
+	outbound  *Metrics
 	evictions evictionOrder
 	replayer  atomic.Pointer[Replayer] // nil where nothing can be replayed
 }
@@ -46,15 +46,14 @@ type shard struct {
 // NewHub returns a hub with no subscribers and an empty log. It reports to set,
 // which may be nil.
 func NewHub(set *metrics.Set) *Hub {
-	h := &Hub{seed: maphash.MakeSeed(), metrics: newHubMetrics(set)}
-	h.counters.init(set)
+	h := &Hub{seed: maphash.MakeSeed(), metrics: newHubMetrics(set), outbound: NewMetrics(set)}
 	for i := range h.shards {
 		h.shards[i].topics = make(map[string]*topic)
 	}
 	h.epoch.Store(new(string))
 	set.GaugeFunc(metrics.Topics, h.Topics)
 	set.GaugeFunc(metrics.Channels, h.Channels)
-	set.GaugeFunc(metrics.MailboxDepthMax, func() int64 { return h.metrics.deepest.Swap(0) })
+	set.GaugeFunc(metrics.MailboxDepthMax, h.outbound.Deepest)
 	return h
 }
 
@@ -84,6 +83,18 @@ func (h *Hub) SetEpoch(epoch string) { h.epoch.Store(&epoch) }
 // Epoch is the name of the log that offsets refer to.
 func (h *Hub) Epoch() string { return *h.epoch.Load() }
 
+// Metrics counts what becomes of messages on their way out.
+func (h *Hub) Metrics() *Metrics { return h.outbound }
+
+// Replays bounds what replays hold. It is nil where what a channel misses cannot be
+// replayed.
+func (h *Hub) Replays() *ReplayBudget {
+	if r := h.replayer.Load(); r != nil {
+		return r.budget.replays
+	}
+	return nil
+}
+
 // Topics is the number of topics that somebody watches.
 func (h *Hub) Topics() int64 { return h.topics.Load() }
 
@@ -91,7 +102,7 @@ func (h *Hub) Topics() int64 { return h.topics.Load() }
 func (h *Hub) Channels() int64 { return h.channels.Load() }
 
 // Pushed is how many messages have been written to sockets, whatever their tags.
-func (h *Hub) Pushed() int64 { return h.counters.pushed() }
+func (h *Hub) Pushed() int64 { return h.outbound.Pushed() }
 
 // Watched tells who watches a topic. A segment that is made for an audience is
 // routed without looking for its topic again, which costs more than all the rest
@@ -161,20 +172,20 @@ func (h *Hub) passing(seg *Segment) []place {
 
 // shardOf is the shard that a segment's topic belongs to.
 func (h *Hub) shardOf(seg *Segment) *shard {
-	if t := seg.audience.topic; t != nil {
+	if t, _ := seg.Handle().(*topic); t != nil {
 		return t.shard
 	}
-	return h.shard(seg.audience.Topic)
+	return h.shard(seg.Topic())
 }
 
 // topicOf is a segment's topic, nil if nobody watches it. Somebody may do so
 // again since it was asked for: under the same name, but anew. Called with mu
 // held.
 func (s *shard) topicOf(seg *Segment) *topic {
-	if t := seg.audience.topic; t != nil && t.live > 0 {
+	if t, _ := seg.Handle().(*topic); t != nil && t.live > 0 {
 		return t
 	}
-	return s.topics[seg.audience.Topic]
+	return s.topics[seg.Topic()]
 }
 
 // recentAfter returns remembered segments of a topic: see [topicHistory.after].
@@ -198,16 +209,6 @@ func (h *Hub) goLive(topic string, offset int64, m *mailbox) bool {
 	defer s.mu.RUnlock()
 	t := s.topics[topic]
 	return t != nil && t.history.last <= offset && m.goLive(offset)
-}
-
-// replays tells whether what a channel misses can be replayed.
-func (h *Hub) replays() bool { return h.replayer.Load() != nil }
-
-// replay has a channel brought up to date, as far as anybody can.
-func (h *Hub) replay(a *Actor) {
-	if r := h.replayer.Load(); r != nil {
-		r.add(a)
-	}
 }
 
 // Subscribe adds a subscriber that needs the given formats to a topic.

@@ -53,8 +53,8 @@ func (h *Hub) ForgetAll(upTo int64) {
 // are yet to be routed included. Their places stay, as others count on them.
 func (p *topicHistory) erase(upTo int64) {
 	p.erased = max(p.erased, upTo)
-	for i := range p.list.len() {
-		if each := p.list.at(i); each.segment != nil && each.segment.offsets[0] <= upTo {
+	for i := range p.list.Len() {
+		if each := p.list.At(i); each.segment != nil && each.segment.First() <= upTo {
 			each.segment = nil
 			p.since = max(p.since, each.last)
 		}

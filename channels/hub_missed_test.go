@@ -305,10 +305,10 @@ func TestForgettingWhatWasBeforeAGap(t *testing.T) {
 	t.Parallel()
 	p := topicHistory{since: 2}
 	for last := range int64(3) {
-		p.list.push(historyEntry{last: 3 + last})
+		p.list.Push(historyEntry{last: 3 + last})
 	}
 	p.since = 20 // as skip has it
-	for p.list.len() > 0 {
+	for p.list.Len() > 0 {
 		if p.forget(); p.since != 20 {
 			t.Fatalf("whole from %d on", p.since)
 		}

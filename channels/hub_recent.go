@@ -4,6 +4,8 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+
+	"github.com/sluicehq/sluice/internal/ring"
 )
 
 // evictionOrder is the order in which what was routed is forgotten, of all topics
@@ -19,7 +21,7 @@ type evictionOrder struct {
 	held  atomic.Int64 // bytes; changed with mu held
 
 	mu    sync.Mutex
-	order ring[remembered] // guarded by mu
+	order ring.Ring[remembered] // guarded by mu
 }
 
 // remembered is one segment's place in the order: the oldest of its topic, once
@@ -32,7 +34,7 @@ type remembered struct {
 // add puts a segment of a topic at the end. Called with the topic's lock held.
 func (r *evictionOrder) add(t *topic, size int) {
 	r.mu.Lock()
-	r.order.push(remembered{t, int64(size)})
+	r.order.Push(remembered{t, int64(size)})
 	r.held.Add(int64(size))
 	r.mu.Unlock()
 }
@@ -56,7 +58,7 @@ func (r *evictionOrder) oldest() *topic {
 	if r.held.Load() <= r.limit {
 		return nil
 	}
-	oldest := r.order.pop()
+	oldest := r.order.Pop()
 	r.held.Add(-oldest.size)
 	return oldest.topic
 }
@@ -64,9 +66,9 @@ func (r *evictionOrder) oldest() *topic {
 // topicHistory is the segments of one topic that are remembered. The shard's lock
 // guards it.
 type topicHistory struct {
-	list  ring[historyEntry] // in the order of their offsets
-	since int64              // every event above this offset that was fetched is in list, or under way; it only grows
-	last  int64              // the last offset routed
+	list  ring.Ring[historyEntry] // in the order of their offsets
+	since int64                   // every event above this offset that was fetched is in list, or under way; it only grows
+	last  int64                   // the last offset routed
 
 	erased int64 // segments that begin here or before are not remembered: see Hub.Forget
 }
@@ -84,19 +86,19 @@ type historyEntry struct {
 func (p *topicHistory) add(seg *Segment) bool {
 	last := seg.Last()
 	p.last = max(p.last, last)
-	if seg.offsets[0] <= p.erased {
+	if seg.First() <= p.erased {
 		p.since = max(p.since, last)
 	}
 	if last <= p.since {
 		return false
 	}
-	p.list.push(historyEntry{seg, last})
+	p.list.Push(historyEntry{seg, last})
 	return true
 }
 
 // forget forgets the oldest. What is whole only begins later and later: what was
 // skipped meanwhile may be beyond the oldest.
-func (p *topicHistory) forget() { p.since = max(p.since, p.list.pop().last) }
+func (p *topicHistory) forget() { p.since = max(p.since, p.list.Pop().last) }
 
 // after returns, at most limit of them, the segments with offsets above the
 // given one that have the given formats. whole is false if some are not
@@ -105,10 +107,10 @@ func (p *topicHistory) after(offset int64, formats FormatSet, limit int) (segmen
 	if offset < p.since {
 		return nil, false
 	}
-	n := p.list.len()
-	first := sort.Search(n, func(i int) bool { return p.list.at(i).last > offset })
+	n := p.list.Len()
+	first := sort.Search(n, func(i int) bool { return p.list.At(i).last > offset })
 	for i := first; i < min(n, first+limit); i++ {
-		seg := p.list.at(i).segment
+		seg := p.list.At(i).segment
 		if !seg.has(formats) {
 			return segments, len(segments) > 0
 		}

@@ -8,45 +8,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestRingAgainstModel plays random pushes and pops against a ring and a slice.
-func TestRingAgainstModel(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		var r ring[*int]
-		var model []*int
-		push := rapid.IntRange(1, 9).Draw(t, "pushes of ten")
-		for range rapid.IntRange(1, 500).Draw(t, "steps") {
-			if rapid.IntRange(0, 9).Draw(t, "step") < push {
-				v := new(int)
-				r.push(v)
-				model = append(model, v)
-			} else if len(model) > 0 {
-				if r.pop() != model[0] {
-					t.Fatal("popped another one than the oldest")
-				}
-				model = model[1:]
-			}
-			if r.len() != len(model) {
-				t.Fatalf("%d elements, want %d", r.len(), len(model))
-			}
-			for i := range model {
-				if *r.at(i) != model[i] {
-					t.Fatalf("another one at %d of %d", i, len(model))
-				}
-			}
-			kept := 0
-			for _, v := range r.slots {
-				if v != nil {
-					kept++
-				}
-			}
-			if kept != len(model) || len(r.slots) > 4*max(len(model), leastCapacity) {
-				t.Fatalf("%d slots, %d in use, for %d elements", len(r.slots), kept, len(model))
-			}
-		}
-	})
-}
-
 // TestRecentAgainstModel routes random segments of some topics, and compares
 // what is remembered with a list of all that was routed: it is the last of it
 // that fits, whole from where a topic says it is.

@@ -57,7 +57,8 @@ func TestHubAgainstModel(t *testing.T) {
 				if found := asked[name]; found.Topic != "" && rapid.Bool().Draw(t, "as it was") {
 					to = found // perhaps of a topic that has gone, and come back, since
 				}
-				seg := &Segment{audience: to, offsets: []int64{1}}
+				to.Formats = Formats(0)
+				seg := segmentTo(sure{}, to, 1)
 				if n := hub.Route(seg); n != len(model[name]) {
 					t.Fatalf("routed to %d, want %d", n, len(model[name]))
 				}

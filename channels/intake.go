@@ -63,7 +63,7 @@ func (m *mailbox) onFull(seg *Segment, messages int) (shed bool, err error) {
 		m.conn.waiting = append(m.conn.waiting, m) // not served at once: it would ask again and again
 		return false, nil
 	case m.overflow == CatchUp && seg.Logged(),
-		collected && m.overflow == Disconnect && seg.Logged() && m.conn.hub.replays(): // that was in the way, not the client
+		collected && m.overflow == Disconnect && seg.Logged() && m.conn.source.Replays() != nil: // that was in the way, not the client
 		m.fallBehind()
 		return false, nil
 	case m.overflow == Disconnect:

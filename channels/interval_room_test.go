@@ -45,7 +45,7 @@ func TestWhatIsCollectedIsInNobodysWay(t *testing.T) {
 						t.Fatalf("disconnected %d times, after %v", c.overflowed, time.Since(begin))
 					}
 					for _, reason := range dropReasons {
-						if n := w.hub.counters.own.dropped[reason].Value(); n > 0 {
+						if n := w.hub.outbound.own.dropped[reason].Value(); n > 0 {
 							t.Errorf("%d dropped as %s", n, reason)
 						}
 					}

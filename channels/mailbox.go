@@ -1,6 +1,10 @@
 package channels
 
-import "time"
+import (
+	"time"
+
+	"github.com/sluicehq/sluice/internal/ring"
+)
 
 // mailbox is where a channel's outgoing messages wait for the connection's
 // writer. It is bounded in messages by itself, and in bytes together with the
@@ -9,7 +13,7 @@ import "time"
 type mailbox struct {
 	// Immutable after its channel has started.
 	conn   *Connection
-	actor  *Actor // whose mailbox it is
+	owner  Owner // whose mailbox it is
 	format Format
 
 	// Guarded by conn.mu, and fixed once the join has been answered.
@@ -26,15 +30,46 @@ type mailbox struct {
 	collecting bool // see interval.go
 	inLine     bool // for the writer's turns; perhaps with nothing in it, once ended
 	queue      queue
-	messages   int            // messages queued, replies not counted
-	reserved   int            // messages that the channel is looking at, or going to
-	looks      *ring[look]    // what it is going to look at; see reservation.go; nil until there is something
-	pushed     int64          // the highest offset dealt with: nothing at or below it is queued (again)
-	dedupe     *dedupeWindow  // what repeats are told by, nil for DedupeOffset
-	newest     map[uint64]int // see latest.go; nil unless it counts
-	next       *mailbox       // behind it in the line
-	since      moment         // when it fell behind
-	timer      *time.Timer    // ends collecting; nil until there is something to collect
+	messages   int              // messages queued, replies not counted
+	reserved   int              // messages that the channel is looking at, or going to
+	looks      *ring.Ring[look] // what it is going to look at; see reservation.go; nil until there is something
+	pushed     int64            // the highest offset dealt with: nothing at or below it is queued (again)
+	dedupe     *dedupeWindow    // what repeats are told by, nil for DedupeOffset
+	newest     map[uint64]int   // see latest.go; nil unless it counts
+	next       *mailbox         // behind it in the line
+	since      moment           // when it fell behind
+	timer      *time.Timer      // ends collecting; nil until there is something to collect
+}
+
+// wireFormat is the format of what goes to the client.
+func (m *mailbox) wireFormat() Format { return m.format }
+
+// needs are the formats that segments for the mailbox must have been encoded in.
+func (m *mailbox) needs() FormatSet { return m.formats }
+
+// countJoin counts the answer to the join that the mailbox is for.
+func (m *mailbox) countJoin(status joinStatus) { m.counters.joined(status) }
+
+// Owner is the channel that a mailbox belongs to.
+type Owner interface {
+	// CatchUp has the mailbox given what it missed, as it has got room. It is
+	// called with the connection's lock held, and does not block.
+	CatchUp()
+}
+
+// init prepares the mailbox of a channel that is being started.
+func (m *mailbox) init(c *Connection, f Format, owner Owner) {
+	m.conn, m.format, m.owner, m.counters = c, f, owner, c.metrics.own
+}
+
+// configure makes the mailbox one of the given kind: of a channel that looks at
+// what goes to its client, or not. It must not be open yet.
+func (m *mailbox) configure(o Options, looks bool) {
+	formats := o.formats() | Formats(m.format)
+	if looks {
+		formats |= Formats(Raw)
+	}
+	m.follow(o, formats, m.conn.metrics.of(o.Tags))
 }
 
 // follow makes the mailbox one of the given kind. It must not be open yet.
@@ -63,7 +98,7 @@ func (m *mailbox) join(after int64, resumed bool, reply func(head int64) ([]byte
 	if m.ended {
 		return c.unlock(ErrClosed)
 	}
-	head := c.hub.Head()
+	head := c.source.Head()
 	if !resumed {
 		head = max(head, after)
 	}
@@ -207,7 +242,7 @@ func (m *mailbox) deepen(messages int) {
 	if m.collecting && (m.messages+m.reserved)*2 > m.size {
 		m.flush()
 	}
-	m.conn.hub.metrics.depth(m.messages)
+	m.conn.metrics.depth(m.messages)
 }
 
 // control queues a reply. Called with conn.mu held.

@@ -12,15 +12,42 @@ import (
 	"github.com/sluicehq/sluice/metrics"
 )
 
-// hubMetrics is what the hub, and all that hangs on it, reports in total. What it
-// reports by tags is in counters.
-type hubMetrics struct {
-	fanOut   *metrics.Timing // until the last subscriber had a segment in its mailbox
-	joinTime *metrics.Timing
-	failures *metrics.Counter // handlers that panicked
+// Metrics is what the connections of a node report together.
+type Metrics struct {
+	counterSet
 	catchups *metrics.Counter
 	behind   *metrics.Timing // how long channels were behind
-	deepest  *atomic.Int64   // messages in the fullest mailbox since it was read
+	deepest  atomic.Int64    // messages in the fullest mailbox since it was read
+}
+
+// NewMetrics reports to set, which may be nil.
+func NewMetrics(set *metrics.Set) *Metrics {
+	m := &Metrics{catchups: set.Counter(metrics.Catchups), behind: set.Timing(metrics.ReplayTime)}
+	m.init(set)
+	return m
+}
+
+// Deepest is how many messages the fullest mailbox held since it was called last.
+func (m *Metrics) Deepest() int64 { return m.deepest.Swap(0) }
+
+// Pushed is how many messages have been written, whatever their tags.
+func (m *Metrics) Pushed() int64 { return m.pushed() }
+
+// caughtUp counts a channel that was behind since the given time and no longer
+// is.
+func (m *Metrics) caughtUp(since moment) {
+	m.catchups.Add(1)
+	m.behind.Observe(time.Since(since.time()))
+}
+
+// depth notes how many messages a mailbox holds.
+func (m *Metrics) depth(n int) {
+	for {
+		deepest := m.deepest.Load()
+		if int64(n) <= deepest || m.deepest.CompareAndSwap(deepest, int64(n)) {
+			return
+		}
+	}
 }
 
 // joinStatus is how a join was answered.
@@ -31,34 +58,6 @@ const (
 	joinRejected joinStatus = "rejected" // by the handler, or for what was asked
 	joinCrashed  joinStatus = "crashed"
 )
-
-func newHubMetrics(set *metrics.Set) hubMetrics {
-	return hubMetrics{
-		fanOut:   set.Timing(metrics.StageWait, metrics.Stage("mailbox")),
-		joinTime: set.Timing(metrics.JoinTime),
-		failures: set.Counter(metrics.StageErrors, metrics.Stage("channel")),
-		catchups: set.Counter(metrics.Catchups),
-		behind:   set.Timing(metrics.ReplayTime),
-		deepest:  new(atomic.Int64),
-	}
-}
-
-// caughtUp counts a channel that was behind since the given time and no longer
-// is.
-func (m *hubMetrics) caughtUp(since moment) {
-	m.catchups.Add(1)
-	m.behind.Observe(time.Since(since.time()))
-}
-
-// depth notes how many messages a mailbox holds.
-func (m *hubMetrics) depth(n int) {
-	for {
-		deepest := m.deepest.Load()
-		if int64(n) <= deepest || m.deepest.CompareAndSwap(deepest, int64(n)) {
-			return
-		}
-	}
-}
 
 // counters are those of channels with the same tags. A message counts in
 // those of its channel and in no other.
@@ -87,6 +86,9 @@ func newCounters(set *metrics.Set, tags []metrics.Tag) *counters {
 	}
 	return s
 }
+
+// joined counts a join that has been answered.
+func (s *counters) joined(status joinStatus) { s.joins[status].Add(1) }
 
 func (s *counters) drop(reason DropReason, n int) {
 	if n > 0 {

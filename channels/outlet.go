@@ -47,14 +47,28 @@ type ConnectionConfig struct {
 	Overflow func()
 }
 
+// Source is where what goes to a node's clients comes from: the hub.
+type Source interface {
+	// Head is the highest offset that the node has fetched from the log.
+	Head() int64
+
+	// Replays bounds what replays hold. It is nil where what a channel misses
+	// cannot be replayed.
+	Replays() *ReplayBudget
+
+	// Metrics counts what becomes of messages.
+	Metrics() *Metrics
+}
+
 // Connection is what leaves by one connection. Channels queue into their mailboxes; one
 // writer takes from all of them, a piece from each in turn. What belongs to the
 // connection itself, or to channels that have ended, goes first. All methods
 // may be called concurrently, except Take, which is the writer's.
 type Connection struct {
 	// Immutable after NewConnection.
-	hub    *Hub
-	config ConnectionConfig
+	source  Source
+	metrics *Metrics
+	config  ConnectionConfig
 
 	mu sync.Mutex
 
@@ -85,16 +99,17 @@ type Connection struct {
 	farewell []byte // the last frame, not taken yet
 }
 
-// NewConnection returns a connection with nothing in it, for channels of hub.
-func NewConnection(hub *Hub, config ConnectionConfig) *Connection {
-	return &Connection{hub: hub, config: config}
+// NewConnection returns a connection with nothing in it, for channels
+// of source.
+func NewConnection(source Source, config ConnectionConfig) *Connection {
+	return &Connection{source: source, metrics: source.Metrics(), config: config}
 }
 
 // Reply queues a frame that belongs to the connection and to none of its
 // channels, such as the answer to a heartbeat.
 func (c *Connection) Reply(frame []byte) error {
 	c.mu.Lock()
-	return c.unlock(c.reply(c.hub.counters.own, frame))
+	return c.unlock(c.reply(c.metrics.own, frame))
 }
 
 // Close ends the connection: nothing is queued any more. What was queued is still
@@ -309,7 +324,7 @@ func (c *Connection) serveWaiting() {
 		switch {
 		case !m.open || !m.catchingUp:
 		case m.roomy():
-			c.hub.replay(m.actor)
+			m.owner.CatchUp()
 		default:
 			left = append(left, m)
 		}

@@ -529,7 +529,7 @@ func (w *modelJoin) checkAccount() {
 	if counted != routed {
 		w.conn.model.fail("%s: %d messages were for it, %d are accounted for", w, routed, counted)
 	}
-	if m.messages != 0 || m.reserved != 0 || m.looks != nil && m.looks.len() > 0 {
+	if m.messages != 0 || m.reserved != 0 || m.looks != nil && m.looks.Len() > 0 {
 		w.conn.model.fail("%s: %d messages are left, %d reserved", w, m.messages, m.reserved)
 	}
 }
@@ -546,8 +546,8 @@ func (c *modelConn) checkLeft() {
 func (m *model) checkLeft() {
 	synctest.Wait()
 	b := &m.replayer.budget
-	if b.used.Load() != 0 || len(b.holders) != 0 || b.waiting.Load() != int32(b.parked.len()) {
-		m.fail("%d bytes of %d connections are charged to replays, %d channels wait", b.used.Load(), len(b.holders), b.parked.len())
+	if b.replays.used.Load() != 0 || len(b.replays.holders) != 0 || b.waiting.Load() != int32(b.parked.Len()) {
+		m.fail("%d bytes of %d connections are charged to replays, %d channels wait", b.replays.used.Load(), len(b.replays.holders), b.parked.Len())
 	}
 	if m.hub.Topics() != 0 || m.hub.Channels() != 0 {
 		m.fail("%d topics and %d channels are left", m.hub.Topics(), m.hub.Channels())
@@ -566,8 +566,8 @@ func (c *modelConn) checkReserved() {
 	}
 	for _, w := range c.byRef {
 		m, inLine := &w.actor.mailbox, 0
-		for i := 0; m.looks != nil && i < m.looks.len(); i++ {
-			inLine += m.looks.at(i).room.messages
+		for i := 0; m.looks != nil && i < m.looks.Len(); i++ {
+			inLine += m.looks.At(i).room.messages
 		}
 		if inLine != m.reserved {
 			c.model.fail("%s: %d messages are reserved, and %d are in line", w, m.reserved, inLine)

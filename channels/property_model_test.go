@@ -57,7 +57,7 @@ func newModel(r *rapid.T, sizes memorySizes) *model {
 	}
 	m.replayer = NewReplayer(m.hub, m.log, brittle{model: m}, rapid.IntRange(sizes.least, sizes.most).Draw(r, "remembered"))
 	if sizes.replays > 0 {
-		m.replayer.budget.limit = int64(sizes.replays)
+		m.replayer.budget.replays.limit = int64(sizes.replays)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel, m.turns = cancel, &turns{Context: ctx, model: m}

@@ -3,6 +3,8 @@ package channels
 import (
 	"bytes"
 	"time"
+
+	"github.com/sluicehq/sluice/internal/ring"
 )
 
 // A channel that takes a look at what goes to its client has room reserved for
@@ -15,6 +17,9 @@ type look struct {
 	segment *Segment
 	room    reservation
 }
+
+// spans are the messages to look at.
+func (l *look) spans() []span { return l.room.spans }
 
 // reserve charges what has not been pushed yet of a segment that the channel
 // wants to see before it is queued, as if it were queued already. It returns
@@ -46,9 +51,9 @@ func (m *mailbox) show(seg *Segment, r reservation) bool {
 		return false
 	}
 	if m.looks == nil {
-		m.looks = new(ring[look])
+		m.looks = new(ring.Ring[look])
 	}
-	m.looks.push(look{seg, r})
+	m.looks.Push(look{seg, r})
 	return true
 }
 
@@ -79,10 +84,10 @@ func (r *reservation) add(i int) {
 func (m *mailbox) toSee() (look, bool) {
 	m.conn.mu.Lock()
 	defer func() { _ = m.conn.unlock(nil) }()
-	if m.looks == nil || m.looks.len() == 0 {
+	if m.looks == nil || m.looks.Len() == 0 {
 		return look{}, false
 	}
-	l := m.looks.pop()
+	l := m.looks.Pop()
 	m.conn.held -= l.room.held
 	m.conn.seeing += l.room.held
 	m.conn.serveWaiting()
@@ -99,8 +104,8 @@ func (m *mailbox) seen(l look) {
 // overlook drops what the channel has not looked at, or not been done with, when it
 // ends. Called with conn.mu held.
 func (m *mailbox) overlook(replaced bool) {
-	for m.looks != nil && m.looks.len() > 0 {
-		m.conn.held -= m.looks.pop().room.held
+	for m.looks != nil && m.looks.Len() > 0 {
+		m.conn.held -= m.looks.Pop().room.held
 	}
 	reason := m.conn.lost()
 	if replaced {
@@ -121,6 +126,12 @@ func (m *mailbox) forward(seg *Segment, s span) {
 		m.settle(seg, i, end-i, bytes.Clone(seg.between(i, end, m.format)), DropUnreadable)
 		i = end
 	}
+}
+
+// replace queues what the channel has made of the message with index i that it has
+// seen: nothing, if it withholds it.
+func (m *mailbox) replace(seg *Segment, i int, frame []byte) {
+	m.settle(seg, i, 1, frame, DropWithheld)
 }
 
 // settle queues what has become of messages that the channel has seen, from index

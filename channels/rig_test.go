@@ -35,13 +35,19 @@ func (plain) AppendReply(dst []byte, f Format, to Address, status Status, p Payl
 // broadcasts if these are 0. Without any it is one broadcast.
 func segment(t testing.TB, topic string, formats FormatSet, offsets ...int64) *Segment {
 	t.Helper()
+	return segmentTo(t, Audience{Topic: topic, Formats: formats}, offsets...)
+}
+
+// segmentTo is segment, for an audience.
+func segmentTo(t testing.TB, to Audience, offsets ...int64) *Segment {
+	t.Helper()
 	b := NewBuilder(plain{})
-	b.Start(Audience{Topic: topic, Formats: formats})
+	b.Start(to)
 	if len(offsets) == 0 {
 		offsets = []int64{0}
 	}
 	for _, o := range offsets {
-		if err := b.Add(&Message{Offset: o, Topic: topic, Event: "e", Payload: []byte("{}"), InsertedAt: time.Unix(o, 0)}); err != nil {
+		if err := b.Add(&Message{Offset: o, Topic: to.Topic, Event: "e", Payload: []byte("{}"), InsertedAt: time.Unix(o, 0)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -85,7 +91,7 @@ func (l *line) drain() string {
 // nothing else is said.
 func (l *line) mailbox(d Options) *mailbox {
 	m := &mailbox{conn: l.Connection}
-	m.follow(d.or(Options{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), 0, l.hub.counters.own)
+	m.follow(d.or(Options{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), 0, l.hub.outbound.own)
 	return m
 }
 

@@ -13,7 +13,8 @@ import (
 // Segment is one topic's part of a batch, encoded once for each format that the
 // topic's subscribers use. It is immutable and shared by all of them.
 type Segment struct {
-	audience  Audience
+	topic     string
+	handle    any     // of the audience
 	offsets   []int64 // ascending; empty for broadcasts, which are not in the log
 	encodings []encoding
 	events    []string    // the messages' events, if one of the formats is Raw
@@ -30,13 +31,24 @@ type encoding struct {
 }
 
 // Topic is the topic that the segment's messages belong to.
-func (s *Segment) Topic() string { return s.audience.Topic }
+func (s *Segment) Topic() string { return s.topic }
 
 // Len is the number of messages in the segment.
 func (s *Segment) Len() int { return len(s.encodings[0].ends) }
 
+// Handle is the topic as the hub keeps it: see [Audience].
+func (s *Segment) Handle() any { return s.handle }
+
 // Logged tells whether the segment's messages are in the log.
 func (s *Segment) Logged() bool { return len(s.offsets) > 0 }
+
+// First is the offset of the segment's first message, 0 if it is not in the log.
+func (s *Segment) First() int64 {
+	if len(s.offsets) == 0 {
+		return 0
+	}
+	return s.offsets[0]
+}
 
 // Last is the offset of the segment's last message, 0 if it is not in the log.
 func (s *Segment) Last() int64 {
@@ -101,9 +113,12 @@ func (s *Segment) between(i, j int, f Format) []byte {
 	return nil
 }
 
+// event is the name of the event with index i, which the segment must hold in Raw.
+func (s *Segment) event(i int) string { return s.events[i] }
+
 // message is the message with index i, which the segment must hold in Raw.
 func (s *Segment) message(i int) Message {
-	m := Message{Topic: s.audience.Topic, Event: s.events[i], Payload: s.between(i, i+1, Raw), Binary: s.binary}
+	m := Message{Topic: s.topic, Event: s.events[i], Payload: s.between(i, i+1, Raw), Binary: s.binary}
 	if len(s.offsets) > 0 {
 		m.Offset = s.offsets[i]
 	}
@@ -198,11 +213,12 @@ func (b *Builder) Segment() *Segment {
 		return nil
 	}
 	seg := &Segment{
-		audience: b.audience,
-		offsets:  slices.Clone(b.offsets),
-		events:   slices.Clone(b.events),
-		binary:   b.binary,
-		oldest:   b.oldest,
+		topic:   b.audience.Topic,
+		handle:  b.audience.Handle,
+		offsets: slices.Clone(b.offsets),
+		events:  slices.Clone(b.events),
+		binary:  b.binary,
+		oldest:  b.oldest,
 	}
 	seg.encodings = seg.one[:]
 	if b.used > 1 {
@@ -281,5 +297,7 @@ type Audience struct {
 	// watches.
 	Formats FormatSet
 
-	topic *topic // nil where the hub was not asked
+	// Handle is the topic as the hub keeps it, for the hub alone. It is nil where
+	// the hub was not asked.
+	Handle any
 }

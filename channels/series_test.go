@@ -35,7 +35,7 @@ func TestTagsOfAChannel(t *testing.T) {
 			m.Key = fmt.Append(nil, offset/2)
 			return m
 		}
-		set := w.hub.counters.set
+		set := w.hub.outbound.set
 		acme := Options{Dedupe: DedupeKey, MailboxSize: 3, Tags: map[string]string{"tenant": "acme", "plan": "free"}}
 		w.publish(4)
 		clients := []*client{
@@ -102,10 +102,10 @@ func TestCountersAreMadeOnce(t *testing.T) {
 	t.Parallel()
 	hub := NewHub(newMetrics(t))
 	one, same := map[string]string{"a": "1", "b": "2"}, map[string]string{"b": "2", "a": "1"}
-	if hub.counters.of(one) != hub.counters.of(same) || hub.counters.of(nil) != hub.counters.own {
+	if hub.outbound.of(one) != hub.outbound.of(same) || hub.outbound.of(nil) != hub.outbound.own {
 		t.Error("not the same counters for the same tags")
 	}
-	if hub.counters.of(one) == hub.counters.of(map[string]string{"a": "1"}) {
+	if hub.outbound.of(one) == hub.outbound.of(map[string]string{"a": "1"}) {
 		t.Error("the same counters for other tags")
 	}
 }

@@ -1,8 +1,8 @@
-package channels
+package ring
 
-// ring is a FIFO whose elements can also be looked at where they are. Its memory
+// Ring is a FIFO whose elements can also be looked at where they are. Its memory
 // is at most four times what is in it, but for leastCapacity.
-type ring[T any] struct {
+type Ring[T any] struct {
 	slots []T // a power of two of them, or none
 	first int // the oldest is slots[first]
 	n     int
@@ -11,23 +11,25 @@ type ring[T any] struct {
 // leastCapacity is how many slots a ring has that has ever held anything.
 const leastCapacity = 4
 
-func (r *ring[T]) len() int { return r.n }
+// Len is how many elements there are.
+func (r *Ring[T]) Len() int { return r.n }
 
-// at is the element that would leave after i others.
-func (r *ring[T]) at(i int) *T { return &r.slots[(r.first+i)&(len(r.slots)-1)] }
+// At is the element that would leave after i others.
+func (r *Ring[T]) At(i int) *T { return &r.slots[(r.first+i)&(len(r.slots)-1)] }
 
-func (r *ring[T]) push(v T) {
+// Push puts an element behind all others.
+func (r *Ring[T]) Push(v T) {
 	if r.n == len(r.slots) {
 		r.resize(max(2*r.n, leastCapacity))
 	}
 	r.n++
-	*r.at(r.n - 1) = v
+	*r.At(r.n - 1) = v
 }
 
-// pop removes the oldest. There must be one.
-func (r *ring[T]) pop() T {
+// Pop removes the oldest. There must be one.
+func (r *Ring[T]) Pop() T {
 	var zero T
-	oldest := r.at(0)
+	oldest := r.At(0)
 	v := *oldest
 	*oldest = zero
 	r.first = (r.first + 1) & (len(r.slots) - 1)
@@ -38,7 +40,7 @@ func (r *ring[T]) pop() T {
 	return v
 }
 
-func (r *ring[T]) resize(capacity int) {
+func (r *Ring[T]) resize(capacity int) {
 	slots := make([]T, capacity)
 	end := min(r.first+r.n, len(r.slots))
 	n := copy(slots, r.slots[r.first:end])
