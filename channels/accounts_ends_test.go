@@ -135,7 +135,7 @@ func TestReservingIsBeingInLine(t *testing.T) {
 		c.settle()
 		m := &c.actor.mailbox
 		formats := Formats(0, Raw)
-		if !m.reserve(segment(t, "t", formats, 1, 2)) {
+		if !m.Reserve(segment(t, "t", formats, 1, 2)) {
 			t.Fatal("nothing to see")
 		}
 		c.Connection.mu.Lock()

@@ -30,7 +30,7 @@ func newMetrics(t fataler) *metrics.Set {
 // checkAccounts compares what a connection and its mailboxes say of themselves
 // with what is there: all is charged once, and every segment as long as any of
 // it is held.
-func checkAccounts(t fataler, l *line, boxes ...*mailbox) {
+func checkAccounts(t fataler, l *line, boxes ...*Mailbox) {
 	t.Helper()
 	held, entries := l.inHand, l.own.len()
 	for i := range l.own.n {
@@ -56,7 +56,7 @@ func checkAccounts(t fataler, l *line, boxes ...*mailbox) {
 			if number, ok := m.newest[e.key]; ok && number != q.base+j {
 				t.Fatalf("mailbox %d notes %d for what is %d", i, number, q.base+j)
 			}
-			if want := e.segment.whole(m.format); e.segment != nil && charged[e.segment] < want {
+			if want := e.segment.whole(m.wire); e.segment != nil && charged[e.segment] < want {
 				t.Fatalf("mailbox %d holds a segment of %d bytes and is charged %d", i, want, charged[e.segment])
 			}
 		}
@@ -100,7 +100,7 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		hub := NewHub(newMetrics(t))
 		l := newLine(hub, 1000, rapid.SampledFrom([]int{60, 300, 1 << 20}).Draw(t, "bytes"))
-		boxes, due := make([]*mailbox, 3), make([]int64, 3)
+		boxes, due := make([]*Mailbox, 3), make([]int64, 3)
 		for i := range boxes {
 			d := Options{
 				Overflow:      Overflow(rapid.IntRange(int(DropOldest), int(Disconnect)).Draw(t, "overflow")),
@@ -118,7 +118,7 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 			l.open(sure{}, boxes[i])
 		}
 		offset, replies := int64(1), 0
-		box := func(t *rapid.T) (int, *mailbox) {
+		box := func(t *rapid.T) (int, *Mailbox) {
 			i := rapid.IntRange(0, len(boxes)-1).Draw(t, "mailbox")
 			return i, boxes[i]
 		}
@@ -127,7 +127,7 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 				if m.open && !l.refuses() {
 					due[i] += int64(seg.Len())
 				}
-				m.deliver(seg, time.Now())
+				m.Deliver(seg, time.Now())
 			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
@@ -142,12 +142,12 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 			},
 			"push": func(t *rapid.T) {
 				i, m := box(t)
-				if err := m.push(make([]byte, rapid.IntRange(1, 80).Draw(t, "bytes"))); !errors.Is(err, ErrClosed) {
+				if err := m.Push(make([]byte, rapid.IntRange(1, 80).Draw(t, "bytes"))); !errors.Is(err, ErrClosed) {
 					due[i]++
 				}
 			},
 			"reply": func(t *rapid.T) {
-				if _, m := box(t); m.reply([]byte("reply;")) == nil {
+				if _, m := box(t); m.Reply([]byte("reply;")) == nil {
 					replies++
 				}
 			},
@@ -163,7 +163,7 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 			"end": func(t *rapid.T) {
 				if rapid.IntRange(0, 9).Draw(t, "whether") == 0 {
 					_, m := box(t)
-					_ = m.end(rapid.Bool().Draw(t, "replaced"))
+					_ = m.End(rapid.Bool().Draw(t, "replaced"))
 				}
 			},
 			"": func(t *rapid.T) {
@@ -195,7 +195,7 @@ func TestEveryMessageCountsOnce(t *testing.T) {
 			if m.messages != 0 || m.newest != nil {
 				t.Fatalf("closed with %d messages", m.messages)
 			}
-			_ = m.end(false)
+			_ = m.End(false)
 		}
 	})
 }

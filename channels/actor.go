@@ -26,7 +26,7 @@ type Actor struct {
 	intercepts   map[string]bool // nil: none
 
 	// Guarded by the connection.
-	mailbox mailbox
+	mailbox Mailbox
 
 	// Immutable after Host.Join.
 	host    *Host
@@ -87,10 +87,10 @@ func (a *Actor) address(ref Ref) Address {
 // segment goes through the channel, so that the order stays.
 func (a *Actor) Deliver(seg *Segment, now time.Time) {
 	if a.intercepts == nil {
-		a.mailbox.deliver(seg, now)
+		a.mailbox.Deliver(seg, now)
 		return
 	}
-	if a.mailbox.reserve(seg) {
+	if a.mailbox.Reserve(seg) {
 		// An error means that the channel has ended, and with it what is reserved.
 		_ = a.post(task{kind: fromTopic})
 	}
@@ -100,9 +100,9 @@ func (a *Actor) Deliver(seg *Segment, now time.Time) {
 // is behind; read says that it was read from the history. It returns false if there is no room for it now.
 func (a *Actor) offer(seg *Segment, read bool) bool {
 	if a.intercepts == nil {
-		return a.mailbox.refill(seg, read)
+		return a.mailbox.Refill(seg, read)
 	}
-	seen, all := a.mailbox.reserveMissed(seg, read)
+	seen, all := a.mailbox.ReserveMissed(seg, read)
 	if seen {
 		_ = a.post(task{kind: fromTopic}) // as in Deliver
 	}
@@ -317,7 +317,7 @@ func (a *Actor) end(reason error, last ...[]byte) {
 	}
 	// Errors mean that the connection is gone, and with it whoever wanted to
 	// know.
-	_ = a.mailbox.end(reason == ErrReplaced, append(frames, last...)...)
+	_ = a.mailbox.End(reason == ErrReplaced, append(frames, last...)...)
 	a.ended(a)
 }
 

@@ -3,35 +3,35 @@ package channels
 // intercept shows a segment's messages to the channel, those that it wants to
 // see, and queues what becomes of them between the others.
 func (a *Actor) intercept() {
-	l, ok := a.mailbox.toSee()
+	l, ok := a.mailbox.NextLook()
 	if !ok {
 		return
 	}
-	defer a.mailbox.seen(l)
-	for _, s := range l.spans() {
-		if !a.interceptSpan(l.segment, s) {
+	defer a.mailbox.Seen(l)
+	for _, s := range l.Spans() {
+		if !a.interceptSpan(l.Segment, s) {
 			return
 		}
 	}
 }
 
 // interceptSpan returns false if the channel has failed.
-func (a *Actor) interceptSpan(seg *Segment, s span) bool {
-	begin := s.first // messages before begin are done with
-	for i := s.first; i < s.end; i++ {
-		if !a.intercepts[seg.event(i)] {
+func (a *Actor) interceptSpan(seg *Segment, s Span) bool {
+	begin := s.First // messages before begin are done with
+	for i := s.First; i < s.End; i++ {
+		if !a.intercepts[seg.Event(i)] {
 			continue
 		}
-		a.mailbox.forward(seg, span{begin, i})
+		a.mailbox.Forward(seg, Span{begin, i})
 		begin = i + 1
-		frame, err := a.shown(seg.message(i))
+		frame, err := a.shown(seg.Message(i))
 		if err != nil {
-			a.fail(err, seg.event(i))
+			a.fail(err, seg.Event(i))
 			return false
 		}
-		a.mailbox.replace(seg, i, frame)
+		a.mailbox.Replace(seg, i, frame)
 	}
-	a.mailbox.forward(seg, span{begin, s.end})
+	a.mailbox.Forward(seg, Span{begin, s.End})
 	return true
 }
 
@@ -52,5 +52,5 @@ func (a *Actor) shown(m Message) ([]byte, error) {
 		return nil, err
 	}
 	m.Payload, m.Binary = p.Data, p.Binary
-	return a.host.encoder.AppendMessage(nil, a.mailbox.wireFormat(), &m)
+	return a.host.encoder.AppendMessage(nil, a.mailbox.Format(), &m)
 }

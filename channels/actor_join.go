@@ -39,7 +39,7 @@ func (a *Actor) join(j *pendingJoin) {
 	}
 	d := j.options
 	d.Overflow = a.host.overflow(d.Overflow, j.resume != nil)
-	a.mailbox.configure(d, a.intercepts != nil)
+	a.mailbox.Configure(d, a.intercepts != nil)
 	a.joined = err == nil
 	var response Payload
 	if err == nil {
@@ -59,16 +59,16 @@ func (a *Actor) join(j *pendingJoin) {
 		a.turnDown(j, &Rejection{Response: Reason("unavailable")})
 		return
 	}
-	err = a.mailbox.join(after, resumed, func(head int64) ([]byte, error) {
+	err = a.mailbox.Join(after, resumed, func(head int64) ([]byte, error) {
 		answer := response
 		if j.resume != nil {
 			answer = j.resume.answer(response, head, hub.Epoch(), resumed)
 		}
-		return a.host.encoder.AppendReply(nil, a.mailbox.wireFormat(), a.address(j.ref), StatusOK, answer)
+		return a.host.encoder.AppendReply(nil, a.mailbox.Format(), a.address(j.ref), StatusOK, answer)
 	})
 	switch {
 	case err == nil:
-		a.counted(joinOK, j)
+		a.counted(JoinOK, j)
 		a.settle()
 	case !errors.Is(err, ErrClosed) && !errors.Is(err, ErrOverflow):
 		a.turnDown(j, err)
@@ -101,7 +101,7 @@ func (a *Actor) subscribe() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.over {
-		a.subscription.formats = a.mailbox.needs()
+		a.subscription.formats = a.mailbox.Needs()
 		a.host.hub.enter(&a.subscription)
 		a.subscribed = true
 	}
@@ -110,10 +110,10 @@ func (a *Actor) subscribe() bool {
 
 // turnDown answers a join with an error, and ends the channel.
 func (a *Actor) turnDown(j *pendingJoin, err error) {
-	status, response := joinCrashed, Reason("join crashed")
+	status, response := JoinCrashed, Reason("join crashed")
 	var rejection *Rejection
 	if errors.As(err, &rejection) {
-		status, response = joinRejected, rejection.Response
+		status, response = JoinRejected, rejection.Response
 	} else {
 		a.log(err, "phx_join")
 	}
@@ -127,7 +127,7 @@ func (a *Actor) turnDown(j *pendingJoin, err error) {
 }
 
 // counted counts a join that has been answered.
-func (a *Actor) counted(status joinStatus, j *pendingJoin) {
-	a.mailbox.countJoin(status)
+func (a *Actor) counted(status JoinStatus, j *pendingJoin) {
+	a.mailbox.CountJoin(status)
 	a.host.hub.metrics.joinTime.Observe(time.Since(j.arrived))
 }

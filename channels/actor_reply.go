@@ -7,11 +7,11 @@ func (a *Actor) push(event string, p Payload) error {
 	if err := check(event, p); err != nil {
 		return err
 	}
-	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.wireFormat(), a.address(""), event, p)
+	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.Format(), a.address(""), event, p)
 	if err != nil {
 		return err
 	}
-	return a.mailbox.push(frame)
+	return a.mailbox.Push(frame)
 }
 
 // reply answers a request, with the ref that it came with: null, if it was that.
@@ -22,15 +22,15 @@ func (a *Actor) reply(ref Ref, status Status, response any) {
 		status, p = StatusError, emptyObject
 	}
 	// Errors mean that the channel or its connection has ended.
-	_ = a.mailbox.reply(a.encodeReply(ref, status, p))
+	_ = a.mailbox.Reply(a.encodeReply(ref, status, p))
 }
 
 func (a *Actor) encodeReply(ref Ref, status Status, p Payload) []byte {
 	to := a.address(ref)
-	frame, err := a.host.encoder.AppendReply(nil, a.mailbox.wireFormat(), to, status, p)
+	frame, err := a.host.encoder.AppendReply(nil, a.mailbox.Format(), to, status, p)
 	if err != nil {
 		a.log(err, "phx_reply")
-		frame, _ = a.host.encoder.AppendReply(nil, a.mailbox.wireFormat(), to, StatusError, emptyObject)
+		frame, _ = a.host.encoder.AppendReply(nil, a.mailbox.Format(), to, StatusError, emptyObject)
 	}
 	return frame
 }
@@ -38,7 +38,7 @@ func (a *Actor) encodeReply(ref Ref, status Status, p Payload) []byte {
 // encodePush encodes a message about the channel itself, which carries a ref.
 func (a *Actor) encodePush(ref Ref, event string, p Payload) []byte {
 	to := a.address(ref)
-	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.wireFormat(), to, event, p)
+	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.Format(), to, event, p)
 	if err != nil {
 		a.log(err, event)
 	}

@@ -9,7 +9,7 @@ import "time"
 
 // fallBehind turns the mailbox behind, instead of overflowing. Called with
 // conn.mu held.
-func (m *mailbox) fallBehind() {
+func (m *Mailbox) fallBehind() {
 	m.catchingUp, m.since = true, momentOf(time.Now())
 	if m.roomy() {
 		m.owner.CatchUp()
@@ -20,13 +20,13 @@ func (m *mailbox) fallBehind() {
 
 // roomy tells whether reading for the mailbox is worth while. Called with
 // conn.mu held.
-func (m *mailbox) roomy() bool {
+func (m *Mailbox) roomy() bool {
 	c := m.conn
 	return c.held == 0 || (m.messages+m.reserved)*2 <= m.size && c.held*2 <= c.config.Bytes
 }
 
 // lag is the offset that the mailbox has got to, and whether it is behind.
-func (m *mailbox) lag() (after int64, behind bool) {
+func (m *Mailbox) Lag() (after int64, behind bool) {
 	m.conn.mu.Lock()
 	defer m.conn.mu.Unlock()
 	return m.pushed, m.open && m.catchingUp
@@ -36,7 +36,7 @@ func (m *mailbox) lag() (after int64, behind bool) {
 // is behind. It returns false if there is no room for all of it; then the
 // mailbox is served again once there is. What was read for it is charged to the
 // replays.
-func (m *mailbox) refill(seg *Segment, read bool) bool {
+func (m *Mailbox) Refill(seg *Segment, read bool) bool {
 	c := m.conn
 	c.mu.Lock()
 	defer func() { _ = c.unlock(nil) }()
@@ -53,7 +53,7 @@ func (m *mailbox) refill(seg *Segment, read bool) bool {
 
 // reserveMissed is refill for a channel that wants to see the segment first. It
 // also tells whether there is something to see.
-func (m *mailbox) reserveMissed(seg *Segment, read bool) (seen, all bool) {
+func (m *Mailbox) ReserveMissed(seg *Segment, read bool) (seen, all bool) {
 	c := m.conn
 	c.mu.Lock()
 	defer func() { _ = c.unlock(nil) }()
@@ -71,7 +71,7 @@ func (m *mailbox) reserveMissed(seg *Segment, read bool) (seen, all bool) {
 
 // advanceTo notes that there is nothing for the mailbox up to an offset but what
 // has been pushed.
-func (m *mailbox) advanceTo(offset int64) {
+func (m *Mailbox) AdvanceTo(offset int64) {
 	m.conn.mu.Lock()
 	defer m.conn.mu.Unlock()
 	if m.catchingUp {
@@ -81,7 +81,7 @@ func (m *mailbox) advanceTo(offset int64) {
 
 // goLive turns the mailbox live, if it has still got to just that offset. Called
 // with the topic's lock held, so that nothing is routed meanwhile.
-func (m *mailbox) goLive(after int64) bool {
+func (m *Mailbox) GoLive(after int64) bool {
 	m.conn.mu.Lock()
 	defer m.conn.mu.Unlock()
 	if !m.open || !m.catchingUp || m.pushed != after {
@@ -94,7 +94,7 @@ func (m *mailbox) goLive(after int64) bool {
 
 // misses tells whether there may be something for the mailbox, up to an offset,
 // that it has not got. One that is not open yet reads the head when it opens.
-func (m *mailbox) misses(through int64) bool {
+func (m *Mailbox) Misses(through int64) bool {
 	m.conn.mu.Lock()
 	defer m.conn.mu.Unlock()
 	return m.open && m.pushed < through

@@ -121,7 +121,7 @@ func (r *Replayer) next() *Actor {
 func (r *Replayer) serve(ctx context.Context, a *Actor, builder *Builder) {
 	topic, formats := a.Topic(), a.subscription.formats
 	for ctx.Err() == nil {
-		after, behind := a.mailbox.lag()
+		after, behind := a.mailbox.Lag()
 		if !behind {
 			return
 		}
@@ -148,7 +148,7 @@ func (r *Replayer) serve(ctx context.Context, a *Actor, builder *Builder) {
 			if page.segment != nil && !a.offer(page.segment, true) {
 				return
 			}
-			a.mailbox.advanceTo(page.through)
+			a.mailbox.AdvanceTo(page.through)
 		}
 	}
 }
@@ -230,7 +230,7 @@ func (p *pages) find(topic string, after int64, formats FormatSet) *page {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, one := range p.list {
-		if one.topic == topic && one.after <= after && after < one.through && one.segment.has(formats) {
+		if one.topic == topic && one.after <= after && after < one.through && one.segment.Has(formats) {
 			return one
 		}
 	}
@@ -256,9 +256,9 @@ func (p *pages) keep(one *page, seen int) bool {
 		return false
 	}
 	p.list = append(p.list, one)
-	p.held += one.segment.size()
+	p.held += one.segment.Size()
 	for len(p.list) > 0 && (p.held > p.limit || len(p.list) > maxPages) {
-		p.held -= p.list[0].segment.size()
+		p.held -= p.list[0].segment.Size()
 		copy(p.list, p.list[1:])
 		p.list[len(p.list)-1] = nil
 		p.list = p.list[:len(p.list)-1]

@@ -98,6 +98,6 @@ func (c *Context) Publish(event string, payload any, key []byte) error {
 // is called by Join.
 func (c *Context) SetOptions(d Options) {
 	if j := c.actor.pending; j != nil {
-		j.options = d.or(j.options)
+		j.options = d.Or(j.options)
 	}
 }

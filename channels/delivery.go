@@ -48,7 +48,7 @@ type Options struct {
 }
 
 // or fills in what is zero.
-func (d Options) or(otherwise Options) Options {
+func (d Options) Or(otherwise Options) Options {
 	d.Overflow = cmp.Or(d.Overflow, otherwise.Overflow)
 	d.MailboxSize = cmp.Or(max(d.MailboxSize, 0), otherwise.MailboxSize)
 	d.Dedupe = cmp.Or(d.Dedupe, otherwise.Dedupe)
@@ -63,7 +63,7 @@ func (d Options) or(otherwise Options) Options {
 
 // WithDefaults fills in the defaults for what is zero.
 func (d Options) WithDefaults() Options {
-	return d.or(Options{
+	return d.Or(Options{
 		Overflow:      CatchUp,
 		MailboxSize:   1024,
 		Dedupe:        DedupeOffset,

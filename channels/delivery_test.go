@@ -37,7 +37,7 @@ func TestAChannelSaysOtherwise(t *testing.T) {
 	} {
 		want := endpoint
 		test.want(&want)
-		if got := test.says.or(endpoint); !reflect.DeepEqual(got, want) {
+		if got := test.says.Or(endpoint); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, want %+v", test.name, got, want)
 		}
 	}
@@ -121,7 +121,7 @@ func TestABatchLargerThanTheMailbox(t *testing.T) {
 			t.Parallel()
 			l := newLine(NewHub(newMetrics(t)), 10, 20) // bytes for no more than a part, too
 			m := l.open(t, l.mailbox(Options{Overflow: rule, MailboxSize: 2}))
-			m.deliver(segment(t, "t", Formats(0, keyFingerprints), 1, 2, 3, 4, 5), time.Now())
+			m.Deliver(segment(t, "t", Formats(0, keyFingerprints), 1, 2, 3, 4, 5), time.Now())
 			checkAccounts(t, l, m)
 			if got := l.drain(); got != want {
 				t.Errorf("got %q, want %q", got, want)

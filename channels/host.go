@@ -112,7 +112,7 @@ func (h *Host) Join(r JoinRequest) *Actor {
 		},
 	}
 	a.subscription.subscriber, a.ctx.actor = a, a
-	a.mailbox.init(r.Connection, r.Format, a)
+	a.mailbox.Init(r.Connection, r.Format, a)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.start()

@@ -165,7 +165,7 @@ func (h *Hub) passing(seg *Segment) []place {
 		return nil
 	}
 	if t.history.add(seg) {
-		h.evictions.add(t, seg.size())
+		h.evictions.add(t, seg.Size())
 	}
 	return t.subs
 }
@@ -203,12 +203,12 @@ func (h *Hub) recentAfter(topic string, offset int64, formats FormatSet) (segmen
 // goLive turns a mailbox live that has got to an offset, unless more has been
 // routed meanwhile. Nothing can be while the lock is held: what comes next
 // finds the mailbox live.
-func (h *Hub) goLive(topic string, offset int64, m *mailbox) bool {
+func (h *Hub) goLive(topic string, offset int64, m *Mailbox) bool {
 	s := h.shard(topic)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	t := s.topics[topic]
-	return t != nil && t.history.last <= offset && m.goLive(offset)
+	return t != nil && t.history.last <= offset && m.GoLive(offset)
 }
 
 // Subscribe adds a subscriber that needs the given formats to a topic.

@@ -70,7 +70,7 @@ func (p *pages) forget(topic string) {
 	kept := p.list[:0]
 	for _, one := range p.list {
 		if topic == "" || one.topic == topic {
-			p.held -= one.segment.size()
+			p.held -= one.segment.Size()
 		} else {
 			kept = append(kept, one)
 		}

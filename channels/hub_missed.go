@@ -53,7 +53,7 @@ func (s *shard) skip(through int64) [][]place {
 
 // miss ends the channel, unless it has got that far.
 func (a *Actor) miss(through int64) {
-	if a.mailbox.misses(through) {
+	if a.mailbox.Misses(through) {
 		a.missed()
 	}
 }

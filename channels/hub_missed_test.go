@@ -47,7 +47,7 @@ func TestWhoMissesSomethingIsTold(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 1<<20)
-				d := test.delivery.or(Options{Overflow: CatchUp, MailboxSize: 100})
+				d := test.delivery.Or(Options{Overflow: CatchUp, MailboxSize: 100})
 				c := w.joinFor(d, 1<<20, test.resume, test.channel)
 				c.settle()
 				for range test.publish {

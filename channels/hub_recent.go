@@ -111,7 +111,7 @@ func (p *topicHistory) after(offset int64, formats FormatSet, limit int) (segmen
 	first := sort.Search(n, func(i int) bool { return p.list.At(i).last > offset })
 	for i := first; i < min(n, first+limit); i++ {
 		seg := p.list.At(i).segment
-		if !seg.has(formats) {
+		if !seg.Has(formats) {
 			return segments, len(segments) > 0
 		}
 		segments = append(segments, seg)

@@ -29,9 +29,9 @@ func TestRecentAgainstModel(t *testing.T) {
 			hub.Route(seg)
 			routed = append(routed, seg)
 			fits, size := len(routed), int64(0)
-			for fits > 0 && size+int64(routed[fits-1].size()) <= hub.evictions.limit {
+			for fits > 0 && size+int64(routed[fits-1].Size()) <= hub.evictions.limit {
 				fits--
-				size += int64(routed[fits].size())
+				size += int64(routed[fits].Size())
 			}
 			topic = rapid.SampledFrom(topics).Draw(t, "topic asked for")
 			after := rapid.Int64Range(0, 10*offset+9).Draw(t, "after")
@@ -43,10 +43,10 @@ func TestRecentAgainstModel(t *testing.T) {
 				case seg.Topic() != topic || seg.Last() <= after:
 				case i < fits:
 					whole = false
-				case !lacks && seg.has(wants) && len(want) < replayStep:
+				case !lacks && seg.Has(wants) && len(want) < replayStep:
 					want = append(want, seg)
 				default:
-					lacks = lacks || !seg.has(wants)
+					lacks = lacks || !seg.Has(wants)
 				}
 			}
 			if whole = whole && (len(want) > 0 || !lacks); !whole {

@@ -121,7 +121,7 @@ func TestHubNoGap(t *testing.T) {
 	t.Parallel()
 	const events, joiners = 2000, 50
 	hub := NewHub(nil)
-	var boxes []*mailbox
+	var boxes []*Mailbox
 	var heads []int64
 	var lines []*line
 	var mu sync.Mutex
@@ -144,10 +144,10 @@ func TestHubNoGap(t *testing.T) {
 			}
 			l := newLine(hub, events+1, 1<<30)
 			m := l.mailbox(Options{})
-			m.format = Format(i % 4)
-			hub.Subscribe("t", Formats(m.format), deliverTo{m})
+			m.wire = Format(i % 4)
+			hub.Subscribe("t", Formats(m.wire), deliverTo{m})
 			var head int64
-			_ = m.join(-1, true, func(h int64) ([]byte, error) { head = h; return []byte("ok;"), nil })
+			_ = m.Join(-1, true, func(h int64) ([]byte, error) { head = h; return []byte("ok;"), nil })
 			mu.Lock()
 			defer mu.Unlock()
 			boxes, heads, lines = append(boxes, m), append(heads, head), append(lines, l)
@@ -157,7 +157,7 @@ func TestHubNoGap(t *testing.T) {
 	for i, l := range lines {
 		want := []byte("ok;")
 		for offset := heads[i] + 1; offset <= events; offset++ {
-			want = fmt.Appendf(want, "%d:e %d ;", boxes[i].format, offset)
+			want = fmt.Appendf(want, "%d:e %d ;", boxes[i].wire, offset)
 		}
 		if got := l.drain(); got != string(want) {
 			t.Fatalf("joined at %d: got %d bytes, want %d", heads[i], len(got), len(want))
@@ -165,9 +165,9 @@ func TestHubNoGap(t *testing.T) {
 	}
 }
 
-type deliverTo struct{ *mailbox }
+type deliverTo struct{ *Mailbox }
 
-func (d deliverTo) Deliver(seg *Segment, now time.Time) { d.deliver(seg, now) }
+func (d deliverTo) Deliver(seg *Segment, now time.Time) { d.Deliver(seg, now) }
 
 func BenchmarkHubRoute(b *testing.B) {
 	for _, subscribers := range []int{1, 1000} {

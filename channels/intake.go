@@ -5,11 +5,11 @@ import "time"
 // enqueue queues what has not been pushed yet of a segment: as one entry,
 // whatever the number of its messages. It returns false if there is some left
 // that the mailbox has to be given again. Called with conn.mu held.
-func (m *mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
+func (m *Mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
 	if m.dedupe != nil || m.newest != nil || m.overflow == Latest && m.interval > 0 {
-		return m.enqueueEach(seg, m.format, now, nil)
+		return m.enqueueEach(seg, m.wire, now, nil)
 	}
-	frames := seg.encoded(m.format)
+	frames := seg.encoded(m.wire)
 	first, end := seg.from(m.pushed), seg.Len()
 	switch {
 	case frames == nil || first == end:
@@ -24,7 +24,7 @@ func (m *mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
 	}
 	n := min(end-next, m.room(seg, held, alone))
 	if next+n < end && m.overflow == Latest {
-		return m.enqueueEach(seg, m.format, now, nil)
+		return m.enqueueEach(seg, m.wire, now, nil)
 	}
 	m.counters.drop(DropOverflow, next-first)
 	if n > 0 {
@@ -55,7 +55,7 @@ func (m *mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
 // onFull decides about the last messages of a segment, the first of which does
 // not fit: whether it is to be shed, or else what happens to the mailbox. Called
 // with conn.mu held.
-func (m *mailbox) onFull(seg *Segment, messages int) (shed bool, err error) {
+func (m *Mailbox) onFull(seg *Segment, messages int) (shed bool, err error) {
 	collected := len(m.conn.collecting) > 0
 	m.conn.flushAll()
 	switch {
@@ -80,7 +80,7 @@ func (m *mailbox) onFull(seg *Segment, messages int) (shed bool, err error) {
 // what does not the rule decides. With a reservation, nothing is queued: what
 // would be is noted there, and charged by its size in the given format. It
 // returns false if there is some left. Called with conn.mu held.
-func (m *mailbox) enqueueEach(seg *Segment, f Format, now time.Time, r *reservation) (all bool, err error) {
+func (m *Mailbox) enqueueEach(seg *Segment, f Format, now time.Time, r *reservation) (all bool, err error) {
 	frames := seg.encoded(f)
 	if frames == nil {
 		return true, nil
@@ -127,7 +127,7 @@ func (m *mailbox) enqueueEach(seg *Segment, f Format, now time.Time, r *reservat
 
 // hasRoom makes room for a message with index i of a segment that is charged with
 // held. It returns false if there is none. Called with conn.mu held.
-func (m *mailbox) hasRoom(seg *Segment, i, held int, alone bool, r *reservation) bool {
+func (m *Mailbox) hasRoom(seg *Segment, i, held int, alone bool, r *reservation) bool {
 	if r != nil && r.held > 0 {
 		held = 0
 	}
@@ -145,7 +145,7 @@ func (m *mailbox) hasRoom(seg *Segment, i, held int, alone bool, r *reservation)
 
 // makeRoom makes room for one message, as far as the rule allows. Called with
 // conn.mu held.
-func (m *mailbox) makeRoom(seg *Segment, key uint64, held int, alone bool) bool {
+func (m *Mailbox) makeRoom(seg *Segment, key uint64, held int, alone bool) bool {
 	m.supersede(key)
 	switch {
 	case m.room(seg, held, alone) > 0:
@@ -168,7 +168,7 @@ func (m *mailbox) makeRoom(seg *Segment, key uint64, held int, alone bool) bool 
 // room is how many more messages fit, of a segment that is charged with held. A
 // connection that holds nothing takes a segment of any size, and an empty
 // mailbox one message. Called with conn.mu held.
-func (m *mailbox) room(seg *Segment, held int, alone bool) int {
+func (m *Mailbox) room(seg *Segment, held int, alone bool) int {
 	c := m.conn
 	queued := m.messages + m.reserved
 	switch {
@@ -182,7 +182,7 @@ func (m *mailbox) room(seg *Segment, held int, alone bool) int {
 
 // holds tells whether what was queued last is of a segment, so that more of it
 // costs no more memory. Called with conn.mu held.
-func (m *mailbox) holds(seg *Segment) bool {
+func (m *Mailbox) holds(seg *Segment) bool {
 	last := m.queue.last()
 	return last != nil && seg != nil && last.segment == seg
 }
@@ -190,7 +190,7 @@ func (m *mailbox) holds(seg *Segment) bool {
 // makeWay sheds what has waited longest, for the last messages of a segment. It
 // returns how many of these there can be no room for. Called with conn.mu
 // held.
-func (m *mailbox) makeWay(seg *Segment, messages, held int) (skipped int) {
+func (m *Mailbox) makeWay(seg *Segment, messages, held int) (skipped int) {
 	kept := max(0, min(messages, m.size-m.reserved))
 	for m.room(seg, held, messages == 1) < kept && m.shedOldest(kept) {
 	}
@@ -201,7 +201,7 @@ func (m *mailbox) makeWay(seg *Segment, messages, held int) (skipped int) {
 // entry, unless they leave one by one (see latest.go). The last entry of a
 // segment is charged for all of it: while there is one, the segment is in
 // memory. Called with conn.mu held.
-func (m *mailbox) append(seg *Segment, first, messages int, frames *encoding, now time.Time) {
+func (m *Mailbox) append(seg *Segment, first, messages int, frames *encoding, now time.Time) {
 	held, key := len(frames.data), uint64(noHash)
 	if messages == 1 { // several are told apart once they are split
 		key = m.keyOf(seg, first)
@@ -226,7 +226,7 @@ func (m *mailbox) append(seg *Segment, first, messages int, frames *encoding, no
 // shedOldest sheds what has waited longest, for so many messages, but no more
 // of one entry than these need. It returns false if there is nothing to shed.
 // Called with conn.mu held.
-func (m *mailbox) shedOldest(messages int) bool {
+func (m *Mailbox) shedOldest(messages int) bool {
 	i, ok := m.queue.oldest()
 	if !ok {
 		return false
@@ -241,7 +241,7 @@ func (m *mailbox) shedOldest(messages int) bool {
 	m.forget(e.segment, e.first, surplus)
 	e.first += surplus
 	e.messages -= surplus
-	e.frames = e.segment.between(int(e.first), int(e.first+e.messages), m.format)
+	e.frames = e.segment.between(int(e.first), int(e.first+e.messages), m.wire)
 	m.messages -= int(surplus)
 	m.counters.drop(DropOverflow, int(surplus))
 	return true
@@ -250,7 +250,7 @@ func (m *mailbox) shedOldest(messages int) bool {
 // shed takes the entry with index i out of the queue. If it was charged for its
 // segment, and there are others of that left, the one before it is charged from
 // then on. Called with conn.mu held.
-func (m *mailbox) shed(i int, reason DropReason) {
+func (m *Mailbox) shed(i int, reason DropReason) {
 	c, q := m.conn, &m.queue
 	e := q.at(i)
 	messages, held := int(e.messages), e.held
@@ -278,7 +278,7 @@ func (m *mailbox) shed(i int, reason DropReason) {
 
 // forget takes back that messages of a segment were sent. Called with conn.mu
 // held.
-func (m *mailbox) forget(seg *Segment, first, messages int32) {
+func (m *Mailbox) forget(seg *Segment, first, messages int32) {
 	fingerprints := m.dedupe.of(seg)
 	if fingerprints == nil {
 		return

@@ -19,7 +19,7 @@ func TestASegmentIsTakenLikeItsMessages(t *testing.T) {
 			MailboxSize: rapid.IntRange(1, 12).Draw(t, "size"),
 		}
 		whole, single := newLine(hub, 1000, 1<<20), newLine(hub, 1000, 1<<20)
-		boxes := make([]*mailbox, 2)
+		boxes := make([]*Mailbox, 2)
 		for i, l := range []*line{whole, single} {
 			boxes[i] = l.mailbox(d)
 			boxes[i].counters = newCounters(newMetrics(t), nil)
@@ -39,12 +39,12 @@ func TestASegmentIsTakenLikeItsMessages(t *testing.T) {
 			},
 			"push": func(*rapid.T) {
 				for _, m := range boxes {
-					_ = m.push([]byte("push;"))
+					_ = m.Push([]byte("push;"))
 				}
 			},
 			"reply": func(*rapid.T) {
 				for _, m := range boxes {
-					_ = m.reply([]byte("reply;"))
+					_ = m.Reply([]byte("reply;"))
 				}
 			},
 			"take": func(*rapid.T) {
@@ -71,8 +71,8 @@ func TestASegmentIsTakenLikeItsMessages(t *testing.T) {
 	})
 }
 
-func (l *line) deliver(t *rapid.T, m *mailbox, offsets ...int64) {
-	m.deliver(segment(sure{}, "t", Formats(0, keyFingerprints), offsets...), time.Unix(1, 0))
+func (l *line) deliver(t *rapid.T, m *Mailbox, offsets ...int64) {
+	m.Deliver(segment(sure{}, "t", Formats(0, keyFingerprints), offsets...), time.Unix(1, 0))
 	if l.overflowed > 0 {
 		l.Close(nil, DropTooSlow)
 	}
@@ -83,7 +83,7 @@ func TestASegmentFitsByItsMessages(t *testing.T) {
 	t.Parallel()
 	l := newLine(NewHub(nil), 10, 5*len("0:e 1 {};"))
 	m := l.open(t, l.mailbox(Options{Overflow: DropNewest, Dedupe: DedupeKey}))
-	m.deliver(keyed(t, Formats(0, keyFingerprints), 1, "a", "b", "a", "c"), time.Unix(1, 0))
+	m.Deliver(keyed(t, Formats(0, keyFingerprints), 1, "a", "b", "a", "c"), time.Unix(1, 0))
 	if got, want := l.drain(), "0:e 1 {};0:e 2 {};0:e 4 {};"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

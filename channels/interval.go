@@ -12,7 +12,7 @@ import "time"
 
 // collect begins to collect before the first message is queued, and ends it
 // before what does not wait. Called with conn.mu held.
-func (m *mailbox) collect(k kind) {
+func (m *Mailbox) collect(k kind) {
 	c := m.conn
 	switch {
 	case k != shared || m.catchingUp:
@@ -32,14 +32,14 @@ func (m *mailbox) collect(k kind) {
 }
 
 // timeUp is called when the interval is over.
-func (m *mailbox) timeUp() {
+func (m *Mailbox) timeUp() {
 	m.conn.mu.Lock()
 	m.flush()
 	_ = m.conn.unlock(nil)
 }
 
 // flush puts what has been collected in line. Called with conn.mu held.
-func (m *mailbox) flush() {
+func (m *Mailbox) flush() {
 	if !m.collecting {
 		return
 	}

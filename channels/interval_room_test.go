@@ -27,7 +27,7 @@ func TestWhatIsCollectedIsInNobodysWay(t *testing.T) {
 					collecting := c.mailbox(Options{Overflow: rule, MailboxSize: bound.size, FlushInterval: time.Hour})
 					collecting.open = true
 					for i := range int64(100) {
-						collecting.deliver(keyed(t, Formats(0, keyFingerprints), i+1, fmt.Sprint("k", i)), time.Now())
+						collecting.Deliver(keyed(t, Formats(0, keyFingerprints), i+1, fmt.Sprint("k", i)), time.Now())
 						switch i % 3 {
 						case 0:
 							w.publish(1)
@@ -53,7 +53,7 @@ func TestWhatIsCollectedIsInNobodysWay(t *testing.T) {
 						t.Error("it still waits for room")
 					}
 					c.actor.End(ErrDisconnected)
-					_ = collecting.end(false)
+					_ = collecting.End(false)
 					c.group.Wait()
 				})
 			})
@@ -74,7 +74,7 @@ func TestALargeSegmentBesideWhatIsCollected(t *testing.T) {
 				c.settle()
 				other := c.mailbox(Options{FlushInterval: time.Hour})
 				other.open = true
-				other.deliver(segment(t, "u", Formats(0), 1, 2, 3), time.Now())
+				other.Deliver(segment(t, "u", Formats(0), 1, 2, 3), time.Now())
 				begin := time.Now()
 				w.publish(20) // more than half of the bytes
 				for range 3 { // what is taken counts until the next Take
@@ -85,7 +85,7 @@ func TestALargeSegmentBesideWhatIsCollected(t *testing.T) {
 					t.Errorf("disconnected %d times, behind: %v, after %v", c.overflowed, c.actor.mailbox.catchingUp, time.Since(begin))
 				}
 				c.actor.End(ErrDisconnected)
-				_ = other.end(false)
+				_ = other.End(false)
 				c.group.Wait()
 			})
 		})

@@ -8,7 +8,7 @@ import (
 )
 
 // paced returns a joined mailbox whose messages are collected for a second.
-func paced(t *testing.T, d Options) (*line, *mailbox) {
+func paced(t *testing.T, d Options) (*line, *Mailbox) {
 	l := newLine(NewHub(newMetrics(t)), 10, 1<<20)
 	d.FlushInterval = time.Second
 	return l, l.open(t, l.mailbox(d))
@@ -31,7 +31,7 @@ func TestMessagesAreCollected(t *testing.T) {
 				for second, keys := range [][]string{{"a", "b", "", "a"}, {"a", "b", "a"}, {"a"}} {
 					for _, key := range keys {
 						woken := l.woken
-						m.deliver(keyed(t, Formats(0, keyFingerprints), offset, key), time.Now())
+						m.Deliver(keyed(t, Formats(0, keyFingerprints), offset, key), time.Now())
 						offset++
 						if l.woken != woken || l.Take(&l.batch, 1000, 10) {
 							t.Fatal("went out before its time")
@@ -66,17 +66,17 @@ func TestMessagesAreCollected(t *testing.T) {
 // What is for this client alone does not wait, and the order stays.
 func TestWhatDoesNotWaitTakesAlongWhatDoes(t *testing.T) {
 	t.Parallel()
-	for name, send := range map[string]func(*line, *mailbox){
-		"a reply":        func(_ *line, m *mailbox) { _ = m.reply([]byte("it;")) },
-		"a push":         func(_ *line, m *mailbox) { _ = m.push([]byte("it;")) },
-		"the end":        func(_ *line, m *mailbox) { _ = m.end(false, []byte("it;")) },
-		"the connection": func(l *line, _ *mailbox) { l.Close([]byte("it;"), "") },
+	for name, send := range map[string]func(*line, *Mailbox){
+		"a reply":        func(_ *line, m *Mailbox) { _ = m.Reply([]byte("it;")) },
+		"a push":         func(_ *line, m *Mailbox) { _ = m.Push([]byte("it;")) },
+		"the end":        func(_ *line, m *Mailbox) { _ = m.End(false, []byte("it;")) },
+		"the connection": func(l *line, _ *Mailbox) { l.Close([]byte("it;"), "") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				l, m := paced(t, Options{})
-				m.deliver(segment(t, "t", Formats(0), 1), time.Now())
+				m.Deliver(segment(t, "t", Formats(0), 1), time.Now())
 				send(l, m)
 				if got := l.drain(); got != "0:e 1 {};it;" {
 					t.Errorf("got %q", got)
@@ -93,7 +93,7 @@ func TestHeartbeatsAreNotHeldUpByWhatIsCollected(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l, m := paced(t, Options{})
-		m.deliver(segment(t, "t", Formats(0), 1), time.Now())
+		m.Deliver(segment(t, "t", Formats(0), 1), time.Now())
 		_ = l.Reply([]byte("alive;"))
 		if got := l.drain(); got != "alive;" {
 			t.Errorf("got %q", got)
@@ -113,9 +113,9 @@ func TestWhatIsCollectedIsDiscardedWithTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, m := paced(t, Options{})
 		other := l.open(t, l.mailbox(Options{MailboxSize: 1}))
-		m.deliver(segment(t, "t", Formats(0), 1, 2), time.Now())
-		_ = other.push([]byte("x"))
-		if err := other.push([]byte("y")); err != ErrOverflow {
+		m.Deliver(segment(t, "t", Formats(0), 1, 2), time.Now())
+		_ = other.Push([]byte("x"))
+		if err := other.Push([]byte("y")); err != ErrOverflow {
 			t.Fatal(err)
 		}
 		if n := m.counters.dropped[DropTooSlow].Value(); n != 4 || l.held != 0 || l.entries != 0 {

@@ -8,7 +8,7 @@ package channels
 
 // keyOf is the hash of a message's key, if the mailbox tells messages apart by
 // that.
-func (m *mailbox) keyOf(seg *Segment, i int) uint64 {
+func (m *Mailbox) keyOf(seg *Segment, i int) uint64 {
 	if m.overflow != Latest {
 		return noHash
 	}
@@ -17,7 +17,7 @@ func (m *mailbox) keyOf(seg *Segment, i int) uint64 {
 
 // squeeze sheds all but the newest message of each key, and notes these. Called
 // with conn.mu held.
-func (m *mailbox) squeeze() {
+func (m *Mailbox) squeeze() {
 	if m.overflow != Latest {
 		return
 	}
@@ -39,7 +39,7 @@ func (m *mailbox) squeeze() {
 
 // split makes every message an entry of its own. The last of a segment is
 // charged for it. Called with conn.mu held.
-func (m *mailbox) split() {
+func (m *Mailbox) split() {
 	joined := m.queue
 	q := &m.queue
 	*q = queue{base: joined.base}
@@ -56,7 +56,7 @@ func (m *mailbox) split() {
 			one := q.push()
 			*one = *e
 			one.first, one.messages = i, 1
-			one.frames = e.segment.between(int(i), int(i)+1, m.format)
+			one.frames = e.segment.between(int(i), int(i)+1, m.wire)
 			one.key = m.keyOf(e.segment, int(i))
 			if i < e.first+e.messages-1 {
 				one.held = 0
@@ -72,7 +72,7 @@ func (m *mailbox) split() {
 
 // supersede sheds the message of a key that is queued, since a newer one comes.
 // Called with conn.mu held.
-func (m *mailbox) supersede(key uint64) {
+func (m *Mailbox) supersede(key uint64) {
 	if m.newest == nil {
 		return
 	}

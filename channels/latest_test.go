@@ -80,7 +80,7 @@ func TestLatestAgainstModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"deliver": func(t *rapid.T) {
 				keys := rapid.SliceOfN(rapid.SampledFrom([]string{"", "a", "b", "c", "d", "e", "f", "g"}), 1, 15).Draw(t, "keys")
-				m.deliver(keyed(sure{}, Formats(0, keyFingerprints), offset, keys...), time.Now())
+				m.Deliver(keyed(sure{}, Formats(0, keyFingerprints), offset, keys...), time.Now())
 				for _, key := range keys {
 					if len(model.list) == 0 && d.FlushInterval > 0 {
 						model.squeezed = true
@@ -138,13 +138,13 @@ func TestASegmentIsChargedUntilItsLastMessageHasGone(t *testing.T) {
 	l := newLine(NewHub(nil), 10, 1<<20)
 	m := l.open(t, l.mailbox(Options{Overflow: Latest, FlushInterval: time.Hour}))
 	formats := Formats(0, keyFingerprints)
-	m.deliver(keyed(t, formats, 1, "a", "b", "c"), time.Now())
+	m.Deliver(keyed(t, formats, 1, "a", "b", "c"), time.Now())
 	whole, more := 3*len("0:e 1 {};"), len("0:e 10 {};")
 	for step, next := range []struct {
 		key  string
 		held int
 	}{{"c", whole + more}, {"b", whole + 2*more}, {"a", 3 * more}, {"a", 3 * more}} {
-		m.deliver(keyed(t, formats, int64(10+step), next.key), time.Now())
+		m.Deliver(keyed(t, formats, int64(10+step), next.key), time.Now())
 		if checkAccounts(t, l, m); l.held != next.held {
 			t.Fatalf("charged %d after another %s, want %d", l.held, next.key, next.held)
 		}
@@ -165,7 +165,7 @@ func TestWhatIsSupersededWasNotSent(t *testing.T) {
 	for i, payload := range []string{"on", "off", "on"} {
 		b.Start(Audience{Topic: "t", Formats: Formats(0, keyFingerprints, payloadFingerprints)})
 		_ = b.Add(&Message{Offset: int64(i + 1), Event: "e", Key: []byte("lamp"), Payload: []byte(payload), InsertedAt: time.Unix(1, 0)})
-		m.deliver(b.Segment(), time.Now())
+		m.Deliver(b.Segment(), time.Now())
 	}
 	l.flushAll()
 	if got := l.drain(); got != "0:e 3 on;" {

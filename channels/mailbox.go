@@ -10,11 +10,11 @@ import (
 // writer. It is bounded in messages by itself, and in bytes together with the
 // other mailboxes of its connection. Replies are in line with the rest, but
 // count as the connection's ([Connection]).
-type mailbox struct {
+type Mailbox struct {
 	// Immutable after its channel has started.
-	conn   *Connection
-	owner  Owner // whose mailbox it is
-	format Format
+	conn  *Connection
+	owner Owner // whose mailbox it is
+	wire  Format
 
 	// Guarded by conn.mu, and fixed once the join has been answered.
 	overflow Overflow      // what happens when something does not fit
@@ -32,23 +32,23 @@ type mailbox struct {
 	queue      queue
 	messages   int              // messages queued, replies not counted
 	reserved   int              // messages that the channel is looking at, or going to
-	looks      *ring.Ring[look] // what it is going to look at; see reservation.go; nil until there is something
+	looks      *ring.Ring[Look] // what it is going to look at; see reservation.go; nil until there is something
 	pushed     int64            // the highest offset dealt with: nothing at or below it is queued (again)
 	dedupe     *dedupeWindow    // what repeats are told by, nil for DedupeOffset
 	newest     map[uint64]int   // see latest.go; nil unless it counts
-	next       *mailbox         // behind it in the line
+	next       *Mailbox         // behind it in the line
 	since      moment           // when it fell behind
 	timer      *time.Timer      // ends collecting; nil until there is something to collect
 }
 
 // wireFormat is the format of what goes to the client.
-func (m *mailbox) wireFormat() Format { return m.format }
+func (m *Mailbox) Format() Format { return m.wire }
 
 // needs are the formats that segments for the mailbox must have been encoded in.
-func (m *mailbox) needs() FormatSet { return m.formats }
+func (m *Mailbox) Needs() FormatSet { return m.formats }
 
 // countJoin counts the answer to the join that the mailbox is for.
-func (m *mailbox) countJoin(status joinStatus) { m.counters.joined(status) }
+func (m *Mailbox) CountJoin(status JoinStatus) { m.counters.joined(status) }
 
 // Owner is the channel that a mailbox belongs to.
 type Owner interface {
@@ -58,14 +58,14 @@ type Owner interface {
 }
 
 // init prepares the mailbox of a channel that is being started.
-func (m *mailbox) init(c *Connection, f Format, owner Owner) {
-	m.conn, m.format, m.owner, m.counters = c, f, owner, c.metrics.own
+func (m *Mailbox) Init(c *Connection, f Format, owner Owner) {
+	m.conn, m.wire, m.owner, m.counters = c, f, owner, c.metrics.own
 }
 
 // configure makes the mailbox one of the given kind: of a channel that looks at
 // what goes to its client, or not. It must not be open yet.
-func (m *mailbox) configure(o Options, looks bool) {
-	formats := o.formats() | Formats(m.format)
+func (m *Mailbox) Configure(o Options, looks bool) {
+	formats := o.formats() | Formats(m.wire)
 	if looks {
 		formats |= Formats(Raw)
 	}
@@ -73,7 +73,7 @@ func (m *mailbox) configure(o Options, looks bool) {
 }
 
 // follow makes the mailbox one of the given kind. It must not be open yet.
-func (m *mailbox) follow(d Options, formats FormatSet, s *counters) {
+func (m *Mailbox) follow(d Options, formats FormatSet, s *counters) {
 	m.conn.mu.Lock()
 	defer m.conn.mu.Unlock()
 	m.size, m.overflow, m.interval = d.MailboxSize, d.Overflow, max(d.FlushInterval, 0)
@@ -92,7 +92,7 @@ func (m *mailbox) follow(d Options, formats FormatSet, s *counters) {
 // must be subscribed already. A client that resumes after an offset has what
 // lies between replayed. One that begins anew is beyond that offset at least: this
 // node may not have come to it, and routes what the client has seen elsewhere.
-func (m *mailbox) join(after int64, resumed bool, reply func(head int64) ([]byte, error)) error {
+func (m *Mailbox) Join(after int64, resumed bool, reply func(head int64) ([]byte, error)) error {
 	c := m.conn
 	c.mu.Lock()
 	if m.ended {
@@ -119,7 +119,7 @@ func (m *mailbox) join(after int64, resumed bool, reply func(head int64) ([]byte
 }
 
 // deliver queues what has not been pushed yet of a segment.
-func (m *mailbox) deliver(seg *Segment, now time.Time) {
+func (m *Mailbox) Deliver(seg *Segment, now time.Time) {
 	c := m.conn
 	c.mu.Lock()
 	if !m.listens(seg) {
@@ -135,11 +135,11 @@ func (m *mailbox) deliver(seg *Segment, now time.Time) {
 // anybody asked for this channel's formats turns it behind: who resumes may
 // need events that were between the encoder and the router then. Called with
 // conn.mu held.
-func (m *mailbox) listens(seg *Segment) bool {
+func (m *Mailbox) listens(seg *Segment) bool {
 	switch {
 	case !m.open, m.conn.refuses(), m.catchingUp && seg.Logged():
 		return false
-	case !seg.has(m.formats) && seg.Last() > m.pushed:
+	case !seg.Has(m.formats) && seg.Last() > m.pushed:
 		m.fallBehind()
 		return false
 	}
@@ -147,7 +147,7 @@ func (m *mailbox) listens(seg *Segment) bool {
 }
 
 // push queues a message from the channel to its client.
-func (m *mailbox) push(frame []byte) error {
+func (m *Mailbox) Push(frame []byte) error {
 	c := m.conn
 	c.mu.Lock()
 	switch {
@@ -165,7 +165,7 @@ func (m *mailbox) push(frame []byte) error {
 }
 
 // reply queues the answer to a request.
-func (m *mailbox) reply(frame []byte) error {
+func (m *Mailbox) Reply(frame []byte) error {
 	m.conn.mu.Lock()
 	if m.ended {
 		return m.conn.unlock(ErrClosed)
@@ -177,7 +177,7 @@ func (m *mailbox) reply(frame []byte) error {
 // first, without what is shared if the channel is being replaced, since only
 // what names its join tells the client that it is from the old one. A channel
 // that joins the same topic afterwards comes behind all of it.
-func (m *mailbox) end(replaced bool, last ...[]byte) error {
+func (m *Mailbox) End(replaced bool, last ...[]byte) error {
 	c := m.conn
 	c.mu.Lock()
 	if m.ended {
@@ -202,7 +202,7 @@ func (m *mailbox) end(replaced bool, last ...[]byte) error {
 	var err error
 	for _, frame := range last {
 		if err == nil {
-			err = c.reply(m.counters, frame)
+			err = c.queueReply(m.counters, frame)
 		}
 	}
 	return c.unlock(err)
@@ -211,7 +211,7 @@ func (m *mailbox) end(replaced bool, last ...[]byte) error {
 // enter queues messages, as one entry, which have been admitted and charged.
 // The entry's other fields are for the caller to fill in, at once. Called with
 // conn.mu held.
-func (m *mailbox) enter(k kind, messages int, key uint64) *entry {
+func (m *Mailbox) enter(k kind, messages int, key uint64) *entry {
 	if m.queue.sparse() {
 		m.queue.close()
 		m.squeeze()
@@ -237,7 +237,7 @@ func (m *mailbox) enter(k kind, messages int, key uint64) *entry {
 }
 
 // deepen notes that messages have been queued. Called with conn.mu held.
-func (m *mailbox) deepen(messages int) {
+func (m *Mailbox) deepen(messages int) {
 	m.messages += messages
 	if m.collecting && (m.messages+m.reserved)*2 > m.size {
 		m.flush()
@@ -246,7 +246,7 @@ func (m *mailbox) deepen(messages int) {
 }
 
 // control queues a reply. Called with conn.mu held.
-func (m *mailbox) control(frame []byte) error {
+func (m *Mailbox) control(frame []byte) error {
 	err := m.conn.admit(m.counters, frame)
 	if err == nil {
 		m.enter(control, 1, noHash).fill(control, m.counters, frame)
@@ -255,7 +255,7 @@ func (m *mailbox) control(frame []byte) error {
 }
 
 // drop removes the first entry, whose turn it is. Called with conn.mu held.
-func (m *mailbox) drop() {
+func (m *Mailbox) drop() {
 	e := m.queue.at(0)
 	if e.kind != control {
 		m.messages -= int(e.messages)

@@ -51,12 +51,12 @@ func (m *Metrics) depth(n int) {
 }
 
 // joinStatus is how a join was answered.
-type joinStatus string
+type JoinStatus string
 
 const (
-	joinOK       joinStatus = "ok"
-	joinRejected joinStatus = "rejected" // by the handler, or for what was asked
-	joinCrashed  joinStatus = "crashed"
+	JoinOK       JoinStatus = "ok"
+	JoinRejected JoinStatus = "rejected" // by the handler, or for what was asked
+	JoinCrashed  JoinStatus = "crashed"
 )
 
 // counters are those of channels with the same tags. A message counts in
@@ -66,7 +66,7 @@ type counters struct {
 	duplicate *metrics.Counter
 	replayed  *metrics.Counter
 	dropped   map[DropReason]*metrics.Counter
-	joins     map[joinStatus]*metrics.Counter
+	joins     map[JoinStatus]*metrics.Counter
 }
 
 func newCounters(set *metrics.Set, tags []metrics.Tag) *counters {
@@ -76,19 +76,19 @@ func newCounters(set *metrics.Set, tags []metrics.Tag) *counters {
 		duplicate: set.Counter(metrics.MessagesDuplicate, tagged()...),
 		replayed:  set.Counter(metrics.MessagesReplayed, tagged()...),
 		dropped:   make(map[DropReason]*metrics.Counter),
-		joins:     make(map[joinStatus]*metrics.Counter),
+		joins:     make(map[JoinStatus]*metrics.Counter),
 	}
 	for _, reason := range dropReasons {
 		s.dropped[reason] = set.Counter(metrics.MessagesDropped, tagged(metrics.Reason(string(reason)))...)
 	}
-	for _, status := range []joinStatus{joinOK, joinRejected, joinCrashed} {
+	for _, status := range []JoinStatus{JoinOK, JoinRejected, JoinCrashed} {
 		s.joins[status] = set.Counter(metrics.Joins, tagged(metrics.Status(string(status)))...)
 	}
 	return s
 }
 
 // joined counts a join that has been answered.
-func (s *counters) joined(status joinStatus) { s.joins[status].Add(1) }
+func (s *counters) joined(status JoinStatus) { s.joins[status].Add(1) }
 
 func (s *counters) drop(reason DropReason, n int) {
 	if n > 0 {

@@ -74,11 +74,11 @@ type Connection struct {
 
 	// Guarded by mu: what is queued.
 	own        queue    // of the connection and of ended channels
-	first      *mailbox // the line: mailboxes in the order of their turns
-	last       *mailbox
+	first      *Mailbox // the line: mailboxes in the order of their turns
+	last       *Mailbox
 	entries    int        // that can be taken, in all queues together
-	waiting    []*mailbox // those that are behind, for room; each once
-	collecting []*mailbox // those that are not in line yet though something is queued; see interval.go
+	waiting    []*Mailbox // those that are behind, for room; each once
+	collecting []*Mailbox // those that are not in line yet though something is queued; see interval.go
 
 	// Guarded by mu: what it is charged.
 	held       int // bytes of all queues, and of what the writer has in hand
@@ -109,7 +109,7 @@ func NewConnection(source Source, config ConnectionConfig) *Connection {
 // channels, such as the answer to a heartbeat.
 func (c *Connection) Reply(frame []byte) error {
 	c.mu.Lock()
-	return c.unlock(c.reply(c.metrics.own, frame))
+	return c.unlock(c.queueReply(c.metrics.own, frame))
 }
 
 // Close ends the connection: nothing is queued any more. What was queued is still
@@ -226,7 +226,7 @@ func (c *Connection) uncount(e *entry) {
 }
 
 // line puts a mailbox at the end of the line for the writer's turns.
-func (c *Connection) line(m *mailbox) {
+func (c *Connection) line(m *Mailbox) {
 	if c.first == nil {
 		c.first = m
 	} else {
@@ -243,7 +243,7 @@ func (c *Connection) advance() {
 
 // reply queues a reply that belongs to no open mailbox, unless too many are
 // waiting already.
-func (c *Connection) reply(s *counters, frame []byte) error {
+func (c *Connection) queueReply(s *counters, frame []byte) error {
 	err := c.admit(s, frame)
 	if err == nil {
 		c.own.push().fill(control, s, frame)

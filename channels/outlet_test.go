@@ -19,12 +19,12 @@ func TestConnectionAccounts(t *testing.T) {
 		const size, bytes = 8, 200
 		hub := NewHub(nil)
 		l := newLine(hub, size, bytes)
-		boxes := make([]*mailbox, 3)
+		boxes := make([]*Mailbox, 3)
 		expected := make([][]string, len(boxes)) // frames queued and not taken, by mailbox
 		replies := 0
 		for i := range boxes {
 			boxes[i] = l.mailbox(Options{})
-			if err := boxes[i].join(-1, true, func(int64) ([]byte, error) { return fmt.Appendf(nil, "ok%d", i), nil }); err != nil {
+			if err := boxes[i].Join(-1, true, func(int64) ([]byte, error) { return fmt.Appendf(nil, "ok%d", i), nil }); err != nil {
 				t.Fatal(err)
 			}
 			expected[i] = append(expected[i], fmt.Sprintf("ok%d", i))
@@ -43,7 +43,7 @@ func TestConnectionAccounts(t *testing.T) {
 				f := frame(t, i)
 				messages, held := boxes[i].messages, l.held
 				fits := messages == 0 || (messages < size && held+len(f) <= bytes)
-				err := boxes[i].push(f)
+				err := boxes[i].Push(f)
 				switch {
 				case over() && err == nil:
 					t.Fatal("queued after the overflow")
@@ -59,7 +59,7 @@ func TestConnectionAccounts(t *testing.T) {
 			"reply": func(t *rapid.T) {
 				i := rapid.IntRange(0, len(boxes)-1).Draw(t, "mailbox")
 				f := frame(t, i)
-				if err := boxes[i].reply(f); err == nil {
+				if err := boxes[i].Reply(f); err == nil {
 					expected[i] = append(expected[i], string(f))
 					replies++
 				} else if !over() {
@@ -146,10 +146,10 @@ func TestConnectionTakesTurns(t *testing.T) {
 	l := newLine(NewHub(nil), 10, 1000)
 	a, b := l.box(t), l.box(t)
 	for _, f := range []string{"a1 ", "a2 ", "a3 "} {
-		_ = a.push([]byte(f))
+		_ = a.Push([]byte(f))
 	}
-	_ = b.push([]byte("b1 "))
-	_ = b.push([]byte("b2 "))
+	_ = b.Push([]byte("b1 "))
+	_ = b.Push([]byte("b2 "))
 	_ = l.Reply([]byte("own "))
 	if got, want := l.drain(), "own a1 b1 a2 b2 a3 "; got != want {
 		t.Fatalf("got %q, want %q", got, want)
@@ -170,10 +170,10 @@ func TestConnectionClose(t *testing.T) {
 			t.Parallel()
 			l := newLine(NewHub(nil), 10, 1000)
 			m := l.box(t)
-			_ = m.push([]byte("x;"))
+			_ = m.Push([]byte("x;"))
 			l.Close([]byte("bye"), c.discard)
 			l.Close([]byte("again"), "")
-			if err := m.push([]byte("late")); !errors.Is(err, ErrClosed) {
+			if err := m.Push([]byte("late")); !errors.Is(err, ErrClosed) {
 				t.Fatal(err)
 			}
 			if err := l.Reply([]byte("late")); !errors.Is(err, ErrClosed) {
@@ -209,52 +209,52 @@ func TestMailboxOverflow(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name     string
-		fill     func(l *line, m *mailbox)
-		push     func(m *mailbox) error
+		fill     func(l *line, m *Mailbox)
+		push     func(m *Mailbox) error
 		overflow bool
 	}{
 		{"an empty mailbox takes one message of any size",
-			func(*line, *mailbox) {},
-			func(m *mailbox) error { return m.push(make([]byte, 5000)) }, false},
+			func(*line, *Mailbox) {},
+			func(m *Mailbox) error { return m.Push(make([]byte, 5000)) }, false},
 		{"even if another mailbox has used up the bytes",
-			func(l *line, m *mailbox) {
-				_ = l.open(sure{}, l.mailbox(Options{})).push(make([]byte, 5000))
+			func(l *line, m *Mailbox) {
+				_ = l.open(sure{}, l.mailbox(Options{})).Push(make([]byte, 5000))
 			},
-			func(m *mailbox) error { return m.push(make([]byte, 5000)) }, false},
+			func(m *Mailbox) error { return m.Push(make([]byte, 5000)) }, false},
 		{"no second one",
-			func(l *line, m *mailbox) { _ = m.push(make([]byte, 5000)) },
-			func(m *mailbox) error { return m.push([]byte("x")) }, true},
+			func(l *line, m *Mailbox) { _ = m.Push(make([]byte, 5000)) },
+			func(m *Mailbox) error { return m.Push([]byte("x")) }, true},
 		{"messages up to the size",
-			func(l *line, m *mailbox) { _ = m.push([]byte("1")); _ = m.push([]byte("2")) },
-			func(m *mailbox) error { return m.push([]byte("3")) }, false},
+			func(l *line, m *Mailbox) { _ = m.Push([]byte("1")); _ = m.Push([]byte("2")) },
+			func(m *Mailbox) error { return m.Push([]byte("3")) }, false},
 		{"no more",
-			func(l *line, m *mailbox) { _ = m.push([]byte("1")); _ = m.push([]byte("2")); _ = m.push([]byte("3")) },
-			func(m *mailbox) error { return m.push([]byte("4")) }, true},
+			func(l *line, m *Mailbox) { _ = m.Push([]byte("1")); _ = m.Push([]byte("2")); _ = m.Push([]byte("3")) },
+			func(m *Mailbox) error { return m.Push([]byte("4")) }, true},
 		{"replies do not count as messages",
-			func(l *line, m *mailbox) {
-				_ = m.push([]byte("1"))
-				_ = m.push([]byte("2"))
-				_ = m.push([]byte("3"))
+			func(l *line, m *Mailbox) {
+				_ = m.Push([]byte("1"))
+				_ = m.Push([]byte("2"))
+				_ = m.Push([]byte("3"))
 			},
-			func(m *mailbox) error { return m.reply([]byte("r")) }, false},
+			func(m *Mailbox) error { return m.Reply([]byte("r")) }, false},
 		{"replies are not shed for lack of bytes",
-			func(l *line, m *mailbox) { _ = m.push(make([]byte, 5000)) },
-			func(m *mailbox) error { return m.reply([]byte("r")) }, false},
+			func(l *line, m *Mailbox) { _ = m.Push(make([]byte, 5000)) },
+			func(m *Mailbox) error { return m.Reply([]byte("r")) }, false},
 		{"but they do not pile up by number",
-			func(l *line, m *mailbox) {
-				_ = m.reply([]byte("1"))
+			func(l *line, m *Mailbox) {
+				_ = m.Reply([]byte("1"))
 				_ = l.Reply([]byte("2"))
-				_ = m.reply([]byte("3"))
+				_ = m.Reply([]byte("3"))
 			},
-			func(m *mailbox) error { return m.reply([]byte("4")) }, true},
+			func(m *Mailbox) error { return m.Reply([]byte("4")) }, true},
 		{"nor by bytes",
-			func(l *line, m *mailbox) { _ = m.reply(make([]byte, 900)) },
-			func(m *mailbox) error { return m.reply(make([]byte, 200)) }, true},
+			func(l *line, m *Mailbox) { _ = m.Reply(make([]byte, 900)) },
+			func(m *Mailbox) error { return m.Reply(make([]byte, 200)) }, true},
 		{"a segment with more messages than the mailbox holds",
-			func(*line, *mailbox) {},
-			func(m *mailbox) error {
-				m.deliver(segment(sure{}, "t", Formats(0), 1, 2, 3, 4), time.Now())
-				return m.push(nil)
+			func(*line, *Mailbox) {},
+			func(m *Mailbox) error {
+				m.Deliver(segment(sure{}, "t", Formats(0), 1, 2, 3, 4), time.Now())
+				return m.Push(nil)
 			}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -281,7 +281,7 @@ func TestSharedSegmentIsChargedWhole(t *testing.T) {
 	m := l.box(t)
 	m.pushed = 2
 	seg := segment(t, "t", Formats(0), 1, 2, 3)
-	m.deliver(seg, time.Now())
+	m.Deliver(seg, time.Now())
 	if all := 3 * len("0:e 1 {};"); l.held != all {
 		t.Fatalf("charged %d, want %d", l.held, all)
 	}
@@ -304,15 +304,15 @@ func TestMailboxEnd(t *testing.T) {
 			t.Parallel()
 			l := newLine(NewHub(nil), 10, 1000)
 			old, young := l.box(t), l.box(t)
-			_ = old.push([]byte("mine;"))
-			old.deliver(segment(t, "t", Formats(0), 1), time.Now())
-			_ = old.reply([]byte("answer;"))
-			_ = old.end(c.replaced, []byte("bye;"))
-			_ = young.push([]byte("new;"))
-			if err := old.push([]byte("late")); !errors.Is(err, ErrClosed) {
+			_ = old.Push([]byte("mine;"))
+			old.Deliver(segment(t, "t", Formats(0), 1), time.Now())
+			_ = old.Reply([]byte("answer;"))
+			_ = old.End(c.replaced, []byte("bye;"))
+			_ = young.Push([]byte("new;"))
+			if err := old.Push([]byte("late")); !errors.Is(err, ErrClosed) {
 				t.Fatal(err)
 			}
-			old.deliver(segment(t, "t", Formats(0), 2), time.Now())
+			old.Deliver(segment(t, "t", Formats(0), 2), time.Now())
 			if got := l.drain(); got != c.want {
 				t.Fatalf("got %q, want %q", got, c.want)
 			}
@@ -328,7 +328,7 @@ func TestMailboxPushesAnOffsetOnce(t *testing.T) {
 	l := newLine(NewHub(nil), 10, 1000)
 	m := l.box(t)
 	for _, offsets := range [][]int64{{1, 2}, {1, 2}, {2, 3}, {3}, {4}} {
-		m.deliver(segment(t, "t", Formats(0), offsets...), time.Now())
+		m.Deliver(segment(t, "t", Formats(0), offsets...), time.Now())
 	}
 	if got, want := l.drain(), "0:e 1 {};0:e 2 {};0:e 3 {};0:e 4 {};"; got != want {
 		t.Fatalf("got %q, want %q", got, want)

@@ -13,18 +13,18 @@ import (
 // so that nobody who routes or replays comes between. The actor is told of each.
 
 // look is a segment that the channel is going to look at.
-type look struct {
-	segment *Segment
+type Look struct {
+	Segment *Segment
 	room    reservation
 }
 
 // spans are the messages to look at.
-func (l *look) spans() []span { return l.room.spans }
+func (l *Look) Spans() []Span { return l.room.spans }
 
 // reserve charges what has not been pushed yet of a segment that the channel
 // wants to see before it is queued, as if it were queued already. It returns
 // false if there is nothing to see.
-func (m *mailbox) reserve(seg *Segment) bool {
+func (m *Mailbox) Reserve(seg *Segment) bool {
 	c := m.conn
 	c.mu.Lock()
 	if !m.listens(seg) {
@@ -46,34 +46,34 @@ func (m *mailbox) reserve(seg *Segment) bool {
 
 // show puts what has been reserved where the channel is going to look. It returns
 // false if that is nothing. Called with conn.mu held.
-func (m *mailbox) show(seg *Segment, r reservation) bool {
+func (m *Mailbox) show(seg *Segment, r reservation) bool {
 	if r.messages == 0 {
 		return false
 	}
 	if m.looks == nil {
-		m.looks = new(ring.Ring[look])
+		m.looks = new(ring.Ring[Look])
 	}
-	m.looks.Push(look{seg, r})
+	m.looks.Push(Look{seg, r})
 	return true
 }
 
 // reservation is room in a mailbox for messages of a segment that are not in it
 // yet.
 type reservation struct {
-	spans    []span
+	spans    []Span
 	messages int
 	held     int // bytes
 }
 
 // span is messages in a row, from index first up to but not including end.
-type span struct{ first, end int }
+type Span struct{ First, End int }
 
 // add adds one more message.
 func (r *reservation) add(i int) {
-	if n := len(r.spans); n > 0 && r.spans[n-1].end == i {
-		r.spans[n-1].end++
+	if n := len(r.spans); n > 0 && r.spans[n-1].End == i {
+		r.spans[n-1].End++
 	} else {
-		r.spans = append(r.spans, span{i, i + 1})
+		r.spans = append(r.spans, Span{i, i + 1})
 	}
 	r.messages++
 }
@@ -81,11 +81,11 @@ func (r *reservation) add(i int) {
 // toSee is what the channel looks at next. From then on its bytes are not charged
 // any more, and its messages one by one are not, as it is done with them. There is
 // nothing once the mailbox has ended.
-func (m *mailbox) toSee() (look, bool) {
+func (m *Mailbox) NextLook() (Look, bool) {
 	m.conn.mu.Lock()
 	defer func() { _ = m.conn.unlock(nil) }()
 	if m.looks == nil || m.looks.Len() == 0 {
-		return look{}, false
+		return Look{}, false
 	}
 	l := m.looks.Pop()
 	m.conn.held -= l.room.held
@@ -95,7 +95,7 @@ func (m *mailbox) toSee() (look, bool) {
 }
 
 // seen notes that the channel is done with what it was looking at.
-func (m *mailbox) seen(l look) {
+func (m *Mailbox) Seen(l Look) {
 	m.conn.mu.Lock()
 	m.conn.seeing -= l.room.held
 	_ = m.conn.unlock(nil)
@@ -103,7 +103,7 @@ func (m *mailbox) seen(l look) {
 
 // overlook drops what the channel has not looked at, or not been done with, when it
 // ends. Called with conn.mu held.
-func (m *mailbox) overlook(replaced bool) {
+func (m *Mailbox) overlook(replaced bool) {
 	for m.looks != nil && m.looks.Len() > 0 {
 		m.conn.held -= m.looks.Pop().room.held
 	}
@@ -117,27 +117,27 @@ func (m *mailbox) overlook(replaced bool) {
 
 // forward queues messages of a segment that the channel has seen and left as
 // they are. They are copied, so that no more is held than is charged.
-func (m *mailbox) forward(seg *Segment, s span) {
-	for i := s.first; i < s.end; {
-		end := s.end
+func (m *Mailbox) Forward(seg *Segment, s Span) {
+	for i := s.First; i < s.End; {
+		end := s.End
 		if m.overflow == Latest {
 			end = i + 1 // each by itself, since it has a key
 		}
-		m.settle(seg, i, end-i, bytes.Clone(seg.between(i, end, m.format)), DropUnreadable)
+		m.settle(seg, i, end-i, bytes.Clone(seg.between(i, end, m.wire)), DropUnreadable)
 		i = end
 	}
 }
 
 // replace queues what the channel has made of the message with index i that it has
 // seen: nothing, if it withholds it.
-func (m *mailbox) replace(seg *Segment, i int, frame []byte) {
+func (m *Mailbox) Replace(seg *Segment, i int, frame []byte) {
 	m.settle(seg, i, 1, frame, DropWithheld)
 }
 
 // settle queues what has become of messages that the channel has seen, from index
 // first on. What has become nothing is dropped for the given reason. What has been
 // settled is not reserved any more.
-func (m *mailbox) settle(seg *Segment, first, messages int, frames []byte, nothing DropReason) {
+func (m *Mailbox) settle(seg *Segment, first, messages int, frames []byte, nothing DropReason) {
 	if messages == 0 {
 		return
 	}

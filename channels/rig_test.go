@@ -89,22 +89,22 @@ func (l *line) drain() string {
 
 // mailbox returns a mailbox that is not open yet. Its rule is Disconnect, if
 // nothing else is said.
-func (l *line) mailbox(d Options) *mailbox {
-	m := &mailbox{conn: l.Connection}
-	m.follow(d.or(Options{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), 0, l.hub.outbound.own)
+func (l *line) mailbox(d Options) *Mailbox {
+	m := &Mailbox{conn: l.Connection}
+	m.follow(d.Or(Options{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), 0, l.hub.outbound.own)
 	return m
 }
 
 // box returns a joined mailbox. The answer to the join has been taken.
-func (l *line) box(t testing.TB) *mailbox {
+func (l *line) box(t testing.TB) *Mailbox {
 	t.Helper()
 	return l.open(t, l.mailbox(Options{}))
 }
 
 // open has a mailbox joined. The answer to the join has been taken.
-func (l *line) open(t testing.TB, m *mailbox) *mailbox {
+func (l *line) open(t testing.TB, m *Mailbox) *Mailbox {
 	t.Helper()
-	if err := m.join(-1, true, func(int64) ([]byte, error) { return []byte("ok;"), nil }); err != nil {
+	if err := m.Join(-1, true, func(int64) ([]byte, error) { return []byte("ok;"), nil }); err != nil {
 		t.Fatal(err)
 	}
 	if got := l.drain(); got != "ok;" {

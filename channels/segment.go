@@ -114,10 +114,10 @@ func (s *Segment) between(i, j int, f Format) []byte {
 }
 
 // event is the name of the event with index i, which the segment must hold in Raw.
-func (s *Segment) event(i int) string { return s.events[i] }
+func (s *Segment) Event(i int) string { return s.events[i] }
 
 // message is the message with index i, which the segment must hold in Raw.
-func (s *Segment) message(i int) Message {
+func (s *Segment) Message(i int) Message {
 	m := Message{Topic: s.topic, Event: s.events[i], Payload: s.between(i, i+1, Raw), Binary: s.binary}
 	if len(s.offsets) > 0 {
 		m.Offset = s.offsets[i]
@@ -268,7 +268,7 @@ func (e *encoding) undo() {
 }
 
 // size is how much memory the segment holds.
-func (s *Segment) size() int {
+func (s *Segment) Size() int {
 	n := segmentSize + 8*len(s.offsets)
 	for i := range s.encodings {
 		n += len(s.encodings[i].data) + 4*len(s.encodings[i].ends)
@@ -281,7 +281,7 @@ func (s *Segment) size() int {
 const segmentSize = 256
 
 // has tells whether the segment was encoded in all of these formats.
-func (s *Segment) has(formats FormatSet) bool {
+func (s *Segment) Has(formats FormatSet) bool {
 	for i := range s.encodings {
 		formats &^= 1 << s.encodings[i].format
 	}
