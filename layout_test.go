@@ -33,10 +33,11 @@ var floors = map[string]int{
 	"store":                   1,
 
 	"benchmarks/report": 2,
-	"channels":          2,
+	"channels/outbound": 2,
 	"internal/pgtest":   2, // for tests alone
 	"store/storetest":   2, // for tests alone
 
+	"channels":       3,
 	"socket/phoenix": 3,
 	"store/postgres": 3,
 	"store/sqlite":   3,

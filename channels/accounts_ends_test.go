@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // picky is a Channel that looks at everything, lets most of it pass, and fails when
@@ -38,9 +40,9 @@ func TestWhatWasRoutedIsAccountedFor(t *testing.T) {
 		"replaced":     func(c *client) { c.actor.End(ErrReplaced) },
 		"disconnected": func(c *client) { c.actor.End(ErrDisconnected) },
 		"missed":       func(c *client) { c.actor.missed() },
-		"closed":       func(c *client) { c.Close(nil, DropClosed) },
+		"closed":       func(c *client) { c.Close(nil, outbound.DropClosed) },
 		"farewell":     func(c *client) { c.Close([]byte("bye;"), "") },
-		"too slow":     func(c *client) { c.Close(nil, DropTooSlow) },
+		"too slow":     func(c *client) { c.Close(nil, outbound.DropTooSlow) },
 		"fails":        func(c *client) { c.actor.fail(ErrOverloaded, "test") },
 	}
 	for rule := CatchUp; rule <= Disconnect; rule++ {
@@ -72,15 +74,14 @@ func account(t *testing.T, rule Overflow, seed uint64, end func(*client)) {
 	c := w.joinFor(d, 100+random.IntN(2000), nil, channel)
 	synctest.Wait()
 	c.read()
-	from, broadcasts := c.actor.mailbox.pushed, int64(0)
-	m := &c.actor.mailbox
+	from, broadcasts := boxOf(c.actor).pushed, int64(0)
 	for range 20 + random.IntN(40) {
 		switch random.IntN(6) {
 		case 0, 1:
 			w.publish(1 + random.Int64N(12))
 		case 2:
 			synctest.Wait() // nobody ends it now
-			if m.open && !c.refuses() {
+			if boxOf(c.actor).open && !stateOf(c.Connection).refuses() {
 				broadcasts++
 			}
 			_ = w.host.pubsub.Broadcast(&Message{Topic: "t", Event: "e", Payload: []byte("{}")}, nil)
@@ -104,24 +105,21 @@ func account(t *testing.T, rule Overflow, seed uint64, end func(*client)) {
 	if random.IntN(2) == 0 {
 		c.settle()
 	}
-	c.Close(nil, DropClosed)
-	c.batch.Lost(DropClosed)
+	c.Close(nil, outbound.DropClosed)
+	c.batch.Lost(outbound.DropClosed)
+	m, conn := boxOf(c.actor), stateOf(c.Connection)
 	var routed int64 = broadcasts
 	for offset := from + 1; offset <= m.pushed; offset++ {
 		if ours(offset) {
 			routed++
 		}
 	}
-	counted := m.counters.pushed.Value() + m.counters.duplicate.Value()
-	for _, reason := range dropReasons {
-		counted += m.counters.dropped[reason].Value()
-	}
-	if counted != routed {
+	if counted := tallyOf(w.set, d.Tags).all(); counted != routed {
 		t.Errorf("seed %d: %d messages were routed, %d are accounted for", seed, routed, counted)
 	}
-	if c.entries != 0 || m.messages != 0 || m.reserved != 0 || c.held != c.inHand {
+	if conn.entries != 0 || m.messages != 0 || m.reserved != 0 || conn.held != conn.inHand {
 		t.Errorf("seed %d: %d entries, %d messages, %d reserved and %d bytes are left",
-			seed, c.entries, m.messages, m.reserved, c.held-c.inHand)
+			seed, conn.entries, m.messages, m.reserved, conn.held-conn.inHand)
 	}
 }
 
@@ -134,13 +132,13 @@ func TestReservingIsBeingInLine(t *testing.T) {
 		c := w.join(100, 1<<20, CatchUp, &Resume{After: -1}, sees{})
 		c.settle()
 		m := &c.actor.mailbox
-		formats := Formats(0, Raw)
+		formats := outbound.Formats(0, outbound.Raw)
 		if !m.Reserve(segment(t, "t", formats, 1, 2)) {
 			t.Fatal("nothing to see")
 		}
-		c.Connection.mu.Lock()
-		m.catchingUp = true
-		c.Connection.mu.Unlock()
+		lockOf(c.Connection).Lock()
+		*private[bool](m, "catchingUp") = true
+		lockOf(c.Connection).Unlock()
 		c.actor.offer(segment(t, "t", formats, 3, 4), false)
 		synctest.Wait() // the channel has been told of these alone
 		_ = c.actor.post(task{kind: fromTopic})

@@ -2,9 +2,12 @@ package channels
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // InboxSize is how many messages that a channel sent to itself may wait for it, and
@@ -14,6 +17,9 @@ const InboxSize = 64
 // DefaultInboundQueue is how many of a client's messages may wait for one channel,
 // unless its JoinRequest says otherwise: what comes on top is answered "overloaded".
 const DefaultInboundQueue = 1024
+
+// ErrOverloaded is returned for a message to a channel that has too much to do.
+var ErrOverloaded = errors.New("channels: overloaded")
 
 // Actor runs one Channel for one client: it handles the client's messages in
 // order, one at a time, in a goroutine that exists only while there is
@@ -26,11 +32,11 @@ type Actor struct {
 	intercepts   map[string]bool // nil: none
 
 	// Guarded by the connection.
-	mailbox Mailbox
+	mailbox outbound.Mailbox
 
 	// Immutable after Host.Join.
 	host    *Host
-	joinRef Ref
+	joinRef outbound.Ref
 	socket  func() *Socket
 	base    context.Context
 	group   *sync.WaitGroup
@@ -58,13 +64,13 @@ type Actor struct {
 	pending    *pendingJoin // nil once the join has been answered
 	joined     bool         // Join has accepted
 	terminated bool
-	currentRef Ref // of the request that is being handled
+	currentRef outbound.Ref // of the request that is being handled
 }
 
 // Inbound is a message from a client to its channel.
 type Inbound struct {
 	Event   string
-	Ref     Ref
+	Ref     outbound.Ref
 	Payload Payload
 }
 
@@ -72,20 +78,20 @@ type Inbound struct {
 const leave = "phx_leave"
 
 // JoinRef is the join's identity, as the client gave it.
-func (a *Actor) JoinRef() Ref { return a.joinRef }
+func (a *Actor) JoinRef() outbound.Ref { return a.joinRef }
 
 // Topic is what the client joined. All who have joined it share the string.
 func (a *Actor) Topic() string { return a.subscription.topic }
 
 // address is where the answer to a request goes.
-func (a *Actor) address(ref Ref) Address {
-	return Address{Topic: a.Topic(), JoinRef: a.joinRef, Ref: ref}
+func (a *Actor) address(ref outbound.Ref) outbound.Address {
+	return outbound.Address{Topic: a.Topic(), JoinRef: a.joinRef, Ref: ref}
 }
 
 // Deliver queues what the client has not got yet of a segment: for the client,
 // or for a channel that takes a look at it first. In that case all of the
 // segment goes through the channel, so that the order stays.
-func (a *Actor) Deliver(seg *Segment, now time.Time) {
+func (a *Actor) Deliver(seg *outbound.Segment, now time.Time) {
 	if a.intercepts == nil {
 		a.mailbox.Deliver(seg, now)
 		return
@@ -98,7 +104,7 @@ func (a *Actor) Deliver(seg *Segment, now time.Time) {
 
 // offer queues what the client has not got yet of a segment, for a channel that
 // is behind; read says that it was read from the history. It returns false if there is no room for it now.
-func (a *Actor) offer(seg *Segment, read bool) bool {
+func (a *Actor) offer(seg *outbound.Segment, read bool) bool {
 	if a.intercepts == nil {
 		return a.mailbox.Refill(seg, read)
 	}
@@ -135,7 +141,7 @@ func (a *Actor) Receive(in Inbound) {
 		in.Payload, charge = Payload{}, 0
 	}
 	if a.post(task{kind: fromClient, inbound: in, charge: charge}) == ErrOverloaded {
-		a.reply(in.Ref, StatusError, Reason("overloaded"))
+		a.reply(in.Ref, outbound.StatusError, Reason("overloaded"))
 	}
 }
 
@@ -251,13 +257,13 @@ func (a *Actor) do(t task) {
 func (a *Actor) handle(in Inbound) {
 	if in.Event == leave {
 		a.end(ErrLeft,
-			a.encodeReply(in.Ref, StatusOK, emptyObject),
+			a.encodeReply(in.Ref, outbound.StatusOK, emptyObject),
 			a.encodePush(a.joinRef, "phx_close", emptyObject))
 		return
 	}
 	handler, ok := a.channel.(InHandler)
 	if !ok {
-		a.reply(in.Ref, StatusError, Reason("unmatched event"))
+		a.reply(in.Ref, outbound.StatusError, Reason("unmatched event"))
 		return
 	}
 	var result Result
@@ -301,7 +307,7 @@ func (a *Actor) end(reason error, last ...[]byte) {
 	var frames [][]byte
 	for _, t := range a.inbox {
 		if t.inbound.Event == leave {
-			frames = append(frames, a.encodeReply(t.inbound.Ref, StatusOK, emptyObject))
+			frames = append(frames, a.encodeReply(t.inbound.Ref, outbound.StatusOK, emptyObject))
 		}
 		a.inbound.give(t.charge)
 	}

@@ -1,11 +1,15 @@
 package channels
 
-import "context"
+import (
+	"context"
+
+	"github.com/sluicehq/sluice/channels/outbound"
+)
 
 // ReplyTo is a request that is answered later, from any goroutine.
 type ReplyTo struct {
 	actor *Actor
-	ref   Ref
+	ref   outbound.Ref
 }
 
 // ReplyTo is the request that is being handled. It is to be called within
@@ -14,10 +18,10 @@ func (c *Context) ReplyTo() ReplyTo { return ReplyTo{c.actor, c.actor.currentRef
 
 // OK answers the request, with nil for {}. What comes after the channel's end
 // is not sent.
-func (r ReplyTo) OK(response any) { r.actor.reply(r.ref, StatusOK, response) }
+func (r ReplyTo) OK(response any) { r.actor.reply(r.ref, outbound.StatusOK, response) }
 
 // Error answers the request with an error, such as a [Reason].
-func (r ReplyTo) Error(response any) { r.actor.reply(r.ref, StatusError, response) }
+func (r ReplyTo) Error(response any) { r.actor.reply(r.ref, outbound.StatusError, response) }
 
 // Async runs f, which may take its time, while the channel goes on. The context
 // that f gets ends with the channel, and with it f should. If f panics, the

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // TestInboundBytes charges a connection for what waits, in every way in which something
@@ -17,7 +19,7 @@ func TestInboundBytes(t *testing.T) {
 			a := s.joinWith(&script{in: func(*Context, string) Result { <-free; return OK(nil) }}, Payload{}, b)
 			synctest.Wait()
 			for i := range n {
-				a.Receive(Inbound{Event: "x", Ref: Ref(fmt.Sprint(i)), Payload: large})
+				a.Receive(Inbound{Event: "x", Ref: outbound.Ref(fmt.Sprint(i)), Payload: large})
 			}
 			synctest.Wait()
 			if held := b.Held(); held < n*size {
@@ -69,7 +71,7 @@ func TestInboundBytes(t *testing.T) {
 // joinWith is join for a connection whose inbound bytes count.
 func (s *stage) joinWith(c Channel, params Payload, b *InboundBytes) *Actor {
 	return s.host.Join(JoinRequest{
-		To:         Address{Topic: "t", JoinRef: "1", Ref: "1"},
+		To:         outbound.Address{Topic: "t", JoinRef: "1", Ref: "1"},
 		Params:     params,
 		Factory:    func() Channel { return c },
 		Options:    Options{MailboxSize: 100},
@@ -113,7 +115,7 @@ func TestHandleBatch(t *testing.T) {
 		s.sent()
 		var want strings.Builder
 		for i := range 1000 {
-			a.Receive(Inbound{Event: fmt.Sprint(i), Ref: Ref(fmt.Sprint(i))})
+			a.Receive(Inbound{Event: fmt.Sprint(i), Ref: outbound.Ref(fmt.Sprint(i))})
 			fmt.Fprintf(&want, "%d ", i)
 			if i == 0 {
 				synctest.Wait()

@@ -1,5 +1,7 @@
 package channels
 
+import "github.com/sluicehq/sluice/channels/outbound"
+
 // intercept shows a segment's messages to the channel, those that it wants to
 // see, and queues what becomes of them between the others.
 func (a *Actor) intercept() {
@@ -16,13 +18,13 @@ func (a *Actor) intercept() {
 }
 
 // interceptSpan returns false if the channel has failed.
-func (a *Actor) interceptSpan(seg *Segment, s Span) bool {
+func (a *Actor) interceptSpan(seg *outbound.Segment, s outbound.Span) bool {
 	begin := s.First // messages before begin are done with
 	for i := s.First; i < s.End; i++ {
 		if !a.intercepts[seg.Event(i)] {
 			continue
 		}
-		a.mailbox.Forward(seg, Span{begin, i})
+		a.mailbox.Forward(seg, outbound.Span{First: begin, End: i})
 		begin = i + 1
 		frame, err := a.shown(seg.Message(i))
 		if err != nil {
@@ -31,7 +33,7 @@ func (a *Actor) interceptSpan(seg *Segment, s Span) bool {
 		}
 		a.mailbox.Replace(seg, i, frame)
 	}
-	a.mailbox.Forward(seg, Span{begin, s.End})
+	a.mailbox.Forward(seg, outbound.Span{First: begin, End: s.End})
 	return true
 }
 

@@ -3,11 +3,13 @@ package channels
 import (
 	"errors"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // pendingJoin is what an actor knows only until it has answered the join.
 type pendingJoin struct {
-	ref     Ref
+	ref     outbound.Ref
 	factory Factory
 	params  Payload
 	charge  int // bytes inbound
@@ -64,11 +66,11 @@ func (a *Actor) join(j *pendingJoin) {
 		if j.resume != nil {
 			answer = j.resume.answer(response, head, hub.Epoch(), resumed)
 		}
-		return a.host.encoder.AppendReply(nil, a.mailbox.Format(), a.address(j.ref), StatusOK, answer)
+		return a.host.encoder.AppendReply(nil, a.mailbox.Format(), a.address(j.ref), outbound.StatusOK, answer)
 	})
 	switch {
 	case err == nil:
-		a.counted(JoinOK, j)
+		a.counted(outbound.JoinOK, j)
 		a.settle()
 	case !errors.Is(err, ErrClosed) && !errors.Is(err, ErrOverflow):
 		a.turnDown(j, err)
@@ -110,10 +112,10 @@ func (a *Actor) subscribe() bool {
 
 // turnDown answers a join with an error, and ends the channel.
 func (a *Actor) turnDown(j *pendingJoin, err error) {
-	status, response := JoinCrashed, Reason("join crashed")
+	status, response := outbound.JoinCrashed, Reason("join crashed")
 	var rejection *Rejection
 	if errors.As(err, &rejection) {
-		status, response = JoinRejected, rejection.Response
+		status, response = outbound.JoinRejected, rejection.Response
 	} else {
 		a.log(err, "phx_join")
 	}
@@ -122,12 +124,12 @@ func (a *Actor) turnDown(j *pendingJoin, err error) {
 		a.log(err, "phx_join")
 		p = emptyObject
 	}
-	a.end(err, a.encodeReply(j.ref, StatusError, p))
+	a.end(err, a.encodeReply(j.ref, outbound.StatusError, p))
 	a.counted(status, j)
 }
 
 // counted counts a join that has been answered.
-func (a *Actor) counted(status JoinStatus, j *pendingJoin) {
+func (a *Actor) counted(status outbound.JoinStatus, j *pendingJoin) {
 	a.mailbox.CountJoin(status)
 	a.host.hub.metrics.joinTime.Observe(time.Since(j.arrived))
 }

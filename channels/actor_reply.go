@@ -1,6 +1,10 @@
 package channels
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/sluicehq/sluice/channels/outbound"
+)
 
 // push sends an event to the client.
 func (a *Actor) push(event string, p Payload) error {
@@ -15,28 +19,28 @@ func (a *Actor) push(event string, p Payload) error {
 }
 
 // reply answers a request, with the ref that it came with: null, if it was that.
-func (a *Actor) reply(ref Ref, status Status, response any) {
+func (a *Actor) reply(ref outbound.Ref, status outbound.Status, response any) {
 	p, err := payloadOf(response)
 	if err != nil {
 		a.log(err, "phx_reply")
-		status, p = StatusError, emptyObject
+		status, p = outbound.StatusError, emptyObject
 	}
 	// Errors mean that the channel or its connection has ended.
 	_ = a.mailbox.Reply(a.encodeReply(ref, status, p))
 }
 
-func (a *Actor) encodeReply(ref Ref, status Status, p Payload) []byte {
+func (a *Actor) encodeReply(ref outbound.Ref, status outbound.Status, p Payload) []byte {
 	to := a.address(ref)
 	frame, err := a.host.encoder.AppendReply(nil, a.mailbox.Format(), to, status, p)
 	if err != nil {
 		a.log(err, "phx_reply")
-		frame, _ = a.host.encoder.AppendReply(nil, a.mailbox.Format(), to, StatusError, emptyObject)
+		frame, _ = a.host.encoder.AppendReply(nil, a.mailbox.Format(), to, outbound.StatusError, emptyObject)
 	}
 	return frame
 }
 
 // encodePush encodes a message about the channel itself, which carries a ref.
-func (a *Actor) encodePush(ref Ref, event string, p Payload) []byte {
+func (a *Actor) encodePush(ref outbound.Ref, event string, p Payload) []byte {
 	to := a.address(ref)
 	frame, err := a.host.encoder.AppendPush(nil, a.mailbox.Format(), to, event, p)
 	if err != nil {

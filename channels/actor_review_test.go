@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // reviewed is a Channel whose client is judged again.
@@ -56,7 +58,7 @@ func TestReview(t *testing.T) {
 					close(held)
 				}
 				synctest.Wait()
-				s.hub.Route(segment(t, "t", Formats(0)))
+				s.hub.Route(segment(t, "t", outbound.Formats(0)))
 				synctest.Wait()
 				if got := s.sent(); got != test.sent {
 					t.Fatalf("got %s, want %s", got, test.sent)

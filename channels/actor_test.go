@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/sluicehq/sluice/store"
 	"testing/synctest"
+
+	"github.com/sluicehq/sluice/channels/outbound"
+	"github.com/sluicehq/sluice/store"
 )
 
 // script is a Channel made of functions.
@@ -90,7 +91,7 @@ func TestActorOverloaded(t *testing.T) {
 		synctest.Wait()
 		s.sent()
 		for i := range DefaultInboundQueue + 2 {
-			a.Receive(Inbound{Event: "x", Ref: Ref(fmt.Sprint(i + 1))})
+			a.Receive(Inbound{Event: "x", Ref: outbound.Ref(fmt.Sprint(i + 1))})
 		}
 		a.Receive(Inbound{Event: "phx_leave", Ref: "9999"}) // is never refused
 		a.Receive(Inbound{Event: "phx_leave", Ref: "late"}) // once is enough

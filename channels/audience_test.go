@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // audience is many connections with one channel each, as the benchmarks have
@@ -21,14 +23,15 @@ type audience struct {
 
 // crowd is who watches one topic, and what is said there.
 type crowd struct {
-	segment  *Segment
+	segment  *outbound.Segment
+	offsets  []int64 // the segment's
 	watchers []*watcher
-	batch    WriteBatch // of whoever takes what they get
+	batch    outbound.WriteBatch // of whoever takes what they get
 }
 
 // watcher is a connection.
 type watcher struct {
-	conn  *Connection
+	conn  *outbound.Connection
 	actor *Actor
 	woken bool // guarded by the connection
 }
@@ -41,15 +44,15 @@ func (listener) Join(*Context, Payload) (any, error) { return nil, nil }
 // terse is an Encoder that costs next to nothing.
 type terse struct{}
 
-func (terse) AppendMessage(dst []byte, _ Format, m *Message) ([]byte, error) {
+func (terse) AppendMessage(dst []byte, _ outbound.Format, m *Message) ([]byte, error) {
 	return append(dst, m.Payload...), nil
 }
 
-func (terse) AppendPush(dst []byte, _ Format, _ Address, _ string, p Payload) ([]byte, error) {
+func (terse) AppendPush(dst []byte, _ outbound.Format, _ outbound.Address, _ string, p Payload) ([]byte, error) {
 	return append(dst, p.Data...), nil
 }
 
-func (terse) AppendReply(dst []byte, _ Format, _ Address, _ Status, p Payload) ([]byte, error) {
+func (terse) AppendReply(dst []byte, _ outbound.Format, _ outbound.Address, _ outbound.Status, p Payload) ([]byte, error) {
 	return append(dst, p.Data...), nil
 }
 
@@ -67,6 +70,7 @@ func newAudience(t testing.TB, topics, each, messages int, d Options) *audience 
 	for i := range topics {
 		topic := "topic:" + strconv.Itoa(i)
 		c := &crowd{segment: spoken(t, topic, messages, d)}
+		c.offsets = offsetsOf(c.segment)
 		for range each {
 			c.watchers = append(c.watchers, a.join(topic, d))
 			a.group.Wait() // one at a time: goroutines that have ended are not part of what is measured
@@ -80,9 +84,9 @@ func newAudience(t testing.TB, topics, each, messages int, d Options) *audience 
 }
 
 // spoken is a segment of messages of a usual size.
-func spoken(t testing.TB, topic string, messages int, d Options) *Segment {
-	b := NewBuilder(terse{})
-	b.Start(Audience{Topic: topic, Formats: Formats(0) | d.WithDefaults().formats()})
+func spoken(t testing.TB, topic string, messages int, d Options) *outbound.Segment {
+	b := outbound.NewBuilder(terse{})
+	b.Start(outbound.Audience{Topic: topic, Formats: newLine(NewHub(nil), 1, 1).mailbox(d).Needs()})
 	for i := range messages {
 		m := Message{Offset: int64(i + 1), Topic: topic, Event: "e", Key: strconv.AppendInt(nil, int64(i), 10),
 			Payload: make([]byte, 128), InsertedAt: time.Unix(1, 0)}
@@ -95,10 +99,10 @@ func spoken(t testing.TB, topic string, messages int, d Options) *Segment {
 
 func (a *audience) join(topic string, d Options) *watcher {
 	w := new(watcher)
-	w.conn = NewConnection(a.hub, ConnectionConfig{
+	w.conn = outbound.NewConnection(a.hub, outbound.ConnectionConfig{
 		Replies: 100, Bytes: 1 << 20, Wake: func() { w.woken = true }, Overflow: func() {}})
 	w.actor = a.host.Join(JoinRequest{
-		To:         Address{Topic: topic, JoinRef: "1", Ref: "1"},
+		To:         outbound.Address{Topic: topic, JoinRef: "1", Ref: "1"},
 		Params:     emptyObject,
 		Factory:    func() Channel { return listener{} },
 		Options:    d,
@@ -113,8 +117,8 @@ func (a *audience) join(topic string, d Options) *watcher {
 
 // say has a topic's messages routed once more, with the offsets that come next.
 func (a *audience) say(c *crowd) {
-	for i := range c.segment.offsets { // all of it has been taken: nobody looks at it
-		c.segment.offsets[i] += int64(len(c.segment.offsets))
+	for i := range c.offsets { // all of it has been taken: nobody looks at it
+		c.offsets[i] += int64(len(c.offsets))
 	}
 	a.hub.Route(c.segment)
 }

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // BenchmarkFanOut is the way of a segment from the hub into the mailboxes of
@@ -132,7 +134,7 @@ func heap() uint64 {
 // BenchmarkJoin is a join and a leave.
 func BenchmarkJoin(b *testing.B) {
 	a := newAudience(b, 1, 1, 1, Options{})
-	var batch WriteBatch
+	var batch outbound.WriteBatch
 	b.ReportAllocs()
 	for b.Loop() {
 		w := a.join("topic:0", Options{})

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // replayWorkers is how many channels catch up at the same time: how many reads
@@ -30,7 +32,7 @@ type Replayer struct {
 	// Immutable after NewReplayer.
 	hub     *Hub
 	history History
-	encoder Encoder
+	encoder outbound.Encoder
 	pages   *pages
 	budget  budget
 
@@ -47,9 +49,9 @@ type Replayer struct {
 // others that want the same (a quarter), and those on their way to clients (a
 // quarter, or leastReplays) hold at most the given number of bytes. Call it before
 // anything is routed.
-func NewReplayer(hub *Hub, history History, encoder Encoder, bytes int) *Replayer {
+func NewReplayer(hub *Hub, history History, encoder outbound.Encoder, bytes int) *Replayer {
 	r := &Replayer{hub: hub, history: history, encoder: encoder, pages: &pages{limit: bytes / 4}}
-	r.budget.replays = NewReplayBudget(int64(max(bytes/4, leastReplays)), r.goOn)
+	r.budget.replays = outbound.NewReplayBudget(int64(max(bytes/4, leastReplays)), r.goOn)
 	hub.evictions.limit = int64(bytes - 2*(bytes/4))
 	r.ready.L = &r.mu
 	hub.replayer.Store(r)
@@ -71,10 +73,10 @@ func (r *Replayer) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	for range replayWorkers {
 		workers.Go(func() {
-			builder := NewBuilder(r.encoder)
+			builder := outbound.NewBuilder(r.encoder)
 			for a := r.next(); a != nil; a = r.next() {
 				if err := a.guard(func() { r.serve(ctx, a, builder) }); err != nil {
-					builder = NewBuilder(r.encoder) // whatever it holds is half-written
+					builder = outbound.NewBuilder(r.encoder) // whatever it holds is half-written
 					a.fail(err, "replay")
 				}
 				r.goOn() // who had room made for it may not have needed it
@@ -118,7 +120,7 @@ func (r *Replayer) next() *Actor {
 
 // serve reads for a channel until it is live, or its mailbox is full: then it
 // is added again once there is room.
-func (r *Replayer) serve(ctx context.Context, a *Actor, builder *Builder) {
+func (r *Replayer) serve(ctx context.Context, a *Actor, builder *outbound.Builder) {
 	topic, formats := a.Topic(), a.subscription.formats
 	for ctx.Err() == nil {
 		after, behind := a.mailbox.Lag()
@@ -179,7 +181,7 @@ var errNotSeen = errors.New("channels: the history ends before what has been see
 
 // read returns a page that begins right after an offset, or before it: one that
 // another channel has read, if there is one.
-func (r *Replayer) read(ctx context.Context, topic string, after int64, formats FormatSet, builder *Builder) (*page, error) {
+func (r *Replayer) read(ctx context.Context, topic string, after int64, formats outbound.FormatSet, builder *outbound.Builder) (*page, error) {
 	if p := r.pages.find(topic, after, formats); p != nil {
 		return p, nil
 	}
@@ -192,7 +194,7 @@ func (r *Replayer) read(ctx context.Context, topic string, after int64, formats 
 	if through <= after && after < upTo {
 		return nil, errNotSeen
 	}
-	builder.Start(Audience{Topic: topic, Formats: formats}) // it is not routed
+	builder.Start(outbound.Audience{Topic: topic, Formats: formats}) // it is not routed
 	for i := range messages {
 		if err := builder.Add(&messages[i]); err != nil {
 			r.hub.metrics.failures.Add(1) // the encoder stage left it out too
@@ -210,7 +212,7 @@ func (r *Replayer) read(ctx context.Context, topic string, after int64, formats 
 type page struct {
 	topic          string
 	after, through int64
-	segment        *Segment // nil if there are none
+	segment        *outbound.Segment // nil if there are none
 }
 
 // pages are those that were read last, within a number of bytes.
@@ -226,7 +228,7 @@ type pages struct {
 // maxPages bounds how many pages are looked through.
 const maxPages = 64
 
-func (p *pages) find(topic string, after int64, formats FormatSet) *page {
+func (p *pages) find(topic string, after int64, formats outbound.FormatSet) *page {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, one := range p.list {

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/internal/ring"
 )
 
@@ -34,7 +35,7 @@ const leastReplays = 4 << 20
 // budget is how much replays under way may take, and who waits for some of it. It is
 // exceeded by no more than a page for each worker.
 type budget struct {
-	replays *ReplayBudget // immutable
+	replays *outbound.ReplayBudget // immutable
 
 	// Guarded by the replayer's mu.
 	parked  ring.Ring[*Actor] // those that wait, for a page each

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // TestAStormOfReplaysIsBounded has many clients resume far back, from a history that
@@ -20,7 +22,7 @@ func TestAStormOfReplaysIsBounded(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const clients, limit = 80, 40_000
 				w := newWorld(t, 0)
-				w.replayer.budget.replays.limit = limit
+				w.replayer.limit(limit)
 				w.publish(2000) // nobody is there
 				var list []*client
 				for i := range clients {
@@ -35,7 +37,8 @@ func TestAStormOfReplaysIsBounded(t *testing.T) {
 				for round := 0; round < 1000; round++ {
 					for _, c := range list[idle:] {
 						synctest.Wait()
-						most = max(most, w.replayer.budget.replays.used.Load())
+						now, _ := w.replayer.charged()
+						most = max(most, now)
 						c.read()
 					}
 					time.Sleep(replayPatience / 20) // of the test's own clock
@@ -50,13 +53,13 @@ func TestAStormOfReplaysIsBounded(t *testing.T) {
 				t.Log(name, time.Since(start))
 				for _, c := range list {
 					c.actor.End(ErrDisconnected)
-					c.Close(nil, DropClosed)
+					c.Close(nil, outbound.DropClosed)
 					c.group.Wait()
 				}
 				synctest.Wait()
 				b := &w.replayer.budget
-				if b.replays.used.Load() != 0 || len(b.replays.holders) != 0 || b.parked.Len() != 0 || b.timer != nil {
-					t.Errorf("%d bytes, %d connections and %d channels are left", b.replays.used.Load(), len(b.replays.holders), b.parked.Len())
+				if bytes, holders := w.replayer.charged(); bytes != 0 || holders != 0 || b.parked.Len() != 0 || b.timer != nil {
+					t.Errorf("%d bytes, %d connections and %d channels are left", bytes, holders, b.parked.Len())
 				}
 			})
 		})
@@ -69,8 +72,8 @@ func TestReplaysAreGivenBack(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*client){
 		"read":     func(c *client) { c.settle() },
-		"closed":   func(c *client) { c.Close(nil, DropClosed) },
-		"in hand":  func(c *client) { c.Take(&c.batch, 1, 1); c.Close(nil, DropTooSlow) },
+		"closed":   func(c *client) { c.Close(nil, outbound.DropClosed) },
+		"in hand":  func(c *client) { c.Take(&c.batch, 1, 1); c.Close(nil, outbound.DropTooSlow) },
 		"farewell": func(c *client) { c.Close([]byte("bye;"), ""); c.settle() },
 		"replaced": func(c *client) { c.actor.End(ErrReplaced); c.settle() },
 		"last taken": func(c *client) {
@@ -86,13 +89,13 @@ func TestReplaysAreGivenBack(t *testing.T) {
 				w.publish(400)
 				c := w.join(1024, 20_000, CatchUp, &Resume{After: 0}, accepts{})
 				synctest.Wait()
-				if w.replayer.budget.replays.used.Load() == 0 {
+				if bytes, _ := w.replayer.charged(); bytes == 0 {
 					t.Fatal("nothing is charged")
 				}
 				end(c)
 				synctest.Wait()
-				if b := &w.replayer.budget; b.replays.used.Load() != 0 || len(b.replays.holders) != 0 {
-					t.Errorf("%d bytes of %d connections are left", b.replays.used.Load(), len(b.replays.holders))
+				if bytes, holders := w.replayer.charged(); bytes != 0 || holders != 0 {
+					t.Errorf("%d bytes of %d connections are left", bytes, holders)
 				}
 				c.actor.End(ErrDisconnected)
 				c.group.Wait()
@@ -116,7 +119,7 @@ func TestNobodyDripsForLong(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 0)
-				w.replayer.budget.replays.limit = 20_000
+				w.replayer.limit(20_000)
 				w.publish(2000)
 				var slow []*client
 				for range 10 {
@@ -143,7 +146,7 @@ func TestNobodyDripsForLong(t *testing.T) {
 				}
 				for _, each := range append(slow, c) {
 					each.actor.End(ErrDisconnected)
-					each.Close(nil, DropClosed)
+					each.Close(nil, outbound.DropClosed)
 					each.group.Wait()
 				}
 			})
@@ -159,11 +162,11 @@ func TestWhatIsSeenStaysCharged(t *testing.T) {
 		w.publish(400)
 		c := w.join(1024, 20_000, CatchUp, &Resume{After: 0}, sees{})
 		synctest.Wait()
-		if used := w.replayer.budget.replays.used.Load(); used < 500 {
+		if used, _ := w.replayer.charged(); used < 500 {
 			t.Errorf("%d bytes are charged", used)
 		}
 		c.settle()
-		if used := w.replayer.budget.replays.used.Load(); used != 0 {
+		if used, _ := w.replayer.charged(); used != 0 {
 			t.Errorf("%d bytes are left", used)
 		}
 		c.actor.End(ErrDisconnected)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // Channel is what an application writes: what happens on a topic, for one
@@ -99,7 +101,7 @@ func Reason(reason string) any {
 
 // Result is what becomes of a client's push. The zero Result is NoReply.
 type Result struct {
-	status   Status // empty: no reply
+	status   outbound.Status // empty: no reply
 	response any
 	stop     bool
 	reason   error
@@ -109,10 +111,10 @@ type Result struct {
 func NoReply() Result { return Result{} }
 
 // OK answers a push, with nil for {}.
-func OK(response any) Result { return Result{status: StatusOK, response: response} }
+func OK(response any) Result { return Result{status: outbound.StatusOK, response: response} }
 
 // Error answers a push with an error, such as a [Reason].
-func Error(response any) Result { return Result{status: StatusError, response: response} }
+func Error(response any) Result { return Result{status: outbound.StatusError, response: response} }
 
 // Stop ends the channel: normally if the reason is nil, so that the client does
 // not join again, or as a failure that it recovers from by joining again.

@@ -1,12 +1,12 @@
 // Package channels is where a topic meets the people who watch it: topics and
-// their subscribers, one channel per client and topic, and the bounded
-// mailboxes between the line and the sockets.
+// their subscribers, and one channel per client and topic. What waits for a client,
+// and how it leaves, is package outbound's.
 //
-// The line (package stages) encodes a topic's events into a [Segment], once for
-// each wire format in use, and hands it to [Hub.Route]. The hub hands it to
+// The line (package stages) encodes a topic's events into an [outbound.Segment], once
+// for each wire format in use, and hands it to [Hub.Route]. The hub hands it to
 // every subscriber. An [Actor], which runs one [Channel] for one client, queues
-// a reference to it in its mailbox. The connection's writer (package socket)
-// takes from all mailboxes of the connection through its [Connection].
+// a reference to it in its [outbound.Mailbox]. The connection's writer (package socket)
+// takes from all mailboxes of the connection through its [outbound.Connection].
 //
 //	Hub ── Segment ──► Actor ──► Mailbox ─┐
 //	                   Actor ──► Mailbox ─┼► Connection ──► writer
@@ -21,7 +21,7 @@
 // collected, and the tags of its metrics.
 //
 // An application implements [Channel]. Everything else here is used by the
-// floors above: serializers fulfil [Encoder], the front door fulfils
+// floors above: serializers fulfil [outbound.Encoder], the front door fulfils
 // [Publisher].
 //
 // # Guarantees
@@ -46,14 +46,14 @@
 // was inserted may be sent although it repeats another.
 //
 // Bounds: a mailbox holds a bounded number of messages, a connection's
-// mailboxes together a bounded number of bytes ([ConnectionConfig]), an actor's
+// mailboxes together a bounded number of bytes ([outbound.ConnectionConfig]), an actor's
 // inbox JoinRequest.Queue messages of its client's ([InboundBytes] bounds their
 // bytes for a connection) and [InboxSize] of its own, and what a channel remembers of what
 // it sent takes at most 48 bytes for each of DedupeEntries; with [DedupeOffset]
 // it remembers an offset.
 //
 // What was read from the history and is on its way to clients takes a bounded
-// number of bytes, of all clients together (replay_budget.go).
+// number of bytes, of all clients together ([outbound.ReplayBudget]).
 //
 // Cost: fan-out holds no lock of the hub while it delivers, allocates nothing
 // and never waits for a client. A delivery fills in one entry where it stands in
@@ -65,6 +65,22 @@
 // slot; what few channels have is made when it is asked for.
 //
 // Isolation: a handler that panics ends its own channel only.
+//
+// # Locks
+//
+// Each lock, with those that are taken while it is held; whoever holds one takes none
+// from a line above it:
+//
+//	Actor.mu         shard.mu, LogLimiter.mu
+//	shard.mu         evictionOrder.mu, Connection.mu
+//	Connection.mu    Replayer.mu, ReplayBudget.mu, and what its Wake takes (package socket)
+//	counterSet.mu    those of the metrics.Set
+//	evictionOrder.mu, Replayer.mu, ReplayBudget.mu, pages.mu, LogLimiter.mu
+//	                 none
+//
+// Connection.mu and those of package outbound guard its mailboxes, too. An encoder may
+// be called with Actor.mu or Connection.mu held. Handlers of channels, and a
+// Subscriber's Deliver, are called with none held.
 //
 // # Shutdown
 //

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // clock is a Channel that is driven by messages to itself.
@@ -219,7 +221,7 @@ func (f *filter) HandleOut(ctx *Context, event string, p Payload) (any, bool) {
 // given offset.
 func (s *stage) events(offset int64, names ...string) {
 	s.hub.Advance(offset + int64(len(names)) - 1)
-	b := NewBuilder(plain{})
+	b := outbound.NewBuilder(plain{})
 	b.Start(s.hub.Watched("t"))
 	for i, name := range names {
 		_ = b.Add(&Message{Offset: offset + int64(i), Event: name, Payload: fmt.Appendf(nil, "%q", name)})
@@ -265,8 +267,8 @@ func TestHandleOut(t *testing.T) {
 		if got := s.sent(); got != `0:a 0 "seen {}";` {
 			t.Fatal(got)
 		}
-		if s.line.held != 0 || a.mailbox.reserved != 0 {
-			t.Fatalf("still charged: %d bytes, %d messages", s.line.held, a.mailbox.reserved)
+		if stateOf(s.line).held != 0 || boxOf(a).reserved != 0 {
+			t.Fatalf("still charged: %d bytes, %d messages", stateOf(s.line).held, boxOf(a).reserved)
 		}
 		a.End(ErrDisconnected)
 		b.End(ErrDisconnected)
@@ -322,14 +324,14 @@ func TestHandleOutThatIsSlow(t *testing.T) {
 		for range 30 {
 			s.events(s.hub.Head()+1, "a", "b", "a", "b")
 		}
-		if !s.line.tooSlow {
+		if !stateOf(s.line).tooSlow {
 			t.Fatal("100 messages fit, and 120 are waiting")
 		}
 		close(free)
 		a.End(ErrDisconnected)
 		synctest.Wait()
-		if s.line.held != 0 || a.mailbox.reserved != 0 {
-			t.Fatalf("still charged: %d bytes, %d messages", s.line.held, a.mailbox.reserved)
+		if stateOf(s.line).held != 0 || boxOf(a).reserved != 0 {
+			t.Fatalf("still charged: %d bytes, %d messages", stateOf(s.line).held, boxOf(a).reserved)
 		}
 	})
 }
@@ -344,8 +346,8 @@ func TestHandleOutPanics(t *testing.T) {
 		if got := s.sent(); got != `0:x 1 "x";push 1 phx_error {"reason":"channel_crash"};` {
 			t.Fatal(got)
 		}
-		if s.line.held != 0 {
-			t.Fatalf("still charged: %d bytes", s.line.held)
+		if stateOf(s.line).held != 0 {
+			t.Fatalf("still charged: %d bytes", stateOf(s.line).held)
 		}
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // Publisher appends events to the log. The front door fulfils it from the
@@ -18,12 +20,12 @@ type Publisher interface {
 
 // HostConfig says what a Host's channels have at hand.
 type HostConfig struct {
-	Hub       *Hub         // required
-	PubSub    *PubSub      // required
-	Encoder   Encoder      // required
-	Publisher Publisher    // nil: channels cannot publish
-	History   History      // nil: who asks for what was missed is told that it is not to be had
-	Logger    *slog.Logger // nil: slog.Default
+	Hub       *Hub             // required
+	PubSub    *PubSub          // required
+	Encoder   outbound.Encoder // required
+	Publisher Publisher        // nil: channels cannot publish
+	History   History          // nil: who asks for what was missed is told that it is not to be had
+	Logger    *slog.Logger     // nil: slog.Default
 }
 
 // Host runs channels: it is what all actors share. Its methods may be called
@@ -31,7 +33,7 @@ type HostConfig struct {
 type Host struct {
 	hub       *Hub
 	pubsub    *PubSub
-	encoder   Encoder
+	encoder   outbound.Encoder
 	publisher Publisher
 	history   History
 	logger    *slog.Logger
@@ -55,15 +57,15 @@ func (h *Host) Hub() *Hub { return h.hub }
 
 // JoinRequest is a client's wish to join a topic, and what serves it.
 type JoinRequest struct {
-	To      Address // Ref is the request's
+	To      outbound.Address // Ref is the request's
 	Params  Payload
-	Format  Format  // for all that is sent to the client
-	Resume  *Resume // nil for a plain join
-	Factory Factory // makes what serves the topic
-	Options Options // what counts unless the channel says otherwise
+	Format  outbound.Format // for all that is sent to the client
+	Resume  *Resume         // nil for a plain join
+	Factory Factory         // makes what serves the topic
+	Options Options         // what counts unless the channel says otherwise
 
 	Socket     func() *Socket // the connection as it is now
-	Connection *Connection
+	Connection *outbound.Connection
 	Inbound    *InboundBytes   // nil: not counted
 	Queue      int             // of the client's messages; 0: DefaultInboundQueue
 	Context    context.Context // ends when the service stops hard

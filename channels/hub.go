@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 )
 
@@ -14,7 +15,7 @@ import (
 // one call at a time per segment but possibly concurrently for different ones.
 // It must not block. now is when the segment was routed.
 type Subscriber interface {
-	Deliver(seg *Segment, now time.Time)
+	Deliver(seg *outbound.Segment, now time.Time)
 }
 
 // hubShards spreads topics over locks, so that joins and routes of different
@@ -32,7 +33,7 @@ type Hub struct {
 	topics    atomic.Int64
 	channels  atomic.Int64
 	metrics   hubMetrics
-	outbound  *Metrics
+	outbound  *outbound.Metrics
 	evictions evictionOrder
 	replayer  atomic.Pointer[Replayer] // nil where nothing can be replayed
 }
@@ -46,7 +47,7 @@ type shard struct {
 // NewHub returns a hub with no subscribers and an empty log. It reports to set,
 // which may be nil.
 func NewHub(set *metrics.Set) *Hub {
-	h := &Hub{seed: maphash.MakeSeed(), metrics: newHubMetrics(set), outbound: NewMetrics(set)}
+	h := &Hub{seed: maphash.MakeSeed(), metrics: newHubMetrics(set), outbound: outbound.NewMetrics(set)}
 	for i := range h.shards {
 		h.shards[i].topics = make(map[string]*topic)
 	}
@@ -84,11 +85,11 @@ func (h *Hub) SetEpoch(epoch string) { h.epoch.Store(&epoch) }
 func (h *Hub) Epoch() string { return *h.epoch.Load() }
 
 // Metrics counts what becomes of messages on their way out.
-func (h *Hub) Metrics() *Metrics { return h.outbound }
+func (h *Hub) Metrics() *outbound.Metrics { return h.outbound }
 
 // Replays bounds what replays hold. It is nil where what a channel misses cannot be
 // replayed.
-func (h *Hub) Replays() *ReplayBudget {
+func (h *Hub) Replays() *outbound.ReplayBudget {
 	if r := h.replayer.Load(); r != nil {
 		return r.budget.replays
 	}
@@ -107,25 +108,25 @@ func (h *Hub) Pushed() int64 { return h.outbound.Pushed() }
 // Watched tells who watches a topic. A segment that is made for an audience is
 // routed without looking for its topic again, which costs more than all the rest
 // once there are too many topics for the processor's caches.
-func (h *Hub) Watched(topic string) Audience {
+func (h *Hub) Watched(topic string) outbound.Audience {
 	s := h.shard(topic)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if t := s.topics[topic]; t != nil {
-		return Audience{t.name, t.formats, t}
+		return outbound.Audience{Topic: t.name, Formats: t.formats, Handle: t}
 	}
-	return Audience{}
+	return outbound.Audience{}
 }
 
 // Formats is the set of wire formats that a topic's subscribers need.
-func (h *Hub) Formats(topic string) FormatSet { return h.Watched(topic).Formats }
+func (h *Hub) Formats(topic string) outbound.FormatSet { return h.Watched(topic).Formats }
 
 // Route hands a segment to all subscribers of its topic and returns how many
 // these are. Segments of the log must be routed in order within a topic.
-func (h *Hub) Route(seg *Segment) int { return h.route(seg, nil) }
+func (h *Hub) Route(seg *outbound.Segment) int { return h.route(seg, nil) }
 
 // route is Route, passing over one subscriber.
-func (h *Hub) route(seg *Segment, except Subscriber) int {
+func (h *Hub) route(seg *outbound.Segment, except Subscriber) int {
 	subs := h.passing(seg)
 	if len(subs) == 0 {
 		return 0
@@ -147,7 +148,7 @@ func (h *Hub) route(seg *Segment, except Subscriber) int {
 // list, with its empty places. Both in one step: who subscribes, or
 // catches up, has either the segment among what is remembered or is on the
 // list.
-func (h *Hub) passing(seg *Segment) []place {
+func (h *Hub) passing(seg *outbound.Segment) []place {
 	s := h.shardOf(seg)
 	if !seg.Logged() || h.replayer.Load() == nil {
 		s.mu.RLock()
@@ -171,7 +172,7 @@ func (h *Hub) passing(seg *Segment) []place {
 }
 
 // shardOf is the shard that a segment's topic belongs to.
-func (h *Hub) shardOf(seg *Segment) *shard {
+func (h *Hub) shardOf(seg *outbound.Segment) *shard {
 	if t, _ := seg.Handle().(*topic); t != nil {
 		return t.shard
 	}
@@ -181,7 +182,7 @@ func (h *Hub) shardOf(seg *Segment) *shard {
 // topicOf is a segment's topic, nil if nobody watches it. Somebody may do so
 // again since it was asked for: under the same name, but anew. Called with mu
 // held.
-func (s *shard) topicOf(seg *Segment) *topic {
+func (s *shard) topicOf(seg *outbound.Segment) *topic {
 	if t, _ := seg.Handle().(*topic); t != nil && t.live > 0 {
 		return t
 	}
@@ -189,7 +190,7 @@ func (s *shard) topicOf(seg *Segment) *topic {
 }
 
 // recentAfter returns remembered segments of a topic: see [topicHistory.after].
-func (h *Hub) recentAfter(topic string, offset int64, formats FormatSet) (segments []*Segment, whole bool) {
+func (h *Hub) recentAfter(topic string, offset int64, formats outbound.FormatSet) (segments []*outbound.Segment, whole bool) {
 	s := h.shard(topic)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -203,7 +204,7 @@ func (h *Hub) recentAfter(topic string, offset int64, formats FormatSet) (segmen
 // goLive turns a mailbox live that has got to an offset, unless more has been
 // routed meanwhile. Nothing can be while the lock is held: what comes next
 // finds the mailbox live.
-func (h *Hub) goLive(topic string, offset int64, m *Mailbox) bool {
+func (h *Hub) goLive(topic string, offset int64, m *outbound.Mailbox) bool {
 	s := h.shard(topic)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -212,7 +213,7 @@ func (h *Hub) goLive(topic string, offset int64, m *Mailbox) bool {
 }
 
 // Subscribe adds a subscriber that needs the given formats to a topic.
-func (h *Hub) Subscribe(name string, formats FormatSet, to Subscriber) *Subscription {
+func (h *Hub) Subscribe(name string, formats outbound.FormatSet, to Subscriber) *Subscription {
 	sub := &Subscription{hub: h, topic: h.name(name), subscriber: to, formats: formats}
 	h.enter(sub)
 	return sub

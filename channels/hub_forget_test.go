@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // TestForget erases at every moment of a segment's life: remembered, fetched and
@@ -18,26 +20,26 @@ func TestForget(t *testing.T) {
 				hub := NewHub(newMetrics(t))
 				NewReplayer(hub, nil, plain{}, 1<<20)
 				if watched {
-					hub.Subscribe("t", Formats(0), &spy{})
+					hub.Subscribe("t", outbound.Formats(0), &spy{})
 				}
 				route := func(from, to int64) {
 					for offset := from; offset <= to; offset++ {
 						hub.Advance(offset)
-						hub.Route(segment(t, "t", Formats(0), offset))
+						hub.Route(segment(t, "t", outbound.Formats(0), offset))
 					}
 				}
 				route(1, routed)
 				hub.Forget("t", upTo)
 				if !watched {
-					hub.Subscribe("t", Formats(0), &spy{})
+					hub.Subscribe("t", outbound.Formats(0), &spy{})
 				}
 				route(routed+1, events)
 				for after := range int64(events) {
-					segments, whole := hub.recentAfter("t", after, Formats(0))
+					segments, whole := hub.recentAfter("t", after, outbound.Formats(0))
 					if !whole {
 						segments = nil
 					}
-					if slices.ContainsFunc(segments, func(s *Segment) bool { return s.offsets[0] <= upTo }) {
+					if slices.ContainsFunc(segments, func(s *outbound.Segment) bool { return s.First() <= upTo }) {
 						t.Fatalf("erased up to %d when %d were routed, watched %v: after %d comes an erased one", upTo, routed, watched, after)
 					}
 					if watched && whole != (after >= upTo) {
@@ -59,7 +61,7 @@ func TestForget(t *testing.T) {
 // spy is a Subscriber that wants nothing.
 type spy struct{}
 
-func (*spy) Deliver(*Segment, time.Time) {}
+func (*spy) Deliver(*outbound.Segment, time.Time) {}
 
 // erasing is a History that is erased while it is read.
 type erasing struct {
@@ -90,14 +92,14 @@ func TestForgetWhileReading(t *testing.T) {
 	hub.Advance(1)
 	history := &erasing{hub: hub}
 	r := NewReplayer(hub, history, plain{}, 1<<20)
-	builder := NewBuilder(plain{})
+	builder := outbound.NewBuilder(plain{})
 	read := func(want int) {
 		t.Helper()
-		page, err := r.read(t.Context(), "t", 0, Formats(0), builder)
+		page, err := r.read(t.Context(), "t", 0, outbound.Formats(outbound.Raw), builder)
 		if err != nil || history.reads != want {
 			t.Fatal(err, history.reads)
 		}
-		if got := string(page.segment.between(0, 1, 0)); got != "0:e 1 {};" {
+		if got := page.segment.Message(0); string(got.Payload) != "{}" || got.Offset != 1 {
 			t.Fatal(got)
 		}
 	}

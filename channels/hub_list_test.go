@@ -5,11 +5,13 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 type deaf struct{}
 
-func (deaf) Deliver(*Segment, time.Time) {}
+func (deaf) Deliver(*outbound.Segment, time.Time) {}
 
 func TestList(t *testing.T) {
 	t.Parallel()
@@ -18,11 +20,11 @@ func TestList(t *testing.T) {
 	for i := range 300 { // more topics than shards
 		topic := TopicInfo{Topic: fmt.Sprintf("t%d", i), Channels: 1 + i%3}
 		for range topic.Channels {
-			h.Subscribe(topic.Topic, Formats(0), deaf{})
+			h.Subscribe(topic.Topic, outbound.Formats(0), deaf{})
 		}
 		all = append(all, topic)
 	}
-	h.Subscribe("empty", Formats(0), deaf{}).Cancel()
+	h.Subscribe("empty", outbound.Formats(0), deaf{}).Cancel()
 	slices.SortFunc(all, byAudience)
 	if all[0] != (TopicInfo{"t101", 3}) || all[299] != (TopicInfo{"t99", 1}) {
 		t.Fatalf("sorted %v to %v", all[0], all[299])

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // skip has the log trimmed up to an offset before the line has read that far.
@@ -206,12 +208,12 @@ func TestMemoryIsNotWholeOverAGap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1<<20)
-		w.hub.Subscribe("t", Formats(0), new(ear)) // stays
+		w.hub.Subscribe("t", outbound.Formats(0), new(ear)) // stays
 		w.publish(4)
 		w.skip(20)
 		w.publish(4)
 		for after := range int64(24) {
-			segments, whole := w.hub.recentAfter("t", after, Formats(0))
+			segments, whole := w.hub.recentAfter("t", after, outbound.Formats(0))
 			if whole != (after >= 20) || whole && len(segments) != 1 {
 				t.Errorf("after %d: %d segments, whole: %v", after, len(segments), whole)
 			}
@@ -244,8 +246,8 @@ func TestWhatIsWholeOnlyBeginsLater(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, 4*segmentSize)
-				gone := w.hub.Subscribe("t", Formats(0), new(ear))
+				w := newWorld(t, 4*smallSegment)
+				gone := w.hub.Subscribe("t", outbound.Formats(0), new(ear))
 				w.publish(1)
 				first, last := w.log.append(3) // under way: fetched, encoded, and not routed
 				w.hub.Advance(last)
@@ -258,13 +260,13 @@ func TestWhatIsWholeOnlyBeginsLater(t *testing.T) {
 				}
 				between(w)
 				gone.Cancel()
-				w.hub.Subscribe("t", Formats(0), new(ear))
+				w.hub.Subscribe("t", outbound.Formats(0), new(ear))
 				since := w.hub.Head()
 				w.hub.Route(w.builder.Segment())
 				for range 10 { // forgets it, and more
 					w.publish(1)
 					for after := range since {
-						if segments, whole := w.hub.recentAfter("t", after, Formats(0)); whole {
+						if segments, whole := w.hub.recentAfter("t", after, outbound.Formats(0)); whole {
 							t.Fatalf("whole after %d, with %d segments, though only from %d on", after, len(segments), since)
 						}
 					}
@@ -287,8 +289,8 @@ func TestWhatIsWholeOnlyBeginsLater(t *testing.T) {
 func TestSkipWithNobodyThere(t *testing.T) {
 	t.Parallel()
 	hub := NewHub(nil)
-	hub.Subscribe("t", Formats(0), new(ear)).Cancel()
-	hub.Subscribe("u", Formats(0), new(ear))
+	hub.Subscribe("t", outbound.Formats(0), new(ear)).Cancel()
+	hub.Subscribe("u", outbound.Formats(0), new(ear))
 	hub.Skip(7)
 	if got := fmt.Sprint(hub.Head(), hub.Skipped()); got != "7 7" {
 		t.Errorf("head and skipped: %s", got)

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/internal/ring"
 )
 
@@ -76,14 +77,14 @@ type topicHistory struct {
 // historyEntry is a segment that was routed. Its last offset stands beside it, so that
 // a search does not have to go and look.
 type historyEntry struct {
-	segment *Segment // nil if it was erased: since is not before it then
+	segment *outbound.Segment // nil if it was erased: since is not before it then
 	last    int64
 }
 
 // add notes that a segment is being routed, and tells whether it is remembered.
 // One that was under way while the topic was watched by nobody, or that comes from
 // before a gap, is not: nobody is given it from here.
-func (p *topicHistory) add(seg *Segment) bool {
+func (p *topicHistory) add(seg *outbound.Segment) bool {
 	last := seg.Last()
 	p.last = max(p.last, last)
 	if seg.First() <= p.erased {
@@ -103,7 +104,7 @@ func (p *topicHistory) forget() { p.since = max(p.since, p.list.Pop().last) }
 // after returns, at most limit of them, the segments with offsets above the
 // given one that have the given formats. whole is false if some are not
 // remembered.
-func (p *topicHistory) after(offset int64, formats FormatSet, limit int) (segments []*Segment, whole bool) {
+func (p *topicHistory) after(offset int64, formats outbound.FormatSet, limit int) (segments []*outbound.Segment, whole bool) {
 	if offset < p.since {
 		return nil, false
 	}

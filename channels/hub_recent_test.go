@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // TestRecentAgainstModel routes random segments of some topics, and compares
@@ -19,12 +21,12 @@ func TestRecentAgainstModel(t *testing.T) {
 		NewReplayer(hub, nil, plain{}, limit)
 		topics := []string{"a", "b", "c"}
 		for _, topic := range topics {
-			hub.Subscribe(topic, Formats(0), new(ear))
+			hub.Subscribe(topic, outbound.Formats(0), new(ear))
 		}
-		var routed []*Segment
+		var routed []*outbound.Segment
 		for offset := range int64(rapid.IntRange(1, 60).Draw(t, "segments")) {
 			topic := rapid.SampledFrom(topics).Draw(t, "topic")
-			formats := rapid.SampledFrom([]FormatSet{Formats(0), Formats(0, 1)}).Draw(t, "formats")
+			formats := rapid.SampledFrom([]outbound.FormatSet{outbound.Formats(0), outbound.Formats(0, 1)}).Draw(t, "formats")
 			seg := segment(sure{}, topic, formats, 10*offset+1, 10*offset+2)
 			hub.Route(seg)
 			routed = append(routed, seg)
@@ -35,8 +37,8 @@ func TestRecentAgainstModel(t *testing.T) {
 			}
 			topic = rapid.SampledFrom(topics).Draw(t, "topic asked for")
 			after := rapid.Int64Range(0, 10*offset+9).Draw(t, "after")
-			wants := rapid.SampledFrom([]FormatSet{Formats(0), Formats(0, 1)}).Draw(t, "wants")
-			var want []*Segment
+			wants := rapid.SampledFrom([]outbound.FormatSet{outbound.Formats(0), outbound.Formats(0, 1)}).Draw(t, "wants")
+			var want []*outbound.Segment
 			whole, lacks := true, false
 			for i, seg := range routed {
 				switch {
@@ -66,13 +68,14 @@ func BenchmarkRecent(b *testing.B) {
 	for _, room := range []int{1 << 10, 1 << 20, 64 << 20} {
 		hub := NewHub(nil)
 		NewReplayer(hub, nil, terse{}, room)
-		hub.Subscribe("t", Formats(0), new(ear))
+		hub.Subscribe("t", outbound.Formats(0), new(ear))
 		seg := spoken(b, "t", 1, Options{})
+		offsets := offsetsOf(seg)
 		say := func() {
-			seg.offsets[0]++
+			offsets[0]++
 			hub.Route(seg)
 		}
-		for range room / segmentSize {
+		for range room / smallSegment {
 			say()
 		}
 		b.Run(fmt.Sprintf("route/bytes=%d", room), func(b *testing.B) {
@@ -83,7 +86,7 @@ func BenchmarkRecent(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("after/bytes=%d", room), func(b *testing.B) {
 			for b.Loop() {
-				hub.recentAfter("t", seg.Last()-2, Formats(0))
+				hub.recentAfter("t", seg.Last()-2, outbound.Formats(0))
 			}
 		})
 	}

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // ear counts what it hears.
 type ear struct{ heard atomic.Int64 }
 
-func (e *ear) Deliver(*Segment, time.Time) { e.heard.Add(1) }
+func (e *ear) Deliver(*outbound.Segment, time.Time) { e.heard.Add(1) }
 
 // TestHubAgainstModel plays random joins, leaves and routes against a hub and a
 // map.
@@ -23,17 +25,17 @@ func TestHubAgainstModel(t *testing.T) {
 		hub := NewHub(nil)
 		type member struct {
 			ear    *ear
-			format Format
+			format outbound.Format
 			heard  int64
 		}
 		model := map[string]map[*Subscription]*member{"a": {}, "b": {}}
 		topic := rapid.SampledFrom([]string{"a", "b"})
-		asked := map[string]Audience{}
+		asked := map[string]outbound.Audience{}
 		t.Repeat(map[string]func(*rapid.T){
 			"join": func(t *rapid.T) {
-				name, format := topic.Draw(t, "topic"), Format(rapid.IntRange(0, 3).Draw(t, "format"))
+				name, format := topic.Draw(t, "topic"), outbound.Format(rapid.IntRange(0, 3).Draw(t, "format"))
 				m := &member{ear: new(ear), format: format}
-				model[name][hub.Subscribe(name, Formats(format), m.ear)] = m
+				model[name][hub.Subscribe(name, outbound.Formats(format), m.ear)] = m
 			},
 			"leave": func(t *rapid.T) {
 				name := topic.Draw(t, "topic")
@@ -53,11 +55,11 @@ func TestHubAgainstModel(t *testing.T) {
 			},
 			"route": func(t *rapid.T) {
 				name := topic.Draw(t, "topic")
-				to := Audience{Topic: name}
+				to := outbound.Audience{Topic: name}
 				if found := asked[name]; found.Topic != "" && rapid.Bool().Draw(t, "as it was") {
 					to = found // perhaps of a topic that has gone, and come back, since
 				}
-				to.Formats = Formats(0)
+				to.Formats = outbound.Formats(0)
 				seg := segmentTo(sure{}, to, 1)
 				if n := hub.Route(seg); n != len(model[name]) {
 					t.Fatalf("routed to %d, want %d", n, len(model[name]))
@@ -69,14 +71,14 @@ func TestHubAgainstModel(t *testing.T) {
 			"": func(t *rapid.T) {
 				var topics, subs int64
 				for name, members := range model {
-					var formats FormatSet
+					var formats outbound.FormatSet
 					for _, m := range members {
-						formats |= Formats(m.format)
+						formats |= outbound.Formats(m.format)
 						if got := m.ear.heard.Load(); got != m.heard {
 							t.Fatalf("heard %d, want %d", got, m.heard)
 						}
 					}
-					if got := hub.Formats(name); got != formats {
+					if got := hub.Watched(name).Formats; got != formats {
 						t.Fatalf("formats of %s: %b, want %b", name, got, formats)
 					}
 					if len(members) > 0 {
@@ -96,9 +98,9 @@ func TestHubExcept(t *testing.T) {
 	t.Parallel()
 	hub := NewHub(nil)
 	a, b := new(ear), new(ear)
-	hub.Subscribe("t", Formats(0), a)
-	hub.Subscribe("t", Formats(0), b)
-	if n := hub.route(segment(t, "t", Formats(0)), a); n != 1 || a.heard.Load() != 0 || b.heard.Load() != 1 {
+	hub.Subscribe("t", outbound.Formats(0), a)
+	hub.Subscribe("t", outbound.Formats(0), b)
+	if n := hub.route(segment(t, "t", outbound.Formats(0)), a); n != 1 || a.heard.Load() != 0 || b.heard.Load() != 1 {
 		t.Fatal(n, a.heard.Load(), b.heard.Load())
 	}
 }
@@ -121,13 +123,13 @@ func TestHubNoGap(t *testing.T) {
 	t.Parallel()
 	const events, joiners = 2000, 50
 	hub := NewHub(nil)
-	var boxes []*Mailbox
+	var boxes []*outbound.Mailbox
 	var heads []int64
 	var lines []*line
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	group.Go(func() {
-		b := NewBuilder(plain{})
+		b := outbound.NewBuilder(plain{})
 		for offset := int64(1); offset <= events; offset++ {
 			hub.Advance(offset)
 			b.Start(hub.Watched("t"))
@@ -143,9 +145,10 @@ func TestHubNoGap(t *testing.T) {
 			for hub.Head() < int64(i*events/joiners) {
 			}
 			l := newLine(hub, events+1, 1<<30)
-			m := l.mailbox(Options{})
-			m.wire = Format(i % 4)
-			hub.Subscribe("t", Formats(m.wire), deliverTo{m})
+			m := new(outbound.Mailbox)
+			m.Init(l.Connection, outbound.Format(i%4), nil)
+			m.Configure(Options{MailboxSize: events + 1, Overflow: Disconnect}.WithDefaults(), false)
+			hub.Subscribe("t", m.Needs(), m)
 			var head int64
 			_ = m.Join(-1, true, func(h int64) ([]byte, error) { head = h; return []byte("ok;"), nil })
 			mu.Lock()
@@ -157,17 +160,13 @@ func TestHubNoGap(t *testing.T) {
 	for i, l := range lines {
 		want := []byte("ok;")
 		for offset := heads[i] + 1; offset <= events; offset++ {
-			want = fmt.Appendf(want, "%d:e %d ;", boxes[i].wire, offset)
+			want = fmt.Appendf(want, "%d:e %d ;", boxes[i].Format(), offset)
 		}
 		if got := l.drain(); got != string(want) {
 			t.Fatalf("joined at %d: got %d bytes, want %d", heads[i], len(got), len(want))
 		}
 	}
 }
-
-type deliverTo struct{ *Mailbox }
-
-func (d deliverTo) Deliver(seg *Segment, now time.Time) { d.Deliver(seg, now) }
 
 func BenchmarkHubRoute(b *testing.B) {
 	for _, subscribers := range []int{1, 1000} {
@@ -176,15 +175,16 @@ func BenchmarkHubRoute(b *testing.B) {
 			lines := make([]*line, subscribers)
 			for i := range lines {
 				lines[i] = newLine(hub, 1024, 1<<20)
-				hub.Subscribe("t", Formats(0), deliverTo{lines[i].box(b)})
+				hub.Subscribe("t", outbound.Formats(0), lines[i].box(b))
 			}
-			builder := NewBuilder(plain{})
-			builder.Start(Audience{Topic: "t", Formats: Formats(0)})
+			builder := outbound.NewBuilder(plain{})
+			builder.Start(outbound.Audience{Topic: "t", Formats: outbound.Formats(0)})
 			_ = builder.Add(&Message{Offset: 1, Event: "e", Payload: make([]byte, 100)})
 			seg := builder.Segment()
+			offsets := offsetsOf(seg)
 			b.ReportAllocs()
 			for b.Loop() {
-				seg.offsets[0]++ // the benchmark's only reader is this goroutine
+				offsets[0]++ // the benchmark's only reader is this goroutine
 				hub.Route(seg)
 				b.StopTimer()
 				for _, l := range lines {
@@ -209,19 +209,17 @@ func BenchmarkDeliver(b *testing.B) {
 		"latest":  {Overflow: Latest},
 	} {
 		b.Run(name, func(b *testing.B) {
-			hub, formats := NewHub(nil), Formats(0)|d.Dedupe.fingerprints()
-			if d.Overflow == Latest {
-				formats |= Formats(keyFingerprints)
-			}
+			hub := NewHub(nil)
+			formats := newLine(hub, 1, 1).mailbox(d).Needs()
 			lines := make([]*line, subscribers)
 			for i := range lines {
 				lines[i] = newLine(hub, 1024, 1<<20)
-				hub.Subscribe("t", formats, deliverTo{lines[i].open(b, lines[i].mailbox(d))})
+				hub.Subscribe("t", formats, lines[i].open(b, lines[i].mailbox(d)))
 			}
-			var segments []*Segment
-			builder := NewBuilder(plain{})
+			var segments []*outbound.Segment
+			builder := outbound.NewBuilder(plain{})
 			for i := range batches {
-				builder.Start(Audience{Topic: "t", Formats: formats})
+				builder.Start(outbound.Audience{Topic: "t", Formats: formats})
 				for j := range batch {
 					key := fmt.Append(nil, i*batch+j)
 					_ = builder.Add(&Message{Offset: int64(i*batch + j + 1), Event: "e", Key: key, Payload: append(make([]byte, 100), key...), InsertedAt: time.Unix(1, 0)})
@@ -233,8 +231,9 @@ func BenchmarkDeliver(b *testing.B) {
 				seg := segments[i%batches]
 				hub.Route(seg)
 				b.StopTimer()
-				for j := range seg.offsets { // the benchmark's only reader is this goroutine
-					seg.offsets[j] += batches * batch
+				offsets := offsetsOf(seg)
+				for j := range offsets { // the benchmark's only reader is this goroutine
+					offsets[j] += batches * batch
 				}
 				for _, l := range lines {
 					for l.Take(&l.batch, 1<<20, 1024) {

@@ -1,6 +1,10 @@
 package channels
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/sluicehq/sluice/channels/outbound"
+)
 
 // topic lists the subscribers of one topic. The list only grows at its end, so
 // a copy of the slice taken under the lock can be walked without it: N joins
@@ -12,9 +16,9 @@ type topic struct {
 	name    string
 	subs    []place
 	history topicHistory
-	formats FormatSet
+	formats outbound.FormatSet
 	live    int
-	uses    [MaxFormats]int32 // live subscriptions by format
+	uses    [outbound.MaxFormats]int32 // live subscriptions by format
 }
 
 // place is where a subscription stands in a topic's list, until it leaves. It is
@@ -34,7 +38,7 @@ type Subscription struct {
 	hub        *Hub
 	topic      string
 	subscriber Subscriber
-	formats    FormatSet
+	formats    outbound.FormatSet
 	cancelled  atomic.Bool // for those who walk a list that has been replaced since
 	index      int32       // of its place; guarded by the shard's mu
 }
@@ -68,7 +72,7 @@ func (t *topic) move(capacity int) {
 }
 
 // count notes that a subscription with these formats came (1) or went (-1).
-func (t *topic) count(formats FormatSet, by int) {
+func (t *topic) count(formats outbound.FormatSet, by int) {
 	t.live += by
 	for f := range formats.All() {
 		t.uses[f] += int32(by)

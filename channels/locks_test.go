@@ -4,6 +4,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // meddler is a Subscriber that does, while it is delivered to, all that can be
@@ -15,19 +17,19 @@ type meddler struct {
 	calls int
 }
 
-func (m *meddler) Deliver(seg *Segment, _ time.Time) {
+func (m *meddler) Deliver(seg *outbound.Segment, _ time.Time) {
 	if m.calls++; m.calls > 1 {
 		return
 	}
-	joins := m.hub.Subscribe(seg.Topic(), Formats(0), new(ear))
+	joins := m.hub.Subscribe(seg.Topic(), outbound.Formats(0), new(ear))
 	joins.Cancel()
 	m.other.Cancel()
-	next := *seg
+	var next int64 // a broadcast
 	if seg.Logged() {
-		next.offsets = []int64{seg.Last() + 1}
+		next = seg.Last() + 1
 	}
-	m.hub.Route(&next)
-	m.hub.recentAfter(seg.Topic(), 0, Formats(0))
+	m.hub.Route(segment(sure{}, seg.Topic(), outbound.Formats(0), next))
+	m.hub.recentAfter(seg.Topic(), 0, outbound.Formats(0))
 	m.hub.goLive(seg.Topic(), 0, newLine(m.hub, 1, 1).mailbox(Options{}))
 	m.hub.List(1)
 }
@@ -42,9 +44,9 @@ func TestNoLockIsHeldAcrossAFanOut(t *testing.T) {
 				hub := NewHub(newMetrics(t))
 				NewReplayer(hub, nil, plain{}, recent)
 				m := &meddler{hub: hub}
-				hub.Subscribe("t", Formats(0), m)
-				m.other = hub.Subscribe("t", Formats(0), new(ear))
-				hub.Route(segment(t, "t", Formats(0), offsets...))
+				hub.Subscribe("t", outbound.Formats(0), m)
+				m.other = hub.Subscribe("t", outbound.Formats(0), new(ear))
+				hub.Route(segment(t, "t", outbound.Formats(0), offsets...))
 				if m.calls != 2 {
 					t.Errorf("delivered to %d times, want 2", m.calls)
 				}
@@ -59,7 +61,7 @@ type stuck struct {
 	release chan struct{} // closed by the test
 }
 
-func (s *stuck) Deliver(*Segment, time.Time) {
+func (s *stuck) Deliver(*outbound.Segment, time.Time) {
 	close(s.reached)
 	<-s.release
 }
@@ -71,16 +73,16 @@ func TestAFanOutHoldsUpNoOther(t *testing.T) {
 	hub := NewHub(nil)
 	NewReplayer(hub, nil, plain{}, 2000)
 	s := &stuck{make(chan struct{}), make(chan struct{})}
-	hub.Subscribe("stuck", Formats(0), s)
+	hub.Subscribe("stuck", outbound.Formats(0), s)
 	var routing sync.WaitGroup
-	routing.Go(func() { hub.Route(segment(t, "stuck", Formats(0), 1)) })
+	routing.Go(func() { hub.Route(segment(t, "stuck", outbound.Formats(0), 1)) })
 	<-s.reached
 	var e ear
 	const topics = 4 * hubShards
 	for i := range topics {
 		topic := string(rune('a' + i))
-		hub.Subscribe(topic, Formats(0), &e)
-		hub.Route(segment(t, topic, Formats(0), int64(2+i)))
+		hub.Subscribe(topic, outbound.Formats(0), &e)
+		hub.Route(segment(t, topic, outbound.Formats(0), int64(2+i)))
 	}
 	if heard := e.heard.Load(); heard != topics {
 		t.Errorf("%d heard of %d", heard, topics)

@@ -14,31 +14,33 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // modelConn is a connection, and what its client believes.
 type modelConn struct {
-	*Connection
+	*outbound.Connection
 	model      *model
-	batch      WriteBatch
+	batch      outbound.WriteBatch
 	group      sync.WaitGroup
 	bytes      int
 	eager      bool // it reads all that it is sent
 	gone       bool
 	overflowed atomic.Bool
 	current    map[string]*modelJoin // by topic: whose join was answered last, and has not ended
-	byRef      map[Ref]*modelJoin
+	byRef      map[outbound.Ref]*modelJoin
 }
 
 func (m *model) connect(r *rapid.T) *modelConn {
-	c := &modelConn{model: m, current: map[string]*modelJoin{}, byRef: map[Ref]*modelJoin{}}
+	c := &modelConn{model: m, current: map[string]*modelJoin{}, byRef: map[outbound.Ref]*modelJoin{}}
 	c.eager = rapid.Bool().Draw(r, "reads all")
 	c.bytes = rapid.SampledFrom([]int{420, 420, 3000}).Draw(r, "bytes")
 	if !c.eager {
 		c.bytes = rapid.SampledFrom([]int{60, 300, 3000}).Draw(r, "bytes")
 	}
-	c.Connection = NewConnection(m.hub, ConnectionConfig{Replies: 100, Bytes: c.bytes, Wake: func() {}, Overflow: func() {
-		c.Close(nil, DropTooSlow)
+	c.Connection = outbound.NewConnection(m.hub, outbound.ConnectionConfig{Replies: 100, Bytes: c.bytes, Wake: func() {}, Overflow: func() {
+		c.Close(nil, outbound.DropTooSlow)
 		c.overflowed.Store(true)
 		if c.eager && !c.slow() && !m.bursting {
 			m.fail("a client is disconnected that reads all it is sent")
@@ -65,7 +67,7 @@ func (c *modelConn) ended() bool { return c.gone || c.overflowed.Load() }
 type modelJoin struct {
 	conn     *modelConn
 	actor    *Actor
-	ref      Ref
+	ref      outbound.Ref
 	topic    string
 	delivery Options
 	resume   *Resume
@@ -146,7 +148,7 @@ func (m *model) comeBack(r *rapid.T) {
 func (c *modelConn) join(r *rapid.T, topic string, resume *Resume) {
 	m := c.model
 	w := &modelJoin{conn: c, topic: topic, resume: resume, joinedAt: m.step}
-	w.ref = Ref(strconv.Itoa(len(m.joins) + 1))
+	w.ref = outbound.Ref(strconv.Itoa(len(m.joins) + 1))
 	d := &w.delivery
 	d.Overflow = Overflow(rapid.IntRange(int(CatchUp), int(Disconnect)).Draw(r, "overflow"))
 	d.MailboxSize = rapid.IntRange(1, 20).Draw(r, "mailbox")
@@ -170,8 +172,8 @@ func (c *modelConn) join(r *rapid.T, topic string, resume *Resume) {
 	c.byRef[w.ref] = w
 	m.joins = append(m.joins, w)
 	w.actor = m.host.Join(JoinRequest{
-		To:         Address{Topic: topic, JoinRef: w.ref, Ref: w.ref},
-		Format:     Format(rapid.IntRange(0, 1).Draw(r, "format")),
+		To:         outbound.Address{Topic: topic, JoinRef: w.ref, Ref: w.ref},
+		Format:     outbound.Format(rapid.IntRange(0, 1).Draw(r, "format")),
 		Factory:    func() Channel { return channel },
 		Options:    *d,
 		Resume:     resume,
@@ -272,11 +274,11 @@ func (m *model) broadcast(r *rapid.T) {
 		except = m.someWatcher(r)
 	}
 	for _, w := range m.joins {
-		w.conn.Connection.mu.Lock()
-		if w.topic == topic && w != except && w.actor.mailbox.open && !w.conn.refuses() {
+		lockOf(w.conn.Connection).Lock()
+		if w.topic == topic && w != except && boxOf(w.actor).open && !stateOf(w.conn.Connection).refuses() {
 			w.others++
 		}
-		w.conn.Connection.mu.Unlock()
+		lockOf(w.conn.Connection).Unlock()
 	}
 	var actor Subscriber
 	if except != nil {
@@ -312,9 +314,9 @@ func (c *modelConn) read(bytes, pieces int) bool {
 
 // hasMore tells whether something can be taken.
 func (c *modelConn) hasMore() bool {
-	c.Connection.mu.Lock()
-	defer c.Connection.mu.Unlock()
-	return c.entries > 0
+	lockOf(c.Connection).Lock()
+	defer lockOf(c.Connection).Unlock()
+	return stateOf(c.Connection).entries > 0
 }
 
 // hangUp ends a connection, in one of the ways there are.
@@ -326,13 +328,13 @@ func (m *model) hangUp(r *rapid.T) {
 	c := pick(r, list)
 	switch rapid.IntRange(0, 3).Draw(r, "how") {
 	case 0:
-		c.hangUp(DropClosed)
+		c.hangUp(outbound.DropClosed)
 	case 1: // what it has in hand is lost
 		c.Take(&c.batch, 100, 2)
-		c.hangUp(DropClosed)
+		c.hangUp(outbound.DropClosed)
 	case 2: // and then it is noticed
-		c.Close(nil, DropTooSlow)
-		c.hangUp(DropClosed)
+		c.Close(nil, outbound.DropTooSlow)
+		c.hangUp(outbound.DropClosed)
 	default: // after a farewell
 		c.end()
 		c.Close([]byte("bye;"), "")
@@ -349,11 +351,11 @@ func (c *modelConn) end() {
 	}
 }
 
-func (c *modelConn) hangUp(reason DropReason) {
+func (c *modelConn) hangUp(reason outbound.DropReason) {
 	c.gone = true
 	c.end()
 	c.Close(nil, reason)
-	c.batch.Lost(DropClosed)
+	c.batch.Lost(outbound.DropClosed)
 }
 
 // frame takes one frame as the client does.
@@ -364,12 +366,12 @@ func (c *modelConn) frame(frame string) {
 	switch kind {
 	case "bye":
 	case "reply":
-		if w := c.byRef[Ref(event)]; w != nil {
+		if w := c.byRef[outbound.Ref(event)]; w != nil {
 			status, response, _ := strings.Cut(rest, " ")
 			w.answered(status, response)
 		}
 	case "push":
-		w := c.byRef[Ref(event)]
+		w := c.byRef[outbound.Ref(event)]
 		if w == nil || w.state == over {
 			m.fail("%q for nobody", frame)
 		} else if strings.HasPrefix(rest, "phx_") {
@@ -515,21 +517,17 @@ func (w *modelJoin) begins() int64 {
 
 // checkAccount checks that each message that was for a channel is in one counter.
 func (w *modelJoin) checkAccount() {
-	m, log := &w.actor.mailbox, w.conn.model.log
+	m, log := boxOf(w.actor), w.conn.model.log
 	routed := w.others
 	for offset := w.begins() + 1; offset <= m.pushed; offset++ {
 		if e := log.at(offset); e.Topic == w.topic && !e.poisoned {
 			routed++
 		}
 	}
-	counted := m.counters.pushed.Value() + m.counters.duplicate.Value()
-	for _, reason := range dropReasons {
-		counted += m.counters.dropped[reason].Value()
-	}
-	if counted != routed {
+	if counted := tallyOf(w.conn.model.set, w.delivery.Tags).all(); counted != routed {
 		w.conn.model.fail("%s: %d messages were for it, %d are accounted for", w, routed, counted)
 	}
-	if m.messages != 0 || m.reserved != 0 || m.looks != nil && m.looks.Len() > 0 {
+	if m.messages != 0 || m.reserved != 0 || m.toLookAt != 0 {
 		w.conn.model.fail("%s: %d messages are left, %d reserved", w, m.messages, m.reserved)
 	}
 }
@@ -537,8 +535,8 @@ func (w *modelJoin) checkAccount() {
 // checkLeft checks that a connection that is gone holds nothing.
 func (c *modelConn) checkLeft() {
 	c.Take(&c.batch, 1, 1)
-	if c.held != 0 || c.entries != 0 || c.replayed != 0 || len(c.collecting)+len(c.waiting) != 0 {
-		c.model.fail("a connection that is gone holds %d bytes, %d entries, %d replayed", c.held, c.entries, c.replayed)
+	if s := stateOf(c.Connection); s.held != 0 || s.entries != 0 || s.replayed != 0 || s.collecting+s.waiting != 0 {
+		c.model.fail("a connection that is gone holds %d bytes, %d entries, %d replayed", s.held, s.entries, s.replayed)
 	}
 }
 
@@ -546,8 +544,8 @@ func (c *modelConn) checkLeft() {
 func (m *model) checkLeft() {
 	synctest.Wait()
 	b := &m.replayer.budget
-	if b.replays.used.Load() != 0 || len(b.replays.holders) != 0 || b.waiting.Load() != int32(b.parked.Len()) {
-		m.fail("%d bytes of %d connections are charged to replays, %d channels wait", b.replays.used.Load(), len(b.replays.holders), b.parked.Len())
+	if bytes, holders := m.replayer.charged(); bytes != 0 || holders != 0 || b.waiting.Load() != int32(b.parked.Len()) {
+		m.fail("%d bytes of %d connections are charged to replays, %d channels wait", bytes, holders, b.parked.Len())
 	}
 	if m.hub.Topics() != 0 || m.hub.Channels() != 0 {
 		m.fail("%d topics and %d channels are left", m.hub.Topics(), m.hub.Channels())
@@ -561,16 +559,12 @@ func (m *model) checkLeft() {
 // channels are going to look at, at any moment at which none is looking. Called with the
 // connection's lock held.
 func (c *modelConn) checkReserved() {
-	if c.seeing > 0 {
+	if stateOf(c.Connection).seeing > 0 {
 		return
 	}
 	for _, w := range c.byRef {
-		m, inLine := &w.actor.mailbox, 0
-		for i := 0; m.looks != nil && i < m.looks.Len(); i++ {
-			inLine += m.looks.At(i).room.messages
-		}
-		if inLine != m.reserved {
-			c.model.fail("%s: %d messages are reserved, and %d are in line", w, m.reserved, inLine)
+		if m := boxOf(w.actor); m.toLookAt != m.reserved {
+			c.model.fail("%s: %d messages are reserved, and %d are in line", w, m.reserved, m.toLookAt)
 		}
 	}
 }
@@ -608,10 +602,10 @@ func (m *model) burst(r *rapid.T) {
 		})
 		group.Go(func() {
 			for range 50 {
-				c.Connection.mu.Lock()
+				lockOf(c.Connection).Lock()
 				c.checkReserved()
 				runtime.Gosched()
-				c.Connection.mu.Unlock()
+				lockOf(c.Connection).Unlock()
 				for _, w := range c.byRef {
 					w.actor.mu.Lock()
 					runtime.Gosched()

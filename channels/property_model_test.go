@@ -14,10 +14,14 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/sluicehq/sluice/channels/outbound"
+	"github.com/sluicehq/sluice/metrics"
 )
 
 // model is a node: a log, the line that reads it, and clients.
 type model struct {
+	set       *metrics.Set
 	hub       *Hub
 	host      *Host
 	replayer  *Replayer
@@ -35,18 +39,19 @@ type model struct {
 	turns   *turns
 
 	mu      sync.Mutex
-	fault   fault         // the first; guarded by mu
-	began   map[Ref]int64 // behind which offset each join began; guarded by mu
-	resumed map[Ref]bool  // whether it was told that it resumes; guarded by mu
+	fault   fault                  // the first; guarded by mu
+	began   map[outbound.Ref]int64 // behind which offset each join began; guarded by mu
+	resumed map[outbound.Ref]bool  // whether it was told that it resumes; guarded by mu
 }
 
 var modelTopics = []string{"a", "b", "c"}
 
 func newModel(r *rapid.T, sizes memorySizes) *model {
-	m := &model{hub: NewHub(newMetrics(r)), log: &modelLog{page: 20}, began: map[Ref]int64{}, resumed: map[Ref]bool{}}
+	set := newMetrics(r)
+	m := &model{set: set, hub: NewHub(set), log: &modelLog{page: 20}, began: map[outbound.Ref]int64{}, resumed: map[outbound.Ref]bool{}}
 	m.log.model = m
 	for _, topic := range modelTopics {
-		m.lanes = append(m.lanes, &lane{model: m, topic: topic, builder: NewBuilder(brittle{model: m})})
+		m.lanes = append(m.lanes, &lane{model: m, topic: topic, builder: outbound.NewBuilder(brittle{model: m})})
 	}
 	var err error
 	m.host, err = NewHost(HostConfig{
@@ -57,7 +62,7 @@ func newModel(r *rapid.T, sizes memorySizes) *model {
 	}
 	m.replayer = NewReplayer(m.hub, m.log, brittle{model: m}, rapid.IntRange(sizes.least, sizes.most).Draw(r, "remembered"))
 	if sizes.replays > 0 {
-		m.replayer.budget.replays.limit = int64(sizes.replays)
+		m.replayer.limit(int64(sizes.replays))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel, m.turns = cancel, &turns{Context: ctx, model: m}
@@ -68,7 +73,7 @@ func newModel(r *rapid.T, sizes memorySizes) *model {
 // stop ends what is running, also after a failure.
 func (m *model) stop() {
 	for _, c := range m.conns {
-		c.hangUp(DropClosed)
+		c.hangUp(outbound.DropClosed)
 	}
 	m.cancel()
 	m.running.Wait()
@@ -307,8 +312,8 @@ type lane struct {
 	model    *model
 	topic    string
 	fetched  []Message // not encoded yet
-	segments []*Segment
-	builder  *Builder
+	segments []*outbound.Segment
+	builder  *outbound.Builder
 }
 
 func (m *model) lane(r *rapid.T) *lane {
@@ -318,7 +323,7 @@ func (m *model) lane(r *rapid.T) *lane {
 // underWay tells whether an event was fetched, and is not routed yet.
 func (l *lane) underWay(offset int64) bool {
 	for _, seg := range l.segments {
-		if seg.offsets[0] <= offset && offset <= seg.Last() {
+		if seg.First() <= offset && offset <= seg.Last() {
 			return true
 		}
 	}
@@ -411,7 +416,7 @@ type brittle struct {
 	model *model
 }
 
-func (e brittle) AppendMessage(dst []byte, f Format, m *Message) ([]byte, error) {
+func (e brittle) AppendMessage(dst []byte, f outbound.Format, m *Message) ([]byte, error) {
 	switch {
 	case m.Binary && f == 1:
 		return dst, nil
@@ -432,8 +437,8 @@ type joinAnswer struct {
 
 // AppendReply notes where a join begins. It is called just when the mailbox has read
 // the head.
-func (e brittle) AppendReply(dst []byte, f Format, to Address, status Status, p Payload) ([]byte, error) {
-	if status == StatusOK && to.Ref == to.JoinRef {
+func (e brittle) AppendReply(dst []byte, f outbound.Format, to outbound.Address, status outbound.Status, p Payload) ([]byte, error) {
+	if status == outbound.StatusOK && to.Ref == to.JoinRef {
 		e.model.mu.Lock()
 		var ok joinAnswer
 		_ = json.Unmarshal(p.Data, &ok)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // TestWhateverHappens plays everything that can happen to a topic's events and to
@@ -139,13 +141,13 @@ func (m *model) finish() {
 	m.check()
 	for _, w := range m.watching() {
 		w.checkComplete()
-		if w.actor.mailbox.catchingUp {
+		if boxOf(w.actor).catchingUp {
 			m.fail("%s has all and is still behind", w)
 		}
 	}
 	m.check()
 	for _, c := range m.conns {
-		c.hangUp(DropClosed)
+		c.hangUp(outbound.DropClosed)
 	}
 	for _, c := range m.conns {
 		c.group.Wait()

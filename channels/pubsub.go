@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/store"
 )
 
@@ -17,8 +18,8 @@ type PubSub struct {
 }
 
 // NewPubSub returns a PubSub for the subscribers of hub.
-func NewPubSub(hub *Hub, encoder Encoder) *PubSub {
-	return &PubSub{hub: hub, builders: sync.Pool{New: func() any { return NewBuilder(encoder) }}}
+func NewPubSub(hub *Hub, encoder outbound.Encoder) *PubSub {
+	return &PubSub{hub: hub, builders: sync.Pool{New: func() any { return outbound.NewBuilder(encoder) }}}
 }
 
 // Bound has Broadcast refuse payloads with more bytes than maxPayload returns at the
@@ -43,7 +44,7 @@ func (p *PubSub) Broadcast(m *Message, except Subscriber) error {
 	if to.Formats == 0 {
 		return nil
 	}
-	b := p.builders.Get().(*Builder)
+	b := p.builders.Get().(*outbound.Builder)
 	b.Start(to)
 	err := b.Add(m)
 	segment := b.Segment()

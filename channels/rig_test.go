@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/sluicehq/sluice/channels/outbound"
+	"github.com/sluicehq/sluice/metrics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -16,32 +19,32 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // plain is an Encoder whose frames are lines that a test can read.
 type plain struct{}
 
-func (plain) AppendMessage(dst []byte, f Format, m *Message) ([]byte, error) {
+func (plain) AppendMessage(dst []byte, f outbound.Format, m *Message) ([]byte, error) {
 	if string(m.Payload) == "bad" {
 		return dst, fmt.Errorf("bad payload")
 	}
 	return fmt.Appendf(dst, "%d:%s %d %s;", f, m.Event, m.Offset, m.Payload), nil
 }
 
-func (plain) AppendPush(dst []byte, f Format, to Address, event string, p Payload) ([]byte, error) {
+func (plain) AppendPush(dst []byte, f outbound.Format, to outbound.Address, event string, p Payload) ([]byte, error) {
 	return fmt.Appendf(dst, "push %s %s %s;", to.JoinRef, event, p.Data), nil
 }
 
-func (plain) AppendReply(dst []byte, f Format, to Address, status Status, p Payload) ([]byte, error) {
+func (plain) AppendReply(dst []byte, f outbound.Format, to outbound.Address, status outbound.Status, p Payload) ([]byte, error) {
 	return fmt.Appendf(dst, "reply %s %s %s;", to.Ref, status, p.Data), nil
 }
 
 // segment makes a segment of events with the given offsets, or of as many
 // broadcasts if these are 0. Without any it is one broadcast.
-func segment(t testing.TB, topic string, formats FormatSet, offsets ...int64) *Segment {
+func segment(t testing.TB, topic string, formats outbound.FormatSet, offsets ...int64) *outbound.Segment {
 	t.Helper()
-	return segmentTo(t, Audience{Topic: topic, Formats: formats}, offsets...)
+	return segmentTo(t, outbound.Audience{Topic: topic, Formats: formats}, offsets...)
 }
 
 // segmentTo is segment, for an audience.
-func segmentTo(t testing.TB, to Audience, offsets ...int64) *Segment {
+func segmentTo(t testing.TB, to outbound.Audience, offsets ...int64) *outbound.Segment {
 	t.Helper()
-	b := NewBuilder(plain{})
+	b := outbound.NewBuilder(plain{})
 	b.Start(to)
 	if len(offsets) == 0 {
 		offsets = []int64{0}
@@ -56,17 +59,17 @@ func segmentTo(t testing.TB, to Audience, offsets ...int64) *Segment {
 
 // line is a connection: a connection, and what has been taken from it.
 type line struct {
-	*Connection
+	*outbound.Connection
 	hub        *Hub
 	size       int // of its mailboxes
 	woken      int
 	overflowed int
-	batch      WriteBatch
+	batch      outbound.WriteBatch
 }
 
 func newLine(hub *Hub, size, bytes int) *line {
 	l := &line{hub: hub, size: size}
-	l.Connection = NewConnection(hub, ConnectionConfig{
+	l.Connection = outbound.NewConnection(hub, outbound.ConnectionConfig{
 		Replies:  size,
 		Bytes:    bytes,
 		Wake:     func() { l.woken++ },
@@ -89,20 +92,21 @@ func (l *line) drain() string {
 
 // mailbox returns a mailbox that is not open yet. Its rule is Disconnect, if
 // nothing else is said.
-func (l *line) mailbox(d Options) *Mailbox {
-	m := &Mailbox{conn: l.Connection}
-	m.follow(d.Or(Options{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), 0, l.hub.outbound.own)
+func (l *line) mailbox(d Options) *outbound.Mailbox {
+	m := new(outbound.Mailbox)
+	m.Init(l.Connection, 0, nil)
+	m.Configure(d.Or(Options{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), false)
 	return m
 }
 
 // box returns a joined mailbox. The answer to the join has been taken.
-func (l *line) box(t testing.TB) *Mailbox {
+func (l *line) box(t testing.TB) *outbound.Mailbox {
 	t.Helper()
 	return l.open(t, l.mailbox(Options{}))
 }
 
 // open has a mailbox joined. The answer to the join has been taken.
-func (l *line) open(t testing.TB, m *Mailbox) *Mailbox {
+func (l *line) open(t testing.TB, m *outbound.Mailbox) *outbound.Mailbox {
 	t.Helper()
 	if err := m.Join(-1, true, func(int64) ([]byte, error) { return []byte("ok;"), nil }); err != nil {
 		t.Fatal(err)
@@ -116,9 +120,10 @@ func (l *line) open(t testing.TB, m *Mailbox) *Mailbox {
 // stage is a host with one connection, whose frames end up in out.
 type stage struct {
 	t     testing.TB
+	set   *metrics.Set
 	hub   *Hub
 	host  *Host
-	line  *Connection
+	line  *outbound.Connection
 	group sync.WaitGroup
 
 	mu  sync.Mutex
@@ -126,19 +131,20 @@ type stage struct {
 }
 
 func newStage(t testing.TB) *stage {
-	s := &stage{t: t, hub: NewHub(newMetrics(t))}
+	s := &stage{t: t, set: newMetrics(t)}
+	s.hub = NewHub(s.set)
 	var err error
 	s.host, err = NewHost(HostConfig{
 		Hub: s.hub, PubSub: NewPubSub(s.hub, plain{}), Encoder: plain{}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.line = NewConnection(s.hub, ConnectionConfig{Replies: 2 * DefaultInboundQueue, Bytes: 1 << 20, Wake: func() { s.group.Go(s.write) }, Overflow: func() {}})
+	s.line = outbound.NewConnection(s.hub, outbound.ConnectionConfig{Replies: 2 * DefaultInboundQueue, Bytes: 1 << 20, Wake: func() { s.group.Go(s.write) }, Overflow: func() {}})
 	return s
 }
 
 func (s *stage) write() {
-	var b WriteBatch
+	var b outbound.WriteBatch
 	for s.line.Take(&b, 1<<20, 16) {
 		b.Written()
 		s.mu.Lock()
@@ -155,7 +161,7 @@ func (s *stage) join(topic string, c Channel, ended func(*Actor)) *Actor {
 		ended = func(*Actor) {}
 	}
 	return s.host.Join(JoinRequest{
-		To:         Address{Topic: topic, JoinRef: "1", Ref: "1"},
+		To:         outbound.Address{Topic: topic, JoinRef: "1", Ref: "1"},
 		Params:     Payload{Data: []byte("{}")},
 		Factory:    func() Channel { return c },
 		Options:    Options{MailboxSize: 100},
@@ -175,3 +181,24 @@ func (s *stage) sent() string {
 	defer s.out.Reset()
 	return s.out.String()
 }
+
+// fataler is a *testing.T or a *rapid.T.
+type fataler interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func newMetrics(t fataler) *metrics.Set {
+	t.Helper()
+	set, err := metrics.New(metrics.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// sure is a testing.TB for set-up that cannot fail.
+type sure struct{ testing.TB }
+
+func (sure) Helper() {}

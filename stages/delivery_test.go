@@ -90,7 +90,7 @@ type hub struct {
 }
 
 func (h *hub) Watched(topic string) channels.Audience {
-	return channels.Audience{Topic: topic, Formats: channels.Formats(0)}
+	return channels.Audience{Topic: topic, Formats: channels.Formats(0, channels.Raw)}
 }
 
 func (h *hub) Route(segment *channels.Segment) int {
@@ -102,13 +102,8 @@ func (h *hub) Route(segment *channels.Segment) int {
 	if h.got == nil {
 		h.got = make(map[string][]int64)
 	}
-	frames, _, _ := segment.After(0, 0)
-	for word := range strings.FieldsSeq(string(frames)) {
-		offset, err := strconv.ParseInt(word, 10, 64)
-		if err != nil {
-			panic(err)
-		}
-		h.got[segment.Topic()] = append(h.got[segment.Topic()], offset)
+	for i := range segment.Len() {
+		h.got[segment.Topic()] = append(h.got[segment.Topic()], segment.Message(i).Offset)
 		h.all++
 	}
 	return 1

@@ -7,8 +7,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
@@ -33,6 +35,26 @@ func (plain) AppendPush(dst []byte, _ channels.Format, _ channels.Address, _ str
 
 func (plain) AppendReply(dst []byte, _ channels.Format, _ channels.Address, _ channels.Status, _ channels.Payload) ([]byte, error) {
 	return dst, nil
+}
+
+// frames is what a client gets of a segment.
+func frames(t *testing.T, segment *outbound.Segment) string {
+	t.Helper()
+	ignore := func() {}
+	conn := outbound.NewConnection(channels.NewHub(nil), outbound.ConnectionConfig{Replies: 1, Bytes: 1 << 20, Wake: ignore, Overflow: ignore})
+	var m outbound.Mailbox
+	m.Init(conn, 0, nil)
+	m.Configure(outbound.Options{}.WithDefaults(), false)
+	if err := m.Join(-1, true, func(int64) ([]byte, error) { return nil, nil }); err != nil {
+		t.Fatal(err)
+	}
+	m.Deliver(segment, time.Now())
+	var batch outbound.WriteBatch
+	var got []byte
+	for conn.Take(&batch, 1<<20, 16) {
+		got = slices.Concat(got, slices.Concat(batch.Frames...))
+	}
+	return string(got)
 }
 
 // watching is the formats that topics are watched in.
@@ -84,8 +106,7 @@ func TestEncodeGroupsByTopicInOrder(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, segment := range segments {
-					frames, _, _ := segment.After(0, 0)
-					got = append(got, segment.Topic()+": "+string(frames))
+					got = append(got, segment.Topic()+": "+frames(t, segment))
 				}
 				if !slices.Equal(got, test.want) || encoded != test.encoded {
 					t.Errorf("got %q, %d encoded; want %q, %d", got, encoded, test.want, test.encoded)
@@ -130,8 +151,7 @@ func TestEncodeOutlivesPanics(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, s := range segments {
-			frames, _, _ := s.After(0, 0)
-			got = append(got, s.Topic()+": "+string(frames))
+			got = append(got, s.Topic()+": "+frames(t, s))
 		}
 		return got, false
 	}

@@ -1,0 +1,289 @@
+package outbound
+
+import "time"
+
+// enqueue queues what has not been pushed yet of a segment: as one entry,
+// whatever the number of its messages. It returns false if there is some left
+// that the mailbox has to be given again. Called with conn.mu held.
+func (m *Mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
+	if m.dedupe != nil || m.newest != nil || m.overflow == Latest && m.interval > 0 {
+		return m.enqueueEach(seg, m.wire, now, nil)
+	}
+	frames := seg.encoded(m.wire)
+	first, end := seg.from(m.pushed), seg.Len()
+	switch {
+	case frames == nil || first == end:
+		return true, nil
+	case frames.start(first) == frames.start(end):
+		m.counters.drop(DropUnreadable, end-first)
+		return true, nil
+	}
+	held, alone, next := len(frames.data), end-first == 1, first
+	if m.overflow == DropOldest {
+		next += m.makeWay(seg, end-first, held)
+	}
+	n := min(end-next, m.room(seg, held, alone))
+	if next+n < end && m.overflow == Latest {
+		return m.enqueueEach(seg, m.wire, now, nil)
+	}
+	m.counters.drop(DropOverflow, next-first)
+	if n > 0 {
+		m.append(seg, next, n, frames, now)
+		next += n
+	}
+	if seg.Logged() {
+		if m.catchingUp {
+			m.counters.replayed.Add(int64(n))
+		}
+		if next > first {
+			m.pushed = seg.offsets[next-1]
+		}
+	}
+	if next == end {
+		return true, nil
+	}
+	if shed, err := m.onFull(seg, end-next); !shed {
+		return false, err
+	}
+	m.counters.drop(DropOverflow, end-next)
+	if seg.Logged() {
+		m.pushed = seg.Last()
+	}
+	return true, nil
+}
+
+// onFull decides about the last messages of a segment, the first of which does
+// not fit: whether it is to be shed, or else what happens to the mailbox. Called
+// with conn.mu held.
+func (m *Mailbox) onFull(seg *Segment, messages int) (shed bool, err error) {
+	collected := len(m.conn.collecting) > 0
+	m.conn.flushAll()
+	switch {
+	case m.catchingUp && seg.Logged():
+		m.conn.waiting = append(m.conn.waiting, m) // not served at once: it would ask again and again
+		return false, nil
+	case m.overflow == CatchUp && seg.Logged(),
+		collected && m.overflow == Disconnect && seg.Logged() && m.conn.source.Replays() != nil: // that was in the way, not the client
+		m.fallBehind()
+		return false, nil
+	case m.overflow == Disconnect:
+		if seg.Logged() {
+			m.pushed = seg.Last()
+		}
+		return false, m.conn.overflow(m.counters, messages)
+	}
+	return true, nil
+}
+
+// enqueueEach queues what has not been pushed yet of a segment, one message after
+// the other: what repeats another is withheld, what fits goes in, and about
+// what does not the rule decides. With a reservation, nothing is queued: what
+// would be is noted there, and charged by its size in the given format. It
+// returns false if there is some left. Called with conn.mu held.
+func (m *Mailbox) enqueueEach(seg *Segment, f Format, now time.Time, r *reservation) (all bool, err error) {
+	frames := seg.encoded(f)
+	if frames == nil {
+		return true, nil
+	}
+	fingerprints := m.dedupe.of(seg)
+	var taken, withheld, shed, unreadable int
+	replayed := m.catchingUp && seg.Logged()
+	defer func() {
+		if replayed {
+			m.counters.replayed.Add(int64(taken))
+		}
+		m.counters.duplicate.Add(int64(withheld))
+		m.counters.drop(DropOverflow, shed)
+		m.counters.drop(DropUnreadable, unreadable)
+	}()
+	first, end := seg.from(m.pushed), seg.Len()
+	for i := first; i < end; i++ {
+		d := fingerprints.fingerprint(i)
+		switch {
+		case r == nil && len(frames.frames(i, i+1)) == 0:
+			unreadable++
+		case d.hash != noHash && m.dedupe.repeats(d):
+			withheld++
+		case m.hasRoom(seg, i, len(frames.data), end-first == 1, r):
+			if d.hash != noHash {
+				m.dedupe.note(d)
+			}
+			taken++
+			if r == nil {
+				m.append(seg, i, 1, frames, now)
+			}
+		default:
+			if shed, err := m.onFull(seg, end-i); !shed {
+				return false, err
+			}
+			shed++
+		}
+		if seg.Logged() {
+			m.pushed = seg.offsets[i]
+		}
+	}
+	return true, nil
+}
+
+// hasRoom makes room for a message with index i of a segment that is charged with
+// held. It returns false if there is none. Called with conn.mu held.
+func (m *Mailbox) hasRoom(seg *Segment, i, held int, alone bool, r *reservation) bool {
+	if r != nil && r.held > 0 {
+		held = 0
+	}
+	if !m.makeRoom(seg, m.keyOf(seg, i), held, alone) {
+		return false
+	}
+	if r != nil {
+		r.add(i)
+		r.held += held
+		m.reserved++
+		m.conn.held += held
+	}
+	return true
+}
+
+// makeRoom makes room for one message, as far as the rule allows. Called with
+// conn.mu held.
+func (m *Mailbox) makeRoom(seg *Segment, key uint64, held int, alone bool) bool {
+	m.supersede(key)
+	switch {
+	case m.room(seg, held, alone) > 0:
+		return true
+	case m.overflow == Latest && m.newest == nil:
+		m.squeeze()
+		m.supersede(key)
+	case m.overflow != Latest && m.overflow != DropOldest:
+		return false
+	}
+	for m.room(seg, held, alone) == 0 {
+		if !m.shedOldest(1) {
+			m.newest = nil // the queue is empty
+			return false
+		}
+	}
+	return true
+}
+
+// room is how many more messages fit, of a segment that is charged with held. A
+// connection that holds nothing takes a segment of any size, and an empty
+// mailbox one message. Called with conn.mu held.
+func (m *Mailbox) room(seg *Segment, held int, alone bool) int {
+	c := m.conn
+	queued := m.messages + m.reserved
+	switch {
+	case queued == 0 && alone:
+		return 1
+	case c.held == 0 || c.held+held <= c.config.Bytes || held == 0 || m.holds(seg):
+		return max(0, m.size-queued)
+	}
+	return 0
+}
+
+// holds tells whether what was queued last is of a segment, so that more of it
+// costs no more memory. Called with conn.mu held.
+func (m *Mailbox) holds(seg *Segment) bool {
+	last := m.queue.last()
+	return last != nil && seg != nil && last.segment == seg
+}
+
+// makeWay sheds what has waited longest, for the last messages of a segment. It
+// returns how many of these there can be no room for. Called with conn.mu
+// held.
+func (m *Mailbox) makeWay(seg *Segment, messages, held int) (skipped int) {
+	kept := max(0, min(messages, m.size-m.reserved))
+	for m.room(seg, held, messages == 1) < kept && m.shedOldest(kept) {
+	}
+	return messages - kept
+}
+
+// append queues messages that have been admitted. Messages in a row become one
+// entry, unless they leave one by one (see mailbox_latest.go). The last entry of a
+// segment is charged for all of it: while there is one, the segment is in
+// memory. Called with conn.mu held.
+func (m *Mailbox) append(seg *Segment, first, messages int, frames *encoding, now time.Time) {
+	held, key := len(frames.data), uint64(noHash)
+	if messages == 1 { // several are told apart once they are split
+		key = m.keyOf(seg, first)
+	}
+	if m.holds(seg) {
+		last := m.queue.last()
+		if m.newest == nil && int(last.first+last.messages) == first {
+			last.messages += int32(messages)
+			last.frames = frames.frames(int(last.first), first+messages)
+			m.deepen(messages)
+			return
+		}
+		held, last.held = last.held, 0
+	} else {
+		m.conn.held += held
+	}
+	e := m.enter(shared, messages, key)
+	e.frames, e.segment, e.first = frames.frames(first, first+messages), seg, int32(first)
+	e.held, e.queued, e.oldest = held, momentOf(now), seg.oldest
+}
+
+// shedOldest sheds what has waited longest, for so many messages, but no more
+// of one entry than these need. It returns false if there is nothing to shed.
+// Called with conn.mu held.
+func (m *Mailbox) shedOldest(messages int) bool {
+	i, ok := m.queue.oldest()
+	if !ok {
+		return false
+	}
+	e := m.queue.at(i)
+	surplus := int32(m.messages + m.reserved + messages - m.size)
+	if e.segment == nil || surplus <= 0 || surplus >= e.messages {
+		delete(m.newest, e.key)
+		m.shed(i, DropOverflow)
+		return true
+	}
+	m.forget(e.segment, e.first, surplus)
+	e.first += surplus
+	e.messages -= surplus
+	e.frames = e.segment.between(int(e.first), int(e.first+e.messages), m.wire)
+	m.messages -= int(surplus)
+	m.counters.drop(DropOverflow, int(surplus))
+	return true
+}
+
+// shed takes the entry with index i out of the queue. If it was charged for its
+// segment, and there are others of that left, the one before it is charged from
+// then on. Called with conn.mu held.
+func (m *Mailbox) shed(i int, reason DropReason) {
+	c, q := m.conn, &m.queue
+	e := q.at(i)
+	messages, held := int(e.messages), e.held
+	if e.segment != nil {
+		for j := i - 1; j >= max(0, i-e.segment.Len()); j-- {
+			before := q.at(j)
+			if before.segment == e.segment {
+				before.held += held
+				held = 0
+			}
+			if !before.gap() {
+				break
+			}
+		}
+		m.forget(e.segment, e.first, e.messages)
+	}
+	q.remove(i)
+	m.messages -= messages
+	c.held -= held
+	if !m.collecting {
+		c.entries--
+	}
+	m.counters.drop(reason, messages)
+}
+
+// forget takes back that messages of a segment were sent. Called with conn.mu
+// held.
+func (m *Mailbox) forget(seg *Segment, first, messages int32) {
+	fingerprints := m.dedupe.of(seg)
+	if fingerprints == nil {
+		return
+	}
+	for i := first; i < first+messages; i++ {
+		m.dedupe.forget(fingerprints.fingerprint(int(i)))
+	}
+}

@@ -1,0 +1,146 @@
+package outbound
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicehq/sluice/metrics"
+)
+
+// Metrics is what the connections of a node report together.
+type Metrics struct {
+	counterSet
+	catchups *metrics.Counter
+	behind   *metrics.Timing // how long channels were behind
+	deepest  atomic.Int64    // messages in the fullest mailbox since it was read
+}
+
+// NewMetrics reports to set, which may be nil.
+func NewMetrics(set *metrics.Set) *Metrics {
+	m := &Metrics{catchups: set.Counter(metrics.Catchups), behind: set.Timing(metrics.ReplayTime)}
+	m.init(set)
+	return m
+}
+
+// Deepest is how many messages the fullest mailbox held since it was called last.
+func (m *Metrics) Deepest() int64 { return m.deepest.Swap(0) }
+
+// Pushed is how many messages have been written, whatever their tags.
+func (m *Metrics) Pushed() int64 { return m.total() }
+
+// caughtUp counts a channel that was behind since the given time and no longer
+// is.
+func (m *Metrics) caughtUp(since moment) {
+	m.catchups.Add(1)
+	m.behind.Observe(time.Since(since.time()))
+}
+
+// depth notes how many messages a mailbox holds.
+func (m *Metrics) depth(n int) {
+	for {
+		deepest := m.deepest.Load()
+		if int64(n) <= deepest || m.deepest.CompareAndSwap(deepest, int64(n)) {
+			return
+		}
+	}
+}
+
+// JoinStatus is how a join was answered.
+type JoinStatus string
+
+const (
+	JoinOK       JoinStatus = "ok"
+	JoinRejected JoinStatus = "rejected" // by the handler, or for what was asked
+	JoinCrashed  JoinStatus = "crashed"
+)
+
+// counters are those of channels with the same tags. A message counts in
+// those of its channel and in no other.
+type counters struct {
+	pushed    *metrics.Counter
+	duplicate *metrics.Counter
+	replayed  *metrics.Counter
+	dropped   map[DropReason]*metrics.Counter
+	joins     map[JoinStatus]*metrics.Counter
+}
+
+func newCounters(set *metrics.Set, tags []metrics.Tag) *counters {
+	tagged := func(more ...metrics.Tag) []metrics.Tag { return slices.Concat(tags, more) }
+	s := &counters{
+		pushed:    set.Counter(metrics.MessagesPushed, tagged()...),
+		duplicate: set.Counter(metrics.MessagesDuplicate, tagged()...),
+		replayed:  set.Counter(metrics.MessagesReplayed, tagged()...),
+		dropped:   make(map[DropReason]*metrics.Counter),
+		joins:     make(map[JoinStatus]*metrics.Counter),
+	}
+	for _, reason := range dropReasons {
+		s.dropped[reason] = set.Counter(metrics.MessagesDropped, tagged(metrics.Reason(string(reason)))...)
+	}
+	for _, status := range []JoinStatus{JoinOK, JoinRejected, JoinCrashed} {
+		s.joins[status] = set.Counter(metrics.Joins, tagged(metrics.Status(string(status)))...)
+	}
+	return s
+}
+
+// joined counts a join that has been answered.
+func (s *counters) joined(status JoinStatus) { s.joins[status].Add(1) }
+
+func (s *counters) drop(reason DropReason, n int) {
+	if n > 0 {
+		s.dropped[reason].Add(int64(n))
+	}
+}
+
+// counterSet is all counters, which are made once for each combination of tags, and kept.
+type counterSet struct {
+	set *metrics.Set
+	own *counters // of channels without tags
+
+	mu     sync.Mutex
+	tagged map[string]*counters // by tags; guarded by mu
+}
+
+func (a *counterSet) init(set *metrics.Set) {
+	a.set, a.own = set, newCounters(set, nil)
+	a.tagged = make(map[string]*counters)
+}
+
+// of returns the counters of channels with the given tags.
+func (a *counterSet) of(tags map[string]string) *counters {
+	if len(tags) == 0 {
+		return a.own
+	}
+	list := make([]metrics.Tag, 0, len(tags))
+	for key, value := range tags {
+		list = append(list, metrics.Tag{Key: key, Value: value})
+	}
+	slices.SortFunc(list, func(a, b metrics.Tag) int { return cmp.Compare(a.Key, b.Key) })
+	var id strings.Builder
+	for _, tag := range list {
+		id.WriteString(tag.Key + "\x00" + tag.Value + "\x00")
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.tagged[id.String()]
+	if s == nil {
+		s = newCounters(a.set, list)
+		a.tagged[id.String()] = s
+	}
+	return s
+}
+
+// total sums up over all counters.
+func (a *counterSet) total() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := a.own.pushed.Value()
+	for s := range maps.Values(a.tagged) {
+		n += s.pushed.Value()
+	}
+	return n
+}
