@@ -69,7 +69,7 @@ type Connection struct {
 
 	mu sync.Mutex
 
-	// Guarded by mu: what is queued.
+	// Guarded by mu, and written by the connection, as all that follows: what is queued.
 	own        queue    // of the connection and of ended channels
 	first      *Mailbox // the line: mailboxes in the order of their turns
 	last       *Mailbox
@@ -221,6 +221,41 @@ func (c *Connection) uncount(e *entry) {
 		c.replyBytes -= e.held
 	}
 }
+
+// What follows is how mailboxes have the connection change what it knows of them,
+// with mu held.
+
+// charge notes that bytes are held for a mailbox.
+func (c *Connection) charge(bytes int) { c.held += bytes }
+
+// discharge notes that they no longer are.
+func (c *Connection) discharge(bytes int) { c.held -= bytes }
+
+// look notes that bytes that are held are what a channel is looking at.
+func (c *Connection) look(bytes int) {
+	c.held -= bytes
+	c.seeing += bytes
+}
+
+// looked notes that a channel is done with what it was looking at.
+func (c *Connection) looked(bytes int) { c.seeing -= bytes }
+
+// ready notes that there are so many entries more to take from a mailbox.
+func (c *Connection) ready(m *Mailbox, entries int) {
+	c.add(entries)
+	if entries > 0 && !m.inLine {
+		c.line(m)
+	}
+}
+
+// add notes that there are so many entries more to take, or fewer.
+func (c *Connection) add(entries int) { c.entries += entries }
+
+// inherit queues what a mailbox that ends has left, which is counted and charged.
+func (c *Connection) inherit(e *entry) { *c.own.push() = *e }
+
+// wait has a mailbox served that is behind, once it has room.
+func (c *Connection) wait(m *Mailbox) { c.waiting = append(c.waiting, m) }
 
 // line puts a mailbox at the end of the line for the writer's turns.
 func (c *Connection) line(m *Mailbox) {

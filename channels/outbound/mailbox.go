@@ -23,12 +23,15 @@ type Mailbox struct {
 	counters *counters     // where its messages are counted
 	interval time.Duration // for how long messages are collected; 0: not at all
 
-	// Guarded by conn.mu.
+	// Guarded by conn.mu, and written by the connection: the place in its line.
+	next   *Mailbox // behind it
+	inLine bool     // for the writer's turns; perhaps with nothing in it, once ended
+
+	// Guarded by conn.mu, and written by the mailbox.
 	open       bool // between the answer to the join and the end
 	ended      bool // nothing is queued any more
 	catchingUp bool // see mailbox_catchup.go
 	collecting bool // see mailbox_flush.go
-	inLine     bool // for the writer's turns; perhaps with nothing in it, once ended
 	queue      queue
 	messages   int              // messages queued, replies not counted
 	reserved   int              // messages that the channel is looking at, or going to
@@ -36,7 +39,6 @@ type Mailbox struct {
 	pushed     int64            // the highest offset dealt with: nothing at or below it is queued (again)
 	dedupe     *dedupeWindow    // what repeats are told by, nil for DedupeOffset
 	newest     map[uint64]int   // see mailbox_latest.go; nil unless it counts
-	next       *Mailbox         // behind it in the line
 	since      moment           // when it fell behind
 	timer      *time.Timer      // ends collecting; nil until there is something to collect
 }
@@ -154,7 +156,7 @@ func (m *Mailbox) Push(frame []byte) error {
 	case !m.open || c.refuses():
 		return c.unlock(ErrClosed)
 	case m.makeRoom(nil, noHash, len(frame), true):
-		c.held += len(frame)
+		c.charge(len(frame))
 		m.enter(private, 1, noHash).fill(private, m.counters, frame)
 		return c.unlock(nil)
 	case m.overflow == Disconnect:
@@ -188,11 +190,11 @@ func (m *Mailbox) End(replaced bool, last ...[]byte) error {
 	dropped := 0
 	for m.queue.n > 0 {
 		if e := m.queue.at(0); replaced && e.kind == shared {
-			c.held -= e.held
-			c.entries--
+			c.discharge(e.held)
+			c.add(-1)
 			dropped += int(e.messages)
 		} else {
-			*c.own.push() = *e
+			c.inherit(e)
 		}
 		m.drop()
 	}
@@ -228,10 +230,7 @@ func (m *Mailbox) enter(k kind, messages int, key uint64) *entry {
 		m.newest[key] = m.queue.base + m.queue.n - 1
 	}
 	if !m.collecting {
-		m.conn.entries++
-		if !m.inLine {
-			m.conn.line(m)
-		}
+		m.conn.ready(m, 1)
 	}
 	return e
 }

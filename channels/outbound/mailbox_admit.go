@@ -4,7 +4,12 @@ import "time"
 
 // enqueue queues what has not been pushed yet of a segment: as one entry,
 // whatever the number of its messages. It returns false if there is some left
-// that the mailbox has to be given again. Called with conn.mu held.
+// that the mailbox has to be given again.
+//
+// It decides for all messages together what enqueueEach decides for each, with the
+// same result (TestASegmentIsTakenLikeItsMessages). Where nothing tells messages
+// apart that is what keeps a delivery as cheap for a batch as for one message: one
+// algorithm for both would look at every message. Called with conn.mu held.
 func (m *Mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
 	if m.dedupe != nil || m.newest != nil || m.overflow == Latest && m.interval > 0 {
 		return m.enqueueEach(seg, m.wire, now, nil)
@@ -60,7 +65,7 @@ func (m *Mailbox) onFull(seg *Segment, messages int) (shed bool, err error) {
 	m.conn.flushAll()
 	switch {
 	case m.catchingUp && seg.Logged():
-		m.conn.waiting = append(m.conn.waiting, m) // not served at once: it would ask again and again
+		m.conn.wait(m) // not served at once: it would ask again and again
 		return false, nil
 	case m.overflow == CatchUp && seg.Logged(),
 		collected && m.overflow == Disconnect && seg.Logged() && m.conn.source.Replays() != nil: // that was in the way, not the client
@@ -138,7 +143,7 @@ func (m *Mailbox) hasRoom(seg *Segment, i, held int, alone bool, r *reservation)
 		r.add(i)
 		r.held += held
 		m.reserved++
-		m.conn.held += held
+		m.conn.charge(held)
 	}
 	return true
 }
@@ -216,7 +221,7 @@ func (m *Mailbox) append(seg *Segment, first, messages int, frames *encoding, no
 		}
 		held, last.held = last.held, 0
 	} else {
-		m.conn.held += held
+		m.conn.charge(held)
 	}
 	e := m.enter(shared, messages, key)
 	e.frames, e.segment, e.first = frames.frames(first, first+messages), seg, int32(first)
@@ -269,9 +274,9 @@ func (m *Mailbox) shed(i int, reason DropReason) {
 	}
 	q.remove(i)
 	m.messages -= messages
-	c.held -= held
+	c.discharge(held)
 	if !m.collecting {
-		c.entries--
+		c.add(-1)
 	}
 	m.counters.drop(reason, messages)
 }

@@ -15,7 +15,7 @@ func (m *Mailbox) fallBehind() {
 		m.owner.CatchUp()
 		return
 	}
-	m.conn.waiting = append(m.conn.waiting, m)
+	m.conn.wait(m)
 }
 
 // roomy tells whether reading for the mailbox is worth while. Called with

@@ -1,6 +1,9 @@
 package outbound
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A mailbox with an interval collects: from the first message on that comes
 // while it is not in the writer's line, it keeps out of that until the interval
@@ -19,7 +22,7 @@ func (m *Mailbox) collect(k kind) {
 		m.flush()
 	case !m.inLine && !m.collecting && m.roomy():
 		m.collecting = true
-		c.collecting = append(c.collecting, m)
+		c.collects(m)
 		if m.timer == nil {
 			m.timer = time.AfterFunc(m.interval, m.timeUp)
 		} else {
@@ -46,18 +49,18 @@ func (m *Mailbox) flush() {
 	c := m.conn
 	m.collecting = false
 	m.timer.Stop() // if it fires all the same, what is collected next goes early
-	for i, other := range c.collecting {
-		if other == m {
-			last := len(c.collecting) - 1
-			c.collecting[i], c.collecting[last] = c.collecting[last], nil
-			c.collecting = c.collecting[:last]
-			break
-		}
-	}
-	c.entries += m.queue.len()
-	if m.queue.len() > 0 && !m.inLine {
-		c.line(m)
-	}
+	c.collected(m)
+	c.ready(m, m.queue.len())
+}
+
+// collects notes that a mailbox collects. Called with mu held.
+func (c *Connection) collects(m *Mailbox) { c.collecting = append(c.collecting, m) }
+
+// collected notes that a mailbox no longer does. Called with mu held.
+func (c *Connection) collected(m *Mailbox) {
+	i, last := slices.Index(c.collecting, m), len(c.collecting)-1
+	c.collecting[i], c.collecting[last] = c.collecting[last], nil
+	c.collecting = c.collecting[:last]
 }
 
 // crowded tells whether what is collected takes room that others may need. Called

@@ -64,7 +64,7 @@ func (m *Mailbox) split() {
 		}
 	}
 	if !m.collecting {
-		m.conn.entries += q.len() - joined.len()
+		m.conn.add(q.len() - joined.len())
 	}
 	clear(joined.slots)
 	leaveSlots(joined.slots)

@@ -35,7 +35,7 @@ func (m *Mailbox) Reserve(seg *Segment) bool {
 	_, err := m.enqueueEach(seg, Raw, time.Time{}, &r)
 	if err != nil {
 		m.reserved -= r.messages
-		c.held -= r.held
+		c.discharge(r.held)
 		m.counters.drop(DropTooSlow, r.messages)
 		r.messages = 0
 	}
@@ -88,8 +88,7 @@ func (m *Mailbox) NextLook() (Look, bool) {
 		return Look{}, false
 	}
 	l := m.looks.Pop()
-	m.conn.held -= l.room.held
-	m.conn.seeing += l.room.held
+	m.conn.look(l.room.held)
 	m.conn.serveWaiting()
 	return l, true
 }
@@ -97,7 +96,7 @@ func (m *Mailbox) NextLook() (Look, bool) {
 // Seen notes that the channel is done with what it was looking at.
 func (m *Mailbox) Seen(l Look) {
 	m.conn.mu.Lock()
-	m.conn.seeing -= l.room.held
+	m.conn.looked(l.room.held)
 	_ = m.conn.unlock(nil)
 }
 
@@ -105,7 +104,7 @@ func (m *Mailbox) Seen(l Look) {
 // ends. Called with conn.mu held.
 func (m *Mailbox) overlook(replaced bool) {
 	for m.looks != nil && m.looks.Len() > 0 {
-		m.conn.held -= m.looks.Pop().room.held
+		m.conn.discharge(m.looks.Pop().room.held)
 	}
 	reason := m.conn.lost()
 	if replaced {
@@ -157,7 +156,7 @@ func (m *Mailbox) settle(seg *Segment, first, messages int, frames []byte, nothi
 	default: // it had a reservation: whether it is larger now is the channel's doing
 		key := m.keyOf(seg, first)
 		m.supersede(key)
-		c.held += len(frames)
+		c.charge(len(frames))
 		e := m.enter(shared, messages, key)
 		e.frames, e.held, e.queued, e.oldest = frames, len(frames), momentOf(time.Now()), seg.oldest
 	}
