@@ -12,15 +12,15 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 func TestDecode(t *testing.T) {
 	t.Parallel()
-	const v1, v2 = channels.Format(0), Version2
-	json := func(s string) channels.Payload { return channels.Payload{Data: []byte(s)} }
+	const v1, v2 = outbound.Format(0), Version2
+	json := func(s string) outbound.Payload { return outbound.Payload{Data: []byte(s)} }
 	for _, c := range []struct {
-		format channels.Format
+		format outbound.Format
 		in     string
 		want   ClientMessage
 	}{
@@ -38,7 +38,7 @@ func TestDecode(t *testing.T) {
 	}
 	long := `"` + strings.Repeat("9", maxRefBytes) + `"`
 	for _, c := range []struct {
-		format channels.Format
+		format outbound.Format
 		in     string
 	}{
 		{v2, ``}, {v2, `[`}, {v2, `{}`}, {v2, `"x"`}, {v2, `[]`}, {v2, `[1,2,"t","e"]`}, {v2, `[1,2,"t","e",{}] x`},
@@ -56,7 +56,7 @@ func TestDecode(t *testing.T) {
 func TestDecodeBinary(t *testing.T) {
 	t.Parallel()
 	got, err := DecodeBinary(Version2, []byte("\x00\x01\x02\x03\x04JRRtopEVNT\x00\xff"))
-	want := ClientMessage{`"J"`, `"RR"`, "top", "EVNT", channels.Payload{Data: []byte("\x00\xff"), Binary: true}}
+	want := ClientMessage{`"J"`, `"RR"`, "top", "EVNT", outbound.Payload{Data: []byte("\x00\xff"), Binary: true}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -83,7 +83,7 @@ func FuzzDecodeText(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, format := range []channels.Format{0, Version2} {
+		for _, format := range []outbound.Format{0, Version2} {
 			m, err := DecodeText(format, bytes.Clone(data))
 			if err != nil {
 				if !errors.Is(err, ErrMalformed) {
@@ -121,7 +121,7 @@ func FuzzDecodeBinary(f *testing.F) {
 		refused := new(AnswerableError)
 		switch {
 		case errors.As(err, &refused):
-			if _, err := (Encoder{}).AppendReply(nil, Version2, refused.To, channels.StatusError, channels.Payload{Data: []byte("{}")}); err != nil {
+			if _, err := (Encoder{}).AppendReply(nil, Version2, refused.To, outbound.StatusError, outbound.Payload{Data: []byte("{}")}); err != nil {
 				t.Fatalf("%q is answered to %+v: %v", data, refused.To, err)
 			}
 			return
@@ -145,7 +145,7 @@ func FuzzDecodeBinary(f *testing.F) {
 }
 
 // decoded reads back a frame in any format.
-func decoded(t *testing.T, f channels.Format, frame []byte) string {
+func decoded(t *testing.T, f outbound.Format, frame []byte) string {
 	t.Helper()
 	if f&Polled != 0 {
 		var list []string
@@ -164,33 +164,33 @@ func decoded(t *testing.T, f channels.Format, frame []byte) string {
 
 func TestEncode(t *testing.T) {
 	t.Parallel()
-	event := channels.Message{Offset: 41, Topic: `a"b`, Event: "e\n\x01", Payload: []byte(`{"ü":"\"\n"}`)}
+	event := outbound.Message{Offset: 41, Topic: `a"b`, Event: "e\n\x01", Payload: []byte(`{"ü":"\"\n"}`)}
 	cast := event
 	cast.Offset = 0
-	blob := channels.Message{Topic: "t", Event: "e", Payload: []byte{0, 1, 255}, Binary: true}
-	to := channels.Address{Topic: "t", JoinRef: `"1"`, Ref: "2"}
-	message := func(m channels.Message) func([]byte, channels.Format) ([]byte, error) {
-		return func(dst []byte, f channels.Format) ([]byte, error) { return Encoder{}.AppendMessage(dst, f, &m) }
+	blob := outbound.Message{Topic: "t", Event: "e", Payload: []byte{0, 1, 255}, Binary: true}
+	to := outbound.Address{Topic: "t", JoinRef: `"1"`, Ref: "2"}
+	message := func(m outbound.Message) func([]byte, outbound.Format) ([]byte, error) {
+		return func(dst []byte, f outbound.Format) ([]byte, error) { return Encoder{}.AppendMessage(dst, f, &m) }
 	}
-	push := func(p channels.Payload) func([]byte, channels.Format) ([]byte, error) {
-		return func(dst []byte, f channels.Format) ([]byte, error) {
-			return Encoder{}.AppendPush(dst, f, channels.Address{Topic: "t", JoinRef: `"1"`}, "e", p)
+	push := func(p outbound.Payload) func([]byte, outbound.Format) ([]byte, error) {
+		return func(dst []byte, f outbound.Format) ([]byte, error) {
+			return Encoder{}.AppendPush(dst, f, outbound.Address{Topic: "t", JoinRef: `"1"`}, "e", p)
 		}
 	}
-	reply := func(p channels.Payload) func([]byte, channels.Format) ([]byte, error) {
-		return func(dst []byte, f channels.Format) ([]byte, error) {
-			return Encoder{}.AppendReply(dst, f, to, channels.StatusError, p)
+	reply := func(p outbound.Payload) func([]byte, outbound.Format) ([]byte, error) {
+		return func(dst []byte, f outbound.Format) ([]byte, error) {
+			return Encoder{}.AppendReply(dst, f, to, outbound.StatusError, p)
 		}
 	}
-	forged := channels.Message{Topic: "t", Event: "e", Payload: []byte(`{"offset":99,"data":{}}`)}
-	presence := channels.Message{Topic: "t", Event: "presence_diff", Payload: []byte(`{}`)}
-	binaryEvent := channels.Message{Offset: 41, Topic: "t", Event: "e", Payload: []byte{0}, Binary: true}
-	text, data := channels.Payload{Data: []byte(`{}`)}, channels.Payload{Data: []byte{0, 255}, Binary: true}
-	const v1, v2 = channels.Format(0), Version2
+	forged := outbound.Message{Topic: "t", Event: "e", Payload: []byte(`{"offset":99,"data":{}}`)}
+	presence := outbound.Message{Topic: "t", Event: "presence_diff", Payload: []byte(`{}`)}
+	binaryEvent := outbound.Message{Offset: 41, Topic: "t", Event: "e", Payload: []byte{0}, Binary: true}
+	text, data := outbound.Payload{Data: []byte(`{}`)}, outbound.Payload{Data: []byte{0, 255}, Binary: true}
+	const v1, v2 = outbound.Format(0), Version2
 	for _, c := range []struct {
 		name   string
-		append func([]byte, channels.Format) ([]byte, error)
-		format channels.Format
+		append func([]byte, outbound.Format) ([]byte, error)
+		format outbound.Format
 		want   string
 		err    error
 	}{
@@ -221,14 +221,14 @@ func TestEncode(t *testing.T) {
 		{"binary by long-poll", message(blob), v2 | Polled, "", nil},
 		{"binary by long-poll", push(data), v2 | Polled, "", ErrNoBinary},
 		{"binary by long-poll", reply(data), v2 | Polled, "", ErrNoBinary},
-		{"invalid payload", message(channels.Message{Topic: "t", Payload: []byte("\xff")}), v2, "", ErrInvalidUTF8},
-		{"invalid topic", message(channels.Message{Topic: "\xff"}), v1, "", ErrInvalidUTF8},
-		{"invalid event", message(channels.Message{Event: "\xff"}), v2, "", ErrInvalidUTF8},
-		{"invalid push", push(channels.Payload{Data: []byte("\xff")}), v2, "", ErrInvalidUTF8},
-		{"invalid reply", reply(channels.Payload{Data: []byte("\xff")}), v2, "", ErrInvalidUTF8},
-		{"binary, too long", message(channels.Message{Topic: strings.Repeat("x", 256), Binary: true}), v2, "", ErrTooLong},
+		{"invalid payload", message(outbound.Message{Topic: "t", Payload: []byte("\xff")}), v2, "", ErrInvalidUTF8},
+		{"invalid topic", message(outbound.Message{Topic: "\xff"}), v1, "", ErrInvalidUTF8},
+		{"invalid event", message(outbound.Message{Event: "\xff"}), v2, "", ErrInvalidUTF8},
+		{"invalid push", push(outbound.Payload{Data: []byte("\xff")}), v2, "", ErrInvalidUTF8},
+		{"invalid reply", reply(outbound.Payload{Data: []byte("\xff")}), v2, "", ErrInvalidUTF8},
+		{"binary, too long", message(outbound.Message{Topic: strings.Repeat("x", 256), Binary: true}), v2, "", ErrTooLong},
 	} {
-		for _, framing := range []channels.Format{0, Polled} {
+		for _, framing := range []outbound.Format{0, Polled} {
 			if framing == Polled && strings.HasPrefix(c.name, "binary") {
 				continue
 			}
@@ -265,8 +265,8 @@ func TestVersions(t *testing.T) {
 }
 
 func BenchmarkEncode(b *testing.B) {
-	m := channels.Message{Offset: 123456, Topic: "orders:eu", Event: "created", Payload: bytes.Repeat([]byte(`{"id":12345}`), 10)}
-	for name, f := range map[string]channels.Format{"v2": Version2, "v2 enveloped": Version2 | Enveloped, "v1": 0, "v2 polled": Version2 | Polled} {
+	m := outbound.Message{Offset: 123456, Topic: "orders:eu", Event: "created", Payload: bytes.Repeat([]byte(`{"id":12345}`), 10)}
+	for name, f := range map[string]outbound.Format{"v2": Version2, "v2 enveloped": Version2 | Enveloped, "v1": 0, "v2 polled": Version2 | Polled} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			var dst []byte
@@ -280,11 +280,11 @@ func BenchmarkEncode(b *testing.B) {
 
 func BenchmarkSegment(b *testing.B) {
 	const events = 500
-	builder := channels.NewBuilder(Encoder{})
-	m := channels.Message{Topic: "orders:eu", Event: "created", Payload: bytes.Repeat([]byte("x"), 120)}
+	builder := outbound.NewBuilder(Encoder{})
+	m := outbound.Message{Topic: "orders:eu", Event: "created", Payload: bytes.Repeat([]byte("x"), 120)}
 	b.ReportAllocs()
 	for b.Loop() {
-		builder.Start(channels.Audience{Topic: m.Topic, Formats: channels.Formats(Version2, Version2|Enveloped)})
+		builder.Start(outbound.Audience{Topic: m.Topic, Formats: outbound.Formats(Version2, Version2|Enveloped)})
 		for i := range events {
 			m.Offset = int64(i + 1)
 			_ = builder.Add(&m)
@@ -296,7 +296,7 @@ func BenchmarkSegment(b *testing.B) {
 
 func BenchmarkDecode(b *testing.B) {
 	for name, c := range map[string]struct {
-		format channels.Format
+		format outbound.Format
 		data   string
 	}{
 		"v2": {Version2, `["1","42","room:lobby","message",{"body":"hello, world","at":1234567890}]`},

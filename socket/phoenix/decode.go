@@ -6,21 +6,21 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // ClientMessage is what a client sends, in either version of the protocol.
 type ClientMessage struct {
-	JoinRef channels.Ref
-	Ref     channels.Ref
+	JoinRef outbound.Ref
+	Ref     outbound.Ref
 	Topic   string
 	Event   string
-	Payload channels.Payload
+	Payload outbound.Payload
 }
 
 // Address is where the answer to the message goes.
-func (m *ClientMessage) Address() channels.Address {
-	return channels.Address{Topic: m.Topic, JoinRef: m.JoinRef, Ref: m.Ref}
+func (m *ClientMessage) Address() outbound.Address {
+	return outbound.Address{Topic: m.Topic, JoinRef: m.JoinRef, Ref: m.Ref}
 }
 
 // ErrMalformed is wrapped by every error about what a client sent.
@@ -31,7 +31,7 @@ var ErrMalformed = errors.New("malformed message")
 const maxRefBytes = maxFieldBytes
 
 // DecodeText decodes a text frame. The message refers to data.
-func DecodeText(version channels.Format, data []byte) (ClientMessage, error) {
+func DecodeText(version outbound.Format, data []byte) (ClientMessage, error) {
 	if !json.Valid(data) {
 		return ClientMessage{}, fmt.Errorf("%w: not JSON", ErrMalformed)
 	}
@@ -109,33 +109,33 @@ func (m *ClientMessage) set(joinRef, ref, topic, event []byte) error {
 }
 
 // refOf reads a ref: a JSON string, a number, null or nothing.
-func refOf(raw []byte) (channels.Ref, bool) {
+func refOf(raw []byte) (outbound.Ref, bool) {
 	switch {
 	case len(raw) == 0, string(raw) == "null":
 		return "", true
 	case len(raw) > maxRefBytes:
 		return "", false
 	case raw[0] == '"', raw[0] == '-', '0' <= raw[0] && raw[0] <= '9':
-		return channels.Ref(raw), true
+		return outbound.Ref(raw), true
 	}
 	return "", false
 }
 
 // quoteRef is a ref from a binary frame, where null is empty and all else is
 // text.
-func quoteRef(s string) channels.Ref {
+func quoteRef(s string) outbound.Ref {
 	if s == "" {
 		return ""
 	}
-	return channels.Ref(AppendQuoted(nil, s))
+	return outbound.Ref(AppendQuoted(nil, s))
 }
 
 // SameRef tells whether two refs are the same to a client: it may send as text,
 // or in a binary frame, what it has sent as a number.
-func SameRef(a, b channels.Ref) bool { return bareRef(a) == bareRef(b) }
+func SameRef(a, b outbound.Ref) bool { return bareRef(a) == bareRef(b) }
 
 // bareRef is a ref as it stands in a binary frame.
-func bareRef(r channels.Ref) string {
+func bareRef(r outbound.Ref) string {
 	if s, ok := unquote([]byte(r)); ok {
 		return s
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // The first byte of a binary frame says what it is. The server sends pushes,
@@ -24,7 +24,7 @@ const encodingJSON = 1
 // AnswerableError is the answer to a message that cannot be read, but for who wants to
 // be answered: the connection goes on.
 type AnswerableError struct {
-	To     channels.Address
+	To     outbound.Address
 	Reason string
 }
 
@@ -32,7 +32,7 @@ func (e *AnswerableError) Error() string { return "socket: refused: " + e.Reason
 
 // DecodeBinary decodes a binary frame, which only version 2 has. The message
 // refers to data. An error is a [*AnswerableError], or wraps ErrMalformed.
-func DecodeBinary(version channels.Format, data []byte) (m ClientMessage, err error) {
+func DecodeBinary(version outbound.Format, data []byte) (m ClientMessage, err error) {
 	switch {
 	case version&Version2 == 0:
 		return m, fmt.Errorf("%w: binary frame in version 1", ErrMalformed)
@@ -51,7 +51,7 @@ func DecodeBinary(version channels.Format, data []byte) (m ClientMessage, err er
 		Ref:     quoteRef(fields[1]),
 		Topic:   fields[2],
 		Event:   fields[3],
-		Payload: channels.Payload{Data: rest, Binary: true},
+		Payload: outbound.Payload{Data: rest, Binary: true},
 	}
 	switch {
 	case data[0] == kindPush:

@@ -8,14 +8,14 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
-// Encoder writes all formats of the protocol, as [channels.Encoder]. The zero
+// Encoder writes all formats of the protocol, as [outbound.Encoder]. The zero
 // value is ready.
 type Encoder struct{}
 
-var _ channels.Encoder = Encoder{}
+var _ outbound.Encoder = Encoder{}
 
 // Reasons for which a message has no form on the wire.
 var (
@@ -31,7 +31,7 @@ const headSize = 640
 
 // AppendMessage appends a message for all on its topic: in the protocol's
 // words, a broadcast.
-func (Encoder) AppendMessage(dst []byte, f channels.Format, m *channels.Message) ([]byte, error) {
+func (Encoder) AppendMessage(dst []byte, f outbound.Format, m *outbound.Message) ([]byte, error) {
 	var stack [headSize]byte
 	if m.Binary {
 		if m.Offset > 0 {
@@ -49,7 +49,7 @@ func (Encoder) AppendMessage(dst []byte, f channels.Format, m *channels.Message)
 	if !validUTF8(m.Topic) || !validUTF8(m.Event) || !utf8.Valid(m.Payload) {
 		return dst, ErrInvalidUTF8
 	}
-	head := appendHead(stack[:0], f, channels.Address{Topic: m.Topic}, m.Event)
+	head := appendHead(stack[:0], f, outbound.Address{Topic: m.Topic}, m.Event)
 	head, tail := appendEnvelope(head, f, m.Event, m.Offset)
 	return appendFrame(dst, f, opText, head, m.Payload, tail), nil
 }
@@ -58,7 +58,7 @@ func (Encoder) AppendMessage(dst []byte, f channels.Format, m *channels.Message)
 // message. To a client that resumes, all but the protocol's own messages comes
 // as {"data": …}, with an offset before it if it is an event of the log: so
 // nothing that others send can be taken for a position.
-func appendEnvelope(dst []byte, f channels.Format, event string, offset int64) (_ []byte, tail string) {
+func appendEnvelope(dst []byte, f outbound.Format, event string, offset int64) (_ []byte, tail string) {
 	switch {
 	case f&Enveloped == 0 || offset == 0 && bare(event): // an old log may have events by these names
 		return dst, closing(f)
@@ -77,7 +77,7 @@ func bare(event string) bool {
 }
 
 // AppendPush appends a message for one channel of one client.
-func (Encoder) AppendPush(dst []byte, f channels.Format, to channels.Address, event string, p channels.Payload) ([]byte, error) {
+func (Encoder) AppendPush(dst []byte, f outbound.Format, to outbound.Address, event string, p outbound.Payload) ([]byte, error) {
 	var stack [headSize]byte
 	switch {
 	case p.Binary && !carriesBinary(f):
@@ -96,7 +96,7 @@ func (Encoder) AppendPush(dst []byte, f channels.Format, to channels.Address, ev
 }
 
 // AppendReply appends the answer to a request.
-func (Encoder) AppendReply(dst []byte, f channels.Format, to channels.Address, status channels.Status, response channels.Payload) ([]byte, error) {
+func (Encoder) AppendReply(dst []byte, f outbound.Format, to outbound.Address, status outbound.Status, response outbound.Payload) ([]byte, error) {
 	var stack [headSize]byte
 	switch {
 	case response.Binary && !carriesBinary(f):
@@ -118,7 +118,7 @@ func (Encoder) AppendReply(dst []byte, f channels.Format, to channels.Address, s
 }
 
 // appendHead appends a text message up to its payload.
-func appendHead(dst []byte, f channels.Format, to channels.Address, event string) []byte {
+func appendHead(dst []byte, f outbound.Format, to outbound.Address, event string) []byte {
 	if f&Version2 == 0 {
 		dst = AppendQuoted(append(dst, `{"topic":`...), to.Topic)
 		dst = AppendQuoted(append(dst, `,"event":`...), event)
@@ -133,14 +133,14 @@ func appendHead(dst []byte, f channels.Format, to channels.Address, event string
 }
 
 // closing ends what appendHead began.
-func closing(f channels.Format) string {
+func closing(f outbound.Format) string {
 	if f&Version2 == 0 {
 		return "}"
 	}
 	return "]"
 }
 
-func appendRef(dst []byte, r channels.Ref) []byte {
+func appendRef(dst []byte, r outbound.Ref) []byte {
 	if r == "" {
 		return append(dst, "null"...)
 	}
@@ -170,7 +170,7 @@ const (
 
 // appendFrame appends a message that consists of three parts, as the transport
 // of f wants it.
-func appendFrame(dst []byte, f channels.Format, op byte, head, payload []byte, tail string) []byte {
+func appendFrame(dst []byte, f outbound.Format, op byte, head, payload []byte, tail string) []byte {
 	if f&Polled != 0 {
 		return appendPolled(dst, head, payload, tail)
 	}

@@ -3,7 +3,7 @@ package phoenix
 import (
 	"testing"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 func TestWithoutMember(t *testing.T) {
@@ -24,7 +24,7 @@ func TestWithoutMember(t *testing.T) {
 func TestSameRef(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		a, b channels.Ref
+		a, b outbound.Ref
 		same bool
 	}{
 		{`"1"`, `1`, true}, {`"\u0031"`, `"1"`, true}, {`1`, `2`, false}, {`""`, ``, true}, {`"a"`, `"A"`, false},
