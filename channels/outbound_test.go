@@ -79,6 +79,9 @@ func boxOf(a *Actor) boxState {
 // charged is how many bytes are charged to replays, and to how many connections.
 func (r *Replayer) charged() (bytes int64, connections int) {
 	b := r.budget.replays
+	mu := private[sync.Mutex](b, "mu")
+	mu.Lock()
+	defer mu.Unlock()
 	return private[atomic.Int64](b, "used").Load(), len(*private[map[*outbound.Connection]struct{}](b, "holders"))
 }
 
