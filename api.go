@@ -3,6 +3,7 @@ package sluice
 import (
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/socket"
+	"github.com/sluicehq/sluice/store"
 )
 
 // What an application's own channels are written with: the types and answers
@@ -82,6 +83,28 @@ const (
 	DedupeKey     = channels.DedupeKey
 	DedupePayload = channels.DedupePayload
 )
+
+// What a program publishes and broadcasts, by [Service.Publish] and
+// [Service.Broadcast], and what they return.
+type (
+	// Event is what is published: to a topic, with a payload that marshals to a JSON
+	// object. Topic and Event are 1 to 255 bytes without control characters.
+	Event struct {
+		Topic   string
+		Event   string
+		Payload any
+		// Key is what the event is about, 1 KiB at most: for the rules "latest" and
+		// dedupe by key. Nil: none.
+		Key []byte
+	}
+	// Binary is a payload that is no JSON; the log holds none.
+	Binary = channels.Binary
+	// InvalidError says which event cannot be published, or broadcast, and why.
+	InvalidError = store.InvalidError
+)
+
+// ErrNotOpen is returned by [Service.Publish] until [Service.Run] has opened the log.
+var ErrNotOpen = channels.ErrNoLog
 
 // OK answers an event: done, with a response or nil.
 func OK(response any) Result { return channels.OK(response) }

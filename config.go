@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"reflect"
 	"regexp"
 	"runtime"
 	"slices"
@@ -21,15 +22,17 @@ import (
 
 // Config is everything that a [Service] can be told. Each field carries the
 // name of the program's flag that sets it, in kebab case: MaxDemand is
-// --max-demand. Start from [DefaultConfig]; a zero field means what its
-// comment says, not the default.
+// --max-demand. A zero field is what [DefaultConfig] has there, so that the zero
+// Config works as the program does with no flags.
 type Config struct {
 	// Where.
 
 	// Listen is the public listener's address, for sockets and GET /healthz.
+	// [NoListener]: there is none, [Service.Handler] is mounted in a server of yours.
 	Listen string
 	// AdminListen is the address of the admin listener: the console, the HTTP
-	// API, health and metrics.
+	// API, health and metrics. [NoListener]: there is none; [Service.AdminHandler] may
+	// be mounted, and lets nobody in unless an admin token is given.
 	AdminListen string
 	// TLSCert and TLSKey are PEM files for the public listener, read again once
 	// they have changed. Empty: it speaks plain HTTP.
@@ -48,10 +51,10 @@ type Config struct {
 	// DataDir is the embedded store's folder; it is created.
 	DataDir string
 	// Retention is how long the log keeps events, from when they were sequenced:
-	// how long a client may be away and still resume. Zero: for ever.
+	// how long a client may be away and still resume. [Unlimited]: for ever.
 	Retention time.Duration
-	// Migrate creates or upgrades the tables at start.
-	Migrate bool
+	// Migrate creates or upgrades the tables at start. Nil: it does.
+	Migrate *bool
 	// Start says where a node begins to read: "committed" (the node's cursor;
 	// with none yet, "earliest"), "head", "earliest", or an offset to begin after.
 	// One above the log's head ends Run with a [*FieldError], once the store is open.
@@ -104,7 +107,7 @@ type Config struct {
 	Overflow string
 	// Recent bounds the memory for replaying recent events without asking the
 	// store. A quarter of it, and at least 4 MiB, bounds what has been read from
-	// the store for clients that resume and is on its way to them.
+	// the store for clients that resume and is on its way to them. [None]: only that.
 	Recent ByteSize
 
 	// Dedupe.
@@ -138,8 +141,8 @@ type Config struct {
 	// JWTLeeway is how far apart the clocks of the issuer and of this node may
 	// be.
 	JWTLeeway time.Duration
-	// JWTRequireExp refuses tokens that never expire.
-	JWTRequireExp bool
+	// JWTRequireExp refuses tokens that never expire. Nil: it does.
+	JWTRequireExp *bool
 	// Anonymous lets clients connect without a token. Nil: only where Listen is
 	// loopback and there are no keys.
 	Anonymous *bool
@@ -197,11 +200,12 @@ type Config struct {
 	// MaxConnectionAge closes connections at about that age, so that a load
 	// balancer can spread them anew. Zero: never.
 	MaxConnectionAge time.Duration
-	// DrainTimeout bounds a clean shutdown.
+	// DrainTimeout bounds a clean shutdown. [None]: it does not wait.
 	DrainTimeout time.Duration
 
 	// OnListen is called once both listeners accept, with their addresses:
-	// how to learn the port where one was given as 0. Nil: nobody asks.
+	// how to learn the port where one was given as 0; nil stands for [NoListener].
+	// Nil: nobody asks.
 	OnListen func(public, admin net.Addr)
 	// Console serves GET / of the admin listener. Nil: there is no page.
 	Console http.Handler
@@ -211,15 +215,47 @@ type Config struct {
 
 	// StatsD is the host:port of a StatsD server. Empty: none.
 	StatsD string
-	// StatsDPrefix stands before every metric name sent to StatsD.
-	StatsDPrefix string
+	// StatsDPrefix stands before every metric name sent to StatsD. Nil: "sluice.".
+	StatsDPrefix *string
 	// StatsDTags is how tags are written: "datadog", "influx" or "graphite".
 	StatsDTags string
 	// Tags stand on every metric.
 	Tags map[string]string
 }
 
-// DefaultConfig is the configuration of a program started with no flags.
+// What stands for nothing at all in fields of [Config] where zero is the default.
+const (
+	// Unlimited is a bound that there is not: of Retention.
+	Unlimited = -1
+	// None is no memory and no time: of Recent and DrainTimeout.
+	None = -1
+	// NoListener in place of an address opens no listener.
+	NoListener = "none"
+)
+
+// withDefaults is the configuration with what is zero as DefaultConfig has it, and
+// after that with zero for Unlimited and None.
+func (c Config) withDefaults() Config {
+	given, otherwise := reflect.ValueOf(&c).Elem(), reflect.ValueOf(DefaultConfig())
+	for i := range given.NumField() {
+		if field := given.Field(i); field.IsZero() {
+			field.Set(otherwise.Field(i))
+		}
+	}
+	if c.Retention == Unlimited {
+		c.Retention = 0
+	}
+	if c.Recent == None {
+		c.Recent = 0
+	}
+	if c.DrainTimeout == None {
+		c.DrainTimeout = 0
+	}
+	return c
+}
+
+// DefaultConfig is the configuration of a program started with no flags, each field
+// with its value.
 func DefaultConfig() Config {
 	node, err := os.Hostname()
 	if err != nil || node == "" {
@@ -232,7 +268,7 @@ func DefaultConfig() Config {
 		Node:             node,
 		DataDir:          "./sluice-data",
 		Retention:        72 * time.Hour,
-		Migrate:          true,
+		Migrate:          new(true),
 		Start:            "committed",
 		MaxDemand:        1000,
 		FetchSize:        500,
@@ -246,7 +282,7 @@ func DefaultConfig() Config {
 		Dedupe:           "offset",
 		DedupeWindow:     10 * time.Minute,
 		DedupeEntries:    4096,
-		JWTRequireExp:    true,
+		JWTRequireExp:    new(true),
 		MaxChannels:      100,
 		MaxMessageBytes:  64 << 10,
 		InboundQueue:     1024,
@@ -254,24 +290,21 @@ func DefaultConfig() Config {
 		MaxBodyBytes:     8 << 20,
 		HeartbeatTimeout: 60 * time.Second,
 		DrainTimeout:     30 * time.Second,
-		StatsDPrefix:     "sluice.",
+		StatsDPrefix:     new("sluice."),
 		StatsDTags:       "datadog",
 	}
 }
 
 // Validate reports every field that cannot be used, each as a [*FieldError],
 // joined by [errors.Join]; nil when there is none.
-func (c *Config) Validate() error {
+func (c Config) Validate() error {
+	c = c.withDefaults()
 	var f faults
 	c.validate(&f)
 	return f.join()
 }
 
 func (c *Config) validate(f *faults) {
-	if c.MaxDemand == 0 && c.Listen == "" && c.Node == "" { // nothing has been set at all
-		f.add("Config", "empty", "what DefaultConfig returns, with what is to be otherwise")
-		return
-	}
 	for _, each := range c.bounds() {
 		each.validate(f)
 	}
@@ -294,22 +327,19 @@ func (c *Config) validate(f *faults) {
 	if !mountable(c.SocketPath) {
 		f.add("SocketPath", c.SocketPath, "a path such as /socket, with no slash at its end")
 	}
-	if c.Node == "" {
-		f.add("Node", c.Node, "a name that no other node on the same database has")
-	} else if !tagValue.MatchString(c.Node) {
+	if !tagValue.MatchString(c.Node) {
 		f.add("Node", c.Node, "1 to 200 letters, digits and any of _.-/, since it is a tag of every metric")
 	}
-	if !statsdPrefix.MatchString(c.StatsDPrefix) {
-		f.add("StatsDPrefix", c.StatsDPrefix, "letters, digits and any of _.-, such as sluice.")
+	if !statsdPrefix.MatchString(*c.StatsDPrefix) {
+		f.add("StatsDPrefix", *c.StatsDPrefix, "letters, digits and any of _.-, such as sluice.")
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.Tags)) {
 		validateTag(f, "Tags", key, c.Tags[key])
 	}
 	for _, address := range []struct {
-		field, given string
-		optional     bool
-	}{{"Listen", c.Listen, false}, {"AdminListen", c.AdminListen, false}, {"StatsD", c.StatsD, true}} {
-		if address.optional && address.given == "" {
+		field, given, without string
+	}{{"Listen", c.Listen, NoListener}, {"AdminListen", c.AdminListen, NoListener}, {"StatsD", c.StatsD, ""}} {
+		if address.given == address.without {
 			continue
 		}
 		if _, port, err := net.SplitHostPort(address.given); err != nil || !validPort(port) {

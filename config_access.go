@@ -1,6 +1,7 @@
 package sluice
 
 import (
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -32,6 +33,8 @@ func (c *Config) validateAccess(f *faults) {
 	c.validateTokens(f)
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		f.add("TLSCert", c.TLSCert, "a PEM file, together with --tls-key, or neither")
+	} else if c.TLSCert != "" && c.Listen == NoListener {
+		f.add("TLSCert", c.TLSCert, "nothing, since nothing listens: the server that Service.Handler is mounted in has the certificate")
 	}
 	c.validateTopics(f)
 	if c.AdminToken != "" && c.AdminTokenFile != "" {
@@ -46,7 +49,7 @@ func (c *Config) validateAccess(f *faults) {
 	if c.AdminReadTokenFile != "" {
 		f.add("AdminReadTokenFile", c.AdminReadTokenFile, "nothing without --admin-token-file: everybody may write as it is")
 	}
-	if !loopback(c.AdminListen) {
+	if !loopback(c.AdminListen) && c.AdminListen != NoListener {
 		f.add("AdminListen", c.AdminListen, "a loopback address, or any other with --admin-token-file")
 	}
 }
@@ -82,7 +85,7 @@ func (c *Config) authenticator(f *faults) *auth.Authenticator {
 		Audience:   c.JWTAudience,
 		Algorithms: c.JWTAlgorithms,
 		Leeway:     c.JWTLeeway,
-		RequireExp: c.JWTRequireExp,
+		RequireExp: *c.JWTRequireExp,
 		Anonymous:  c.anonymous(),
 		Logger:     c.logger(),
 	})
@@ -118,6 +121,9 @@ func (c *Config) adminTokens(f *faults, logger *slog.Logger) (full, read *admin.
 	}
 	if c.AdminToken != "" {
 		full = admin.FixedToken(c.AdminToken, logger)
+	}
+	if full == nil && c.AdminListen == NoListener { // whoever reaches the handler might be anybody
+		full = admin.FixedToken(rand.Text(), logger)
 	}
 	if full != nil && read != nil && full.Get() == read.Get() {
 		f.add("AdminReadTokenFile", c.AdminReadTokenFile, "another token than that of --admin-token-file")

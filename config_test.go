@@ -27,16 +27,27 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		change       func(*sluice.Config)
 		field, given string // of the error; empty if there is none
 	}{
-		{"nothing at all", func(c *sluice.Config) { *c = sluice.Config{} }, "Config", "empty"},
-		{"no demand", func(c *sluice.Config) { c.MaxDemand = 0 }, "MaxDemand", "0"},
+		{"nothing at all", func(c *sluice.Config) { *c = sluice.Config{} }, "", ""},
+		{"negative demand", func(c *sluice.Config) { c.MaxDemand = -1 }, "MaxDemand", "-1"},
+		{"no bounds", func(c *sluice.Config) {
+			c.Retention, c.Recent, c.DrainTimeout = sluice.Unlimited, sluice.None, sluice.None
+		}, "", ""},
+		{"retention less than none", func(c *sluice.Config) { c.Retention = -2 }, "Retention", "-2ns"},
+		{"no listeners, open to the world as asked", func(c *sluice.Config) {
+			c.Listen, c.AdminListen, c.Anonymous = sluice.NoListener, sluice.NoListener, &yes
+		}, "", ""},
+		{"no listener, open to the world unasked", func(c *sluice.Config) { c.Listen = sluice.NoListener }, "Listen", "none"},
+		{"a certificate for no listener", func(c *sluice.Config) {
+			c.Listen, c.Anonymous, c.TLSCert, c.TLSKey = sluice.NoListener, &yes, "a.pem", "b.pem"
+		}, "TLSCert", "a.pem"},
 		{"min demand not below max", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = 10, 10 }, "MinDemand", "10"},
 		{"smallest demand", func(c *sluice.Config) { c.MaxDemand = 1 }, "", ""},
 		{"negative batch timeout", func(c *sluice.Config) { c.BatchTimeout = -time.Second }, "BatchTimeout", "-1s"},
 		{"mailbox too large", func(c *sluice.Config) { c.MailboxBytes = 2 << 30 }, "MailboxBytes", "2GiB"},
 		{"overflow that does not exist", func(c *sluice.Config) { c.Overflow = "explode" }, "Overflow", "explode"},
 		{"dedupe that does not exist", func(c *sluice.Config) { c.Dedupe = "taste" }, "Dedupe", "taste"},
-		{"no window for repeats", func(c *sluice.Config) { c.DedupeWindow = 0 }, "DedupeWindow", "0s"},
-		{"no entries for repeats", func(c *sluice.Config) { c.DedupeEntries = 0 }, "DedupeEntries", "0"},
+		{"no window for repeats", func(c *sluice.Config) { c.DedupeWindow = -1 }, "DedupeWindow", "-1ns"},
+		{"no entries for repeats", func(c *sluice.Config) { c.DedupeEntries = -1 }, "DedupeEntries", "-1"},
 		{"rule like the flags", func(c *sluice.Config) {
 			c.Topics = []sluice.TopicRule{{Match: "a", Overflow: "latest", MailboxSize: 1, Dedupe: "payload",
 				DedupeWindow: time.Millisecond, FlushInterval: time.Hour, Tags: map[string]string{"tenant": "acme.eu-1"}}}
@@ -66,7 +77,7 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		{"admin for the world without a token", func(c *sluice.Config) { c.AdminListen = ":4001" }, "AdminListen", ":4001"},
 		{"admin for the world with a token", func(c *sluice.Config) { c.AdminListen, c.AdminToken = ":4001", adminToken }, "", ""},
 		{"IPv6 loopback", func(c *sluice.Config) { c.Listen, c.AdminListen = "[::1]:4000", "localhost:4001" }, "", ""},
-		{"nameless node", func(c *sluice.Config) { c.Node = "" }, "Node", ""},
+		{"unspeakable node", func(c *sluice.Config) { c.Node = " " }, "Node", " "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -98,10 +109,10 @@ func TestConfigTellsAllThatIsWrong(t *testing.T) {
 		want   string // fields, in order
 	}{
 		{"numbers and words", func(c *sluice.Config) {
-			c.Lanes, c.PollInterval, c.Overflow, c.Start, c.Node = -1, 0, "explode", "soon", ""
+			c.Lanes, c.PollInterval, c.Overflow, c.Start, c.Node = -1, 1, "explode", "soon", " "
 		}, "PollInterval Lanes Overflow Start Node"},
-		{"demand of which the least depends", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = 0, 5 }, "MaxDemand"},
-		{"demands, both", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = 0, -5 }, "MaxDemand MinDemand"},
+		{"demand of which the least depends", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = -1, 5 }, "MaxDemand"},
+		{"demands, both", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = -1, -5 }, "MaxDemand MinDemand"},
 		{"addresses that are no loopback, being none", func(c *sluice.Config) { c.Listen, c.AdminListen = "here", "there" }, "Listen AdminListen"},
 		{"contradictions", func(c *sluice.Config) {
 			c.Anonymous, c.TLSCert, c.AdminReadTokenFile, c.JWTIssuer = &no, "a.pem", "r", "me"

@@ -5,9 +5,7 @@
 // it, once and in order. The program cmd/sluice is a thin user of this
 // package, and so is a program that brings channels of its own:
 //
-//	config := sluice.DefaultConfig()
-//	config.DatabaseURL = os.Getenv("DATABASE_URL")
-//	service, err := sluice.New(config)
+//	service, err := sluice.New(sluice.Config{DatabaseURL: os.Getenv("DATABASE_URL")})
 //	if err != nil {
 //		return err
 //	}
@@ -15,6 +13,14 @@
 //		return err
 //	}
 //	return service.Run(ctx)
+//
+// [Service.Publish] appends to the log from Go, [Service.Broadcast] reaches whoever is
+// there now, and [Service.Handler] serves the sockets in a server of the program's own.
+//
+// What an application implements, and what its channels are given, is declared in
+// package channels under the same names, with all methods: see [channels.Channel],
+// [channels.Context], [channels.Options] and [channels.Result], and for connect hooks
+// [socket.ConnectRequest].
 //
 // # Guarantees
 //

@@ -2,10 +2,14 @@ package sluice_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"runtime"
 	"testing"
 
 	"github.com/sluicehq/sluice"
@@ -33,7 +37,7 @@ func (r *room) HandleIn(ctx *sluice.Context, event string, payload sluice.Payloa
 }
 
 func serve(ctx context.Context, config sluice.Config) error {
-	service, err := sluice.New(config) // sluice.DefaultConfig(), with what is to be otherwise
+	service, err := sluice.New(config) // sluice.Config{} is what the program does with no flags
 	if err != nil {
 		return err
 	}
@@ -62,6 +66,86 @@ func Example() {
 
 	// Output:
 	// sockets connect to ws://127.0.0.1:…/socket
+	// ended: <nil>
+}
+
+// The zero Config works as the program does with no flags. What a program has to say it
+// publishes, or sends to whoever is there.
+func ExampleService_Publish() {
+	dir, err := os.MkdirTemp("", "sluice")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	service, err := sluice.New(sluice.Config{
+		Listen: sluice.NoListener, AdminListen: sluice.NoListener, Anonymous: new(true), // see Handler
+		DataDir: dir,
+		Logger:  slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		panic(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- service.Run(ctx) }()
+
+	order := sluice.Event{Topic: "orders:eu", Event: "created", Payload: map[string]int{"id": 7}}
+	for err = service.Publish(ctx, order); errors.Is(err, sluice.ErrNotOpen); err = service.Publish(ctx, order) {
+		runtime.Gosched() // Run opens the log
+	}
+	fmt.Println("in the log:", err)
+	fmt.Println("sent:", service.Broadcast("orders:eu", "typing", map[string]string{"who": "ann"}))
+	fmt.Println(service.Broadcast("orders:eu", "phx_close", nil))
+	stop()
+	fmt.Println("ended:", <-ended)
+
+	// Output:
+	// in the log: <nil>
+	// sent: <nil>
+	// broadcast "phx_close" to "orders:eu": store: invalid event: event must not begin with "phx_": messages of the protocol or the service do
+	// ended: <nil>
+}
+
+// A program with an HTTP server of its own serves the sockets there.
+func ExampleService_Handler() {
+	dir, err := os.MkdirTemp("", "sluice")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	service, err := sluice.New(sluice.Config{
+		Listen:      sluice.NoListener,
+		AdminListen: sluice.NoListener,
+		Anonymous:   new(true), // no address tells who can reach it: say who may connect
+		DataDir:     dir,
+		Logger:      slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		panic(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "the program's own page") })
+	mux.Handle("/socket/", service.Handler())
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- service.Run(ctx) }()
+
+	for _, path := range []string{"/", "/socket/nothing"} {
+		response, err := http.Get(server.URL + path)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(path, response.StatusCode)
+		response.Body.Close()
+	}
+	stop()
+	fmt.Println("ended:", <-ended)
+
+	// Output:
+	// / 200
+	// /socket/nothing 404
 	// ended: <nil>
 }
 

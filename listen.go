@@ -36,50 +36,87 @@ const (
 	bufferedHead = 4 << 10
 )
 
-// servers are the two HTTP servers, public and admin, with their listeners.
+// servers are the HTTP servers, public and admin, with their listeners; none where
+// the configuration says NoListener.
 type servers struct {
 	timeout time.Duration // for requests under way when it is time to stop
 	guard   *httpserver.Guard
-	each    [2]*http.Server
-	on      [2]net.Listener
+	each    []*http.Server
+	on      []net.Listener
 }
 
-// listen opens both listeners, so that a port in use is an error at start.
-func (s *Service) listen(ctx context.Context) (*servers, error) {
+// listen opens the listeners, so that a port in use is an error at start.
+func (s *Service) listen(ctx context.Context) (_ *servers, err error) {
+	all := &servers{timeout: s.config.DrainTimeout, guard: s.guard}
+	defer func() {
+		for _, listener := range all.on {
+			if err != nil {
+				err = errors.Join(err, listener.Close())
+			}
+		}
+	}()
 	plan := connlimit.PlanFor(connlimit.Descriptors(), s.config.MaxConnections*(len(s.mounts)-1))
-	bounds := &connlimit.Listener{Max: plan.Public, Spare: plan.Spare, Addresses: s.addresses, Refused: s.overCapacity("public", plan.Public)}
-	counted, err := listenOn(ctx, "Listen", s.config.Listen, bounds)
-	if err != nil {
-		return nil, err
+	var public, private net.Addr
+	if s.config.Listen != NoListener {
+		bounds := &connlimit.Listener{Max: plan.Public, Spare: plan.Spare, Addresses: s.addresses, Refused: s.overCapacity("public", plan.Public)}
+		if public, err = all.listen(ctx, "Listen", s.config.Listen, s.newServer(bounds, s.Handler()), bounds); err != nil {
+			return nil, err
+		}
 	}
-	var public net.Listener = counted
 	if s.config.TLSCert != "" {
 		settings, err := s.tls()
 		if err != nil {
-			return nil, errors.Join(err, public.Close())
+			return nil, err
 		}
-		public = tls.NewListener(public, settings)
+		all.on[0] = tls.NewListener(all.on[0], settings)
 	}
-	bounds = &connlimit.Listener{Max: plan.Admin, Spare: plan.Spare, Refused: s.overCapacity("admin", plan.Admin)}
-	private, err := listenOn(ctx, "AdminListen", s.config.AdminListen, bounds)
-	if err != nil {
-		return nil, errors.Join(err, public.Close())
+	if s.config.AdminListen != NoListener {
+		bounds := &connlimit.Listener{Max: plan.Admin, Spare: plan.Spare, Refused: s.overCapacity("admin", plan.Admin)}
+		if private, err = all.listen(ctx, "AdminListen", s.config.AdminListen, s.newServer(bounds, s.AdminHandler()), bounds); err != nil {
+			return nil, err
+		}
 	}
-	s.logger.Info("listening", "public", public.Addr().String(), "admin", private.Addr().String())
+	s.logger.Info("listening", "public", addressText(public), "admin", addressText(private))
 	if s.config.OnListen != nil {
-		s.config.OnListen(public.Addr(), private.Addr())
+		s.config.OnListen(public, private)
 	}
-	return s.newServers(public, private, counted, private), nil
+	return all, nil
 }
 
-func (s *Service) newServers(public, private net.Listener, bounds ...*connlimit.Listener) *servers {
-	guard := httpserver.New(httpserver.Deadlines{Write: answerTimeout})
-	return &servers{
-		timeout: s.config.DrainTimeout,
-		guard:   guard,
-		each:    [2]*http.Server{s.newServer(guard, bounds[0], s.publicHandler()), s.newServer(guard, bounds[1], s.adminHandler())},
-		on:      [2]net.Listener{public, private},
+func addressText(addr net.Addr) string {
+	if addr == nil {
+		return NoListener
 	}
+	return addr.String()
+}
+
+// listen adds a server with its listener, which has bounds.
+func (s *servers) listen(ctx context.Context, field, addr string, server *http.Server, bounds *connlimit.Listener) (net.Addr, error) {
+	listener, err := listenOn(ctx, field, addr, bounds)
+	if err != nil {
+		return nil, err
+	}
+	s.each, s.on = append(s.each, server), append(s.on, listener)
+	return listener.Addr(), nil
+}
+
+// Handler is all that the public listener serves: the mounts, and GET /healthz. A program
+// with a server of its own mounts it there, at the root and with [Config.Listen] set to
+// [NoListener]; it serves once [Service.Run] has opened the store. Call it after the
+// last [Service.Mount].
+//
+// That server speaks HTTP/1.1 to sockets, since they are upgrades of it (RFC 6455, section
+// 4.1); its own timeouts do not count for them. Where it hands out connections that are no
+// plain TCP, as under TLS, each socket has a goroutine, which the log says once.
+func (s *Service) Handler() http.Handler {
+	return s.guard.Handler(httpserver.CleanPath(withinCapacity(s.publicHandler())))
+}
+
+// AdminHandler is all that the admin listener serves, to be mounted at the root of a
+// server of one's own, with [Config.AdminListen] set to [NoListener]. Without an admin token
+// it lets nobody in; that the node is alive and ready it says to all.
+func (s *Service) AdminHandler() http.Handler {
+	return s.guard.Handler(httpserver.CleanPath(withinCapacity(s.adminHandler())))
 }
 
 // adminHandler is all that the admin listener serves.
@@ -156,9 +193,9 @@ func (s *Service) tls() (*tls.Config, error) {
 	}, nil
 }
 
-func (s *Service) newServer(guard *httpserver.Guard, bounds *connlimit.Listener, handler http.Handler) *http.Server {
+func (s *Service) newServer(bounds *connlimit.Listener, handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           guard.Handler(httpserver.CleanPath(withinCapacity(handler))),
+		Handler:           handler,
 		MaxHeaderBytes:    maxHead - bufferedHead,
 		ConnState:         bounds.State,
 		ConnContext:       bounds.Context,

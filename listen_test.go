@@ -35,7 +35,15 @@ func inMemoryOver(t *testing.T, wrap func(net.Listener) net.Listener) (on [2]*ht
 		t.Fatal(err)
 	}
 	on = [2]*httpservertest.Listener{httpservertest.Listen(), httpservertest.Listen()}
-	servers := service.newServers(wrap(on[0]), on[1], &connlimit.Listener{}, &connlimit.Listener{})
+	servers := &servers{
+		timeout: service.config.DrainTimeout,
+		guard:   service.guard,
+		each: []*http.Server{
+			service.newServer(&connlimit.Listener{}, service.Handler()),
+			service.newServer(&connlimit.Listener{}, service.AdminHandler()),
+		},
+		on: []net.Listener{wrap(on[0]), on[1]},
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- servers.run(ctx) }()

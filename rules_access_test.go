@@ -24,7 +24,7 @@ func guarded(t *testing.T) (n *sluicetest.Node, token func(jwt.MapClaims) string
 	}
 	anonymous := true
 	n = sluicetest.Run(t, sluicetest.With(func(c *sluice.Config) {
-		c.JWTSecretFile, c.Anonymous, c.JWTRequireExp = path, &anonymous, false
+		c.JWTSecretFile, c.Anonymous, c.JWTRequireExp = path, &anonymous, new(false)
 		c.Topics = []sluice.TopicRule{
 			{Match: "hall", Publish: "broadcast"},
 			{Match: "room:*", Access: "token", Publish: "log"},

@@ -14,6 +14,7 @@ import (
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/connlimit"
+	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/internal/reload"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
@@ -44,6 +45,8 @@ type Service struct {
 	monitor   *stages.Monitor
 	erasures  *stages.Erasures
 	payload   *stages.PayloadBound
+	publisher *stages.LogPublisher
+	guard     *httpserver.Guard // of all requests, whoever serves them
 
 	addresses *connlimit.Addresses // what each client address holds
 
@@ -73,9 +76,11 @@ var ErrNewEpoch = stages.ErrNewEpoch
 // it: each a [*FieldError], joined. Besides the key files that are named it reads and
 // writes nothing.
 func New(config Config) (*Service, error) {
+	config = config.withDefaults()
 	s := &Service{
 		config: config,
 		logger: config.logger(),
+		guard:  httpserver.New(httpserver.Deadlines{Write: answerTimeout}),
 	}
 	var f faults
 	config.validate(&f)
@@ -97,7 +102,7 @@ func New(config Config) (*Service, error) {
 	s.addresses = connlimit.NewAddresses(config.MaxConnectionsPerIP, proxies)
 	if s.metrics, err = metrics.New(metrics.Config{
 		StatsD:   config.StatsD,
-		Prefix:   config.StatsDPrefix,
+		Prefix:   *config.StatsDPrefix,
 		TagStyle: config.StatsDTags,
 		Tags:     tags(config),
 		Logger:   s.logger,
@@ -126,6 +131,7 @@ func (s *Service) makeSockets() error {
 	s.monitor = stages.NewMonitor(s.readiness, s.erasures, s.payload)
 	s.pubsub = channels.NewPubSub(s.hub, phoenix.Encoder{})
 	s.pubsub.Bound(s.payload.Bytes)
+	s.publisher = stages.NewLogPublisher(&s.stream)
 	history := stages.NewLogHistory(&s.stream, s.monitor, s.hub)
 	s.replays = channels.NewReplayer(s.hub, history, phoenix.Encoder{}, int(s.config.Recent))
 	var err error
@@ -134,7 +140,7 @@ func (s *Service) makeSockets() error {
 		History:   history,
 		PubSub:    s.pubsub,
 		Encoder:   phoenix.Encoder{},
-		Publisher: stages.NewLogPublisher(&s.stream),
+		Publisher: s.publisher,
 		Logger:    s.logger,
 	})
 	if err != nil {
@@ -200,6 +206,54 @@ func (s *Service) Sockets(limit int) (oldest []SocketInfo, total int) {
 	}
 	slices.SortFunc(oldest, func(a, b SocketInfo) int { return a.Opened.Compare(b.Opened) })
 	return oldest[:min(limit, len(oldest))], total
+}
+
+// Publish appends events to the log, all or none, and returns once they are durable.
+// Each then reaches all that have joined its topic, on every node, in its turn. It may
+// be called concurrently; calls share commits. Errors are an [*InvalidError] for an event
+// that the log cannot hold, with its index, [ErrNotOpen], what ctx ended with (then they may
+// be in the log all the same), or that the store is away.
+//
+// An application that has a transaction of its own inserts into sluice_outbox instead:
+// then events are published if that commits.
+func (s *Service) Publish(ctx context.Context, events ...Event) error {
+	messages := make([]*channels.Message, len(events))
+	for i, e := range events {
+		m, err := channels.NewMessage(e.Topic, e.Event, e.Payload)
+		if err == nil && m.Binary {
+			err = &InvalidError{Index: i, Field: "payload", Reason: "is binary: the log holds JSON objects only"}
+		}
+		if err != nil {
+			return fmt.Errorf("publish event %d of %d: %w", i+1, len(events), err)
+		}
+		m.Key = e.Key
+		messages[i] = m
+	}
+	if len(messages) == 0 {
+		return nil
+	}
+	if err := s.publisher.PublishAll(ctx, messages); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
+
+// Broadcast sends an event to whoever has joined the topic on this node now. It is not
+// logged: who is not there does not get it. The payload is what marshals to a JSON
+// object, or [Binary]. It returns when the event is in their mailboxes; an
+// [*InvalidError] says that it is none that clients can be sent.
+func (s *Service) Broadcast(topic, event string, payload any) error {
+	err := store.CheckTopic(topic)
+	if err == nil {
+		var m *channels.Message
+		if m, err = channels.NewMessage(topic, event, payload); err == nil {
+			err = s.pubsub.Broadcast(m, nil)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("broadcast %q to %q: %w", event, topic, err)
+	}
+	return nil
 }
 
 // Authenticate is the connect hook that a service has by itself: it lets in
@@ -308,7 +362,8 @@ func (v adminView) Broadcast(ctx context.Context, events []store.Event) {
 	}
 }
 
-// Run serves until ctx ends, then drains. It returns nil after a clean drain,
+// Run serves until ctx ends, then drains: on the listeners of [Config], and what comes
+// through [Service.Handler] and [Service.AdminHandler]. It returns nil after a clean drain,
 // and an error if it could not start, a part of it failed, or the drain took
 // longer than Config.DrainTimeout.
 func (s *Service) Run(ctx context.Context) error {

@@ -184,7 +184,7 @@ func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger, set *
 		DatabaseURL:  config.DatabaseURL,
 		PollInterval: config.PollInterval,
 		Retention:    config.Retention,
-		Migrate:      config.Migrate,
+		Migrate:      *config.Migrate,
 		MaxPayload:   int64(config.MaxPayloadBytes),
 		Metrics:      set,
 		Logger:       logger,
@@ -198,6 +198,7 @@ func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger, set *
 // Migrate creates or upgrades the tables of the store that config names, and
 // returns once they are up to date. Several may do so at once.
 func Migrate(ctx context.Context, config Config) error {
+	config = config.withDefaults()
 	var f faults
 	config.validateDatabase(&f)
 	if err := f.join(); err != nil {

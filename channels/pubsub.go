@@ -26,6 +26,16 @@ func NewPubSub(hub *Hub, encoder outbound.Encoder) *PubSub {
 // moment; 0 stands for no bound. Call it before anything is broadcast.
 func (p *PubSub) Bound(maxPayload func() int64) { p.maxPayload = maxPayload }
 
+// NewMessage is a message to broadcast or publish, with a payload as [Context.Push] takes
+// it: what marshals to a JSON object, or [Binary].
+func NewMessage(topic, event string, payload any) (*Message, error) {
+	p, err := payloadOf(payload)
+	if err != nil {
+		return nil, err
+	}
+	return &Message{Topic: topic, Event: event, Payload: p.Data, Binary: p.Binary}, nil
+}
+
 // Broadcast sends m to all subscribers of its topic except one, which may be
 // nil. It returns when m is in their mailboxes.
 func (p *PubSub) Broadcast(m *Message, except Subscriber) error {

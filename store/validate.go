@@ -58,6 +58,15 @@ func (d *Draft) check(maxPayload int64) *InvalidError {
 	return nil
 }
 
+// CheckTopic returns an [*InvalidError] if nobody may publish to this topic, or
+// broadcast: it is no name, the protocol's, or the service's own.
+func CheckTopic(topic string) error {
+	if reason := checkTopic(topic); reason != "" {
+		return &InvalidError{Index: -1, Field: "topic", Reason: reason}
+	}
+	return nil
+}
+
 // CheckEvent returns an [*InvalidError] if clients could not be sent an event of this
 // name, or would take it for what it is not: the one rule for all ways in.
 func CheckEvent(name string) error {

@@ -96,7 +96,7 @@ func (s *Sluice) Start(ctx context.Context) (*Endpoint, error) {
 		Program: s.Program,
 		Args: slices.Concat([]string{
 			"serve", "--node", "bench", "--listen", "{listen}", "--admin-listen", "{admin}", "--log-format", "json",
-			"--max-channels", "100000", "--data-dir", config.DataDir,
+			"--max-channels", "100000",
 		}, s.Flags),
 		Dialect: swarm.Phoenix{After: s.After},
 		Pinned:  s.Pinned,
@@ -104,6 +104,8 @@ func (s *Sluice) Start(ctx context.Context) (*Endpoint, error) {
 	}
 	if config.DatabaseURL != "" {
 		child.Args = append(child.Args, "--database-url", config.DatabaseURL)
+	} else {
+		child.Args = append(child.Args, "--data-dir", config.DataDir)
 	}
 	return child.StartOn(ctx, scratch, config.DatabaseURL)
 }

@@ -112,6 +112,9 @@ func text(value any) string {
 	case time.Duration(0), sluice.ByteSize(0):
 		return "0"
 	}
+	if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && !v.IsNil() {
+		return text(v.Elem().Interface())
+	}
 	s := fmt.Sprint(value)
 	if _, ok := value.(time.Duration); ok {
 		s = strings.Replace(s, "m0s", "m", 1)

@@ -116,7 +116,7 @@ data-dir: |-
 `}.parse(t).Serve
 	want := sluice.DefaultConfig()
 	anonymous := true
-	want.Listen, want.Node, want.Migrate, want.Anonymous = "127.0.0.1:5000", "7", false, &anonymous
+	want.Listen, want.Node, want.Migrate, want.Anonymous = "127.0.0.1:5000", "7", new(false), &anonymous
 	want.MaxDemand, want.FetchBytes, want.MaxBodyBytes = 20, 64<<10, 4096
 	want.PollInterval, want.BatchTimeout = 250*time.Millisecond, 0
 	want.Origins = []string{"//example.org", "https://example.com:8443"}
@@ -196,7 +196,7 @@ func TestEnvironmentSetsEveryKind(t *testing.T) {
 		"SLUICE_STATSD":     "localhost:8125",
 		"SLUICE_COUNT":      "not for this command",
 	}}.parse(t).Serve.Settings
-	if got.Migrate || got.Anonymous == nil || !*got.Anonymous || got.FetchSize != 7 || got.StatsD != "localhost:8125" {
+	if *got.Migrate || got.Anonymous == nil || !*got.Anonymous || got.FetchSize != 7 || got.StatsD != "localhost:8125" {
 		t.Errorf("got %+v", got)
 	}
 	if !reflect.DeepEqual(got.Origins, []string{"//a", "//b"}) || !reflect.DeepEqual(got.Tags, map[string]string{"a": "1", "b": "2"}) {

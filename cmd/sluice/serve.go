@@ -3,12 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"github.com/sluicehq/sluice"
 	"io"
 	"log/slog"
 	"net"
 	"time"
-
-	"github.com/sluicehq/sluice"
 )
 
 // serveCmd runs the service until it is told to stop.
@@ -45,7 +44,10 @@ func (s *serveCmd) Run(ctx context.Context, p process, resolver *configResolver)
 	if err != nil {
 		return s.check(resolver)
 	}
-	cfg := sluice.Config(s.Settings)
+	cfg, err := s.Settings.config()
+	if err != nil {
+		return s.check(resolver)
+	}
 	cfg.Logger = logger
 	cfg.Console = console()
 	cfg.OnListen = func(public, admin net.Addr) {
@@ -72,11 +74,11 @@ func (s *serveCmd) Run(ctx context.Context, p process, resolver *configResolver)
 // check implements checker.
 func (s *serveCmd) check(resolver *configResolver) error {
 	_, err := s.Log.logger(io.Discard)
-	cfg := sluice.Config(s.Settings)
+	cfg, zero := s.Settings.config()
 	cfg.Topics = resolver.file.topics
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	_, wrong := sluice.New(cfg) // nothing runs yet
-	return errors.Join(err, wrong)
+	return errors.Join(err, zero, wrong)
 }
 
 // clientHeartbeat is how often the stock clients send a heartbeat.
@@ -89,8 +91,15 @@ func (s *serveCmd) announce(logger *slog.Logger, public, admin net.Addr, termina
 	if secure {
 		scheme = "wss://"
 	}
-	socket := scheme + reachable(public) + s.Settings.SocketPath
-	console := "http://" + reachable(admin)
+	socket, console := sluice.NoListener, sluice.NoListener
+	if admin != nil {
+		console = "http://" + reachable(admin)
+	}
+	if public == nil {
+		logger.Info("serving", "socket", socket, "console", console)
+		return
+	}
+	socket = scheme + reachable(public) + s.Settings.SocketPath
 	logger.Info("serving", "socket", socket+"/websocket", "console", console)
 	if !terminal && s.Log.LogFormat != "text" {
 		return

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -19,8 +20,8 @@ import (
 // each field. The two are converted into each other, which the compiler allows
 // only while they have the same fields: no setting can lack its flag.
 type configFlags struct {
-	Listen      string `group:"Listeners" placeholder:"HOST:PORT" help:"Address of the public listener, for sockets and GET /healthz."`
-	AdminListen string `group:"Listeners" placeholder:"HOST:PORT" help:"Address of the admin listener: console, HTTP API, health and metrics."`
+	Listen      string `group:"Listeners" placeholder:"HOST:PORT" help:"Address of the public listener, for sockets and GET /healthz; none: there is no such listener."`
+	AdminListen string `group:"Listeners" placeholder:"HOST:PORT" help:"Address of the admin listener: console, HTTP API, health and metrics; none: there is no such listener."`
 	TLSCert     string `group:"Listeners" name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate of the public listener; none: plain HTTP."`
 	TLSKey      string `group:"Listeners" name:"tls-key" placeholder:"FILE" help:"PEM file with the certificate's key."`
 	SocketPath  string `group:"Listeners" placeholder:"PATH" help:"Path of the public socket."`
@@ -29,7 +30,7 @@ type configFlags struct {
 	DatabaseURL string        `group:"Store" placeholder:"URL" also:"DATABASE_URL" help:"Postgres to use; none: the embedded store."`
 	DataDir     string        `group:"Store" placeholder:"DIR" help:"Folder of the embedded store; it is created."`
 	Retention   time.Duration `group:"Store" help:"How long the log keeps events: how long a client may be away and still resume; 0: for ever."`
-	Migrate     bool          `group:"Store" help:"Create or upgrade the tables at start; turn off with --migrate=false."`
+	Migrate     *bool         `group:"Store" help:"Create or upgrade the tables at start; turn off with --migrate=false."`
 	Start       string        `group:"Store" placeholder:"WHERE" help:"Where to begin to read: committed (after the node's cursor; with none yet, earliest), head, earliest, or after an offset that the log has reached."`
 
 	MaxDemand    int             `group:"Stages" help:"Events under way in one lane at most: more smooths over slow spells, fewer bounds memory and latency."`
@@ -58,7 +59,7 @@ type configFlags struct {
 	JWTAudience         []string        `group:"Access" name:"jwt-audience" placeholder:"AUD" help:"What a token's aud must be or list, one of these; none: it is not looked at."`
 	JWTAlgorithms       []string        `group:"Access" name:"jwt-algorithms" placeholder:"ALG" help:"Signatures that are accepted, such as RS256,ES256; none: all that the keys are for."`
 	JWTLeeway           time.Duration   `group:"Access" name:"jwt-leeway" help:"How far apart the issuer's clock and this one's may be."`
-	JWTRequireExp       bool            `group:"Access" name:"jwt-require-exp" help:"Refuse tokens that never expire; turn off with --jwt-require-exp=false."`
+	JWTRequireExp       *bool           `group:"Access" name:"jwt-require-exp" help:"Refuse tokens that never expire; turn off with --jwt-require-exp=false."`
 	Anonymous           *bool           `group:"Access" help:"Clients may connect without a token: so by default on loopback where there are no keys, only when asked for elsewhere."`
 	Origins             []string        `group:"Access" placeholder:"//HOST" help:"Origins that browsers may connect from, such as //example.org,//*.example.org; file:// and other schemes, null, and * for all. None: the request's own host, any port."`
 	AdminTokenFile      string          `group:"Access" placeholder:"FILE" help:"File with the bearer token of the admin listener, 16 characters at least; required off loopback."`
@@ -87,9 +88,34 @@ type configFlags struct {
 	Logger   *slog.Logger                 `kong:"-"`
 
 	StatsD       string            `name:"statsd" group:"Metrics" placeholder:"HOST:PORT" help:"StatsD server to send metrics to; none: they are not sent."`
-	StatsDPrefix string            `name:"statsd-prefix" group:"Metrics" placeholder:"PREFIX" help:"Stands before every name sent to StatsD."`
+	StatsDPrefix *string           `name:"statsd-prefix" group:"Metrics" placeholder:"PREFIX" help:"Stands before every name sent to StatsD."`
 	StatsDTags   string            `name:"statsd-tags" group:"Metrics" placeholder:"FORMAT" help:"How tags are written: datadog, influx or graphite."`
 	Tags         map[string]string `name:"tag" group:"Metrics" mapsep:"," help:"Tag that stands on every metric; can be repeated."`
+}
+
+// config is what the service is told. Zero where that is not the default was given, and
+// is the default for [sluice.Config]: it is told as what it means, or refused.
+func (f configFlags) config() (sluice.Config, error) {
+	var errs []error
+	given, otherwise := reflect.ValueOf(&f).Elem(), reflect.ValueOf(sluice.DefaultConfig())
+	for i := range given.NumField() {
+		field, name := given.Field(i), given.Type().Field(i).Name
+		if !field.IsZero() || otherwise.Field(i).IsZero() {
+			continue
+		}
+		if !field.CanInt() {
+			errs = append(errs, &sluice.FieldError{Field: name, Given: "", Allowed: "a value; without it, it is " + text(otherwise.Field(i).Interface())})
+			continue
+		}
+		nothing := sluice.DefaultConfig()
+		reflect.ValueOf(&nothing).Elem().Field(i).SetInt(sluice.None)
+		if wrong := new(sluice.FieldError); errors.As(nothing.Validate(), &wrong) {
+			errs = append(errs, &sluice.FieldError{Field: name, Given: fmt.Sprint(field.Interface()), Allowed: wrong.Allowed})
+			continue
+		}
+		field.SetInt(sluice.None)
+	}
+	return sluice.Config(f), errors.Join(errs...)
 }
 
 // ruleField is a field of a rule for topics, as a [sluice.FieldError] names it.

@@ -47,7 +47,7 @@ func main() {
 	log.Printf(try, token)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := serve(ctx, sluice.DefaultConfig(), token); err != nil {
+	if err := serve(ctx, sluice.Config{}, token); err != nil {
 		log.Fatal(err)
 	}
 }

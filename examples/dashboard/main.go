@@ -60,7 +60,7 @@ func main() {
 	log.Print(try)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := serve(ctx, sluice.DefaultConfig(), slow); err != nil {
+	if err := serve(ctx, sluice.Config{}, slow); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -62,7 +62,7 @@ func main() {
 	log.Print(try)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := serve(ctx, sluice.DefaultConfig()); err != nil {
+	if err := serve(ctx, sluice.Config{}); err != nil {
 		log.Fatal(err)
 	}
 }
