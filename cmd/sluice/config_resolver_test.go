@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -398,5 +399,35 @@ func TestReadToken(t *testing.T) {
 	}
 	if _, err := readToken(filepath.Join(t.TempDir(), "missing")); err == nil || os.IsNotExist(err) {
 		t.Errorf("missing: %v, want a refusal of the flag", err)
+	}
+}
+
+// TestZeroIsWhatWasGiven keeps a zero that was given from becoming the default: it is what
+// it means, or refused.
+func TestZeroIsWhatWasGiven(t *testing.T) {
+	t.Parallel()
+	otherwise := reflect.ValueOf(sluice.DefaultConfig())
+	for i, field := range reflect.VisibleFields(reflect.TypeFor[configFlags]()) {
+		if otherwise.Field(i).IsZero() || field.Type.Kind() == reflect.Pointer {
+			continue
+		}
+		zero := map[bool]string{true: "0", false: ""}[otherwise.Field(i).CanInt()]
+		settings := call{args: []string{"serve", flagOf(field.Name) + "=" + zero}}.parse(t).Serve.Settings
+		config, err := settings.config()
+		var wrong *sluice.FieldError
+		switch field.Name {
+		case "Retention", "Recent", "DrainTimeout":
+			if err != nil || config.Validate() != nil || reflect.ValueOf(config).Field(i).Int() != sluice.None {
+				t.Errorf("%s: %v, %v", field.Name, reflect.ValueOf(config).Field(i), err)
+			}
+		default:
+			if !errors.As(err, &wrong) || wrong.Field != field.Name || wrong.Allowed == "" {
+				t.Errorf("%s: %v", field.Name, err)
+			}
+		}
+	}
+	settings := call{args: []string{"serve", "--statsd-prefix=", "--migrate=false", "--jwt-require-exp=false", "--lanes=0"}}.parse(t).Serve.Settings
+	if config, err := settings.config(); err != nil || *config.StatsDPrefix != "" || *config.Migrate || *config.JWTRequireExp {
+		t.Errorf("%+v, %v", config, err)
 	}
 }

@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"github.com/sluicehq/sluice"
 	"io"
 	"log/slog"
 	"net"
 	"time"
+
+	"github.com/sluicehq/sluice"
 )
 
 // serveCmd runs the service until it is told to stop.
