@@ -5,24 +5,30 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/store"
 )
+
+// Memory is what Erasures needs of who remembers events, such as the hub.
+type Memory interface {
+	// Forget lets go of a topic's events up to an offset, ForgetAll of all topics'.
+	Forget(topic string, upTo int64)
+	ForgetAll(upTo int64)
+}
 
 // Erasures keeps this node's memory in step with what is erased in the log, by
 // whatever node.
 type Erasures struct {
 	// Immutable after NewErasures.
-	hub    *channels.Hub
+	memory Memory
 	logger *slog.Logger
 
 	mu   sync.Mutex
 	seen int64 // number of the last erasure that was dealt with; guarded by mu
 }
 
-// NewErasures returns what has hub let go of what is erased.
-func NewErasures(hub *channels.Hub, logger *slog.Logger) *Erasures {
-	return &Erasures{hub: hub, logger: logger}
+// NewErasures returns what has memory let go of what is erased.
+func NewErasures(memory Memory, logger *slog.Logger) *Erasures {
+	return &Erasures{memory: memory, logger: logger}
 }
 
 // Begin notes what was erased before this node read anything.
@@ -45,11 +51,11 @@ func (e *Erasures) Forget(ctx context.Context, log store.Log, head store.Head) e
 		return err
 	}
 	if len(list) == 0 || list[0].Number != e.seen+1 { // it was away for too long to know which
-		e.hub.ForgetAll(head.Offset)
+		e.memory.ForgetAll(head.Offset)
 		e.seen = head.Erased
 	}
 	for _, each := range list {
-		e.hub.Forget(each.Topic, each.UpTo)
+		e.memory.Forget(each.Topic, each.UpTo)
 		e.seen = max(e.seen, each.Number)
 	}
 	e.logger.Info("erased events forgotten", "erasures", len(list))
