@@ -2,6 +2,7 @@ package benchmarks
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -22,20 +23,20 @@ type inProcessBaseline struct{ database string }
 func (inProcessBaseline) Name() string { return "floor" }
 
 func (f inProcessBaseline) Start(context.Context) (*target.Endpoint, error) {
-	var addresses [2]string
-	for i := range addresses {
+	var leases [2]*target.Lease
+	for i := range leases {
 		var err error
-		if addresses[i], err = target.FreeAddress(); err != nil {
+		if leases[i], err = target.LeaseAddress(); err != nil {
 			return nil, err
 		}
 	}
-	e := target.Endpoint{Sockets: "ws://" + addresses[0], Admin: "http://" + addresses[1], Database: f.database, Dialect: baseline.New("", false, nil).Dialect}
+	e := target.Endpoint{Sockets: "ws://" + leases[0].Address, Admin: "http://" + leases[1].Address, Database: f.database, Dialect: baseline.New("", false, nil).Dialect}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1) // sent once, its capacity
 	go func() { ended <- baseline.Serve(ctx, e.Sockets, e.Admin, f.database) }()
 	stop := func() error {
 		cancel()
-		return <-ended
+		return errors.Join(<-ended, leases[0].Release(), leases[1].Release())
 	}
 	for {
 		answer, err := asking.Get(e.Admin + "/readyz")

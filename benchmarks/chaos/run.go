@@ -152,13 +152,13 @@ func (r *run) startNodes() error {
 			return err
 		}
 		node, err := r.newNode(i, through)
-		if err == nil {
-			err = node.Start()
-		}
 		if err != nil {
 			return err
 		}
 		r.nodes = append(r.nodes, node)
+		if err := node.Start(); err != nil {
+			return err
+		}
 		if i == 0 { // the tables are there once, and the book with them
 			if err := node.Ready(r.ctx); err != nil {
 				return err
@@ -210,12 +210,16 @@ func (r *run) newNode(i int, database string) (*node, error) {
 			return nil, err
 		}
 		process, err := target.NewProcess(r.Program, name, r.log,
+			"serve", "--node", name, "--listen", "{listen}", "--admin-listen", "{admin}", "--log-format", "json",
 			"--config", rules, "--database-url", database, "--retention", retention.String(),
 			"--mailbox-size", fmt.Sprint(mailboxSize), "--mailbox-bytes", fmt.Sprint(mailboxBytes), "--inbound-bytes", fmt.Sprint(inboundBytes), "--max-message-bytes", fmt.Sprint(messageBytes),
 			"--recent", fmt.Sprint(recentBytes), "--fetch-bytes", fmt.Sprint(fetchBytes),
 			"--lanes", fmt.Sprint(lanes), "--max-demand", fmt.Sprint(maxDemand),
 			"--max-connections", fmt.Sprint(r.maxConnections()))
-		return &node{Process: process}, err
+		if err != nil {
+			return nil, err
+		}
+		return &node{Process: process}, nil
 	}
 	process, err := target.NewProcess(r.Program, name, r.log)
 	if err != nil {
@@ -322,7 +326,7 @@ func (r *run) measure() {
 func (r *run) end() (err error) {
 	r.fail(nil)
 	for _, node := range r.nodes {
-		err = errors.Join(err, node.Kill())
+		err = errors.Join(err, node.Kill(), node.Release())
 	}
 	for _, nodeRelay := range slices.Concat(r.nodeRelays, r.standbyRelays) {
 		err = errors.Join(err, nodeRelay.close())

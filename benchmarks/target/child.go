@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/benchmarks/swarm"
@@ -33,28 +32,21 @@ func (c *Child) Name() string { return c.Called }
 
 // Start implements [Server].
 func (c *Child) Start(ctx context.Context) (*Endpoint, error) {
-	p := &Process{program: c.Program, log: &watchedLog{name: c.Called, out: c.Log}}
-	for _, address := range []*string{&p.Public, &p.Admin} {
-		var err error
-		if *address, err = FreeAddress(); err != nil {
-			return nil, err
-		}
+	p, err := NewProcess(c.Program, c.Called, c.Log, c.Args...)
+	if err != nil {
+		return nil, err
 	}
-	addresses := strings.NewReplacer("{listen}", p.Public, "{admin}", p.Admin)
-	for _, arg := range c.Args {
-		p.Args = append(p.Args, addresses.Replace(arg))
-	}
-	unpin, err := func() error { return nil }, error(nil)
+	unpin := func() error { return nil }
 	if c.Pinned {
 		unpin, err = pinned(p.Start)
 	} else {
 		err = p.Start()
 	}
 	if err != nil {
-		return nil, errors.Join(err, p.Kill())
+		return nil, errors.Join(err, p.Kill(), p.Release())
 	}
 	if err := p.Ready(ctx); err != nil {
-		return nil, errors.Join(err, p.Kill(), unpin())
+		return nil, errors.Join(err, p.Kill(), p.Release(), unpin())
 	}
 	return &Endpoint{
 		Sockets: "ws://" + p.Public,
@@ -62,7 +54,7 @@ func (c *Child) Start(ctx context.Context) (*Endpoint, error) {
 		PID:     p.command.Process.Pid,
 		Dialect: c.Dialect,
 		stop: func() error {
-			return errors.Join(p.Stop(), unpin())
+			return errors.Join(p.Stop(), p.Release(), unpin())
 		},
 	}, nil
 }

@@ -6,26 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Process is `sluice serve` as a process of its own, on the same addresses
-// whenever it is started again. Its methods are for one goroutine at a time,
-// but for watch and peak.
+// Process is a server as a process of its own, on the same addresses whenever it
+// is started again. Its methods are for one goroutine at a time, but for Measure
+// and Peak.
 type Process struct {
-	// Immutable after NewProcess.
+	// Immutable after NewProcess, but for Args while it is down.
 	program string
 	Args    []string
 	Public  string // host:port of the sockets
 	Admin   string // host:port of the admin listener
+	leases  []*Lease
 	log     *watchedLog
 
 	command *exec.Cmd     // nil while it is down
@@ -37,32 +35,35 @@ type Process struct {
 	most int64 // bytes of memory that any of its runs has had
 }
 
-// NewProcess prepares a node of that name. Nothing is started.
+// NewProcess prepares a process, and leases two addresses for it until Release;
+// {listen} and {admin} in its arguments stand for them. Nothing is started. Its
+// log lines are told by the name given; a nil log is told none.
 func NewProcess(program, name string, log io.Writer, args ...string) (*Process, error) {
 	p := &Process{program: program, log: &watchedLog{name: name, out: log}}
 	for _, address := range []*string{&p.Public, &p.Admin} {
-		var err error
-		if *address, err = FreeAddress(); err != nil {
-			return nil, err
+		lease, err := LeaseAddress()
+		if err != nil {
+			return nil, errors.Join(err, p.Release())
 		}
+		p.leases, *address = append(p.leases, lease), lease.Address
 	}
-	p.Args = append([]string{"serve", "--node", name, "--listen", p.Public, "--admin-listen", p.Admin, "--log-format", "json"}, args...)
+	addresses := strings.NewReplacer("{listen}", p.Public, "{admin}", p.Admin)
+	for _, arg := range args {
+		p.Args = append(p.Args, addresses.Replace(arg))
+	}
 	return p, nil
 }
 
-// FreeAddress finds a port below those that systems give to outgoing
-// connections: a process that is down must find its port free again.
-func FreeAddress() (string, error) {
-	const tries = 100
-	for range tries {
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(12000))))
-		if err == nil {
-			return listener.Addr().String(), listener.Close()
-		}
+// Release gives the addresses back. Call it once, when the process has ended for
+// good.
+func (p *Process) Release() (err error) {
+	for _, lease := range p.leases {
+		err = errors.Join(err, lease.Release())
 	}
-	return "", fmt.Errorf("benchmarks: no free port in %d tries", tries)
+	return err
 }
 
+// Start starts the process, which must be down, and returns at once.
 func (p *Process) Start() error {
 	command := exec.Command(p.program, p.Args...)
 	command.Stdout, command.Stderr = p.log, p.log
@@ -213,7 +214,7 @@ func (p *Process) Measure() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.pid != 0 {
-		p.most = max(p.most, peakMemory(p.pid))
+		p.most = max(p.most, UsageOf(p.pid).Peak)
 	}
 }
 
@@ -223,20 +224,6 @@ func (p *Process) Peak() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.most
-}
-
-// peakMemory reads a process's VmHWM, the peak of its resident memory.
-func peakMemory(pid int) int64 {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	var kilobytes int64
-	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
-		return 0
-	}
-	return kilobytes << 10
 }
 
 // watchedLog passes on what a process logs, each line with its name, and keeps

@@ -2,6 +2,7 @@ package target
 
 import (
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,5 +85,47 @@ func TestEnvironmentOfAServer(t *testing.T) {
 		if slices.Contains(got, variable) != want {
 			t.Errorf("%s is handed on: %v, want %v", variable, !want, want)
 		}
+	}
+}
+
+// An address that is leased is nobody else's, though nobody listens there.
+func TestLeasesDoNotMeet(t *testing.T) {
+	t.Parallel()
+	lease, err := LeaseAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", lease.Address)
+	if err != nil {
+		t.Fatalf("the server that leased it does not have it: %v", err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := leaseOf(lease.Address); err == nil {
+		t.Error("it is leased twice")
+	}
+	if err := lease.Release(); err != nil {
+		t.Error(err)
+	}
+	again, err := leaseOf(lease.Address)
+	if err != nil {
+		t.Fatalf("it is not given back: %v", err)
+	}
+	if err := again.Release(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What others listen on is not leased.
+func TestLeaseOfWhatIsTaken(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if _, err := leaseOf(listener.Addr().String()); err == nil {
+		t.Error("it is leased")
 	}
 }

@@ -109,10 +109,11 @@ func (i *instance) end(signal syscall.Signal) error {
 }
 
 // freePort picks a port below those that the kernel gives to outgoing
-// connections: a server that is down must find its port free again.
+// connections, and below those that package target leases: a server that is down
+// must find its port free again.
 func freePort() int {
 	for {
-		port := 20000 + rand.IntN(12000)
+		port := 20_000 + rand.IntN(6000)
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			listener.Close()
