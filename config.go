@@ -39,8 +39,9 @@ type Config struct {
 	TLSCert, TLSKey string
 	// SocketPath is where the public socket is mounted.
 	SocketPath string
-	// Node names this node: its cursor and its metrics. Two nodes on one
-	// database need two names.
+	// Node names this node: its cursor and its metrics. Two nodes on one database
+	// need two names: a second waits for up to 15 s for the first to end, and is
+	// refused then.
 	Node string
 
 	// Store.

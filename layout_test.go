@@ -42,6 +42,8 @@ var floors = map[string]int{
 	"store/postgres": 3,
 	"store/sqlite":   3,
 
+	"internal/lease": 4,
+
 	"socket": 4,
 	"stages": 4,
 

@@ -428,18 +428,18 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 		}
 		return nil, nil, errors.Join(err, unlock())
 	}
-	at, err := s.begin(life, log)
+	name, at, err := s.enter(life, log)
 	if err != nil {
 		if life.Err() != nil {
 			err = nil
 		}
 		return nil, nil, errors.Join(err, log.Close(), unlock())
 	}
-	delivery := s.newDelivery(log, at.Offset, at.Epoch)
+	delivery := s.newDelivery(nodeLog{log, name}, at.Offset, at.Epoch)
 	s.stream.Open(log, delivery)
 	s.logger.Info("log open", "epoch", at.Epoch, "after", at.Offset)
 	running = start(life, "log", func(ctx context.Context) error {
-		return errors.Join(log.Run(ctx), log.Close(), unlock())
+		return errors.Join(runAs(ctx, name, log, fail), log.Close(), unlock())
 	}, fail)
 	line = start(life, "line", func(ctx context.Context) error {
 		watching := start(ctx, "pulse", func(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/sluicehq/sluice/internal/lease"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
@@ -26,6 +27,66 @@ const (
 	// for it in pieces, and the writer can take turns between channels.
 	segmentBytes = 128 << 10
 )
+
+// ErrNodeTaken is returned by [Service.Run] when another service has taken this one's
+// Config.Node, which it could not keep: it hung, or the database was away from it, for
+// longer than a name is kept. Two of one name would move one cursor, so it has ended.
+var ErrNodeTaken = errors.New("another node has taken this node's name: give each a --node of its own")
+
+// takeName has no other node of this store have this one's name. It waits while one
+// has it, and returns a [*FieldError] if that keeps it.
+func (s *Service) takeName(ctx context.Context, log store.Log) (*lease.Lease, error) {
+	name, err := lease.Acquire(ctx, lease.Config{Leases: log, Name: "node:" + s.config.Node, Waiting: s.readiness.Fail, Logger: s.logger})
+	if taken := new(lease.TakenError); errors.As(err, &taken) {
+		return nil, &FieldError{"Node", s.config.Node, fmt.Sprintf("a name that no other node on the same database has, and %s has had this one since %s: stop it, or choose another --node",
+			taken.By, taken.Since.UTC().Format(time.RFC3339))}
+	}
+	return name, err
+}
+
+// runAs runs the log until ctx ends, keeps the name meanwhile and gives it back at the
+// end: the line has come to rest then, and another may go on from the cursor. If the
+// name is lost, fail is called with ErrNodeTaken.
+func runAs(ctx context.Context, name *lease.Lease, log store.Log, fail context.CancelCauseFunc) error {
+	keeping := start(ctx, "name", func(ctx context.Context) error {
+		if err := name.Keep(ctx); err != nil {
+			return fmt.Errorf("%w: %w", ErrNodeTaken, err)
+		}
+		return nil
+	}, fail)
+	defer name.Release()
+	defer keeping.stop() // what it ended with is why all ends
+	return log.Run(ctx)
+}
+
+// nodeLog is the log of a node that has its name. While it may have lost that, unheard,
+// it leaves the cursor alone.
+type nodeLog struct {
+	store.Log
+	name *lease.Lease
+}
+
+// Commit implements [store.Log].
+func (n nodeLog) Commit(ctx context.Context, name string, c store.Cursor) error {
+	if err := n.name.Check(); err != nil {
+		return err
+	}
+	return n.Log.Commit(ctx, name, c)
+}
+
+// enter takes this node's name, and says where it begins to read.
+func (s *Service) enter(ctx context.Context, log store.Log) (*lease.Lease, store.Cursor, error) {
+	name, err := s.takeName(ctx, log)
+	if err != nil {
+		return nil, store.Cursor{}, err
+	}
+	at, err := s.begin(ctx, log)
+	if err != nil {
+		name.Release()
+		return nil, store.Cursor{}, err
+	}
+	return name, at, nil
+}
 
 // begin is where this node begins to read, and the log that it counts in. It is
 // asked for until the store can tell.

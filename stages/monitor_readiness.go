@@ -150,12 +150,19 @@ func (r *Readiness) tell(now time.Time) {
 // kind is what does not change in a reason from one second to the next.
 func kind(reason error) string { return fmt.Sprintf("%T", reason) }
 
-// Outline is a reason without the names that are in it.
+// Outline is a reason without the names that are in it, as a reason with a method
+// Outline says it itself.
 func Outline(reason error) string {
+	var outlined interface {
+		error
+		Outline() string
+	}
 	var stalled *store.StalledError
 	var line *lineError
 	var pulse *pulseError
 	switch {
+	case errors.As(reason, &outlined):
+		return outlined.Outline()
 	case errors.As(reason, &stalled):
 		return (&store.StalledError{For: stalled.For}).Error()
 	case errors.As(reason, &line), errors.As(reason, &pulse), errors.Is(reason, ErrStarting), errors.Is(reason, ErrDraining):

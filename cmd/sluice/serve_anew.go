@@ -26,7 +26,7 @@ func startAnew(start string) string {
 // epochs. What ends the first one is for whoever started it. A later one follows a
 // service that ran with just these settings: what it lacks, such as a right that is
 // taken away at this moment, may come back, so it is tried again, as often as it
-// takes.
+// takes. One whose name another has taken has no business here any more.
 func serveOn(ctx context.Context, logger *slog.Logger, run, next func() error) error {
 	for anew := false; ; anew = true {
 		err := run()
@@ -36,7 +36,7 @@ func serveOn(ctx context.Context, logger *slog.Logger, run, next func() error) e
 				return nil
 			}
 			logger.Warn("starting anew", "error", err)
-		case !anew || err == nil || ctx.Err() != nil:
+		case !anew || err == nil || ctx.Err() != nil || errors.Is(err, sluice.ErrNodeTaken):
 			return err
 		default:
 			logger.Error("cannot start anew, trying again", "error", err, "wait", anewPause)

@@ -25,6 +25,7 @@ func TestStartAnew(t *testing.T) {
 func TestBeginningAnewIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	newEpoch := fmt.Errorf("serve: %w", sluice.ErrNewEpoch)
+	taken := fmt.Errorf("serve: %w", sluice.ErrNodeTaken)
 	lacks := errors.New("a right is missing")
 	for name, test := range map[string]struct {
 		runs []error // what they end with, in turn
@@ -38,6 +39,7 @@ func TestBeginningAnewIsTriedAgain(t *testing.T) {
 		"begins anew":                 {runs: []error{newEpoch, newEpoch, nil}, all: true},
 		"fails when it begins anew":   {runs: []error{newEpoch, lacks, lacks, lacks, nil}, all: true},
 		"fails between two epochs":    {runs: []error{newEpoch, lacks, newEpoch, lacks, nil}, all: true},
+		"loses its name":              {runs: []error{newEpoch, lacks, taken}, want: taken, all: true},
 		"cannot be made":              {runs: []error{newEpoch, nil}, next: lacks, want: lacks},
 		"is asked to end":             {runs: []error{newEpoch, nil}, stop: 1},
 		"fails to end":                {runs: []error{newEpoch, lacks}, stop: 2, want: lacks, all: true},

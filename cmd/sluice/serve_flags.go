@@ -25,7 +25,7 @@ type configFlags struct {
 	TLSCert     string `group:"Listeners" name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate of the public listener; none: plain HTTP."`
 	TLSKey      string `group:"Listeners" name:"tls-key" placeholder:"FILE" help:"PEM file with the certificate's key."`
 	SocketPath  string `group:"Listeners" placeholder:"PATH" help:"Path of the public socket."`
-	Node        string `group:"Store" placeholder:"NAME" help:"Names this node's cursor and metrics; unique among nodes on one database. By default the machine's name."`
+	Node        string `group:"Store" placeholder:"NAME" help:"Names this node's cursor and metrics; one node on a database at a time has it, another waits for 15 s and is refused. By default the machine's name."`
 
 	DatabaseURL string        `group:"Store" placeholder:"URL" also:"DATABASE_URL" help:"Postgres to use; none: the embedded store."`
 	DataDir     string        `group:"Store" placeholder:"DIR" help:"Folder of the embedded store; it is created."`
