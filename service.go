@@ -350,8 +350,8 @@ func (v adminView) CountSockets() int {
 	return n
 }
 
-// Broadcast implements [admin.Node].
-func (v adminView) Broadcast(ctx context.Context, events []store.Event) {
+// BroadcastEvents implements [admin.Node].
+func (v adminView) BroadcastEvents(ctx context.Context, events []store.Event) {
 	encoder := v.encoders.Get().(*stages.Encoder)
 	segments, _ := encoder.Encode(ctx, events) // what cannot be encoded is logged, counted and left out
 	if len(events) <= v.config.BatchSize {     // its scratch memory would stay as large

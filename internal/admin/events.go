@@ -49,7 +49,7 @@ func (a *api) postBroadcast(w http.ResponseWriter, r *http.Request) {
 	for i, draft := range drafts {
 		events[i] = store.Event{Topic: draft.Topic, Name: draft.Name, Key: draft.Key, Payload: draft.Payload}
 	}
-	a.Node.Broadcast(r.Context(), events)
+	a.Node.BroadcastEvents(r.Context(), events)
 	a.audit(r, "broadcast", len(drafts))
 	httpserver.Answer(w, http.StatusAccepted, map[string]int{"count": len(drafts)})
 }

@@ -26,9 +26,9 @@ type Node interface {
 	// Extent is the log's last known offset and the one up to which this node has
 	// routed everything.
 	Extent() (head, position int64)
-	// Broadcast sends events to whoever is joined now, those of one topic together.
+	// BroadcastEvents sends events to whoever is joined now, those of one topic together.
 	// What cannot be encoded is logged, counted and left out.
-	Broadcast(ctx context.Context, events []store.Event)
+	BroadcastEvents(ctx context.Context, events []store.Event)
 	// Sockets describes open connections, the oldest ones and at most limit of
 	// them, and says how many there are. CountSockets only says that.
 	Sockets(limit int) (oldest []socket.SocketInfo, total int)
