@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/store"
 )
@@ -66,6 +67,8 @@ type (
 	Overflow = channels.Overflow
 	// Dedupe says which events are withheld as repeats of others.
 	Dedupe = channels.Dedupe
+	// NameError says that a text names no such rule.
+	NameError = channels.NameError
 )
 
 // The rules for a full mailbox.
@@ -82,6 +85,16 @@ const (
 	DedupeOffset  = channels.DedupeOffset
 	DedupeKey     = channels.DedupeKey
 	DedupePayload = channels.DedupePayload
+)
+
+// TagStyle is how metrics sent to StatsD carry tags.
+type TagStyle = metrics.TagStyle
+
+// The styles that there are.
+const (
+	TagsDatadog  = metrics.TagsDatadog
+	TagsInflux   = metrics.TagsInflux
+	TagsGraphite = metrics.TagsGraphite
 )
 
 // What a program publishes and broadcasts, by [Service.Publish] and

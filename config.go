@@ -16,7 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/store/postgres"
 )
 
@@ -105,7 +104,7 @@ type Config struct {
 	// reads what it missed once there is room), "drop-oldest", "drop-newest",
 	// "latest" (the newest event of each key stays), or "disconnect" (the socket
 	// is closed). A channel that was joined with "after" never sheds.
-	Overflow string
+	Overflow Overflow
 	// Recent bounds the memory for replaying recent events without asking the
 	// store. A quarter of it, and at least 4 MiB, bounds what has been read from
 	// the store for clients that resume and is on its way to them. [None]: only that.
@@ -117,7 +116,7 @@ type Config struct {
 	// has sent: "offset" (none but what comes twice), "key" (those with the same
 	// key; who has none repeats nothing) or "payload" (those with the same name
 	// and payload).
-	Dedupe string
+	Dedupe Dedupe
 	// DedupeWindow is how far apart two events may have been inserted for one
 	// to repeat the other.
 	DedupeWindow time.Duration
@@ -219,7 +218,7 @@ type Config struct {
 	// StatsDPrefix stands before every metric name sent to StatsD. Nil: "sluice.".
 	StatsDPrefix *string
 	// StatsDTags is how tags are written: "datadog", "influx" or "graphite".
-	StatsDTags string
+	StatsDTags TagStyle
 	// Tags stand on every metric.
 	Tags map[string]string
 }
@@ -278,9 +277,9 @@ func DefaultConfig() Config {
 		BatchSize:        500,
 		MailboxSize:      1024,
 		MailboxBytes:     1 << 20,
-		Overflow:         "catch-up",
+		Overflow:         CatchUp,
 		Recent:           64 << 20,
-		Dedupe:           "offset",
+		Dedupe:           DedupeOffset,
 		DedupeWindow:     10 * time.Minute,
 		DedupeEntries:    4096,
 		JWTRequireExp:    new(true),
@@ -292,7 +291,7 @@ func DefaultConfig() Config {
 		HeartbeatTimeout: 60 * time.Second,
 		DrainTimeout:     30 * time.Second,
 		StatsDPrefix:     new("sluice."),
-		StatsDTags:       "datadog",
+		StatsDTags:       TagsDatadog,
 	}
 }
 
@@ -309,18 +308,9 @@ func (c *Config) validate(f *faults) {
 	for _, each := range c.bounds() {
 		each.validate(f)
 	}
-	for _, choice := range []struct {
-		field, given string
-		allowed      []string
-	}{
-		{"Overflow", c.Overflow, overflowNames},
-		{"Dedupe", c.Dedupe, dedupeNames},
-		{"StatsDTags", c.StatsDTags, []string{"datadog", "influx", "graphite"}},
-	} {
-		if !slices.Contains(choice.allowed, choice.given) {
-			f.add(choice.field, choice.given, strings.Join(choice.allowed, ", "))
-		}
-	}
+	oneOf(f, "Overflow", c.Overflow, CatchUp, DropOldest, DropNewest, Latest, Disconnect)
+	oneOf(f, "Dedupe", c.Dedupe, DedupeOffset, DedupeKey, DedupePayload)
+	oneOf(f, "StatsDTags", c.StatsDTags, TagsDatadog, TagsInflux, TagsGraphite)
 	if _, _, ok := c.start(); !ok {
 		f.add("Start", c.Start, "committed, head, earliest, or an offset from 0")
 	}
@@ -377,31 +367,22 @@ func (c *Config) validateTopics(f *faults) {
 
 // options are what the configuration, which is valid, says for all topics.
 func (c *Config) options() Options {
-	d := parseOptions(c.Overflow, c.Dedupe)
-	d.MailboxSize, d.DedupeWindow, d.DedupeEntries = c.MailboxSize, c.DedupeWindow, c.DedupeEntries
-	return d
-}
-
-// The rules for a full mailbox and for repeats, by name.
-var (
-	overflowNames = namesOf(CatchUp, DropOldest, DropNewest, Latest, Disconnect)
-	dedupeNames   = namesOf(DedupeOffset, DedupeKey, DedupePayload)
-)
-
-func namesOf[T fmt.Stringer](values ...T) []string {
-	names := make([]string, len(values))
-	for i, value := range values {
-		names[i] = value.String()
+	return Options{
+		Overflow: c.Overflow, MailboxSize: c.MailboxSize,
+		Dedupe: c.Dedupe, DedupeWindow: c.DedupeWindow, DedupeEntries: c.DedupeEntries,
 	}
-	return names
 }
 
-// parseOptions are options by the names of its rules: what is unknown is left open,
-// as what is empty is.
-func parseOptions(overflow, dedupe string) (d Options) {
-	d.Overflow, _ = channels.ParseOverflow(overflow)
-	d.Dedupe, _ = channels.ParseDedupe(dedupe)
-	return d
+// oneOf reports a choice that there is not.
+func oneOf[T comparable](f *faults, field string, given T, allowed ...T) {
+	if slices.Contains(allowed, given) {
+		return
+	}
+	names := make([]string, len(allowed))
+	for i, each := range allowed {
+		names[i] = fmt.Sprint(each)
+	}
+	f.add(field, fmt.Sprint(given), strings.Join(names, ", "))
 }
 
 // mountPattern is a path of segments that need no escaping in a URL (RFC 3986,

@@ -44,16 +44,16 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		{"smallest demand", func(c *sluice.Config) { c.MaxDemand = 1 }, "", ""},
 		{"negative batch timeout", func(c *sluice.Config) { c.BatchTimeout = -time.Second }, "BatchTimeout", "-1s"},
 		{"mailbox too large", func(c *sluice.Config) { c.MailboxBytes = 2 << 30 }, "MailboxBytes", "2GiB"},
-		{"overflow that does not exist", func(c *sluice.Config) { c.Overflow = "explode" }, "Overflow", "explode"},
-		{"dedupe that does not exist", func(c *sluice.Config) { c.Dedupe = "taste" }, "Dedupe", "taste"},
+		{"overflow that does not exist", func(c *sluice.Config) { c.Overflow = 9 }, "Overflow", "no rule (9)"},
+		{"dedupe that does not exist", func(c *sluice.Config) { c.Dedupe = 9 }, "Dedupe", "no rule (9)"},
 		{"no window for repeats", func(c *sluice.Config) { c.DedupeWindow = -1 }, "DedupeWindow", "-1ns"},
 		{"no entries for repeats", func(c *sluice.Config) { c.DedupeEntries = -1 }, "DedupeEntries", "-1"},
 		{"rule like the flags", func(c *sluice.Config) {
-			c.Topics = []sluice.TopicRule{{Match: "a", Overflow: "latest", MailboxSize: 1, Dedupe: "payload",
+			c.Topics = []sluice.TopicRule{{Match: "a", Overflow: sluice.Latest, MailboxSize: 1, Dedupe: sluice.DedupePayload,
 				DedupeWindow: time.Millisecond, FlushInterval: time.Hour, Tags: map[string]string{"tenant": "acme.eu-1"}}}
 		}, "", ""},
-		{"rule with an overflow that does not exist", rule(sluice.TopicRule{Overflow: "explode"}), "Topics[0].Overflow", "explode"},
-		{"rule with a dedupe that does not exist", rule(sluice.TopicRule{Dedupe: "taste"}), "Topics[0].Dedupe", "taste"},
+		{"rule with an overflow that does not exist", rule(sluice.TopicRule{Overflow: 9}), "Topics[0].Overflow", "no rule (9)"},
+		{"rule with a dedupe that does not exist", rule(sluice.TopicRule{Dedupe: 9}), "Topics[0].Dedupe", "no rule (9)"},
 		{"rule with a large mailbox", rule(sluice.TopicRule{MailboxSize: 1 << 21}), "Topics[0].MailboxSize", "2097152"},
 		{"rule with a short window", rule(sluice.TopicRule{DedupeWindow: 1}), "Topics[0].DedupeWindow", "1ns"},
 		{"rule with a long interval", rule(sluice.TopicRule{FlushInterval: 2 * time.Hour}), "Topics[0].FlushInterval", "2h0m0s"},
@@ -109,7 +109,7 @@ func TestConfigTellsAllThatIsWrong(t *testing.T) {
 		want   string // fields, in order
 	}{
 		{"numbers and words", func(c *sluice.Config) {
-			c.Lanes, c.PollInterval, c.Overflow, c.Start, c.Node = -1, 1, "explode", "soon", " "
+			c.Lanes, c.PollInterval, c.Overflow, c.Start, c.Node = -1, 1, 9, "soon", " "
 		}, "PollInterval Lanes Overflow Start Node"},
 		{"demand of which the least depends", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = -1, 5 }, "MaxDemand"},
 		{"demands, both", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = -1, -5 }, "MaxDemand MinDemand"},
@@ -123,7 +123,7 @@ func TestConfigTellsAllThatIsWrong(t *testing.T) {
 		{"tags", func(c *sluice.Config) { c.Tags = map[string]string{"le": "1", "a": "|", "b": "c"} }, "Tags Tags"},
 		{"rules", func(c *sluice.Config) {
 			c.Topics = []sluice.TopicRule{
-				{Match: "a*b", Access: "all", Publish: "some", Overflow: "hope", Dedupe: "taste", MailboxSize: -1, DedupeWindow: -1, FlushInterval: -1},
+				{Match: "a*b", Access: "all", Publish: "some", Overflow: 9, Dedupe: 9, MailboxSize: -1, DedupeWindow: -1, FlushInterval: -1},
 				{Match: "room:*"}, {Match: "room:7", Access: "all"},
 			}
 		}, "Topics[0].Match Topics[0].Access Topics[0].Publish Topics[0].Overflow Topics[0].Dedupe Topics[0].MailboxSize Topics[0].DedupeWindow Topics[0].FlushInterval Topics[2].Access Topics[2].Match"},

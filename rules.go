@@ -15,6 +15,24 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
+// Access says who may join a topic.
+type Access string
+
+const (
+	AccessPublic Access = "public" // whoever may connect
+	AccessToken  Access = "token"  // whose token lists the topic
+	AccessDeny   Access = "deny"   // nobody
+)
+
+// Publish says what an event that a client pushes does.
+type Publish string
+
+const (
+	PublishNone      Publish = "none"      // it is refused
+	PublishBroadcast Publish = "broadcast" // it goes to all who have joined, the sender included
+	PublishLog       Publish = "log"       // it is appended to the log; the client is answered once it is durable
+)
+
 // TopicRule says who may do what on the topics that it matches, and how their
 // messages are delivered. The first rule that matches a topic counts. Where
 // there is a list of rules, a topic that none matches is closed, and an empty
@@ -23,25 +41,21 @@ import (
 type TopicRule struct {
 	// Match is a topic, or the beginning of topics followed by *.
 	Match string `yaml:"match"`
-	// Access says who may join: "public" (whoever may connect), "token"
-	// (whose token lists the topic) or "deny" (nobody). Empty: public.
-	Access string `yaml:"access"`
-	// Publish says what an event that a client pushes does: "none" (it is
-	// refused), "broadcast" (it goes to all who have joined, the sender
-	// included) or "log" (it is appended to the log; the client is answered
-	// once it is durable). Empty: none.
-	Publish string `yaml:"publish"`
+	// Access says who may join. Empty: AccessPublic.
+	Access Access `yaml:"access"`
+	// Publish says what an event that a client pushes does. Empty: PublishNone.
+	Publish Publish `yaml:"publish"`
 
 	// What stands in place of the fields of [Config] with the same names, for
 	// these topics. Empty or zero: what Config says.
 
-	Overflow     string        `yaml:"overflow"`
+	Overflow     Overflow      `yaml:"overflow"`
 	MailboxSize  int           `yaml:"mailbox-size"`
-	Dedupe       string        `yaml:"dedupe"`
+	Dedupe       Dedupe        `yaml:"dedupe"`
 	DedupeWindow time.Duration `yaml:"dedupe-window"`
 
 	// FlushInterval is how long messages are collected before they are sent
-	// together, the newest of each key only if Overflow is "latest". Zero: they
+	// together, the newest of each key only if Overflow is Latest. Zero: they
 	// go at once.
 	FlushInterval time.Duration `yaml:"flush-interval"`
 	// Tags stand on the metrics of these topics' messages and joins, such as
@@ -55,15 +69,11 @@ func (r *TopicRule) validate(f *faults, taken map[string]string) {
 	if star := strings.IndexByte(r.Match, '*'); r.Match == "" || star >= 0 && star < len(r.Match)-1 {
 		f.add("Match", r.Match, "a topic, or the beginning of topics followed by one * at the end, such as room:*")
 	}
-	switch r.Access {
-	case "", "public", "token", "deny":
-	default:
-		f.add("Access", r.Access, "public, token, deny")
+	if r.Access != "" {
+		oneOf(f, "Access", r.Access, AccessPublic, AccessToken, AccessDeny)
 	}
-	switch r.Publish {
-	case "", "none", "broadcast", "log":
-	default:
-		f.add("Publish", r.Publish, "none, broadcast, log")
+	if r.Publish != "" {
+		oneOf(f, "Publish", r.Publish, PublishNone, PublishBroadcast, PublishLog)
 	}
 	r.validateOptions(f, taken)
 }
@@ -71,13 +81,11 @@ func (r *TopicRule) validate(f *faults, taken map[string]string) {
 // validateOptions reports what is wrong with a rule's part of how messages are
 // delivered. The configuration's own tags are taken.
 func (r *TopicRule) validateOptions(f *faults, taken map[string]string) {
-	for _, choice := range []struct {
-		field, given string
-		allowed      []string
-	}{{"Overflow", r.Overflow, overflowNames}, {"Dedupe", r.Dedupe, dedupeNames}} {
-		if choice.given != "" && !slices.Contains(choice.allowed, choice.given) {
-			f.add(choice.field, choice.given, strings.Join(choice.allowed, ", "))
-		}
+	if r.Overflow != 0 {
+		oneOf(f, "Overflow", r.Overflow, CatchUp, DropOldest, DropNewest, Latest, Disconnect)
+	}
+	if r.Dedupe != 0 {
+		oneOf(f, "Dedupe", r.Dedupe, DedupeOffset, DedupeKey, DedupePayload)
 	}
 	for _, each := range []bound{mailboxSize(r.MailboxSize), dedupeWindow(r.DedupeWindow), flushInterval(r.FlushInterval)} {
 		if each.given != 0 { // what Config says
@@ -123,9 +131,11 @@ func (r *TopicRule) covers(other *TopicRule) bool {
 
 // options are what the rule, which is valid, says for its topics.
 func (r *TopicRule) options() Options {
-	d := parseOptions(r.Overflow, r.Dedupe)
-	d.MailboxSize, d.DedupeWindow, d.FlushInterval, d.Tags = r.MailboxSize, r.DedupeWindow, r.FlushInterval, r.Tags
-	return d
+	return Options{
+		Overflow: r.Overflow, MailboxSize: r.MailboxSize,
+		Dedupe: r.Dedupe, DedupeWindow: r.DedupeWindow,
+		FlushInterval: r.FlushInterval, Tags: r.Tags,
+	}
 }
 
 // ruleFor returns the rule that counts for a topic, nil if none matches it.
@@ -172,9 +182,9 @@ func mayJoin(rules []TopicRule, topic string, token *auth.Access) bool {
 		return false // they are joined only by a rule that names them
 	case rules == nil: // all topics are open, but a token that lists some means these
 		return token == nil || !token.Listed || token.Allows(topic)
-	case rule == nil || rule.Access == "deny":
+	case rule == nil || rule.Access == AccessDeny:
 		return false
-	case rule.Access == "token":
+	case rule.Access == AccessToken:
 		return token != nil && token.Allows(topic)
 	}
 	return true
@@ -182,15 +192,15 @@ func mayJoin(rules []TopicRule, topic string, token *auth.Access) bool {
 
 // HandleIn implements [InHandler].
 func (c *ruleChannel) HandleIn(ctx *Context, event string, payload Payload) Result {
-	publish := ""
+	publish := PublishNone
 	if rule := ruleFor(c.rules(), ctx.Topic()); rule != nil {
 		publish = rule.Publish
 	}
 	var err error
 	switch publish {
-	case "broadcast":
+	case PublishBroadcast:
 		err = ctx.Broadcast(event, payload)
-	case "log":
+	case PublishLog:
 		err = ctx.Publish(event, payload, nil)
 	default:
 		return channels.Error(channels.Reason("forbidden"))
@@ -207,7 +217,7 @@ func (c *ruleChannel) HandleIn(ctx *Context, event string, payload Payload) Resu
 func (c *ruleChannel) HandleBatch(ctx *Context, events []channels.Pushed) []Result {
 	results := make([]Result, len(events))
 	rule := ruleFor(c.rules(), ctx.Topic())
-	if len(events) > 1 && rule != nil && rule.Publish == "log" {
+	if len(events) > 1 && rule != nil && rule.Publish == PublishLog {
 		err := ctx.PublishAll(events)
 		if invalid := new(store.InvalidError); !errors.As(err, &invalid) {
 			result := channels.OK(nil)

@@ -17,9 +17,9 @@ func TestRulesSayHowMessagesAreDelivered(t *testing.T) {
 	n := sluicetest.Run(t, sluicetest.With(func(c *sluice.Config) {
 		c.Node = "n"
 		c.Topics = []sluice.TopicRule{
-			{Match: "orders", Dedupe: "key", Tags: map[string]string{"tenant": "acme"}},
-			{Match: "lamps", Dedupe: "payload", DedupeWindow: time.Minute},
-			{Match: "board", Overflow: "latest", MailboxSize: 5, FlushInterval: 500 * time.Millisecond, Tags: map[string]string{"tenant": "globex"}},
+			{Match: "orders", Dedupe: sluice.DedupeKey, Tags: map[string]string{"tenant": "acme"}},
+			{Match: "lamps", Dedupe: sluice.DedupePayload, DedupeWindow: time.Minute},
+			{Match: "board", Overflow: sluice.Latest, MailboxSize: 5, FlushInterval: 500 * time.Millisecond, Tags: map[string]string{"tenant": "globex"}},
 			{Match: "*"},
 		}
 	}))

@@ -92,7 +92,7 @@ func New(config Config) (*Service, error) {
 	s.readiness = stages.NewReadiness(s.logger)
 	s.payload = stages.NewPayloadBound(int64(config.MaxPayloadBytes), writeBytes, s.logger)
 	s.hook = s.Authenticate
-	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == "token" }); i >= 0 && config.JWTSecretFile == "" && config.JWTKeysFile == "" {
+	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == AccessToken }); i >= 0 && config.JWTSecretFile == "" && config.JWTKeysFile == "" {
 		s.logger.Warn("a rule lets in tokens only, and without --jwt-secret-file or --jwt-keys-file nobody has one: its topics are closed", "match", config.Topics[i].Match)
 	}
 	proxies, err := connlimit.ParseProxies(config.TrustedProxies)

@@ -15,6 +15,8 @@ type (
 	Overflow = outbound.Overflow
 	// Dedupe says which events of the log are withheld as repeats of others.
 	Dedupe = outbound.Dedupe
+	// NameError says that a text names no such rule.
+	NameError = outbound.NameError
 	// PanicError is a panic of a handler, or of an encoder.
 	PanicError = outbound.PanicError
 )

@@ -40,7 +40,5 @@ var ErrSegmentFull = outbound.ErrSegmentFull
 func NewConnection(source outbound.Source, config ConnectionConfig) *Connection {
 	return outbound.NewConnection(source, config)
 }
-func NewBuilder(e Encoder) *Builder               { return outbound.NewBuilder(e) }
-func Formats(formats ...Format) FormatSet         { return outbound.Formats(formats...) }
-func ParseOverflow(name string) (Overflow, error) { return outbound.ParseOverflow(name) }
-func ParseDedupe(name string) (Dedupe, error)     { return outbound.ParseDedupe(name) }
+func NewBuilder(e Encoder) *Builder       { return outbound.NewBuilder(e) }
+func Formats(formats ...Format) FormatSet { return outbound.Formats(formats...) }

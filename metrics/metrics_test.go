@@ -64,7 +64,7 @@ func run(t *testing.T, set *metrics.Set) (stop func()) {
 func TestStatsDLines(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		style string
+		style metrics.TagStyle
 		want  []string
 	}{
 		{"datadog", []string{
@@ -86,7 +86,7 @@ func TestStatsDLines(t *testing.T) {
 			"sluice.stage.time;node=a;stage=encode:1.5|ms",
 		}},
 	} {
-		t.Run(test.style, func(t *testing.T) {
+		t.Run(string(test.style), func(t *testing.T) {
 			t.Parallel()
 			addr, lines := listenStatsD(t)
 			set, err := metrics.New(metrics.Config{

@@ -12,15 +12,23 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// TagStyle is how StatsD lines carry tags.
+type TagStyle string
+
+const (
+	TagsDatadog  TagStyle = "datadog"  // name:1|c|#key:value
+	TagsInflux   TagStyle = "influx"   // name,key=value:1|c
+	TagsGraphite TagStyle = "graphite" // name;key=value:1|c
+)
+
 // Config says where metrics go.
 type Config struct {
 	// StatsD is the host:port of a StatsD server. Empty: Prometheus only.
 	StatsD string
 	// Prefix stands before every name sent to StatsD, such as "sluice.".
 	Prefix string
-	// TagStyle is how StatsD lines carry tags: "datadog", "influx" or
-	// "graphite". Empty: datadog.
-	TagStyle string
+	// TagStyle is how StatsD lines carry tags. Empty: TagsDatadog.
+	TagStyle TagStyle
 	// Tags stand on every metric, in StatsD and in Prometheus.
 	Tags []Tag
 	// FlushInterval is how often StatsD gets sums and gauges. More often
@@ -58,7 +66,7 @@ type series interface {
 func New(config Config) (*Set, error) {
 	config.FlushInterval = cmp.Or(config.FlushInterval, time.Second)
 	config.ReconnectInterval = cmp.Or(config.ReconnectInterval, 30*time.Second)
-	config.TagStyle = cmp.Or(config.TagStyle, "datadog")
+	config.TagStyle = cmp.Or(config.TagStyle, TagsDatadog)
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}

@@ -22,10 +22,10 @@ type statsdName struct {
 	tags []statsd.Tag
 }
 
-var tagStyles = map[string]*statsd.TagFormat{
-	"datadog":  statsd.TagFormatDatadog,
-	"influx":   statsd.TagFormatInfluxDB,
-	"graphite": statsd.TagFormatGraphite,
+var tagStyles = map[TagStyle]*statsd.TagFormat{
+	TagsDatadog:  statsd.TagFormatDatadog,
+	TagsInflux:   statsd.TagFormatInfluxDB,
+	TagsGraphite: statsd.TagFormatGraphite,
 }
 
 // packetsPerFlush is the room for what one flush may send: with the packet

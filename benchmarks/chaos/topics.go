@@ -58,8 +58,8 @@ func (c *Chaos) rules() []sluice.TopicRule {
 	match := func(kind string) string { return swarm.TopicPrefix + kind + ":*" }
 	return []sluice.TopicRule{
 		{Match: match(collectedTopic), FlushInterval: flushInterval},
-		{Match: match(latestTopic), Overflow: "latest"},
-		{Match: match(strictTopic), Overflow: "disconnect"},
+		{Match: match(latestTopic), Overflow: sluice.Latest},
+		{Match: match(strictTopic), Overflow: sluice.Disconnect},
 		{Match: match(openTopic), Publish: "broadcast"},
 		{Match: match(loggedTopic), Publish: "log"},
 		{Match: swarm.TopicPrefix + "*"},
@@ -72,7 +72,7 @@ func (c *Chaos) rulesFile() string {
 	b.WriteString("topics:\n")
 	for _, rule := range c.rules() {
 		fmt.Fprintf(&b, "  - match: %q\n", rule.Match)
-		for _, field := range []struct{ name, value string }{{"overflow", rule.Overflow}, {"publish", rule.Publish}} {
+		for _, field := range []struct{ name, value string }{{"overflow", rule.Overflow.String()}, {"publish", string(rule.Publish)}} {
 			if field.value != "" {
 				fmt.Fprintf(&b, "    %s: %s\n", field.name, field.value)
 			}

@@ -2,7 +2,6 @@ package outbound
 
 import (
 	"cmp"
-	"fmt"
 	"time"
 )
 
@@ -98,19 +97,22 @@ const (
 	DedupePayload
 )
 
-var dedupeNames = [...]string{DedupeOffset: "offset", DedupeKey: "key", DedupePayload: "payload"}
+var dedupeNames = []string{DedupeOffset: "offset", DedupeKey: "key", DedupePayload: "payload"}
 
-// ParseDedupe reads a dedupe rule by its name.
-func ParseDedupe(name string) (Dedupe, error) {
-	for i, known := range dedupeNames[1:] {
-		if name == known {
-			return Dedupe(i + 1), nil
-		}
-	}
-	return 0, fmt.Errorf("unknown dedupe rule %q: must be one of %v", name, dedupeNames[1:])
-}
+// ParseDedupe reads a dedupe rule by its name. The error is a [*NameError].
+func ParseDedupe(name string) (Dedupe, error) { return named[Dedupe](dedupeNames, name) }
 
-func (d Dedupe) String() string { return dedupeNames[d] }
+// String is the rule's name; zero, which is no rule, has an empty one.
+func (d Dedupe) String() string { return nameOf(dedupeNames, d) }
+
+// Valid tells whether there is such a rule. Zero is none.
+func (d Dedupe) Valid() bool { return d > 0 && int(d) < len(dedupeNames) }
+
+// MarshalText implements [encoding.TextMarshaler].
+func (d Dedupe) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler]; an empty text is zero.
+func (d *Dedupe) UnmarshalText(text []byte) error { return orNone(d, text, ParseDedupe) }
 
 // fingerprints are what the rule compares, none for DedupeOffset.
 func (d Dedupe) fingerprints() FormatSet {

@@ -1,7 +1,5 @@
 package outbound
 
-import "fmt"
-
 // Overflow is what happens when a message does not fit into a channel's mailbox
 // any more. Whatever the rule, other clients do not notice, and replies are
 // never shed. A channel that was joined with "after" never sheds what is in the
@@ -31,20 +29,23 @@ const (
 	Disconnect
 )
 
-var overflowNames = [...]string{
+var overflowNames = []string{
 	CatchUp: "catch-up", DropOldest: "drop-oldest", DropNewest: "drop-newest", Latest: "latest", Disconnect: "disconnect"}
 
-// ParseOverflow reads an overflow rule by its name.
-func ParseOverflow(name string) (Overflow, error) {
-	for i, known := range overflowNames[1:] {
-		if name == known {
-			return Overflow(i + 1), nil
-		}
-	}
-	return 0, fmt.Errorf("unknown overflow rule %q: must be one of %v", name, overflowNames[1:])
-}
+// ParseOverflow reads an overflow rule by its name. The error is a [*NameError].
+func ParseOverflow(name string) (Overflow, error) { return named[Overflow](overflowNames, name) }
 
-func (o Overflow) String() string { return overflowNames[o] }
+// String is the rule's name; zero, which is no rule, has an empty one.
+func (o Overflow) String() string { return nameOf(overflowNames, o) }
+
+// Valid tells whether there is such a rule. Zero is none.
+func (o Overflow) Valid() bool { return o > 0 && int(o) < len(overflowNames) }
+
+// MarshalText implements [encoding.TextMarshaler].
+func (o Overflow) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler]; an empty text is zero.
+func (o *Overflow) UnmarshalText(text []byte) error { return orNone(o, text, ParseOverflow) }
 
 // DropReason says why messages that were meant for a client were not sent.
 type DropReason string

@@ -75,6 +75,8 @@ func newParser(ctx context.Context, p process, resolver *configResolver) (*kong.
 		kong.KindMapper(reflect.Bool, boolDecoder{decoder(resolver, parseBool)}),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), decoder(resolver, parseDuration)),
 		kong.TypeMapper(reflect.TypeFor[sluice.ByteSize](), decoder(resolver, parseSize)),
+		kong.TypeMapper(reflect.TypeFor[sluice.Overflow](), decoder(resolver, parseName[sluice.Overflow])),
+		kong.TypeMapper(reflect.TypeFor[sluice.Dedupe](), decoder(resolver, parseName[sluice.Dedupe])),
 	)
 }
 

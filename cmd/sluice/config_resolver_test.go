@@ -157,7 +157,7 @@ topics:
 	}
 	want := []sluice.TopicRule{{
 		Match: "board:*", Access: "token", Publish: "log",
-		Overflow: "latest", MailboxSize: 16, Dedupe: "key", DedupeWindow: 90 * time.Second,
+		Overflow: sluice.Latest, MailboxSize: 16, Dedupe: sluice.DedupeKey, DedupeWindow: 90 * time.Second,
 		FlushInterval: 250 * time.Millisecond, Tags: map[string]string{"tenant": "acme", "shard": "7"},
 	}, {Match: "*"}}
 	if !reflect.DeepEqual(settings.file.topics, want) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
 	"reflect"
@@ -46,6 +47,9 @@ func (r *configResolver) readTopics(path string, pair *ast.MappingValueNode) {
 		return
 	}
 	if len(ast.Filter(ast.AliasType, sequence)) > 0 { // no rule can be read by itself
+		if r.refuseNames(sequence) {
+			return
+		}
 		at, message := placeAt(path, pair.Key), whole.Error()
 		if problem := yaml.Error(nil); errors.As(whole, &problem) && problem.GetToken() != nil {
 			position := problem.GetToken().Position
@@ -103,12 +107,52 @@ func (r *configResolver) readRule(path, rule string, node ast.Node) (read sluice
 			r.fault(key, meant, true, "%s: unknown field %q; %s", rule, name, ruleHint)
 			continue
 		}
+		if wrong := readName(rule+": "+name, pair.Value, field); wrong != nil {
+			r.refuse(wrong)
+			continue
+		}
 		if err := yaml.NodeToValue(pair.Value, field.Addr().Interface(), yaml.Strict(), yaml.AllowDuplicateMapKey()); err != nil {
 			field.SetZero()
 			r.fault(r.file.places[rule+": "+name], rule+": "+name, false, "%s: %s: %s", rule, name, unfit(err, pair.Value, field.Type()))
 		}
 	}
 	return read
+}
+
+// refuseNames refuses what rules have that there is no such name for.
+func (r *configResolver) refuseNames(rules *ast.SequenceNode) (refused bool) {
+	for i, entry := range rules.Values {
+		mapping, ok := unanchored(entry).(*ast.MappingNode)
+		if !ok {
+			continue
+		}
+		into := reflect.New(reflect.TypeFor[sluice.TopicRule]()).Elem()
+		for _, pair := range mapping.Values {
+			name := pair.Key.GetToken().Value
+			if field := ruleFieldNamed(into, name); field.IsValid() {
+				if wrong := readName(ruleName(i)+": "+name, pair.Value, field); wrong != nil {
+					r.refuse(wrong)
+					refused = true
+				}
+			}
+		}
+	}
+	return refused
+}
+
+// readName reads into a field that takes names, and refuses one that there is not. Of
+// other fields and shapes it does nothing.
+func readName(setting string, node ast.Node, field reflect.Value) *usageError {
+	var unknown *sluice.NameError
+	text, ok := field.Addr().Interface().(encoding.TextUnmarshaler)
+	if _, scalar := unanchored(node).(ast.ScalarNode); !ok || !scalar {
+		return nil
+	}
+	given := unanchored(node).GetToken().Value
+	if errors.As(text.UnmarshalText([]byte(given)), &unknown) {
+		return &usageError{setting, given, strings.Join(unknown.Allowed, ", ")}
+	}
+	return nil
 }
 
 // unanchored is what an anchor names, or else the node itself.

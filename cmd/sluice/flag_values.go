@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding"
 	"errors"
 	"reflect"
 	"strconv"
@@ -69,6 +70,18 @@ func parseDuration(s string) (time.Duration, string) {
 		return 0, "a duration with its unit, such as 100ms, 30s or 1h"
 	}
 	return d, ""
+}
+
+// parseName reads what has names: the error of its UnmarshalText is a [*sluice.NameError].
+func parseName[T any, P interface {
+	*T
+	encoding.TextUnmarshaler
+}](s string) (value T, allowed string) {
+	var unknown *sluice.NameError
+	if err := P(&value).UnmarshalText([]byte(s)); errors.As(err, &unknown) {
+		return value, strings.Join(unknown.Allowed, ", ")
+	}
+	return value, ""
 }
 
 func parseSize(s string) (sluice.ByteSize, string) {

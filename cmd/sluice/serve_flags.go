@@ -46,10 +46,10 @@ type configFlags struct {
 
 	MailboxSize  int             `group:"Mailboxes" help:"Messages waiting for one channel at most."`
 	MailboxBytes sluice.ByteSize `group:"Mailboxes" help:"Bytes waiting for one connection at most."`
-	Overflow     string          `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: catch-up, drop-oldest, drop-newest, latest or disconnect."`
+	Overflow     sluice.Overflow `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: catch-up, drop-oldest, drop-newest, latest or disconnect."`
 	Recent       sluice.ByteSize `group:"Mailboxes" help:"Memory for replaying recent events without asking the store; a quarter of it, 4 MiB at least, bounds replays under way."`
 
-	Dedupe        string        `group:"Dedupe" placeholder:"BY" help:"What makes an event a repeat, which is withheld: offset, key or payload."`
+	Dedupe        sluice.Dedupe `group:"Dedupe" placeholder:"BY" help:"What makes an event a repeat, which is withheld: offset, key or payload."`
 	DedupeWindow  time.Duration `group:"Dedupe" help:"How far apart a repeat may have been inserted."`
 	DedupeEntries int           `group:"Dedupe" help:"Messages that a channel remembers having sent at most, at up to 48 bytes each."`
 
@@ -89,7 +89,7 @@ type configFlags struct {
 
 	StatsD       string            `name:"statsd" group:"Metrics" placeholder:"HOST:PORT" help:"StatsD server to send metrics to; none: they are not sent."`
 	StatsDPrefix *string           `name:"statsd-prefix" group:"Metrics" placeholder:"PREFIX" help:"Stands before every name sent to StatsD."`
-	StatsDTags   string            `name:"statsd-tags" group:"Metrics" placeholder:"FORMAT" help:"How tags are written: datadog, influx or graphite."`
+	StatsDTags   sluice.TagStyle   `name:"statsd-tags" group:"Metrics" placeholder:"FORMAT" help:"How tags are written: datadog, influx or graphite."`
 	Tags         map[string]string `name:"tag" group:"Metrics" mapsep:"," help:"Tag that stands on every metric; can be repeated."`
 }
 
