@@ -22,7 +22,7 @@ import (
 // While nothing happens, it waits in Go's poller, which watches the epoll
 // instance as it watches any file: no thread is blocked.
 type eventLoop struct {
-	// Immutable after newEpoll.
+	// Immutable after newEventLoop.
 	endpoint *Endpoint
 	writers  *writerPool
 	fd       int
