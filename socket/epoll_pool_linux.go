@@ -18,7 +18,7 @@ var began = time.Now()
 // endpoint stops it after the last.
 type loopPool struct {
 	writers writerPool
-	told    sync.Once // that a connection is none for it
+	logOnce sync.Once // that a connection is none for it
 
 	mu sync.Mutex
 
@@ -33,7 +33,7 @@ type loopPool struct {
 func (p *loopPool) adopt(e *Endpoint, netConn net.Conn, early []byte) *conn {
 	tcp, ok := netConn.(*net.TCPConn)
 	if !ok {
-		p.told.Do(func() {
+		p.logOnce.Do(func() {
 			e.config.Logger.Info("sockets have a goroutine each, since their connections are no plain TCP", "path", e.config.Path, "connection", fmt.Sprintf("%T", netConn))
 		})
 		return nil
