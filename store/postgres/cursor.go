@@ -14,7 +14,7 @@ import (
 // What the log and its readers stand by is asked of a primary: connections see to
 // it, but a pooler may lead each of them to another server.
 const headSQL = `SELECT (SELECT epoch FROM sluice_epochs ORDER BY number DESC LIMIT 1),
-	trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)), erased, max_payload, pg_is_in_recovery() FROM sluice_meta`
+	t.trimmed, greatest(t.trimmed, (SELECT max("offset") FROM sluice_log)), erased, max_payload, pg_is_in_recovery() FROM sluice_meta, sluice_trimmed t`
 
 // cursorSQL has a row also where there is no cursor.
 const cursorSQL = `SELECT epoch, "offset", pg_is_in_recovery() FROM (VALUES (1)) one LEFT JOIN sluice_cursors ON name = $1`

@@ -50,6 +50,12 @@
 // anywhere else. After a restore that leaves all of these as they were, such as
 // the snapshot of a disk, call sluice_begin_epoch.
 //
+// What somebody removes from the log by hand counts as trimmed from that moment on,
+// and an epoch begins where it was not the front alone. Triggers of the log, and of
+// each partition, see what is deleted or truncated, and the view sluice_trimmed which
+// partitions are gone. Where triggers were off, a hole in the midst is unseen until
+// somebody fetches across it.
+//
 // # Leases
 //
 // A row of sluice_leases is a name and who has it. Each call is one statement that

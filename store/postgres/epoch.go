@@ -8,8 +8,8 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-const extentSQL = `SELECT e.epoch, e.first, trimmed, greatest(trimmed, (SELECT max("offset") FROM sluice_log)), erased, max_payload, pg_is_in_recovery()
-	FROM sluice_meta, sluice_epochs e ORDER BY e.number`
+const extentSQL = `SELECT e.epoch, e.first, t.trimmed, greatest(t.trimmed, (SELECT max("offset") FROM sluice_log)), erased, max_payload, pg_is_in_recovery()
+	FROM sluice_meta, sluice_trimmed t, sluice_epochs e ORDER BY e.number`
 
 // Extent implements [store.Log].
 func (l *Log) Extent(ctx context.Context) (h store.Extent, err error) {

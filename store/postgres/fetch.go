@@ -90,8 +90,8 @@ func event(columns [][]byte, memory *arena.Arena) store.Event {
 	}
 }
 
-// explainNothing tells an end of the log from a part that was trimmed, and both
-// from another log.
+// explainNothing tells an end of the log from a part that was trimmed, or removed by
+// hand, and these from another log.
 func (l *Log) explainNothing(ctx context.Context, after, known int64, epoch string) error {
 	head, err := l.Head(ctx)
 	switch {
@@ -103,8 +103,22 @@ func (l *Log) explainNothing(ctx context.Context, after, known int64, epoch stri
 		return fmt.Errorf("fetch after %d, trimmed up to %d: %w", after, head.Trimmed, store.ErrTrimmed)
 	case head.Offset <= after:
 		l.head.Disprove(known, head.Offset)
+		return nil
 	}
-	return nil
+	return l.explainAbsence(ctx, after)
+}
+
+// explainAbsence tells events that have come just now from a hole that is larger
+// than what was asked for.
+func (l *Log) explainAbsence(ctx context.Context, after int64) error {
+	var next *int64
+	if err := l.pool.QueryRow(ctx, `SELECT min("offset") FROM sluice_log WHERE "offset" > $1`, after).Scan(&next); err != nil {
+		return l.fetchFailure(after, err)
+	}
+	if next == nil || *next == after+1 {
+		return nil
+	}
+	return l.noteHole(ctx, after, *next)
 }
 
 // lastGap finds the last place where events do not follow one another; found is 0

@@ -20,6 +20,7 @@ var serving = []right{
 	{"SEQUENCE", "sluice_outbox_id_seq", "SELECT"},
 	{"TABLE", "sluice_log", "SELECT, INSERT, UPDATE (payload), DELETE"},
 	{"TABLE", "sluice_partitions", "SELECT"},
+	{"TABLE", "sluice_trimmed", "SELECT"},
 	{"TABLE", "sluice_meta", "SELECT, UPDATE (trimmed, removed, erased, max_payload)"},
 	{"TABLE", "sluice_epochs", "SELECT, INSERT, DELETE"},
 	{"TABLE", "sluice_marks", "SELECT, INSERT, DELETE"},

@@ -57,8 +57,8 @@ func (l *Log) borrow(ctx context.Context, use func(*reader) error) (err error) {
 	return use(r)
 }
 
-// explain tells the end of the log from a part that was trimmed, and both from
-// another log.
+// explain tells the end of the log from a part that was trimmed, or removed by hand,
+// and these from another log.
 func (l *Log) explain(ctx context.Context, after, known int64, events []store.Event, epoch string) error {
 	head, err := l.Head(ctx)
 	switch {
@@ -69,13 +69,9 @@ func (l *Log) explain(ctx context.Context, after, known int64, events []store.Ev
 	case after < head.Trimmed:
 		return fmt.Errorf("fetch after %d, trimmed up to %d: %w", after, head.Trimmed, store.ErrTrimmed)
 	case len(events) > 0:
-		return gap(after+1, events[0].Offset)
+		return l.noteHole(ctx, after, events[0].Offset)
 	case head.Offset <= after:
 		l.head.Disprove(known, head.Offset)
 	}
 	return nil
-}
-
-func gap(want, found int64) error {
-	return fmt.Errorf("sqlite: sluice_log has a gap: offset %d follows %d; rows were removed from it by hand", found, want-1)
 }

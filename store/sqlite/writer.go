@@ -25,6 +25,7 @@ type writer struct {
 	mark, advance           uintptr // of retention.go
 	forgetMarks, trimmed    uintptr
 	remove                  uintptr
+	holeEpoch, hole         uintptr // of removed.go
 	probe                   uintptr // of trouble.go
 
 	row     uintptr // memory of SQLite's for the texts of a row
@@ -78,6 +79,8 @@ func (w *writer) open(path string) error {
 		&w.forgetMarks:  forgetMarksSQL,
 		&w.trimmed:      trimmedSQL,
 		&w.remove:       removeSQL,
+		&w.holeEpoch:    holeEpochSQL,
+		&w.hole:         holeSQL,
 		&w.probe:        probeSQL,
 	} {
 		if *statement, err = w.prepare(query); err != nil {

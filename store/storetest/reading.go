@@ -181,3 +181,16 @@ func testWhatIsRemovedCountsAsTrimmed(t *testing.T, h Harness) {
 		t.Errorf("the log is %+v", got)
 	}
 }
+
+// testEventsKeepTheirOffsets has somebody try to give them others, and then change
+// what is none.
+func testEventsKeepTheirOffsets(t *testing.T, h Harness) {
+	log := openAndRun(t, h)
+	mustAppend(t, log, numbered("t", 1, 5)...)
+	fetch(t, log, 0, 5)
+	if _, err := h.DB.ExecContext(t.Context(), `UPDATE sluice_log SET "offset" = 9 WHERE "offset" = 3`); err == nil || !strings.Contains(err.Error(), "keeps its offset") {
+		t.Errorf("an event was given another offset, %v", err)
+	}
+	mustExec(t, h, `UPDATE sluice_log SET payload = '{}' WHERE "offset" = 3`)
+	fetch(t, log, 0, 5)
+}

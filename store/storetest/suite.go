@@ -71,6 +71,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"FetchOfTrimmedEvents", testFetchOfTrimmedEvents},
 		{"FetchNoticesAGap", testFetchNoticesAGap},
 		{"WhatIsRemovedCountsAsTrimmed", testWhatIsRemovedCountsAsTrimmed},
+		{"EventsKeepTheirOffsets", testEventsKeepTheirOffsets},
 		{"ReplayReadsOneTopic", testReplayReadsOneTopic},
 		{"ReplayEndsWithTheLog", testReplayEndsWithTheLog},
 		{"ReplayRefusesNonsense", testReplayRefusesNonsense},
