@@ -10,11 +10,11 @@ import (
 // one goroutine at a time.
 type Server struct{ server *pgserver.Server }
 
-// NewServer starts a server of the test's own, on which nothing exists. It is
-// removed when the test ends.
-func NewServer(t testing.TB) *Server {
+// NewServer starts a server of the test's own, on which nothing exists, with more
+// settings if it is given some ("name=value"). It is removed when the test ends.
+func NewServer(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	server, err := pgserver.New()
+	server, err := pgserver.New(settings...)
 	check(t, err)
 	t.Cleanup(func() {
 		if err := server.Remove(); err != nil {

@@ -1,12 +1,14 @@
 package postgres_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluicehq/sluice/internal/pgtest"
 	"github.com/sluicehq/sluice/store"
@@ -88,10 +90,42 @@ func TestRowIsRejectedForItsContentAlone(t *testing.T) {
 	}
 }
 
-// fillNotificationQueue has every NOTIFY of Sluice's fail its commit, as it does
-// while another session keeps the server's queue full.
-func fillNotificationQueue(t *testing.T, conn *pgx.Conn) {
+// smallQueue is the URL of a schema on a server whose notification queue can really
+// be filled. Before PostgreSQL 17 that takes 8 GB: real is false, and the schema is on
+// the server of all tests.
+func smallQueue(t *testing.T) (url string, real bool) {
 	t.Helper()
+	url = pgtest.Schema(t)
+	var pages *string
+	if err := connect(t, url).QueryRow(t.Context(), `SELECT current_setting('max_notify_queue_pages', true)`).Scan(&pages); err != nil {
+		t.Fatal(err)
+	}
+	if pages == nil {
+		t.Log("this server has no max_notify_queue_pages: what a full queue does is injected")
+		return url, false
+	}
+	t.Log("the server's queue is really full")
+	return pgtest.NewServer(t, "max_notify_queue_pages=64").Schema(t), true
+}
+
+// fillNotificationQueue has every NOTIFY of Sluice's fail its commit, as it does
+// while another session keeps the server's queue full. PostgreSQL raises that before
+// a commit (PreCommit_Notify), never at NOTIFY, and so does a constraint that is deferred.
+func fillNotificationQueue(t *testing.T, url string, real bool) {
+	t.Helper()
+	conn := connect(t, url)
+	if real {
+		listener := connect(t, url)
+		mustExec(t, listener, `LISTEN mine`)
+		mustExec(t, listener, `BEGIN`) // it reads none from now on
+		refusal := new(pgconn.PgError)
+		for n, err := 0, error(nil); !errors.As(err, &refusal); n++ {
+			if _, err = conn.Exec(t.Context(), `SELECT pg_notify('mine', $1)`, fmt.Sprint(n, strings.Repeat("x", 7900))); n > 1000 {
+				t.Fatal("the queue takes more than it has pages")
+			}
+		}
+		return
+	}
 	mustExec(t, conn, `CREATE TABLE wakeups (n int)`)
 	mustExec(t, conn, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		RAISE EXCEPTION 'too many notifications in the NOTIFY queue' USING ERRCODE = '54000'; END $$`)
@@ -107,11 +141,44 @@ func fillNotificationQueue(t *testing.T, conn *pgx.Conn) {
 	}
 }
 
+// TestFullNotificationQueueIsWhatIsInjected has a transaction notify: that is taken,
+// and its commit refused, as it is where that is injected.
+func TestFullNotificationQueueIsWhatIsInjected(t *testing.T) {
+	t.Parallel()
+	url, real := smallQueue(t)
+	if err := postgres.Migrate(t.Context(), url, quiet); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, url)
+	fillNotificationQueue(t, url, real)
+	notify := `SELECT notify_in_vain('c', 'p')`
+	if real {
+		notify = `SELECT pg_notify('c', repeat('p', 7900))`
+	}
+	want := pgconn.PgError{Severity: "ERROR", Code: "54000", Message: "too many notifications in the NOTIFY queue"}
+	is := func(err error) bool {
+		got := new(pgconn.PgError)
+		return errors.As(err, &got) && pgconn.PgError{Severity: got.Severity, Code: got.Code, Message: got.Message} == want
+	}
+	if _, err := conn.Exec(t.Context(), notify); !is(err) {
+		t.Errorf("alone: %v", err)
+	}
+	mustExec(t, conn, `BEGIN`)
+	mustExec(t, conn, notify)
+	if _, err := conn.Exec(t.Context(), `COMMIT`); !is(err) {
+		t.Errorf("at commit: %v", err)
+	}
+	var status string // the statement has its answer, and is refused after that
+	if err := conn.QueryRow(t.Context(), strings.Replace(notify, "SELECT ", "SELECT 'said' || ", 1)).Scan(&status); !is(err) || status == "" {
+		t.Errorf("a statement that answers %q: %v", status, err)
+	}
+}
+
 // TestFullNotificationQueueStopsNothing sends events in all ways while no wake-up
 // can be sent.
 func TestFullNotificationQueueStopsNothing(t *testing.T) {
 	t.Parallel()
-	url := pgtest.Schema(t)
+	url, real := smallQueue(t)
 	var lines syncBuffer
 	log := mustOpen(t, postgres.Config{DatabaseURL: url, Logger: textLogger(&lines)})
 	conn := connect(t, url)
@@ -128,7 +195,7 @@ func TestFullNotificationQueueStopsNothing(t *testing.T) {
 		}
 	}
 	send()
-	fillNotificationQueue(t, conn)
+	fillNotificationQueue(t, url, real)
 	send()
 	mustExec(t, conn, `ALTER TABLE sluice_outbox DISABLE TRIGGER sluice_outbox_inserted`)
 	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, 5000)`)
@@ -145,17 +212,19 @@ func TestFullNotificationQueueStopsNothing(t *testing.T) {
 // TestNearlyFullNotificationQueueFailsNoCommit has applications commit.
 func TestNearlyFullNotificationQueueFailsNoCommit(t *testing.T) {
 	t.Parallel()
-	url := pgtest.Schema(t)
+	url, real := smallQueue(t)
 	if err := postgres.Migrate(t.Context(), url, quiet); err != nil {
 		t.Fatal(err)
 	}
 	conn := connect(t, url)
-	fillNotificationQueue(t, conn)
-	var definition string
-	if err := conn.QueryRow(t.Context(), `SELECT pg_get_functiondef('sluice_outbox_inserted'::regproc)`).Scan(&definition); err != nil {
-		t.Fatal(err)
+	fillNotificationQueue(t, url, real)
+	if !real {
+		var definition string
+		if err := conn.QueryRow(t.Context(), `SELECT pg_get_functiondef('sluice_outbox_inserted'::regproc)`).Scan(&definition); err != nil {
+			t.Fatal(err)
+		}
+		mustExec(t, conn, strings.ReplaceAll(definition, "pg_notification_queue_usage()", "0.95"))
 	}
-	mustExec(t, conn, strings.ReplaceAll(definition, "pg_notification_queue_usage()", "0.95"))
 	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
 }
 
