@@ -220,3 +220,30 @@ func TestHeldWakeUpsAreMadeUpFor(t *testing.T) {
 	mustExec(t, holder, `COMMIT`)
 	next(t, log, 20)
 }
+
+// TestManyTopicsAreHeldUp locks rows of ever more topics, with rows of theirs and of
+// others behind them.
+func TestManyTopicsAreHeldUp(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	if err := postgres.Migrate(t.Context(), url, quiet); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, url)
+	for _, topics := range []int{0, 1, 31, 32, 33, 3000} {
+		holder := connect(t, url)
+		mustExec(t, conn, `TRUNCATE sluice_outbox RESTART IDENTITY`)
+		mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT n::text, 'locked' FROM generate_series(1, $1) n`, topics)
+		mustExec(t, holder, `BEGIN`)
+		mustExec(t, holder, `SELECT FROM sluice_outbox FOR UPDATE`)
+		mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT n::text, CASE WHEN n <= $1 THEN 'behind' ELSE 'free' END FROM generate_series(1, $1 + 50) n`, topics)
+		var same, ended bool
+		var waits *int64
+		err := conn.QueryRow(t.Context(), `SELECT ids = ARRAY(SELECT id FROM sluice_outbox WHERE event = 'free' ORDER BY id), waits, ended
+			FROM sluice_pick(100000, 0, 1000000000, 1000000)`).Scan(&same, &waits, &ended)
+		if err != nil || !same || !ended || (waits != nil) != (topics > 0) || waits != nil && *waits != 1 {
+			t.Errorf("%d topics are held up: picks all others %v and ends %v, and waits for %v, %v", topics, same, ended, waits, err)
+		}
+		mustExec(t, holder, `ROLLBACK`)
+	}
+}
