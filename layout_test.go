@@ -80,8 +80,8 @@ var folders = []string{
 // configuration may stand in config_*.go, and all else has a package of its own.
 var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "listen", "bytesize"}
 
-// topTests are tests there of no file: of the house, and of what the README shows.
-var topTests = []string{"layout", "readme", "example"}
+// topTests are tests there of no file: of the house, and of what its documents show.
+var topTests = []string{"layout", "docs", "readme", "example"}
 
 // libraries are what the house stands on, each with what it is there for.
 var libraries = map[string]string{
