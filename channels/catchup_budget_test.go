@@ -130,9 +130,9 @@ func TestNobodyDripsForLong(t *testing.T) {
 					t.Fatal("nobody has to wait")
 				}
 				c := w.join(1024, 20_000, CatchUp, &Resume{After: 1000}, accepts{})
-				for start := time.Now(); !strings.Contains(c.got, last); c.read() {
+				for start := time.Now(); !strings.Contains(c.got(), last); c.read() {
 					if time.Since(start) > 20*replayDeadline {
-						t.Fatalf("after %v it has %d bytes", time.Since(start), len(c.got))
+						t.Fatalf("after %v it has %d bytes", time.Since(start), len(c.got()))
 					}
 					for _, each := range slow {
 						each.Take(&each.batch, 1, 1)

@@ -140,7 +140,7 @@ func TestDedupeAgainstModel(t *testing.T) {
 // while a log that repeats itself is routed without a pause.
 func TestDedupeWhileRouting(t *testing.T) {
 	t.Parallel()
-	const events, readers = 20_000, 3
+	const events, readers = 6000, 3
 	w := newWorld(t, 20_000)
 	w.log.event = repetitive(1, 2000)
 	last := w.log.event(events - 1)

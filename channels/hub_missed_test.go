@@ -62,11 +62,11 @@ func TestWhoMissesSomethingIsTold(t *testing.T) {
 				w.publish(3)
 				c.settle()
 				c.group.Wait()
-				head, told := strings.CutSuffix(c.got, `push 1 phx_error {"reason":"missed"};`)
+				head, told := strings.CutSuffix(c.got(), `push 1 phx_error {"reason":"missed"};`)
 				if !told {
-					t.Fatalf("got %s", c.got)
+					t.Fatalf("got %s", c.got())
 				}
-				c.got = head
+				c.out = []byte(head)
 				got := c.offsets(t)
 				for i, offset := range got {
 					if offset != int64(i+1) {
@@ -114,11 +114,11 @@ func TestJoinsUnderWayAreToldOfAGap(t *testing.T) {
 				c.settle()
 				w.publish(3)
 				c.settle()
-				if told := strings.Contains(c.got, "phx_error"); told != test.told {
-					t.Errorf("told: %v; got %s", told, c.got)
+				if told := strings.Contains(c.got(), "phx_error"); told != test.told {
+					t.Errorf("told: %v; got %s", told, c.got())
 				}
-				if test.after < 0 && !strings.Contains(c.got, `"offset":20,`) {
-					t.Errorf("the answer does not begin beyond the gap: %s", c.got)
+				if test.after < 0 && !strings.Contains(c.got(), `"offset":20,`) {
+					t.Errorf("the answer does not begin beyond the gap: %s", c.got())
 				}
 				if want := max(test.after, 20) + 1; !test.told {
 					c.expect(t, want, w.log.head)
@@ -157,8 +157,8 @@ func TestWhoBeginsAnewGetsNothingAgain(t *testing.T) {
 				w.log.mu.Unlock()
 				c := w.join(100, 1<<20, CatchUp, &test.resume, accepts{})
 				c.settle()
-				if want := fmt.Sprintf(`"offset":%d,"epoch":"","resumed":false`, test.begins); !strings.Contains(c.got, want) {
-					t.Errorf("answered %s, want %s", c.got, want)
+				if want := fmt.Sprintf(`"offset":%d,"epoch":"","resumed":false`, test.begins); !strings.Contains(c.got(), want) {
+					t.Errorf("answered %s, want %s", c.got(), want)
 				}
 				for offset := int64(5); offset <= 10; offset++ { // until it skips
 					w.route(offset, offset)
@@ -222,8 +222,8 @@ func TestMemoryIsNotWholeOverAGap(t *testing.T) {
 			w.host.history = trusting{w.log} // as with a pulse that is late
 			c := w.join(100, 1<<20, CatchUp, &Resume{After: after}, accepts{})
 			c.settle()
-			if told := strings.Contains(c.got, "phx_error"); told != (after < 20) {
-				t.Errorf("after %d: %s", after, c.got)
+			if told := strings.Contains(c.got(), "phx_error"); told != (after < 20) {
+				t.Errorf("after %d: %s", after, c.got())
 			} else if !told {
 				c.expect(t, after+1, 24)
 			}

@@ -58,14 +58,14 @@ func TestReplayOutlivesPanics(t *testing.T) {
 		for range 2 * replayWorkers { // more than there are workers to lose
 			c := w.join(100, 1<<20, CatchUp, &Resume{After: 0}, &script{})
 			synctest.Wait()
-			if c.settle(); !strings.Contains(c.got, "phx_error") {
-				t.Fatalf("got %q", c.got)
+			if c.settle(); !strings.Contains(c.got(), "phx_error") {
+				t.Fatalf("got %q", c.got())
 			}
 		}
 		c := w.join(100, 1<<20, CatchUp, &Resume{After: 3}, &script{})
 		synctest.Wait()
-		if c.settle(); !strings.Contains(c.got, " 9 ") {
-			t.Fatalf("got %q", c.got)
+		if c.settle(); !strings.Contains(c.got(), " 9 ") {
+			t.Fatalf("got %q", c.got())
 		}
 		c.actor.End(ErrDisconnected)
 	})
