@@ -47,6 +47,9 @@ type Chaos struct {
 	Topics  int
 	Sockets int // clients; each watches some of the topics
 	Writers int // that insert at the same time
+	// Pause is how long each writer rests between transactions, at most. A longer
+	// one leaves the faults what they are, and spares the machine. Zero: 20 ms.
+	Pause time.Duration
 
 	// Outage is how long the faults last that nodes have to tell of: after ten
 	// seconds without sequencing none of them may say that it is ready. A shorter

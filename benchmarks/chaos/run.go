@@ -184,7 +184,11 @@ func (r *run) startNodes() error {
 		return err
 	}
 	for i := range r.Writers {
-		r.writers = append(r.writers, newWriter(i, r.Seed, through, r.topics, &r.committed))
+		w := newWriter(i, r.Seed, through, r.topics, &r.committed)
+		if r.Pause > 0 {
+			w.pause = r.Pause
+		}
+		r.writers = append(r.writers, w)
 	}
 	r.bulk = newWriter(r.Writers, r.Seed, "", r.topics, &r.committed)
 	r.writers = append(r.writers, r.bulk)

@@ -23,6 +23,7 @@ type writer struct {
 	topics    []string
 	random    *rand.Rand
 	committed *atomic.Int64 // events of all writers
+	pause     time.Duration // between transactions, at most
 
 	// Owned by run; the run's when it has ended.
 	next       []int64   // by topic
@@ -34,7 +35,7 @@ type writer struct {
 
 func newWriter(id int, seed uint64, database string, topics []string, committed *atomic.Int64) *writer {
 	return &writer{
-		id: id, database: database, topics: topics, committed: committed,
+		id: id, database: database, topics: topics, committed: committed, pause: writePause,
 		random: rand.New(rand.NewPCG(seed, 1000+uint64(id))),
 		next:   make([]int64, len(topics)), known: make([]numbers, len(topics)), unknown: make([]numbers, len(topics)),
 	}
@@ -42,7 +43,7 @@ func newWriter(id int, seed uint64, database string, topics []string, committed 
 
 // What transactions are like.
 const (
-	writePause    = 20 * time.Millisecond // before the next one, at most
+	writePause    = 20 * time.Millisecond // before the next one, at most, by default
 	writeHold     = 5 * time.Millisecond  // between inserts and commit, at most
 	writeLate     = time.Second           // how long a late one is held, at most
 	writeEvents   = 8                     // at most
@@ -63,7 +64,7 @@ func (w *writer) run(ctx context.Context, enough <-chan struct{}) {
 		conn, err := pgx.Connect(ctx, w.database)
 		if err == nil {
 			for err == nil && !over(ctx, enough) {
-				pause(ctx, enough, w.upTo(writePause))
+				pause(ctx, enough, w.upTo(w.pause))
 				err = w.transaction(ctx, conn)
 			}
 			_ = conn.Close(context.WithoutCancel(ctx)) // broken, perhaps

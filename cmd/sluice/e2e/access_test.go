@@ -203,7 +203,7 @@ func TestTokenOfStockClients(t *testing.T) {
 func TestTokenExpires(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--data-dir", t.TempDir(), "--jwt-secret-file", secretFile(t)).ready(t)
-	const within = 5 * time.Second // to connect, join and renew in
+	const within = 15 * time.Second // to connect, join and renew in
 	short := claims{"sub": "42", "exp": time.Now().Add(within).Unix()}.sign(t)
 	open := func() *raw {
 		c := dialRaw(t, s.public)

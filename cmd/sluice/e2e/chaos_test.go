@@ -24,6 +24,7 @@ func TestChaos(t *testing.T) {
 	s.Seed, s.For, s.Faults = 7, 0, chaos.Kinds-len(s.Spared)
 	s.Topics, s.Sockets, s.Writers = 7, 16, 4
 	s.Outage = time.Second
+	s.Pause = 100 * time.Millisecond // most of the time goes by while faults last: more rows would meet no more of them
 	s.Log = t.Output()
 	if raceEnabled {
 		s.Overhead = raceOverhead

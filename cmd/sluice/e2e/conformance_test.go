@@ -111,12 +111,14 @@ func (c *visitor) heartbeat(t *testing.T) {
 	if c.polls {
 		c.do(t, "raw", map[string]any{"message": map[string]any{"topic": "phoenix", "event": "heartbeat", "payload": map[string]any{}}})
 	}
-	for beats := 0; beats < 3; beats++ {
-		if beat := c.frame(t, "phoenix", "phx_reply"); string(beat.Payload) != `{"status":"ok","response":{}}` {
+	beating, beats := c.phoenix, 1 // the one that it was made to send
+	if !c.polls {
+		// Of its own: where an answer is late it gives up its connection for another.
+		beating, beats = connect(t, c.door.address, append(slices.Clone(c.args), `{"heartbeatIntervalMs":200}`)...), 3
+	}
+	for range beats {
+		if beat := beating.frame(t, "phoenix", "phx_reply"); string(beat.Payload) != `{"status":"ok","response":{}}` {
 			t.Errorf("a heartbeat is answered %s", beat.Payload)
-		}
-		if c.polls {
-			break // the one that it was made to send
 		}
 	}
 }

@@ -27,9 +27,6 @@ func servePublishing(t testing.TB) *service {
 	return serve(t, "--config", config, "--data-dir", filepath.Join(folder, "data")).ready(t)
 }
 
-// patient has a client that is busy itself not take the service for dead.
-const patient = `{"heartbeatIntervalMs":30000}`
-
 // answered waits for the answers to a pushMany, counted.
 func (c *phoenix) answered(t testing.TB) string {
 	t.Helper()
@@ -44,7 +41,7 @@ func TestManyChannelsPushAtOnce(t *testing.T) {
 	for i, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			c := connect(t, s.public, append(f.args, patient)...)
+			c := connect(t, s.public, f.args...)
 			var topics []string
 			for n := range 60 {
 				topics = append(topics, fmt.Sprintf("chat:%d:%d", i, n))
@@ -78,7 +75,7 @@ func TestPushesMadeWhileAway(t *testing.T) {
 			reader.join(t, topic, map[string]any{"after": nil})
 
 			door := newRelay(t).open(t, s.public)
-			c := connect(t, door.address, append(f.args, patient)...)
+			c := connect(t, door.address, f.args...)
 			c.join(t, topic, nil)
 			door.point("")
 			door.cut()

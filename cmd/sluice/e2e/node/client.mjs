@@ -42,7 +42,11 @@ const transports = { websocket: WebSocket, longpoll: version === "1" ? OtherLong
 
 const socket = new Socket(url, {
   transport: transports[transport],
-  heartbeatIntervalMs: 200,
+  // None of these is due before the tests' own patience ends: on a machine that is
+  // busy a client would take the service, or a join, for lost.
+  heartbeatIntervalMs: 60_000,
+  timeout: 60_000,
+  longpollerTimeout: 60_000,
   reconnectAfterMs: () => 20,
   rejoinAfterMs: () => 20,
   ...(version === "1" ? versionOne : {}),
