@@ -44,7 +44,7 @@ func (p *process) stop(signal syscall.Signal) {
 	p.command.Process.Signal(signal)
 	select {
 	case <-p.ended:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		p.command.Process.Kill()
 		<-p.ended
 	}
