@@ -103,8 +103,7 @@ func (a *Actor) subscribe() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.over {
-		a.subscription.formats = a.mailbox.Needs()
-		a.host.hub.enter(&a.subscription)
+		a.subscription.Enter(a.mailbox.Needs())
 		a.subscribed = true
 	}
 	return !a.over

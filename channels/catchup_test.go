@@ -305,9 +305,9 @@ func TestNothingLostNothingTwice(t *testing.T) {
 	}
 }
 
-// TestFlipMissesNothing has clients fall behind and catch up again and again
+// TestGoingLiveMissesNothing has clients fall behind and catch up again and again
 // while events are routed without a pause.
-func TestFlipMissesNothing(t *testing.T) {
+func TestGoingLiveMissesNothing(t *testing.T) {
 	t.Parallel()
 	const events, readers = 6000, 4
 	w := newWorld(t, 4000)
@@ -460,10 +460,10 @@ func TestOverflowRules(t *testing.T) {
 	}
 }
 
-func TestFlipOnlyWithAllThatWasRouted(t *testing.T) {
+func TestGoingLiveOnlyWithAllThatWasRouted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1<<20)
-	w.hub.Subscribe("t", outbound.Formats(0), newLine(w.hub, 1, 1).mailbox(Options{}))
+	subscribe(w.hub, "t", outbound.Formats(0), newLine(w.hub, 1, 1).mailbox(Options{}))
 	w.publish(4)
 	m := newLine(w.hub, 10, 1000).mailbox(Options{})
 	catchingUp, pushed := private[bool](m, "catchingUp"), private[int64](m, "pushed")

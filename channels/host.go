@@ -94,15 +94,14 @@ func (h *Host) Join(r JoinRequest) *Actor {
 	charge := joinCharge + len(r.Params.Data)
 	r.Inbound.take(charge)
 	a := &Actor{
-		subscription: Subscription{hub: h.hub, topic: h.hub.name(r.To.Topic)},
-		host:         h,
-		joinRef:      r.To.JoinRef,
-		socket:       r.Socket,
-		base:         r.Context,
-		group:        r.Group,
-		ended:        r.Ended,
-		inbound:      r.Inbound,
-		queue:        int32(cmp.Or(r.Queue, DefaultInboundQueue)),
+		host:    h,
+		joinRef: r.To.JoinRef,
+		socket:  r.Socket,
+		base:    r.Context,
+		group:   r.Group,
+		ended:   r.Ended,
+		inbound: r.Inbound,
+		queue:   int32(cmp.Or(r.Queue, DefaultInboundQueue)),
 		pending: &pendingJoin{
 			ref:     r.To.Ref,
 			factory: r.Factory,
@@ -113,7 +112,8 @@ func (h *Host) Join(r JoinRequest) *Actor {
 			arrived: time.Now(),
 		},
 	}
-	a.subscription.subscriber, a.ctx.actor = a, a
+	a.ctx.actor = a
+	a.subscription.Init(h.hub, r.To.Topic, a)
 	a.mailbox.Init(r.Connection, r.Format, a)
 	a.mu.Lock()
 	defer a.mu.Unlock()

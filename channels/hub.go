@@ -118,9 +118,6 @@ func (h *Hub) Watched(topic string) outbound.Audience {
 	return outbound.Audience{}
 }
 
-// Formats is the set of wire formats that a topic's subscribers need.
-func (h *Hub) Formats(topic string) outbound.FormatSet { return h.Watched(topic).Formats }
-
 // Route hands a segment to all subscribers of its topic and returns how many
 // these are. Segments of the log must be routed in order within a topic.
 func (h *Hub) Route(seg *outbound.Segment) int { return h.route(seg, nil) }
@@ -212,13 +209,6 @@ func (h *Hub) goLive(topic string, offset int64, m *outbound.Mailbox) bool {
 	return t != nil && t.history.last <= offset && m.GoLive(offset)
 }
 
-// Subscribe adds a subscriber that needs the given formats to a topic.
-func (h *Hub) Subscribe(name string, formats outbound.FormatSet, to Subscriber) *Subscription {
-	sub := &Subscription{hub: h, topic: h.name(name), subscriber: to, formats: formats}
-	h.enter(sub)
-	return sub
-}
-
 // name is a topic's name, in the copy that all who watch it share.
 func (h *Hub) name(topic string) string {
 	if to := h.Watched(topic); to.Formats != 0 {
@@ -227,8 +217,16 @@ func (h *Hub) name(topic string) string {
 	return strings.Clone(topic) // without the message that it came with
 }
 
-// enter makes a subscription count.
-func (h *Hub) enter(sub *Subscription) {
+// Init prepares a subscription of a topic. Nothing comes of it before Enter.
+func (sub *Subscription) Init(h *Hub, topic string, to Subscriber) {
+	sub.hub, sub.topic, sub.subscriber = h, h.name(topic), to
+}
+
+// Enter has the subscriber get what goes to the topic from now on, until Cancel.
+// Segments are then encoded in the given formats too.
+func (sub *Subscription) Enter(formats outbound.FormatSet) {
+	sub.formats = formats
+	h := sub.hub
 	s := h.shard(sub.topic)
 	s.mu.Lock()
 	defer s.mu.Unlock()

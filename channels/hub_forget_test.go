@@ -20,7 +20,7 @@ func TestForget(t *testing.T) {
 				hub := NewHub(newMetrics(t))
 				NewReplayer(hub, nil, plain{}, 1<<20)
 				if watched {
-					hub.Subscribe("t", outbound.Formats(0), &spy{})
+					subscribe(hub, "t", outbound.Formats(0), &spy{})
 				}
 				route := func(from, to int64) {
 					for offset := from; offset <= to; offset++ {
@@ -31,7 +31,7 @@ func TestForget(t *testing.T) {
 				route(1, routed)
 				hub.Forget("t", upTo)
 				if !watched {
-					hub.Subscribe("t", outbound.Formats(0), &spy{})
+					subscribe(hub, "t", outbound.Formats(0), &spy{})
 				}
 				route(routed+1, events)
 				for after := range int64(events) {

@@ -20,11 +20,11 @@ func TestList(t *testing.T) {
 	for i := range 300 { // more topics than shards
 		topic := TopicInfo{Topic: fmt.Sprintf("t%d", i), Channels: 1 + i%3}
 		for range topic.Channels {
-			h.Subscribe(topic.Topic, outbound.Formats(0), deaf{})
+			subscribe(h, topic.Topic, outbound.Formats(0), deaf{})
 		}
 		all = append(all, topic)
 	}
-	h.Subscribe("empty", outbound.Formats(0), deaf{}).Cancel()
+	subscribe(h, "empty", outbound.Formats(0), deaf{}).Cancel()
 	slices.SortFunc(all, byAudience)
 	if all[0] != (TopicInfo{"t101", 3}) || all[299] != (TopicInfo{"t99", 1}) {
 		t.Fatalf("sorted %v to %v", all[0], all[299])

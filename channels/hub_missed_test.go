@@ -208,7 +208,7 @@ func TestMemoryIsNotWholeOverAGap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1<<20)
-		w.hub.Subscribe("t", outbound.Formats(0), new(ear)) // stays
+		subscribe(w.hub, "t", outbound.Formats(0), new(ear)) // stays
 		w.publish(4)
 		w.skip(20)
 		w.publish(4)
@@ -247,7 +247,7 @@ func TestWhatIsWholeOnlyBeginsLater(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 4*smallSegment)
-				gone := w.hub.Subscribe("t", outbound.Formats(0), new(ear))
+				gone := subscribe(w.hub, "t", outbound.Formats(0), new(ear))
 				w.publish(1)
 				first, last := w.log.append(3) // under way: fetched, encoded, and not routed
 				w.hub.Advance(last)
@@ -260,7 +260,7 @@ func TestWhatIsWholeOnlyBeginsLater(t *testing.T) {
 				}
 				between(w)
 				gone.Cancel()
-				w.hub.Subscribe("t", outbound.Formats(0), new(ear))
+				subscribe(w.hub, "t", outbound.Formats(0), new(ear))
 				since := w.hub.Head()
 				w.hub.Route(w.builder.Segment())
 				for range 10 { // forgets it, and more
@@ -289,8 +289,8 @@ func TestWhatIsWholeOnlyBeginsLater(t *testing.T) {
 func TestSkipWithNobodyThere(t *testing.T) {
 	t.Parallel()
 	hub := NewHub(nil)
-	hub.Subscribe("t", outbound.Formats(0), new(ear)).Cancel()
-	hub.Subscribe("u", outbound.Formats(0), new(ear))
+	subscribe(hub, "t", outbound.Formats(0), new(ear)).Cancel()
+	subscribe(hub, "u", outbound.Formats(0), new(ear))
 	hub.Skip(7)
 	if got := fmt.Sprint(hub.Head(), hub.Skipped()); got != "7 7" {
 		t.Errorf("head and skipped: %s", got)
@@ -307,7 +307,7 @@ func TestForgettingWhatWasBeforeAGap(t *testing.T) {
 	t.Parallel()
 	p := topicHistory{since: 2}
 	for last := range int64(3) {
-		p.list.Push(historyEntry{last: 3 + last})
+		p.list.Push(entry{last: 3 + last})
 	}
 	p.since = 20 // as skip has it
 	for p.list.Len() > 0 {

@@ -67,16 +67,16 @@ func (r *evictionOrder) oldest() *topic {
 // topicHistory is the segments of one topic that are remembered. The shard's lock
 // guards it.
 type topicHistory struct {
-	list  ring.Ring[historyEntry] // in the order of their offsets
-	since int64                   // every event above this offset that was fetched is in list, or under way; it only grows
-	last  int64                   // the last offset routed
+	list  ring.Ring[entry] // in the order of their offsets
+	since int64            // every event above this offset that was fetched is in list, or under way; it only grows
+	last  int64            // the last offset routed
 
 	erased int64 // segments that begin here or before are not remembered: see Hub.Forget
 }
 
-// historyEntry is a segment that was routed. Its last offset stands beside it, so that
+// entry is a segment that was routed. Its last offset stands beside it, so that
 // a search does not have to go and look.
-type historyEntry struct {
+type entry struct {
 	segment *outbound.Segment // nil if it was erased: since is not before it then
 	last    int64
 }
@@ -93,7 +93,7 @@ func (p *topicHistory) add(seg *outbound.Segment) bool {
 	if last <= p.since {
 		return false
 	}
-	p.list.Push(historyEntry{seg, last})
+	p.list.Push(entry{seg, last})
 	return true
 }
 

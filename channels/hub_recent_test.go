@@ -21,7 +21,7 @@ func TestRecentAgainstModel(t *testing.T) {
 		NewReplayer(hub, nil, plain{}, limit)
 		topics := []string{"a", "b", "c"}
 		for _, topic := range topics {
-			hub.Subscribe(topic, outbound.Formats(0), new(ear))
+			subscribe(hub, topic, outbound.Formats(0), new(ear))
 		}
 		var routed []*outbound.Segment
 		for offset := range int64(rapid.IntRange(1, 60).Draw(t, "segments")) {
@@ -68,7 +68,7 @@ func BenchmarkRecent(b *testing.B) {
 	for _, room := range []int{1 << 10, 1 << 20, 64 << 20} {
 		hub := NewHub(nil)
 		NewReplayer(hub, nil, terse{}, room)
-		hub.Subscribe("t", outbound.Formats(0), new(ear))
+		subscribe(hub, "t", outbound.Formats(0), new(ear))
 		seg := spoken(b, "t", 1, Options{})
 		offsets := offsetsOf(seg)
 		say := func() {

@@ -35,7 +35,7 @@ func TestHubAgainstModel(t *testing.T) {
 			"join": func(t *rapid.T) {
 				name, format := topic.Draw(t, "topic"), outbound.Format(rapid.IntRange(0, 3).Draw(t, "format"))
 				m := &member{ear: new(ear), format: format}
-				model[name][hub.Subscribe(name, outbound.Formats(format), m.ear)] = m
+				model[name][subscribe(hub, name, outbound.Formats(format), m.ear)] = m
 			},
 			"leave": func(t *rapid.T) {
 				name := topic.Draw(t, "topic")
@@ -98,8 +98,8 @@ func TestHubExcept(t *testing.T) {
 	t.Parallel()
 	hub := NewHub(nil)
 	a, b := new(ear), new(ear)
-	hub.Subscribe("t", outbound.Formats(0), a)
-	hub.Subscribe("t", outbound.Formats(0), b)
+	subscribe(hub, "t", outbound.Formats(0), a)
+	subscribe(hub, "t", outbound.Formats(0), b)
 	if n := hub.route(segment(t, "t", outbound.Formats(0)), a); n != 1 || a.heard.Load() != 0 || b.heard.Load() != 1 {
 		t.Fatal(n, a.heard.Load(), b.heard.Load())
 	}
@@ -148,7 +148,7 @@ func TestHubNoGap(t *testing.T) {
 			m := new(outbound.Mailbox)
 			m.Init(l.Connection, outbound.Format(i%4), nil)
 			m.Configure(Options{MailboxSize: events + 1, Overflow: Disconnect}.WithDefaults(), false)
-			hub.Subscribe("t", m.Needs(), m)
+			subscribe(hub, "t", m.Needs(), m)
 			var head int64
 			_ = m.Join(-1, true, func(h int64) ([]byte, error) { head = h; return []byte("ok;"), nil })
 			mu.Lock()
@@ -175,7 +175,7 @@ func BenchmarkHubRoute(b *testing.B) {
 			lines := make([]*line, subscribers)
 			for i := range lines {
 				lines[i] = newLine(hub, 1024, 1<<20)
-				hub.Subscribe("t", outbound.Formats(0), lines[i].box(b))
+				subscribe(hub, "t", outbound.Formats(0), lines[i].box(b))
 			}
 			builder := outbound.NewBuilder(plain{})
 			builder.Start(outbound.Audience{Topic: "t", Formats: outbound.Formats(0)})
@@ -214,7 +214,7 @@ func BenchmarkDeliver(b *testing.B) {
 			lines := make([]*line, subscribers)
 			for i := range lines {
 				lines[i] = newLine(hub, 1024, 1<<20)
-				hub.Subscribe("t", formats, lines[i].open(b, lines[i].mailbox(d)))
+				subscribe(hub, "t", formats, lines[i].open(b, lines[i].mailbox(d)))
 			}
 			var segments []*outbound.Segment
 			builder := outbound.NewBuilder(plain{})

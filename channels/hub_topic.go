@@ -33,7 +33,8 @@ func (p *place) taken() *Subscription {
 	return nil
 }
 
-// Subscription is a subscriber's entry in the hub.
+// Subscription is a subscriber's entry in the hub. It is a value of the subscriber's,
+// and used once.
 type Subscription struct {
 	hub        *Hub
 	topic      string

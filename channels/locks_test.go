@@ -21,7 +21,7 @@ func (m *meddler) Deliver(seg *outbound.Segment, _ time.Time) {
 	if m.calls++; m.calls > 1 {
 		return
 	}
-	joins := m.hub.Subscribe(seg.Topic(), outbound.Formats(0), new(ear))
+	joins := subscribe(m.hub, seg.Topic(), outbound.Formats(0), new(ear))
 	joins.Cancel()
 	m.other.Cancel()
 	var next int64 // a broadcast
@@ -44,8 +44,8 @@ func TestNoLockIsHeldAcrossAFanOut(t *testing.T) {
 				hub := NewHub(newMetrics(t))
 				NewReplayer(hub, nil, plain{}, recent)
 				m := &meddler{hub: hub}
-				hub.Subscribe("t", outbound.Formats(0), m)
-				m.other = hub.Subscribe("t", outbound.Formats(0), new(ear))
+				subscribe(hub, "t", outbound.Formats(0), m)
+				m.other = subscribe(hub, "t", outbound.Formats(0), new(ear))
 				hub.Route(segment(t, "t", outbound.Formats(0), offsets...))
 				if m.calls != 2 {
 					t.Errorf("delivered to %d times, want 2", m.calls)
@@ -73,7 +73,7 @@ func TestAFanOutHoldsUpNoOther(t *testing.T) {
 	hub := NewHub(nil)
 	NewReplayer(hub, nil, plain{}, 2000)
 	s := &stuck{make(chan struct{}), make(chan struct{})}
-	hub.Subscribe("stuck", outbound.Formats(0), s)
+	subscribe(hub, "stuck", outbound.Formats(0), s)
 	var routing sync.WaitGroup
 	routing.Go(func() { hub.Route(segment(t, "stuck", outbound.Formats(0), 1)) })
 	<-s.reached
@@ -81,7 +81,7 @@ func TestAFanOutHoldsUpNoOther(t *testing.T) {
 	const topics = 4 * hubShards
 	for i := range topics {
 		topic := string(rune('a' + i))
-		hub.Subscribe(topic, outbound.Formats(0), &e)
+		subscribe(hub, topic, outbound.Formats(0), &e)
 		hub.Route(segment(t, topic, outbound.Formats(0), int64(2+i)))
 	}
 	if heard := e.heard.Load(); heard != topics {

@@ -29,8 +29,8 @@ func TestBroadcastOutlivesPanics(t *testing.T) {
 	pubsub := NewPubSub(hub, fragile{})
 	var a ear
 	b := newLine(hub, 10, 1000)
-	hub.Subscribe("a", outbound.Formats(0), &a)
-	hub.Subscribe("b", outbound.Formats(0), b.box(t))
+	subscribe(hub, "a", outbound.Formats(0), &a)
+	subscribe(hub, "b", outbound.Formats(0), b.box(t))
 	if err := pubsub.Broadcast(&Message{Topic: "a", Event: "e", Payload: []byte("panic")}, nil); err == nil {
 		t.Fatal("a panic of the encoder went unnoticed")
 	}

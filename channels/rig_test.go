@@ -206,3 +206,11 @@ func newMetrics(t fataler) *metrics.Set {
 type sure struct{ testing.TB }
 
 func (sure) Helper() {}
+
+// subscribe adds a subscriber that needs the given formats to a topic.
+func subscribe(h *Hub, topic string, formats outbound.FormatSet, to Subscriber) *Subscription {
+	sub := new(Subscription)
+	sub.Init(h, topic, to)
+	sub.Enter(formats)
+	return sub
+}

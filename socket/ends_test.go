@@ -17,6 +17,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -147,7 +148,7 @@ func TestEnds(t *testing.T) {
 						end.config(c)
 					}
 				})
-				r.hub.Subscribe("room:a", channels.Formats(phoenix.Version2), sibling{})
+				subscribe(r.hub, "room:a", channels.Formats(phoenix.Version2), sibling{})
 				here, there := dialer{Listener: l}.pair(t)
 				tight(here, there)
 				near, far := wrap(here, there)
@@ -207,7 +208,7 @@ func TestPollEnds(t *testing.T) {
 				}
 			}, func(t *testing.T, r *rig) {
 				listener := r.serveInMemory()
-				r.hub.Subscribe("room:a", channels.Formats(phoenix.Version2|phoenix.Polled), sibling{})
+				subscribe(r.hub, "room:a", channels.Formats(phoenix.Version2|phoenix.Polled), sibling{})
 				opened := r.joinedPoll()
 				p := r.endpoint.find(opened.token)
 				n := r.route(p.closing)
@@ -233,4 +234,11 @@ func (p *wildPoller) pollOn() {
 	for !p.over() {
 		p.poll(reading{})
 	}
+}
+
+// subscribe adds a subscriber that needs the given formats to a topic.
+func subscribe(hub *channels.Hub, topic string, formats outbound.FormatSet, to channels.Subscriber) {
+	sub := new(channels.Subscription)
+	sub.Init(hub, topic, to)
+	sub.Enter(formats)
 }

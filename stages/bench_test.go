@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
@@ -45,7 +46,7 @@ func BenchmarkLane(b *testing.B) {
 			channels.NewReplayer(hub, nil, plain{}, 64<<20) // so that the hub remembers what it routes
 			events, watched := talk(max(500, topics), topics)
 			for topic, formats := range watched {
-				hub.Subscribe(topic, formats, deaf{})
+				subscribe(hub, topic, formats, deaf{})
 			}
 			encoder := stages.NewEncoder(plain{}, hub, bounds())
 			offset, at := int64(0), 0
@@ -93,4 +94,11 @@ func perEvent(b *testing.B, events int, step func()) {
 		step()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*events), "ns/event")
+}
+
+// subscribe adds a subscriber that needs the given formats to a topic.
+func subscribe(hub *channels.Hub, topic string, formats outbound.FormatSet, to channels.Subscriber) {
+	sub := new(channels.Subscription)
+	sub.Init(hub, topic, to)
+	sub.Enter(formats)
 }

@@ -26,7 +26,7 @@ func BenchmarkDelivery(b *testing.B) {
 				hub, all := channels.NewHub(nil), &countdown{done: cancel}
 				all.left.Store(int64(len(list)))
 				for topic, formats := range watched {
-					hub.Subscribe(topic, formats, all)
+					subscribe(hub, topic, formats, all)
 				}
 				line := stages.NewDelivery(memory(list), plain{}, hub, stages.DeliveryConfig{
 					Producer: stages.ProducerConfig{FetchSize: 500, Fetched: hub.Advance},
