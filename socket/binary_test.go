@@ -5,7 +5,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
@@ -89,7 +89,7 @@ func TestBinaryOfOtherKinds(t *testing.T) {
 
 func TestBinaryDecodesAsNothingElse(t *testing.T) {
 	t.Parallel()
-	p := channels.Payload{Data: []byte("{}"), Binary: true}
+	p := outbound.Payload{Data: []byte("{}"), Binary: true}
 	if p.Decode(new(any)) == nil {
 		t.Fatal("bytes are not JSON")
 	}

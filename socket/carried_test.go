@@ -17,6 +17,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -192,7 +193,7 @@ func TestCarriedToClientThatIsTooSlow(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.Options.MailboxSize = 10 })
 		c := dial.connect(r, tight)
 		c.join("room:a", `{}`)
-		closed := metrics.Reason(string(channels.DropTooSlow))
+		closed := metrics.Reason(string(outbound.DropTooSlow))
 		for r.counter(metrics.MessagesDropped, closed) == 0 {
 			r.log("room:a", "created", `"`+strings.Repeat("x", 20_000)+`"`)
 		}
@@ -274,7 +275,7 @@ func TestCarriedEnds(t *testing.T) {
 				c.want("close 1001")
 				_ = c.Conn.(*net.TCPConn).CloseWrite()
 			}, []string{"end"}, closedByID},
-			{"cut", func(_ *rig, c *client) { c.conn.cut(closedDrain, channels.DropClosed) }, nil, closedDrain},
+			{"cut", func(_ *rig, c *client) { c.conn.cut(closedDrain, outbound.DropClosed) }, nil, closedDrain},
 			{"drained", func(r *rig, c *client) {
 				drained := make(chan error, 1)
 				go func() { drained <- r.stop() }()
@@ -399,7 +400,7 @@ func TestCarriedStorm(t *testing.T) {
 					t.Error("not there to be disconnected")
 				}
 			case 4:
-				c.conn.cut(closedLost, channels.DropClosed)
+				c.conn.cut(closedLost, outbound.DropClosed)
 				_, _ = io.Copy(io.Discard, here)
 			}
 		}
@@ -422,7 +423,7 @@ func TestCarriedStorm(t *testing.T) {
 				case <-stop:
 					return
 				case <-beat.C:
-					_ = r.pubsub.Broadcast(&channels.Message{Topic: "room:all", Event: "e", Payload: []byte("1")}, nil)
+					_ = r.pubsub.Broadcast(&outbound.Message{Topic: "room:all", Event: "e", Payload: []byte("1")}, nil)
 				}
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/metrics"
 )
@@ -76,10 +77,10 @@ type Config struct {
 
 	// Delivery is how what goes to a client is kept, thinned out and counted,
 	// where its channel does not say otherwise.
-	Options channels.Options
+	Options outbound.Options
 
 	// MailboxBytes bounds what a client may have waiting on all its channels:
-	// see channels.ConnectionConfig. The default is [DefaultMailboxBytes].
+	// see outbound.ConnectionConfig. The default is [DefaultMailboxBytes].
 	MailboxBytes int
 
 	// MaxConnections bounds the endpoint's open connections; further ones are

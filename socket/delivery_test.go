@@ -4,7 +4,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -14,7 +14,7 @@ import (
 func TestAChannelIsServedAsItSays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(c *Config) { c.Options.Dedupe = channels.DedupePayload })
+		r := newRig(t, func(c *Config) { c.Options.Dedupe = outbound.DedupePayload })
 		as, otherwise := r.connect(phoenix.Version2), r.connect(phoenix.Version2)
 		as.join("room:a", `{}`)
 		otherwise.join("room:a", `{"do":"all"}`)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // Connections are drained in batches, so that the clients, which connect again
@@ -74,7 +74,7 @@ func (e *Endpoint) cut(ended <-chan struct{}) error {
 	e.cancel()
 	conns := e.snapshot()
 	for _, c := range conns {
-		c.cut(closedDrain, channels.DropClosed)
+		c.cut(closedDrain, outbound.DropClosed)
 	}
 	<-ended
 	return fmt.Errorf("socket: %d connections did not end within %s and were cut", len(conns), e.config.DrainTimeout)

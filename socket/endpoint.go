@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -64,10 +65,10 @@ type connection interface {
 	// shut closes the connection in an orderly way: what is queued is sent,
 	// unless there is a reason to discard it. It does not wait, and returns
 	// false if the connection is being closed already.
-	shut(f closeInfo, discard channels.DropReason) bool
+	shut(f closeInfo, discard outbound.DropReason) bool
 
 	// cut closes the connection without a word.
-	cut(reason closeReason, discard channels.DropReason)
+	cut(reason closeReason, discard outbound.DropReason)
 }
 
 // New returns an endpoint that accepts connections right away. Whoever serves
@@ -174,7 +175,7 @@ type rejection struct {
 // releases it.
 type admission struct {
 	socket *channels.Socket
-	format channels.Format
+	format outbound.Format
 	leave  func() // gives back what the client's address holds; nil if that is not counted
 }
 

@@ -34,7 +34,7 @@ func (r *rig) route(closing func() bool) (n int64) {
 		payload := fmt.Sprintf(`{"x":%q}`, strings.Repeat("x", 8<<10))
 		if n%3 > 0 {
 			r.log("room:a", "created", payload)
-		} else if err := r.pubsub.Broadcast(&channels.Message{Topic: "room:a", Event: "news", Payload: []byte(payload)}, nil); err != nil {
+		} else if err := r.pubsub.Broadcast(&outbound.Message{Topic: "room:a", Event: "news", Payload: []byte(payload)}, nil); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -45,8 +45,8 @@ func (r *rig) route(closing func() bool) (n int64) {
 func (r *rig) accounted() (pushed, n int64) {
 	pushed = r.counter(metrics.MessagesPushed)
 	n = pushed + r.counter(metrics.MessagesDuplicate)
-	for _, reason := range []channels.DropReason{channels.DropOverflow, channels.DropSuperseded, channels.DropTooSlow,
-		channels.DropClosed, channels.DropReplaced, channels.DropWithheld, channels.DropUnreadable} {
+	for _, reason := range []outbound.DropReason{outbound.DropOverflow, outbound.DropSuperseded, outbound.DropTooSlow,
+		outbound.DropClosed, outbound.DropReplaced, outbound.DropWithheld, outbound.DropUnreadable} {
 		n += r.counter(metrics.MessagesDropped, metrics.Reason(string(reason)))
 	}
 	return pushed, n
@@ -55,7 +55,7 @@ func (r *rig) accounted() (pushed, n int64) {
 // sibling watches room:a for as long as the hub is there, and counts nothing.
 type sibling struct{}
 
-func (sibling) Deliver(*channels.Segment, time.Time) {}
+func (sibling) Deliver(*outbound.Segment, time.Time) {}
 
 // isLetGo waits until nothing keeps a connection in memory, which has ended.
 func isLetGo[T any](t *testing.T, ended weak.Pointer[T], pause func()) {
@@ -148,7 +148,7 @@ func TestEnds(t *testing.T) {
 						end.config(c)
 					}
 				})
-				subscribe(r.hub, "room:a", channels.Formats(phoenix.Version2), sibling{})
+				subscribe(r.hub, "room:a", outbound.Formats(phoenix.Version2), sibling{})
 				here, there := dialer{Listener: l}.pair(t)
 				tight(here, there)
 				near, far := wrap(here, there)
@@ -208,7 +208,7 @@ func TestPollEnds(t *testing.T) {
 				}
 			}, func(t *testing.T, r *rig) {
 				listener := r.serveInMemory()
-				subscribe(r.hub, "room:a", channels.Formats(phoenix.Version2|phoenix.Polled), sibling{})
+				subscribe(r.hub, "room:a", outbound.Formats(phoenix.Version2|phoenix.Polled), sibling{})
 				opened := r.joinedPoll()
 				p := r.endpoint.find(opened.token)
 				n := r.route(p.closing)

@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // epollConn carries a connection over a TCP socket by non-blocking system calls
@@ -261,7 +261,7 @@ func (c *epollConn) end() {
 	}
 	c.input = inputEnded
 	c.begin(closedLost)
-	c.outbound.Close(nil, channels.DropClosed)
+	c.outbound.Close(nil, outbound.DropClosed)
 	c.loop.remove(c)
 	c.rest, c.frames = nil, frameReader{}
 	if left := c.closeOutput(); left != nil {
@@ -303,7 +303,7 @@ func (c *epollConn) checkDeadline() bool {
 	}
 	c.inWithDeadline = deadline > 0 && c.input != inputEnded
 	if c.inWithDeadline && late {
-		c.cut(closedTooSlow, channels.DropTooSlow)
+		c.cut(closedTooSlow, outbound.DropTooSlow)
 	}
 	return c.inWithDeadline
 }

@@ -3,7 +3,7 @@ package socket
 import (
 	"syscall"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // outputState is where writing to a connection is. A writer takes it for a turn and
@@ -88,7 +88,7 @@ func (c *epollConn) endWriting(o outcome, u *unsent) (again bool) {
 	}
 	c.mu.Unlock()
 	if o == failed {
-		c.cut(closedLost, channels.DropClosed)
+		c.cut(closedLost, outbound.DropClosed)
 		c.lost(&u.batch)
 	}
 	if newDeadline {

@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // TestOutputStates goes through the table of outputState.
@@ -14,7 +14,7 @@ func TestOutputStates(t *testing.T) {
 	r := newRig(t)
 	ends := func(o outcome, last bool) func(*epollConn) bool {
 		return func(c *epollConn) bool {
-			return c.endWriting(o, &unsent{batch: channels.WriteBatch{Last: last}})
+			return c.endWriting(o, &unsent{batch: outbound.WriteBatch{Last: last}})
 		}
 	}
 	begins := func(c *epollConn) bool { return c.beginWriting() }

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // eventLoop is an epoll instance, and the goroutine that serves its connections: it
@@ -227,7 +227,7 @@ func (l *eventLoop) checkDeadlines() {
 	if l.due(&l.sweepAt, len(l.conns) > len(l.free), min(config.HeartbeatTimeout/looks, rarely)) {
 		for _, c := range l.conns {
 			if c != nil && c.isSilent() {
-				c.shut(silent, channels.DropClosed)
+				c.shut(silent, outbound.DropClosed)
 			}
 		}
 	}

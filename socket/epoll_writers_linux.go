@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // writerPool writes what is outbound: a bounded number of goroutines, which exist only while there is something to write. A connection that has
@@ -136,7 +136,7 @@ func (w *writer) run() {
 
 // unsent is a batch, and how far it has been written.
 type unsent struct {
-	batch  channels.WriteBatch
+	batch  outbound.WriteBatch
 	began  time.Time // when it was taken
 	since  int       // bytes written since the deadline was set
 	frame  int       // that comes next, or is being written

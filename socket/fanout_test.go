@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 )
 
@@ -129,7 +129,7 @@ func BenchmarkFanOut(b *testing.B) {
 			for _, conn := range r.crowd(b, c.sockets) {
 				go func() { _, _ = io.Copy(io.Discard, conn) }()
 			}
-			m := channels.Message{Topic: topicOf(0), Event: "created", Payload: []byte(strings.Repeat(`"12345678"`, 12))}
+			m := outbound.Message{Topic: topicOf(0), Event: "created", Payload: []byte(strings.Repeat(`"12345678"`, 12))}
 			written := r.metrics.Counter(metrics.MessagesPushed)
 			b.ReportAllocs()
 			for b.Loop() {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -34,7 +34,7 @@ func BenchmarkFloor(b *testing.B) {
 			for _, l := range r.endpoint.snapshot() {
 				fds = append(fds, l.(*conn).io.(*epollConn).fd)
 			}
-			m := channels.Message{Event: "created", Payload: []byte(`"` + strings.Repeat("x", 126) + `"`)}
+			m := outbound.Message{Event: "created", Payload: []byte(`"` + strings.Repeat("x", 126) + `"`)}
 			var frames []byte
 			for range c.batch {
 				m.Topic = topicOf(0)

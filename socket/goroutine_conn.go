@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // readBuffer is what a goroutineConn keeps for reading: most of what clients
@@ -55,9 +55,9 @@ func (c *goroutineConn) abort() { c.net.Close() }
 // reserved the goroutine.
 func (c *goroutineConn) run() {
 	last := c.read()
-	discard := channels.DropReason("") // what was queued before still goes out
+	discard := outbound.DropReason("") // what was queued before still goes out
 	if last.reason == closedSilent {
-		discard = channels.DropClosed
+		discard = outbound.DropClosed
 	}
 	if last.reason != closedLost && c.shut(last, discard) {
 		c.writing.Wait()
@@ -65,7 +65,7 @@ func (c *goroutineConn) run() {
 			c.linger()
 		}
 	}
-	c.cut(closedLost, channels.DropClosed)
+	c.cut(closedLost, outbound.DropClosed)
 	c.writing.Wait()
 	c.finish()
 }
@@ -201,8 +201,8 @@ func (c *goroutineConn) write() {
 // writeFailed cuts the connection, in the midst of a frame perhaps.
 func (c *goroutineConn) writeFailed(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.cut(closedTooSlow, channels.DropTooSlow)
+		c.cut(closedTooSlow, outbound.DropTooSlow)
 		return
 	}
-	c.cut(closedLost, channels.DropClosed)
+	c.cut(closedLost, outbound.DropClosed)
 }

@@ -4,7 +4,7 @@ import (
 	"net"
 	"sync"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 const (
@@ -16,7 +16,7 @@ const (
 // gatherer is what a goroutine works with that writes to a net.Conn. They are
 // reused: there are as many as goroutines are writing at a time.
 type gatherer struct {
-	batch   channels.WriteBatch
+	batch   outbound.WriteBatch
 	pieces  net.Buffers // room for what is gathered
 	vector  net.Buffers // pieces, while being written
 	joined  []byte

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // TestIdleConnectionsHaveNoGoroutine is alone: nothing else in the process
@@ -57,7 +57,7 @@ func TestPartialWrites(t *testing.T) {
 	} {
 		whole := bytes.Join(frames, nil)
 		for cut := range len(whole) + 1 {
-			u := &unsent{batch: channels.WriteBatch{Frames: frames}}
+			u := &unsent{batch: outbound.WriteBatch{Frames: frames}}
 			v.fill(u)
 			if got := v.content(); !bytes.Equal(got, whole) {
 				t.Fatalf("%q instead of %q", got, whole)
@@ -83,7 +83,7 @@ func TestTurnsAreBounded(t *testing.T) {
 		slicesOf(1000, 300),
 		append(slicesOf(1000, smallPiece+1), slicesOf(1000, 1)...),
 	} {
-		u := &unsent{batch: channels.WriteBatch{Frames: frames}}
+		u := &unsent{batch: outbound.WriteBatch{Frames: frames}}
 		left := len(bytes.Join(frames, nil))
 		var v vector
 		for more := true; more; {

@@ -10,18 +10,19 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
 // slow is a Channel whose handlers are done when they are let go on.
 type slow struct{ free chan struct{} }
 
-func (s slow) Join(*channels.Context, channels.Payload) (any, error) {
+func (s slow) Join(*channels.Context, outbound.Payload) (any, error) {
 	<-s.free
 	return nil, nil
 }
 
-func (s slow) HandleIn(*channels.Context, string, channels.Payload) channels.Result {
+func (s slow) HandleIn(*channels.Context, string, outbound.Payload) channels.Result {
 	<-s.free
 	return channels.OK(nil)
 }
@@ -100,7 +101,7 @@ func TestInboundBytesMakeReadingWait(t *testing.T) {
 					if held := s.inbound.Held(); held != 0 {
 						t.Errorf("%d bytes are held of nothing", held)
 					}
-					l.cut(closedByID, channels.DropClosed)
+					l.cut(closedByID, outbound.DropClosed)
 				}
 			})
 		})

@@ -11,6 +11,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -52,7 +53,7 @@ func TestSlowClient(t *testing.T) {
 				if n := r.counter(metrics.SocketsClosed, metrics.Reason(string(closedTooSlow))); n != 1 {
 					t.Fatalf("%d sockets closed as too slow", n)
 				}
-				if n := r.counter(metrics.MessagesDropped, metrics.Reason(string(channels.DropTooSlow))); n < c.dropped {
+				if n := r.counter(metrics.MessagesDropped, metrics.Reason(string(outbound.DropTooSlow))); n < c.dropped {
 					t.Fatalf("%d messages dropped", n)
 				}
 				if r.hub.Channels() != 1 {

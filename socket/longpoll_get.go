@@ -3,7 +3,7 @@ package socket
 import (
 	"time"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // pollOutcome is what becomes of a GET.
@@ -89,8 +89,8 @@ func (p *longpollSession) try(g *pollRequest, final bool) pollOutcome {
 // the session with it.
 func (p *longpollSession) answered(written bool) {
 	if !written {
-		p.cut(closedLost, channels.DropClosed)
-		p.batch.Lost(channels.DropClosed)
+		p.cut(closedLost, outbound.DropClosed)
+		p.batch.Lost(outbound.DropClosed)
 		return
 	}
 	p.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
@@ -52,13 +53,13 @@ type longpollSession struct {
 	// Immutable after newLongpollSession.
 	endpoint *Endpoint
 	session  session
-	outbound *channels.Connection
+	outbound *outbound.Connection
 	token    string
 	ready    chan struct{} // wake sends, the GET receives; one is enough to say that there is something
 	over     chan struct{} // closed when the session has ended
 	slots    chan struct{} // maxPosts of them: a POST takes one out while it is read, and puts it back
 
-	batch channels.WriteBatch // owned by the GET that has the turn
+	batch outbound.WriteBatch // owned by the GET that has the turn
 
 	receiving sync.Mutex // held while a message is handed to the session
 
@@ -109,7 +110,7 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-func newLongpollSession(e *Endpoint, socket *channels.Socket, format channels.Format) *longpollSession {
+func newLongpollSession(e *Endpoint, socket *channels.Socket, format outbound.Format) *longpollSession {
 	p := &longpollSession{
 		endpoint: e,
 		token:    e.tokens.issue(),
@@ -118,11 +119,11 @@ func newLongpollSession(e *Endpoint, socket *channels.Socket, format channels.Fo
 		slots:    make(chan struct{}, maxPosts),
 		idle:     time.Now(),
 	}
-	p.outbound = channels.NewConnection(e.config.Host.Hub(), channels.ConnectionConfig{
+	p.outbound = outbound.NewConnection(e.config.Host.Hub(), outbound.ConnectionConfig{
 		Replies:  max(e.config.Options.MailboxSize, e.config.InboundQueue), // a burst may be answered at once
 		Bytes:    e.config.MailboxBytes,
 		Wake:     p.wake,
-		Overflow: func() { p.cut(closedTooSlow, channels.DropTooSlow) },
+		Overflow: func() { p.cut(closedTooSlow, outbound.DropTooSlow) },
 	})
 	p.session.init(e.context, &e.config, format|phoenix.Polled, socket, p.outbound)
 	for range maxPosts {
@@ -143,7 +144,7 @@ func (p *longpollSession) about() (*session, string) { return &p.session, "longp
 
 // shut implements connection. There is no close frame but the end: the GETs take what is
 // left, and the next one finds no session. All of that has closeTimeout.
-func (p *longpollSession) shut(info closeInfo, discard channels.DropReason) bool {
+func (p *longpollSession) shut(info closeInfo, discard outbound.DropReason) bool {
 	if !p.begin(info.reason) {
 		return false
 	}
@@ -157,7 +158,7 @@ func (p *longpollSession) shut(info closeInfo, discard channels.DropReason) bool
 }
 
 // cut implements connection.
-func (p *longpollSession) cut(reason closeReason, discard channels.DropReason) {
+func (p *longpollSession) cut(reason closeReason, discard outbound.DropReason) {
 	p.begin(reason)
 	p.outbound.Close(nil, discard)
 	p.mu.Lock()
@@ -169,7 +170,7 @@ func (p *longpollSession) cut(reason closeReason, discard channels.DropReason) {
 // closed already: then the client still gets what is queued.
 func (p *longpollSession) fail(reason closeReason) {
 	if p.begin(reason) {
-		p.cut(reason, channels.DropClosed)
+		p.cut(reason, outbound.DropClosed)
 	}
 }
 
@@ -280,6 +281,6 @@ func (p *longpollSession) timeUp() {
 	}
 	p.mu.Unlock()
 	if over {
-		p.outbound.Close(nil, channels.DropClosed)
+		p.outbound.Close(nil, outbound.DropClosed)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -39,7 +40,7 @@ type pollAnswer struct {
 }
 
 // poll opens a session.
-func (r *rig) poll(format channels.Format) *poller {
+func (r *rig) poll(format outbound.Format) *poller {
 	r.t.Helper()
 	p := r.poller(fmt.Sprintf("%d.0.0", 1+format))
 	if got := p.get(); got.Status != pollGone || got.Token == "" || len(got.Messages) > 0 {

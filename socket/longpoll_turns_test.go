@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -178,7 +179,7 @@ func TestPollIsShutWhenItTimesOut(t *testing.T) {
 				t.Fatal("the session has not ended")
 			}
 			// Nothing was queued if it was shut before the event came.
-			if n := r.counter(metrics.MessagesDropped, metrics.Reason(string(channels.DropClosed))); n > 0 {
+			if n := r.counter(metrics.MessagesDropped, metrics.Reason(string(outbound.DropClosed))); n > 0 {
 				t.Fatalf("%d messages thrown away, %d events came", n, events)
 			}
 		}

@@ -3,7 +3,7 @@ package socket
 import (
 	"time"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 )
 
@@ -57,7 +57,7 @@ func newEndpointMetrics(set *metrics.Set) endpointMetrics {
 }
 
 // wrote counts a batch that was taken at start and has been written.
-func (m *endpointMetrics) wrote(b *channels.WriteBatch, start time.Time) {
+func (m *endpointMetrics) wrote(b *outbound.WriteBatch, start time.Time) {
 	now := time.Now()
 	if !b.Queued.IsZero() {
 		m.mailboxTime.Observe(start.Sub(b.Queued))

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -38,7 +39,7 @@ type rig struct {
 	pubsub   *channels.PubSub
 	endpoint *Endpoint
 	metrics  *metrics.Set
-	builder  *channels.Builder
+	builder  *outbound.Builder
 	offset   int64
 	stop     func() error // drains
 }
@@ -53,7 +54,7 @@ func newRig(t testing.TB, adjust ...func(*Config)) *rig {
 	hub.SetEpoch("E")
 	pubsub := channels.NewPubSub(hub, phoenix.Encoder{})
 	logger := slog.New(slog.DiscardHandler)
-	r := &rig{t: t, hub: hub, pubsub: pubsub, metrics: set, builder: channels.NewBuilder(phoenix.Encoder{})}
+	r := &rig{t: t, hub: hub, pubsub: pubsub, metrics: set, builder: outbound.NewBuilder(phoenix.Encoder{})}
 	host, err := channels.NewHost(channels.HostConfig{
 		Hub: hub, PubSub: pubsub, Encoder: phoenix.Encoder{}, Publisher: r, Logger: logger})
 	if err != nil {
@@ -99,7 +100,7 @@ func (r *rig) log(topic, event, payload string) {
 	r.offset++
 	r.hub.Advance(r.offset)
 	r.builder.Start(r.hub.Watched(topic))
-	err := r.builder.Add(&channels.Message{Offset: r.offset, Topic: topic, Event: event,
+	err := r.builder.Add(&outbound.Message{Offset: r.offset, Topic: topic, Event: event,
 		Payload: []byte(payload), InsertedAt: time.Now()})
 	if err != nil {
 		r.t.Fatal(err)
@@ -110,7 +111,7 @@ func (r *rig) log(topic, event, payload string) {
 }
 
 // Publish makes the rig its channels' log.
-func (r *rig) Publish(_ context.Context, m *channels.Message) error {
+func (r *rig) Publish(_ context.Context, m *outbound.Message) error {
 	r.log(m.Topic, m.Event, string(m.Payload))
 	return nil
 }
@@ -121,13 +122,13 @@ func (r *rig) counter(name metrics.Name, tags ...metrics.Tag) int64 {
 }
 
 // connect opens a connection in memory, without the handshake of HTTP.
-func (r *rig) connect(format channels.Format) *client {
+func (r *rig) connect(format outbound.Format) *client {
 	r.t.Helper()
 	here, there := net.Pipe()
 	return r.attach(format, &channels.Socket{ID: "user"}, here, there)
 }
 
-func (r *rig) attach(format channels.Format, socket *channels.Socket, here, there net.Conn) *client {
+func (r *rig) attach(format outbound.Format, socket *channels.Socket, here, there net.Conn) *client {
 	r.t.Helper()
 	if rejected := r.endpoint.reserveAny(); rejected != nil {
 		r.t.Fatal(rejected)
@@ -227,7 +228,7 @@ type room struct {
 	joins int // to see that every join has its own
 }
 
-func (m *room) Join(ctx *channels.Context, params channels.Payload) (any, error) {
+func (m *room) Join(ctx *channels.Context, params outbound.Payload) (any, error) {
 	m.joins++
 	var wish struct {
 		Do    string `json:"do"`
@@ -245,16 +246,16 @@ func (m *room) Join(ctx *channels.Context, params channels.Payload) (any, error)
 	case "fail":
 		return nil, errors.New("a secret")
 	case "all":
-		ctx.SetOptions(channels.Options{Dedupe: channels.DedupeOffset, Tags: map[string]string{"kind": "all"}})
+		ctx.SetOptions(outbound.Options{Dedupe: outbound.DedupeOffset, Tags: map[string]string{"kind": "all"}})
 	case "push":
-		if err := ctx.Push("early", nil); !errors.Is(err, channels.ErrClosed) {
+		if err := ctx.Push("early", nil); !errors.Is(err, outbound.ErrClosed) {
 			return nil, fmt.Errorf("push before the join: %v", err)
 		}
 	}
 	return wish.Reply, nil
 }
 
-func (m *room) HandleIn(ctx *channels.Context, event string, p channels.Payload) channels.Result {
+func (m *room) HandleIn(ctx *channels.Context, event string, p outbound.Payload) channels.Result {
 	switch event {
 	case "echo":
 		return channels.OK(p)
@@ -305,7 +306,7 @@ func (m *room) HandleIn(ctx *channels.Context, event string, p channels.Payload)
 // quiet is a Channel that takes nothing in.
 type quiet struct{}
 
-func (quiet) Join(*channels.Context, channels.Payload) (any, error) { return nil, nil }
+func (quiet) Join(*channels.Context, outbound.Payload) (any, error) { return nil, nil }
 
 // peer is a client on any transport.
 type peer interface {
@@ -343,7 +344,7 @@ func (r *rig) play(connect func() peer, script string) {
 			f := strings.SplitN(rest, " ", 4)
 			if f[0] == "log" {
 				r.log(f[1], f[2], f[3])
-			} else if err := r.pubsub.Broadcast(&channels.Message{Topic: f[1], Event: f[2], Payload: []byte(f[3])}, nil); err != nil {
+			} else if err := r.pubsub.Broadcast(&outbound.Message{Topic: f[1], Event: f[2], Payload: []byte(f[3])}, nil); err != nil {
 				r.t.Fatal(err)
 			}
 			continue

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/store"
@@ -20,10 +21,10 @@ import (
 type session struct {
 	// Immutable after init.
 	config   *Config
-	format   channels.Format                 // of a plain join
+	format   outbound.Format                 // of a plain join
 	socket   atomic.Pointer[channels.Socket] // replaced when the client renews its access
 	current  func() *channels.Socket         // loads socket
-	outbound *channels.Connection
+	outbound *outbound.Connection
 	context  context.Context // ends when the endpoint stops hard
 	group    sync.WaitGroup  // goroutines of the session's actors
 
@@ -42,7 +43,7 @@ type session struct {
 }
 
 // init makes a new session. It is part of its connection: there may be very many.
-func (s *session) init(ctx context.Context, c *Config, f channels.Format, socket *channels.Socket, o *channels.Connection) {
+func (s *session) init(ctx context.Context, c *Config, f outbound.Format, socket *channels.Socket, o *outbound.Connection) {
 	s.config, s.format, s.outbound, s.context = c, f, o, ctx
 	s.socket.Store(socket)
 	s.current = s.socket.Load
@@ -112,7 +113,7 @@ func (s *session) take(data []byte, binary bool) (after, error) {
 // receive handles a message. What of it may block is left to the caller.
 func (s *session) receive(m phoenix.ClientMessage) (do func()) {
 	if m.Topic == "phoenix" && m.Event == "heartbeat" {
-		s.reply(channels.Address{Topic: m.Topic, Ref: m.Ref}, channels.StatusOK, emptyObject)
+		s.reply(outbound.Address{Topic: m.Topic, Ref: m.Ref}, outbound.StatusOK, emptyObject)
 		return nil
 	}
 	actor := s.actor(m.Topic)
@@ -121,15 +122,15 @@ func (s *session) receive(m phoenix.ClientMessage) (do func()) {
 	case m.Event == "phx_join":
 		s.join(m, actor)
 	case actor == nil && m.Event == "phx_leave":
-		s.reply(m.Address(), channels.StatusOK, emptyObject)
+		s.reply(m.Address(), outbound.StatusOK, emptyObject)
 	case actor == nil:
-		s.replyError(channels.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
+		s.replyError(outbound.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
 	case m.JoinRef != "" && !phoenix.SameRef(m.JoinRef, actor.JoinRef()):
 		// Stale: from a join that the client has replaced since.
 	case m.Event == accessToken && s.config.Renew != nil:
 		return func() { s.renew(m, actor) }
 	case m.Event == accessToken: // of a client that has one, though nothing here asks for it
-		s.reply(m.Address(), channels.StatusOK, emptyObject)
+		s.reply(m.Address(), outbound.StatusOK, emptyObject)
 	case m.Event != "phx_leave" && store.CheckEvent(m.Event) != nil:
 		s.config.Metrics.Counter(metrics.MessagesRefused, metrics.Reason("invalid_event")).Add(1)
 		s.replyError(m.Address(), "invalid event")
@@ -146,7 +147,7 @@ func (s *session) join(m phoenix.ClientMessage, old *channels.Actor) {
 	}
 	factory := s.config.Routes.Find(m.Topic)
 	if factory == nil || !store.ValidTopic(m.Topic) {
-		s.replyError(channels.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
+		s.replyError(outbound.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
 		return
 	}
 	m.Payload = withoutToken(m.Payload)
@@ -233,22 +234,22 @@ func (s *session) close() {
 	s.group.Wait()
 }
 
-func (s *session) replyError(to channels.Address, reason string) {
-	s.reply(to, channels.StatusError, channels.Payload{Data: appendReason(nil, reason)})
+func (s *session) replyError(to outbound.Address, reason string) {
+	s.reply(to, outbound.StatusError, outbound.Payload{Data: appendReason(nil, reason)})
 }
 
 // reply answers what belongs to no channel.
-func (s *session) reply(to channels.Address, status channels.Status, response channels.Payload) {
+func (s *session) reply(to outbound.Address, status outbound.Status, response outbound.Payload) {
 	frame, err := phoenix.Encoder{}.AppendReply(nil, s.format, to, status, response)
 	if err == nil {
 		err = s.outbound.Reply(frame)
 	}
-	if err != nil && !errors.Is(err, channels.ErrClosed) && !errors.Is(err, channels.ErrOverflow) {
+	if err != nil && !errors.Is(err, outbound.ErrClosed) && !errors.Is(err, outbound.ErrOverflow) {
 		s.config.Logger.Error("reply failed", "topic", to.Topic, "error", err)
 	}
 }
 
-var emptyObject = channels.Payload{Data: []byte("{}")}
+var emptyObject = outbound.Payload{Data: []byte("{}")}
 
 // appendReason appends {"reason": reason}.
 func appendReason(dst []byte, reason string) []byte {

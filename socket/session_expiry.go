@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
@@ -99,7 +100,7 @@ func (s *session) renew(m phoenix.ClientMessage, actor *channels.Actor) {
 	s.socket.Store(&own)
 	s.expiry.until(own.Expires)
 	s.review()
-	s.reply(to, channels.StatusOK, emptyObject)
+	s.reply(to, outbound.StatusOK, emptyObject)
 }
 
 // askRenew asks the hook, which has as long as the connect hook.

@@ -3,7 +3,7 @@ package socket
 import (
 	"bytes"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
@@ -14,10 +14,10 @@ const accessToken = "access_token"
 
 // withoutToken is a join's parameters, which are valid JSON, as the channel may see
 // them.
-func withoutToken(params channels.Payload) channels.Payload {
+func withoutToken(params outbound.Payload) outbound.Payload {
 	data := bytes.TrimSpace(params.Data)
 	if params.Binary || !bytes.HasPrefix(data, []byte("{")) || !bytes.Contains(data, []byte(accessToken)) {
 		return params
 	}
-	return channels.Payload{Data: phoenix.WithoutMember(data, accessToken)}
+	return outbound.Payload{Data: phoenix.WithoutMember(data, accessToken)}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
@@ -18,7 +19,7 @@ type conn struct {
 	endpoint *Endpoint
 	io       connIO
 	session  session
-	outbound *channels.Connection
+	outbound *outbound.Connection
 
 	// Owned by whoever calls receive.
 	frames frameReader
@@ -63,13 +64,13 @@ const inboundPause = 10 * time.Millisecond
 
 // newConn returns a connection that its connIO's start brings to life. Of what the
 // client sends, early has come already.
-func newConn(e *Endpoint, netConn net.Conn, early []byte, socket *channels.Socket, format channels.Format) *conn {
+func newConn(e *Endpoint, netConn net.Conn, early []byte, socket *channels.Socket, format outbound.Format) *conn {
 	c := e.loops.adopt(e, netConn, early)
 	if c == nil {
 		c = newGoroutineConn(netConn, early)
 	}
 	c.endpoint = e
-	c.outbound = channels.NewConnection(e.config.Host.Hub(), channels.ConnectionConfig{
+	c.outbound = outbound.NewConnection(e.config.Host.Hub(), outbound.ConnectionConfig{
 		Replies:  max(e.config.Options.MailboxSize, e.config.InboundQueue), // a burst may be answered at once
 		Bytes:    e.config.MailboxBytes,
 		Wake:     c.io.wake,
@@ -171,7 +172,7 @@ func (c *conn) about() (*session, string) { return &c.session, "websocket" }
 
 // shut implements connection: after what is queued comes a close frame, and then the
 // client has closeTimeout to end its side.
-func (c *conn) shut(info closeInfo, discard channels.DropReason) bool {
+func (c *conn) shut(info closeInfo, discard outbound.DropReason) bool {
 	if !c.begin(info.reason) {
 		return false
 	}
@@ -187,18 +188,18 @@ func (c *conn) shut(info closeInfo, discard channels.DropReason) bool {
 }
 
 // cut implements connection.
-func (c *conn) cut(reason closeReason, discard channels.DropReason) {
+func (c *conn) cut(reason closeReason, discard outbound.DropReason) {
 	c.begin(reason)
 	c.outbound.Close(nil, discard)
 	c.io.abort()
 }
 
 // lost counts a batch that could not be written. If it has been, it does nothing.
-func (c *conn) lost(b *channels.WriteBatch) {
+func (c *conn) lost(b *outbound.WriteBatch) {
 	c.mu.Lock()
-	reason := channels.DropClosed
+	reason := outbound.DropClosed
 	if c.cause == closedTooSlow {
-		reason = channels.DropTooSlow
+		reason = outbound.DropTooSlow
 	}
 	c.mu.Unlock()
 	b.Lost(reason)

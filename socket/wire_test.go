@@ -4,7 +4,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
@@ -12,10 +12,10 @@ import (
 // case is named after what it shows.
 func TestWire(t *testing.T) {
 	t.Parallel()
-	const v1, v2 = channels.Format(0), phoenix.Version2
+	const v1, v2 = outbound.Format(0), phoenix.Version2
 	for _, c := range []struct {
 		name   string
-		format channels.Format
+		format outbound.Format
 		script string
 	}{
 		{"heartbeat is answered", v2, `

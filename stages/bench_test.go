@@ -70,7 +70,7 @@ func BenchmarkLane(b *testing.B) {
 // deaf is a subscriber who does nothing.
 type deaf struct{}
 
-func (deaf) Deliver(*channels.Segment, time.Time) {}
+func (deaf) Deliver(*outbound.Segment, time.Time) {}
 
 // talk is so many events of a usual size, spread over topics which are all
 // watched.
@@ -78,7 +78,7 @@ func talk(n, topics int) ([]store.Event, watching) {
 	list, watched := make([]store.Event, n), make(watching)
 	for i := range list {
 		topic := fmt.Sprintf("topic:%d", i%topics)
-		watched[topic] = channels.Formats(0)
+		watched[topic] = outbound.Formats(0)
 		list[i] = store.Event{Offset: int64(i + 1), Topic: topic, Name: "said", Payload: make([]byte, 128), InsertedAt: time.Unix(1, 0)}
 	}
 	return list, watched

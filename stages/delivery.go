@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/pipeline"
 	"github.com/sluicehq/sluice/store"
@@ -61,7 +61,7 @@ type Hub interface {
 }
 
 // NewDelivery lays out the line; nothing moves before Run.
-func NewDelivery(log Reader, frames channels.Encoder, hub Hub, config DeliveryConfig) *Delivery {
+func NewDelivery(log Reader, frames outbound.Encoder, hub Hub, config DeliveryConfig) *Delivery {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}

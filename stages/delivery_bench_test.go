@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
 )
@@ -65,7 +66,7 @@ type countdown struct {
 	done func()
 }
 
-func (c *countdown) Deliver(seg *channels.Segment, _ time.Time) {
+func (c *countdown) Deliver(seg *outbound.Segment, _ time.Time) {
 	if c.left.Add(-int64(seg.Len())) == 0 {
 		c.done()
 	}

@@ -14,7 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
@@ -89,11 +89,11 @@ type hub struct {
 	all int
 }
 
-func (h *hub) Watched(topic string) channels.Audience {
-	return channels.Audience{Topic: topic, Formats: channels.Formats(0, channels.Raw)}
+func (h *hub) Watched(topic string) outbound.Audience {
+	return outbound.Audience{Topic: topic, Formats: outbound.Formats(0, outbound.Raw)}
 }
 
-func (h *hub) Route(segment *channels.Segment) int {
+func (h *hub) Route(segment *outbound.Segment) int {
 	if gate := h.gates[segment.Topic()]; gate != nil {
 		<-gate
 	}

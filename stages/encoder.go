@@ -4,7 +4,7 @@ import (
 	"context"
 	"log/slog"
 
-	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/store"
 )
@@ -12,7 +12,7 @@ import (
 // Watchers tells who watches a topic, and which wire formats they use. The
 // audience's name of it may be kept.
 type Watchers interface {
-	Watched(topic string) channels.Audience
+	Watched(topic string) outbound.Audience
 }
 
 // EncoderConfig bounds what an [Encoder] makes.
@@ -37,7 +37,7 @@ type Encoder struct {
 	config   EncoderConfig
 	failed   *metrics.Counter
 
-	frames channels.Encoder
+	frames outbound.Encoder
 
 	// Owned by Encode, which takes it out while it works and puts it back when it is
 	// done: what a panic leaves behind is never used again.
@@ -46,15 +46,15 @@ type Encoder struct {
 
 // scratch is memory that is reused from batch to batch.
 type scratch struct {
-	builder *channels.Builder
+	builder *outbound.Builder
 	group   map[string]int32 // topic → index into groups
 	groups  []group          // topics of the batch, in the order of their first events
 	next    []int32          // for each event the next one of its topic, or none
-	message channels.Message // what the builder is given: one for all, since it escapes
+	message outbound.Message // what the builder is given: one for all, since it escapes
 }
 
-func newScratch(frames channels.Encoder) *scratch {
-	return &scratch{builder: channels.NewBuilder(frames), group: make(map[string]int32)}
+func newScratch(frames outbound.Encoder) *scratch {
+	return &scratch{builder: outbound.NewBuilder(frames), group: make(map[string]int32)}
 }
 
 // group is the events of one topic within a batch, as a linked list.
@@ -63,7 +63,7 @@ type group struct{ first, last int32 }
 const none = -1
 
 // NewEncoder makes an encoder of the frames that frames encodes.
-func NewEncoder(frames channels.Encoder, watchers Watchers, config EncoderConfig) *Encoder {
+func NewEncoder(frames outbound.Encoder, watchers Watchers, config EncoderConfig) *Encoder {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
@@ -78,20 +78,20 @@ func NewEncoder(frames channels.Encoder, watchers Watchers, config EncoderConfig
 
 // Encode returns the batch's segments. An event that cannot be encoded fails
 // alone: it is logged, counted and left out. The error is always nil.
-func (e *Encoder) Encode(_ context.Context, events []store.Event) ([]*channels.Segment, error) {
+func (e *Encoder) Encode(_ context.Context, events []store.Event) ([]*outbound.Segment, error) {
 	s := e.idle
 	if e.idle = nil; s == nil {
 		s = newScratch(e.frames)
 	}
 	s.groupByTopic(events)
-	var segments []*channels.Segment
+	var segments []*outbound.Segment
 	for _, g := range s.groups {
 		if to := e.watchers.Watched(events[g.first].Topic); to.Formats != 0 {
 			segments = e.encodeTopic(segments, s, events, g, to)
 		}
 	}
 	clear(s.group) // it and the message would keep the batch's memory
-	s.message = channels.Message{}
+	s.message = outbound.Message{}
 	e.idle = s
 	return segments, nil
 }
@@ -114,7 +114,7 @@ func (s *scratch) groupByTopic(events []store.Event) {
 }
 
 // encodeTopic makes one topic's segments.
-func (e *Encoder) encodeTopic(segments []*channels.Segment, s *scratch, events []store.Event, g group, to channels.Audience) []*channels.Segment {
+func (e *Encoder) encodeTopic(segments []*outbound.Segment, s *scratch, events []store.Event, g group, to outbound.Audience) []*outbound.Segment {
 	count, size := 0, 0
 	s.builder.Start(to)
 	for i := g.first; i != none; i = s.next[i] {
@@ -124,7 +124,7 @@ func (e *Encoder) encodeTopic(segments []*channels.Segment, s *scratch, events [
 			count, size = 0, 0
 		}
 		event := &events[i]
-		s.message = channels.Message{
+		s.message = outbound.Message{
 			Offset:     event.Offset,
 			Topic:      event.Topic,
 			Event:      event.Name,

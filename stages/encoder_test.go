@@ -19,7 +19,7 @@ import (
 // plain encodes a message as "<offset> " and refuses the event "bad".
 type plain struct{ encoded *int }
 
-func (p plain) AppendMessage(dst []byte, f channels.Format, m *channels.Message) ([]byte, error) {
+func (p plain) AppendMessage(dst []byte, f outbound.Format, m *outbound.Message) ([]byte, error) {
 	if m.Event == "bad" {
 		return dst, errors.New("bad event")
 	}
@@ -29,11 +29,11 @@ func (p plain) AppendMessage(dst []byte, f channels.Format, m *channels.Message)
 	return append(strconv.AppendInt(dst, m.Offset, 10), ' '), nil
 }
 
-func (plain) AppendPush(dst []byte, _ channels.Format, _ channels.Address, _ string, _ channels.Payload) ([]byte, error) {
+func (plain) AppendPush(dst []byte, _ outbound.Format, _ outbound.Address, _ string, _ outbound.Payload) ([]byte, error) {
 	return dst, nil
 }
 
-func (plain) AppendReply(dst []byte, _ channels.Format, _ channels.Address, _ channels.Status, _ channels.Payload) ([]byte, error) {
+func (plain) AppendReply(dst []byte, _ outbound.Format, _ outbound.Address, _ outbound.Status, _ outbound.Payload) ([]byte, error) {
 	return dst, nil
 }
 
@@ -58,10 +58,10 @@ func frames(t *testing.T, segment *outbound.Segment) string {
 }
 
 // watching is the formats that topics are watched in.
-type watching map[string]channels.FormatSet
+type watching map[string]outbound.FormatSet
 
-func (w watching) Watched(topic string) channels.Audience {
-	return channels.Audience{Topic: topic, Formats: w[topic]}
+func (w watching) Watched(topic string) outbound.Audience {
+	return outbound.Audience{Topic: topic, Formats: w[topic]}
 }
 
 // events makes one event for each word "topic" or "topic/name", from the given offset on.
@@ -76,7 +76,7 @@ func events(first int64, words ...string) []store.Event {
 
 func TestEncodeGroupsByTopicInOrder(t *testing.T) {
 	t.Parallel()
-	both := channels.Formats(0, 1)
+	both := outbound.Formats(0, 1)
 	for _, test := range []struct {
 		name     string
 		watching watching
@@ -186,12 +186,12 @@ func (b *brittle) call() {
 	b.left--
 }
 
-func (b *brittle) Watched(topic string) channels.Audience {
+func (b *brittle) Watched(topic string) outbound.Audience {
 	b.call()
-	return channels.Audience{Topic: topic, Formats: 1}
+	return outbound.Audience{Topic: topic, Formats: 1}
 }
 
-func (b *brittle) AppendMessage(dst []byte, f channels.Format, m *channels.Message) ([]byte, error) {
+func (b *brittle) AppendMessage(dst []byte, f outbound.Format, m *outbound.Message) ([]byte, error) {
 	dst, err := b.plain.AppendMessage(dst, f, m)
 	b.call()
 	return dst, err

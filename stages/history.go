@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/store"
 )
 
@@ -22,7 +23,7 @@ func NewLogHistory(stream *Stream, monitor *Monitor, hub *channels.Hub) *LogHist
 }
 
 // Replay implements [channels.History].
-func (h *LogHistory) Replay(ctx context.Context, topic string, after, upTo int64, limit, bytes int) ([]channels.Message, int64, error) {
+func (h *LogHistory) Replay(ctx context.Context, topic string, after, upTo int64, limit, bytes int) ([]outbound.Message, int64, error) {
 	log := h.stream.Log()
 	if log == nil {
 		return nil, 0, channels.ErrNoLog
@@ -39,9 +40,9 @@ func (h *LogHistory) Replay(ctx context.Context, topic string, after, upTo int64
 	case err != nil:
 		return nil, 0, err
 	}
-	messages := make([]channels.Message, len(events))
+	messages := make([]outbound.Message, len(events))
 	for i, event := range events {
-		messages[i] = channels.Message{
+		messages[i] = outbound.Message{
 			Offset:     event.Offset,
 			Topic:      event.Topic,
 			Event:      event.Name,

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/store"
 )
 
@@ -14,7 +15,7 @@ type LogPublisher struct{ stream *Stream }
 func NewLogPublisher(stream *Stream) *LogPublisher { return &LogPublisher{stream} }
 
 // Publish implements [channels.Publisher].
-func (p *LogPublisher) Publish(ctx context.Context, m *channels.Message) error {
+func (p *LogPublisher) Publish(ctx context.Context, m *outbound.Message) error {
 	log := p.stream.Log()
 	if log == nil {
 		return channels.ErrNoLog
@@ -23,7 +24,7 @@ func (p *LogPublisher) Publish(ctx context.Context, m *channels.Message) error {
 }
 
 // PublishAll appends several events in one transaction.
-func (p *LogPublisher) PublishAll(ctx context.Context, messages []*channels.Message) error {
+func (p *LogPublisher) PublishAll(ctx context.Context, messages []*outbound.Message) error {
 	log := p.stream.Log()
 	if log == nil {
 		return channels.ErrNoLog
