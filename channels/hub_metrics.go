@@ -3,7 +3,7 @@ package channels
 import "github.com/sluicehq/sluice/metrics"
 
 // hubMetrics is what the hub, and all that hangs on it, reports beside what
-// connections do ([Metrics]).
+// connections do ([outbound.Metrics]).
 type hubMetrics struct {
 	fanOut   *metrics.Timing // until the last subscriber had a segment in its mailbox
 	joinTime *metrics.Timing

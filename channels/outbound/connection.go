@@ -231,14 +231,14 @@ func (c *Connection) charge(bytes int) { c.held += bytes }
 // discharge notes that they no longer are.
 func (c *Connection) discharge(bytes int) { c.held -= bytes }
 
-// look notes that bytes that are held are what a channel is looking at.
-func (c *Connection) look(bytes int) {
+// startLook notes that bytes that are held are what a channel is looking at.
+func (c *Connection) startLook(bytes int) {
 	c.held -= bytes
 	c.seeing += bytes
 }
 
-// looked notes that a channel is done with what it was looking at.
-func (c *Connection) looked(bytes int) { c.seeing -= bytes }
+// endLook notes that a channel is done with what it was looking at.
+func (c *Connection) endLook(bytes int) { c.seeing -= bytes }
 
 // ready notes that there are so many entries more to take from a mailbox.
 func (c *Connection) ready(m *Mailbox, entries int) {
@@ -290,7 +290,7 @@ func (c *Connection) admit(s *counters, frame []byte) error {
 	case c.refuses():
 		return ErrClosed
 	case c.replies >= c.config.Replies, c.replies > 0 && c.replyBytes+len(frame) > c.config.Bytes:
-		return c.overflow(s, 0) // replies are no messages of a topic
+		return c.giveUp(s, 0) // replies are no messages of a topic
 	}
 	c.replies++
 	c.replyBytes += len(frame)
@@ -308,8 +308,8 @@ func (c *Connection) lost() DropReason {
 	return DropClosed
 }
 
-// overflow gives up on the client, because n messages more do not fit.
-func (c *Connection) overflow(s *counters, n int) error {
+// giveUp disconnects the client, because n messages more do not fit.
+func (c *Connection) giveUp(s *counters, n int) error {
 	s.drop(DropTooSlow, n)
 	c.flushAll()
 	c.discard(DropTooSlow)

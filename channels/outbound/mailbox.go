@@ -160,7 +160,7 @@ func (m *Mailbox) Push(frame []byte) error {
 		m.enter(private, 1, noHash).fill(private, m.counters, frame)
 		return c.unlock(nil)
 	case m.overflow == Disconnect:
-		return c.unlock(c.overflow(m.counters, 1))
+		return c.unlock(c.giveUp(m.counters, 1))
 	}
 	m.counters.drop(DropOverflow, 1)
 	return c.unlock(ErrShed)

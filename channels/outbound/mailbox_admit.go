@@ -75,7 +75,7 @@ func (m *Mailbox) onFull(seg *Segment, messages int) (shed bool, err error) {
 		if seg.Logged() {
 			m.pushed = seg.Last()
 		}
-		return false, m.conn.overflow(m.counters, messages)
+		return false, m.conn.giveUp(m.counters, messages)
 	}
 	return true, nil
 }

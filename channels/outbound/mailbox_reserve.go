@@ -88,7 +88,7 @@ func (m *Mailbox) NextLook() (Look, bool) {
 		return Look{}, false
 	}
 	l := m.looks.Pop()
-	m.conn.look(l.room.held)
+	m.conn.startLook(l.room.held)
 	m.conn.serveWaiting()
 	return l, true
 }
@@ -96,7 +96,7 @@ func (m *Mailbox) NextLook() (Look, bool) {
 // Seen notes that the channel is done with what it was looking at.
 func (m *Mailbox) Seen(l Look) {
 	m.conn.mu.Lock()
-	m.conn.looked(l.room.held)
+	m.conn.endLook(l.room.held)
 	_ = m.conn.unlock(nil)
 }
 
