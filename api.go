@@ -35,8 +35,6 @@ type (
 	Timer = channels.Timer
 	// Socket describes the connection that a channel belongs to.
 	Socket = channels.Socket
-	// SocketInfo describes an open connection.
-	SocketInfo = socket.SocketInfo
 	// Payload is the content of a message from or to one client.
 	Payload = channels.Payload
 	// Result is what a handled event leads to: a reply, an end, or neither.
@@ -115,6 +113,9 @@ type (
 	// InvalidError says which event cannot be published, or broadcast, and why.
 	InvalidError = store.InvalidError
 )
+
+// SocketInfo describes an open connection: what [Service.Sockets] lists.
+type SocketInfo = socket.SocketInfo
 
 // ErrNotOpen is returned by [Service.Publish] until [Service.Run] has opened the log.
 var ErrNotOpen = channels.ErrNoLog

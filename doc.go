@@ -14,13 +14,30 @@
 //	}
 //	return service.Run(ctx)
 //
-// [Service.Publish] appends to the log from Go, [Service.Broadcast] reaches whoever is
-// there now, and [Service.Handler] serves the sockets in a server of the program's own.
+// # What is for what
 //
-// What an application implements, and what its channels are given, is declared in
-// package channels under the same names, with all methods: see [channels.Channel],
-// [channels.Context], [channels.Options] and [channels.Result], and for connect hooks
-// [socket.ConnectRequest].
+// Types that stand here under another package's name have their methods there: the
+// links lead to them.
+//
+//   - A service: [New] with a [Config] ([DefaultConfig]), [Service.Run], [Service.Reload].
+//     [Migrate] and [Grant] prepare a database for it.
+//   - Channels of one's own: [Service.Handle] with a [Factory]. A [channels.Channel] may
+//     also be a [channels.InHandler], [channels.OutHandler], [channels.InfoHandler],
+//     [channels.Reviewer] or [channels.Terminator]. It is given a [channels.Context] and a
+//     [github.com/sluicehq/sluice/channels/outbound.Payload], and answers with [OK], [Error],
+//     [NoReply] or [Stop] (a [channels.Result]), with [Reject] to a join, or later by a
+//     [channels.ReplyTo].
+//   - Who may connect: [Service.OnConnect], and [Service.Mount] for another kind of client,
+//     each with a [ConnectFunc], which judges a [socket.ConnectRequest] and refuses with a
+//     [Refusal]. Who may join: a [TopicRule], of which [Config] has a list, or the channel.
+//   - How what goes to a client is kept, thinned out and counted: [Config], a [TopicRule], or
+//     [github.com/sluicehq/sluice/channels/outbound.Options] by Context.SetOptions.
+//   - Publishing: [Service.Publish] appends to the log, [Service.Broadcast] reaches whoever
+//     is there now.
+//   - Who is there: [Service.Sockets], [Service.Disconnect].
+//   - A server of one's own: [Service.Handler], [Service.AdminHandler], [NoListener].
+//   - Errors: [FieldError] and [InvalidError] say what is wrong with what was given;
+//     [ErrNewEpoch], [ErrNodeTaken] and [ErrNotOpen] are told apart by [errors.Is].
 //
 // # Guarantees
 //

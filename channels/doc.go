@@ -73,10 +73,13 @@
 //
 //	Actor.mu         shard.mu, LogLimiter.mu
 //	shard.mu         evictionOrder.mu, Connection.mu
-//	Connection.mu    Replayer.mu, ReplayBudget.mu, and what its Wake takes (package socket)
+//	Connection.mu    Replayer.mu, ReplayBudget.mu, those of the metrics.Set, and what its
+//	                 Wake takes (package socket)
 //	counterSet.mu    those of the metrics.Set
 //	evictionOrder.mu, Replayer.mu, ReplayBudget.mu, pages.mu, LogLimiter.mu
 //	                 none
+//
+// docs/architecture.md has those of all packages in one list.
 //
 // Connection.mu and those of package outbound guard its mailboxes, too. An encoder may
 // be called with Actor.mu or Connection.mu held. Handlers of channels, and a
