@@ -70,11 +70,13 @@ const (
 // advanceTrimmed takes note of the time, and lets trimmed advance to what has
 // been in the log for longer than the retention.
 func (l *Log) advanceTrimmed(ctx context.Context) (trimmed int64, err error) {
-	now := time.Now()
 	apart := max(l.retention/1000, time.Microsecond).Microseconds()
-	kept := now.Add(-l.retention).UnixMicro()
 	err = l.borrowWriter(ctx, func(w *writer) error {
 		return w.transact(func() error {
+			// Of a time before the file was ours, events that came in the
+			// meantime would be taken for older than they are.
+			now := time.Now()
+			kept := now.Add(-l.retention).UnixMicro()
 			if _, err := w.exec(w.mark, now.UnixMicro(), apart); err != nil {
 				return err
 			}
