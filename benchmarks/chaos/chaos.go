@@ -31,6 +31,9 @@ type Chaos struct {
 	// from outside strikes it. Empty: the run starts PostgreSQL itself, with a
 	// standby, and takes these down too.
 	DatabaseURL string
+	// Embedded has one node run on the embedded store, in a folder of the run's
+	// own, and no PostgreSQL.
+	Embedded bool
 	// Seed makes the plan: which faults strike, when, whom and for how long,
 	// what is written, and what the clients are like.
 	Seed uint64
@@ -84,6 +87,8 @@ func (c *Chaos) validate() error {
 		return errors.New("benchmarks: chaos without an end: want a duration or a number of faults")
 	case c.Nodes < 1 || c.Topics < 1 || c.Sockets < 1 || c.Writers < 1:
 		return fmt.Errorf("benchmarks: chaos of %d nodes, %d topics, %d sockets, %d writers: want 1 or more", c.Nodes, c.Topics, c.Sockets, c.Writers)
+	case c.Embedded && (c.DatabaseURL != "" || c.Nodes != 1):
+		return errors.New("benchmarks: chaos on the embedded store takes one node, and no database")
 	case c.DatabaseURL != "" && !strings.HasPrefix(c.DatabaseURL, "postgres://") && !strings.HasPrefix(c.DatabaseURL, "postgresql://"):
 		return errors.New("benchmarks: chaos takes Postgres, as a URL such as postgres://user@localhost:5432/db")
 	}
@@ -92,16 +97,23 @@ func (c *Chaos) validate() error {
 
 // params leave out where it ran: a URL may hold a password.
 func (c *Chaos) params() []report.Param {
-	return []report.Param{
+	params := []report.Param{
 		{Name: "seed", Value: c.Seed}, {Name: "for", Value: c.For.String()}, {Name: "faults_at_most", Value: c.Faults}, {Name: "nodes", Value: c.Nodes},
-		{Name: "topics", Value: c.Topics}, {Name: "sockets", Value: c.Sockets}, {Name: "writers", Value: c.Writers}, {Name: "owns_database", Value: c.DatabaseURL == ""},
+		{Name: "topics", Value: c.Topics}, {Name: "sockets", Value: c.Sockets}, {Name: "writers", Value: c.Writers}, {Name: "owns_database", Value: c.DatabaseURL == "" && !c.Embedded},
 	}
+	if c.Embedded {
+		params = append(params, report.Param{Name: "embedded", Value: true})
+	}
+	return params
 }
 
 // Replay is the command that runs the same plan again.
 func (c *Chaos) Replay() string {
 	again := fmt.Sprintf("sluice bench chaos --seed %d --for %v --faults %d --nodes %d --topics %d --sockets %d --inserters %d",
 		c.Seed, c.For, c.Faults, c.Nodes, c.Topics, c.Sockets, c.Writers)
+	if c.Embedded {
+		again += " --embedded"
+	}
 	if c.DatabaseURL != "" {
 		again += " --database-url …"
 	}

@@ -16,12 +16,8 @@ import (
 
 func TestPlanIsTheSeeds(t *testing.T) {
 	t.Parallel()
-	for _, owns := range []bool{false, true} {
-		kinds := slices.Clone(outsideFaults)
-		if owns {
-			kinds = append(kinds, ownFaults...)
-		}
-		one, same, other := newPlan(7, owns), newPlan(7, owns), newPlan(8, owns)
+	for _, kinds := range [][]faultKind{outsideFaults, slices.Concat(outsideFaults, ownFaults), embeddedFaults} {
+		one, same, other := newPlan(7, kinds), newPlan(7, kinds), newPlan(8, kinds)
 		differs := false
 		for round := range 3 {
 			var applied []faultKind
@@ -80,6 +76,7 @@ func TestReceiptsTellWhatWentWrong(t *testing.T) {
 		arrivals []arrival
 		start    int64
 		told     []told
+		erased   []offsetIn
 		want     swarm.Check
 		excused  int64
 		strange  int64
@@ -93,17 +90,19 @@ func TestReceiptsTellWhatWentWrong(t *testing.T) {
 		"one less, told of other": {arrivals: slices.Delete(all(), 65, 66), told: hole(0, 10+2*64), want: swarm.Check{Lost: 1}},
 		"told of a later epoch":   {arrivals: all()[:60], told: []told{{"e", "f", 10 + 2*59, 1, time.Now()}}, excused: 11},
 		"told in a later epoch of the same offsets": {arrivals: all()[:45], told: []told{{"g", "g", 10 + 2*44, 200, time.Now()}}, excused: 26},
-		"one again":             {arrivals: append(all(), all()[5]), want: swarm.Check{Twice: 1}},
-		"again by a new offset": {arrivals: append(all(), arrival{300, 0, 5}), want: swarm.Check{Twice: 1}},
-		"late":                  {arrivals: append(slices.Delete(all(), 5, 6), all()[5]), want: swarm.Check{Disordered: 1}},
-		"at another's offset":   {arrivals: append(slices.Delete(all(), 5, 6), arrival{150, 0, 5}), want: swarm.Check{Disordered: 1}},
-		"never committed":       {arrivals: append(all(), arrival{300, 1, 4}), strange: 1},
-		"of nobody":             {arrivals: append(all(), arrival{300, 2, 0}, arrival{301, -1, 0}), strange: 2},
-		"with an absurd number": {arrivals: append(all(), arrival{300, 0, 1 << 62}, arrival{301, 0, -1}), strange: 2},
+		"one less, that was erased":                 {arrivals: slices.Delete(all(), 65, 66), erased: []offsetIn{{"e", 10 + 2*65}}, excused: 1},
+		"one less, another's erased":                {arrivals: slices.Delete(all(), 65, 66), erased: []offsetIn{{"e", 10 + 2*64}, {"f", 10 + 2*65}}, want: swarm.Check{Lost: 1}},
+		"one again":                                 {arrivals: append(all(), all()[5]), want: swarm.Check{Twice: 1}},
+		"again by a new offset":                     {arrivals: append(all(), arrival{300, 0, 5}), want: swarm.Check{Twice: 1}},
+		"late":                                      {arrivals: append(slices.Delete(all(), 5, 6), all()[5]), want: swarm.Check{Disordered: 1}},
+		"at another's offset":                       {arrivals: append(slices.Delete(all(), 5, 6), arrival{150, 0, 5}), want: swarm.Check{Disordered: 1}},
+		"never committed":                           {arrivals: append(all(), arrival{300, 1, 4}), strange: 1},
+		"of nobody":                                 {arrivals: append(all(), arrival{300, 2, 0}, arrival{301, -1, 0}), strange: 2},
+		"with an absurd number":                     {arrivals: append(all(), arrival{300, 0, 1 << 62}, arrival{301, 0, -1}), strange: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := receipts{seen: make([]numbers, 2), started: true, startEpoch: "e", start: test.start, told: test.told}
+			r := receipts{seen: make([]numbers, 2), started: true, startEpoch: "e", start: test.start, told: test.told, erased: test.erased}
 			for _, a := range test.arrivals {
 				r.note(a.offset, a.writer, a.number)
 			}
@@ -283,11 +282,13 @@ func TestBudgetGrowsWithEachBound(t *testing.T) {
 func TestChaosRefuses(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Chaos){
-		"no program":         func(c *Chaos) { c.Program = "" },
-		"no end":             func(c *Chaos) { c.For = 0 },
-		"no nodes":           func(c *Chaos) { c.Nodes = 0 },
-		"a keyword string":   func(c *Chaos) { c.DatabaseURL = "host=localhost" },
-		"nobody that writes": func(c *Chaos) { c.Writers = 0 },
+		"no program":          func(c *Chaos) { c.Program = "" },
+		"no end":              func(c *Chaos) { c.For = 0 },
+		"no nodes":            func(c *Chaos) { c.Nodes = 0 },
+		"a keyword string":    func(c *Chaos) { c.DatabaseURL = "host=localhost" },
+		"nobody that writes":  func(c *Chaos) { c.Writers = 0 },
+		"two nodes on a file": func(c *Chaos) { c.DatabaseURL, c.Embedded = "", true },
+		"two stores":          func(c *Chaos) { c.Nodes, c.Embedded = 1, true },
 	} {
 		c := Default()
 		c.Program, c.DatabaseURL = "sluice", "postgres://localhost:1/db"
@@ -314,7 +315,7 @@ func TestPauseEndsEarly(t *testing.T) {
 // Nothing that the writers mean to come into the log is larger than it may be.
 func TestPayloadsAreNoLargerThanTheyMayBe(t *testing.T) {
 	t.Parallel()
-	w := newWriter(1, 1, "", []string{"t"}, nil)
+	w := newWriter(1, 1, nil, []string{"t"}, nil)
 	largest := 0
 	for n := range int64(20_000) { // some hundred huge ones, some dozen of them odd
 		largest = max(largest, len(w.payload(n, 1)))

@@ -52,11 +52,12 @@ type transport interface {
 // as PROTOCOL.md tells clients to.
 type client struct {
 	// Immutable after its making.
-	profile profile
-	nodes   []*node // it connects to any of them
-	random  *rand.Rand
-	hurry   <-chan struct{} // closed when nobody may be slow any more
-	over    <-chan struct{} // closed when nobody may connect again
+	profile  profile
+	nodes    []*node // it connects to any of them
+	random   *rand.Rand
+	erasures bool            // events may come without their payload
+	hurry    <-chan struct{} // closed when nobody may be slow any more
+	over     <-chan struct{} // closed when nobody may connect again
 
 	arrived   atomic.Int64  // different events
 	idleTill  atomic.Int64  // it reads nothing until then (Unix nanoseconds)
@@ -430,6 +431,8 @@ func (c *client) receive(s *subscription, payload []byte) error {
 	switch {
 	case event.Data.Forged != nil: // pushed to the log by a client
 		c.foreign++
+	case event.Data.N == nil && c.erasures:
+		s.noteErased(s.epoch, *event.Offset)
 	case event.Data.N == nil:
 		c.breaks("an event that is none of ours: %.200s", payload)
 	case s.note(*event.Offset, event.Data.W, *event.Data.N):

@@ -158,6 +158,11 @@ const beyondRetention = retention*3/2 + time.Second
 // is trimmed.
 func (r *run) leaveBehind(whom uint64) error {
 	var leader string
+	if r.Embedded { // it is the one that sequences
+		err := r.nodes[0].Hang()
+		pause(r.ctx, nil, beyondRetention)
+		return errors.Join(err, r.nodes[0].Continue())
+	}
 	if err := r.direct(func(conn *pgx.Conn) error {
 		err := conn.QueryRow(r.ctx, `SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
 			WHERE locktype = 'advisory' AND granted AND starts_with(application_name, $1) LIMIT 1`, nodesName).Scan(&leader)

@@ -6,6 +6,9 @@
 //	writers ──▶ relay ──▶ Postgres ◀── relay ◀── nodes ◀── clients, hostiles
 //	   └─ what was committed ─────▶ audit ◀───── what arrived ─┘
 //
+// On the embedded store there is one node, its file in the database's place, and
+// no relays: writers insert as another program on the same machine does.
+//
 // A run goes from setting up over injecting to verifying. Every second node is an
 // application's own program that intercepts events: `sluice bench chaos-node`
 // calls [ServeNode].

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -115,6 +116,9 @@ func (r *run) apply(f fault) error {
 		r.someClients(f.whom, (*client).cut)
 		pause(r.ctx, nil, f.lasts/2)
 	}
+	if r.Embedded && !slices.Contains(nodeAndClientFaults, f.kind) {
+		return r.applyToFile(f, last)
+	}
 	switch f.kind {
 	case nodeKilled:
 		err := node.Kill()
@@ -221,7 +225,7 @@ func (r *run) follow() (err error) {
 
 // someNodeRelays are the nodeRelays of one node, or of all.
 func (r *run) someNodeRelays(whom uint64) []*relay {
-	if whom%2 == 0 {
+	if whom%2 == 0 || len(r.nodeRelays) == 0 { // the embedded store has none
 		return r.nodeRelays
 	}
 	one := whom / 2 % uint64(len(r.nodeRelays))

@@ -47,6 +47,10 @@ const (
 	serverReadOnly faultKind = "server read-only"
 	notifiesHeld   faultKind = "notifications held up"
 	standbyLags    faultKind = "standby lags while the primary refuses"
+
+	// What is the embedded store's alone.
+	fileLocked   faultKind = "embedded store's file locked"
+	topicsErased faultKind = "topics erased"
 )
 
 // Bounds of what the plan draws.
@@ -90,11 +94,24 @@ type plan struct {
 	deck   []faultKind // what is left of this round
 }
 
-func newPlan(seed uint64, ownsDatabase bool, spared ...string) *plan {
-	p := &plan{random: rand.New(rand.NewPCG(seed, 0)), kinds: slices.Clone(outsideFaults)}
-	if ownsDatabase {
-		p.kinds = append(p.kinds, ownFaults...)
+// nodeAndClientFaults are those that are the same on any store.
+var nodeAndClientFaults = []faultKind{
+	nodeKilled, nodeRestarted, nodeHung, nodeLeftBehind, clientsCut, clientsStalled, clientsAway, clientsReturn,
+}
+
+// kinds are the faults of a run: those that its store is open to.
+func (c *Chaos) kinds() []faultKind {
+	switch {
+	case c.Embedded:
+		return embeddedFaults
+	case c.DatabaseURL == "":
+		return slices.Concat(outsideFaults, ownFaults)
 	}
+	return outsideFaults
+}
+
+func newPlan(seed uint64, kinds []faultKind, spared ...string) *plan {
+	p := &plan{random: rand.New(rand.NewPCG(seed, 0)), kinds: slices.Clone(kinds)}
 	p.kinds = slices.DeleteFunc(p.kinds, func(kind faultKind) bool { return slices.Contains(spared, string(kind)) })
 	return p
 }

@@ -61,6 +61,23 @@ type receipts struct {
 	startEpoch string
 	start      int64
 	told       []told
+	erased     []offsetIn // without their payload, and so without their number
+}
+
+// offsetIn is an offset in an epoch that a client knows by name.
+type offsetIn struct {
+	epoch  string
+	offset int64
+}
+
+// noteErased enters the arrival of an event whose payload was erased.
+func (r *receipts) noteErased(epoch string, offset int64) {
+	if offset <= r.last {
+		r.check.Disordered++
+		r.oddity("out of order", offset, -1, -1)
+	}
+	r.last = max(r.last, offset)
+	r.erased = append(r.erased, offsetIn{epoch, offset})
 }
 
 // note enters an arrival, and tells whether it was the first of that event.
@@ -137,8 +154,14 @@ func (r *receipts) firstLost(topic string, a *audit) (e entry, ok bool) {
 	return e, false
 }
 
-// excuses tells whether the client was told that it misses what is there.
+// excuses tells whether the client was told that it misses what is there, or
+// received it without its payload.
 func (r *receipts) excuses(a *audit, p position) bool {
+	for _, e := range r.erased {
+		if a.at(e.epoch, e.offset) == p {
+			return true
+		}
+	}
 	for _, t := range r.told {
 		if a.at(t.fromEpoch, t.from).before(p) && !a.at(t.toEpoch, t.to).before(p) {
 			return true

@@ -25,9 +25,9 @@ func (r *run) applyToRows(f fault) error {
 	return r.direct(func(conn *pgx.Conn) error {
 		switch f.kind {
 		case rowsLarge:
-			return r.bulk.insert(r.ctx, conn, topic, largeRows, maxPayload-256)
+			return r.bulk.insert(r.ctx, postgresConn{conn}, topic, largeRows, maxPayload-256)
 		case rowsMany:
-			return r.bulk.insert(r.ctx, conn, topic, manyRows, 16)
+			return r.bulk.insert(r.ctx, postgresConn{conn}, topic, manyRows, 16)
 		case rowsSlow:
 			return r.slowDown(conn, topic)
 		case rowsLocked, rowsChanged:
@@ -40,23 +40,19 @@ func (r *run) applyToRows(f fault) error {
 }
 
 // insert writes rows of one topic in one transaction.
-func (w *writer) insert(ctx context.Context, conn *pgx.Conn, topic, rows, padding int) error {
+func (w *writer) insert(ctx context.Context, conn outboxConn, topic, rows, padding int) error {
 	pad := strings.Repeat("x", padding)
-	tx, err := conn.Begin(ctx)
+	first := w.next[topic]
+	w.next[topic] += int64(rows)
+	inserts := make([]outboxRow, 0, rows)
+	for n := first; n < w.next[topic]; n++ {
+		inserts = append(inserts, outboxRow{w.topics[topic], swarm.EventName, fmt.Sprintf(`{"w":%d,"n":%d,"pad":"%s"}`, w.id, n, pad)})
+	}
+	tx, err := conn.begin(ctx, inserts)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // of no effect after the commit
-	first := w.next[topic]
-	w.next[topic] += int64(rows)
-	var inserts pgx.Batch
-	for n := first; n < w.next[topic]; n++ {
-		inserts.Queue(`INSERT INTO sluice_outbox (topic, event, payload) VALUES ($1, $2, $3)`,
-			w.topics[topic], swarm.EventName, fmt.Sprintf(`{"w":%d,"n":%d,"pad":"%s"}`, w.id, n, pad))
-	}
-	if err := tx.SendBatch(ctx, &inserts).Close(); err != nil {
-		return err
-	}
 	if err := tx.Commit(ctx); err != nil {
 		return err
 	}
@@ -77,7 +73,7 @@ func (r *run) slowDown(conn *pgx.Conn, topic int) error {
 		CREATE TRIGGER chaos_slow BEFORE INSERT ON sluice_log FOR EACH ROW EXECUTE FUNCTION chaos_slow()`); err != nil {
 		return err
 	}
-	err := r.bulk.insert(r.ctx, conn, topic, slowRows, 16)
+	err := r.bulk.insert(r.ctx, postgresConn{conn}, topic, slowRows, 16)
 	if err == nil {
 		err = r.watchOutage(rowsSlow)
 	}

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,7 +38,9 @@ type run struct {
 	clients       []*client
 	topics        []string
 	hostiles      []*hostile
-	folder        string // with the nodes' files
+	folder        string          // with the nodes' files
+	file          *sql.DB         // the embedded store's; nil on Postgres
+	outbox        *embeddedOutbox // in that file
 	plan          *plan
 	log           *lineLog
 
@@ -60,6 +63,7 @@ type run struct {
 	counted  map[string]int64 // by the nodes, by metric
 	broken   []string         // promises of nodes
 	removed  time.Time        // when the log was first cut by hand
+	erased   map[string]bool  // topics that events were erased of
 	unready  int64            // times that nodes had to say so, and did
 }
 
@@ -73,11 +77,14 @@ const lookEvery = 20 * time.Millisecond
 // writers that begin.
 func setUp(ctx context.Context, c *Chaos) (r *run, err error) {
 	r = &run{
-		Chaos: c, topics: c.topicNames(), plan: newPlan(c.Seed, c.DatabaseURL == "", c.Spared...), log: &lineLog{out: c.Log}, applied: map[faultKind]int64{}, counted: map[string]int64{},
+		Chaos: c, topics: c.topicNames(), plan: newPlan(c.Seed, c.kinds(), c.Spared...), log: &lineLog{out: c.Log}, applied: map[faultKind]int64{}, counted: map[string]int64{}, erased: map[string]bool{},
 		enough: make(chan struct{}), hurry: make(chan struct{}), over: make(chan struct{}),
 	}
 	r.ctx, r.fail = context.WithCancelCause(ctx)
-	if r.database, err = r.createSchema(ctx); err != nil {
+	if r.folder, err = os.MkdirTemp("", "sluice-chaos-"); err == nil && !c.Embedded {
+		r.database, err = r.createSchema(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, r.end())
 	}
 	whole := false
@@ -86,7 +93,11 @@ func setUp(ctx context.Context, c *Chaos) (r *run, err error) {
 			err = errors.Join(err, r.end())
 		}
 	}()
-	if err := r.startNodes(); err != nil {
+	start := r.startNodes
+	if c.Embedded {
+		start = r.startEmbedded
+	}
+	if err := start(); err != nil {
 		return nil, err
 	}
 	if err := r.startClients(); err != nil {
@@ -100,9 +111,6 @@ func setUp(ctx context.Context, c *Chaos) (r *run, err error) {
 // perhaps.
 func (r *run) createSchema(ctx context.Context) (database string, err error) {
 	config := sluice.Config{DatabaseURL: r.DatabaseURL}
-	if r.folder, err = os.MkdirTemp("", "sluice-chaos-"); err != nil {
-		return "", err
-	}
 	if r.DatabaseURL == "" {
 		if r.server, err = pgserver.New(); err != nil {
 			return "", err
@@ -183,16 +191,22 @@ func (r *run) startNodes() error {
 	if err != nil {
 		return err
 	}
+	r.makeWriters(postgresOutbox(through))
+	return nil
+}
+
+// makeWriters makes those who write to an outbox, and the one whose rows are
+// faults.
+func (r *run) makeWriters(to outbox) {
 	for i := range r.Writers {
-		w := newWriter(i, r.Seed, through, r.topics, &r.committed)
+		w := newWriter(i, r.Seed, to, r.topics, &r.committed)
 		if r.Pause > 0 {
 			w.pause = r.Pause
 		}
 		r.writers = append(r.writers, w)
 	}
-	r.bulk = newWriter(r.Writers, r.Seed, "", r.topics, &r.committed)
+	r.bulk = newWriter(r.Writers, r.Seed, nil, r.topics, &r.committed)
 	r.writers = append(r.writers, r.bulk)
-	return nil
 }
 
 // nodeName is what a node's connections are called.
@@ -207,23 +221,9 @@ type node struct {
 // newNode prepares a node: serve, or every second time an application's own
 // program, whose drains are given too little time.
 func (r *run) newNode(i int, database string) (*node, error) {
-	name := fmt.Sprintf("node-%d", i+1)
+	name := processName(i)
 	if i%2 == 0 {
-		rules := filepath.Join(r.folder, "rules.yaml")
-		if err := os.WriteFile(rules, []byte(r.rulesFile()), 0o600); err != nil {
-			return nil, err
-		}
-		process, err := target.NewProcess(r.Program, name, r.log,
-			"serve", "--node", name, "--listen", "{listen}", "--admin-listen", "{admin}", "--log-format", "json",
-			"--config", rules, "--database-url", database, "--retention", retention.String(),
-			"--mailbox-size", fmt.Sprint(mailboxSize), "--mailbox-bytes", fmt.Sprint(mailboxBytes), "--inbound-bytes", fmt.Sprint(inboundBytes), "--max-message-bytes", fmt.Sprint(messageBytes),
-			"--recent", fmt.Sprint(recentBytes), "--fetch-bytes", fmt.Sprint(fetchBytes),
-			"--lanes", fmt.Sprint(lanes), "--max-demand", fmt.Sprint(maxDemand),
-			"--max-connections", fmt.Sprint(r.maxConnections()))
-		if err != nil {
-			return nil, err
-		}
-		return &node{Process: process}, nil
+		return r.newServe(i, "--database-url", database)
 	}
 	process, err := target.NewProcess(r.Program, name, r.log)
 	if err != nil {
@@ -244,13 +244,36 @@ func (r *run) newNode(i int, database string) (*node, error) {
 	return &node{process, true}, os.WriteFile(file, text, 0o600)
 }
 
+// processName is what a node is called in its log and the report.
+func processName(i int) string { return fmt.Sprintf("node-%d", i+1) }
+
+// newServe prepares a node that is `sluice serve`, with these flags more.
+func (r *run) newServe(i int, flags ...string) (*node, error) {
+	rules := filepath.Join(r.folder, "rules.yaml")
+	if err := os.WriteFile(rules, []byte(r.rulesFile()), 0o600); err != nil {
+		return nil, err
+	}
+	process, err := target.NewProcess(r.Program, processName(i), r.log, append([]string{
+		"serve", "--node", processName(i), "--listen", "{listen}", "--admin-listen", "{admin}", "--log-format", "json",
+		"--config", rules, "--retention", retention.String(),
+		"--mailbox-size", fmt.Sprint(mailboxSize), "--mailbox-bytes", fmt.Sprint(mailboxBytes), "--inbound-bytes", fmt.Sprint(inboundBytes), "--max-message-bytes", fmt.Sprint(messageBytes),
+		"--recent", fmt.Sprint(recentBytes), "--fetch-bytes", fmt.Sprint(fetchBytes),
+		"--lanes", fmt.Sprint(lanes), "--max-demand", fmt.Sprint(maxDemand),
+		"--max-connections", fmt.Sprint(r.maxConnections()),
+	}, flags...)...)
+	if err != nil {
+		return nil, err
+	}
+	return &node{Process: process}, nil
+}
+
 // startClients makes the clients, waits until those that watch from now on have
 // joined, and has the writers begin.
 func (r *run) startClients() error {
 	for i := range r.Sockets {
 		c := &client{
 			profile: profiles[i%len(profiles)], nodes: r.nodes, random: rand.New(rand.NewPCG(r.Seed, 2000+uint64(i))),
-			hurry: r.hurry, over: r.over, joinedAll: make(chan struct{}), subscriptions: map[string]*subscription{},
+			erasures: r.Embedded, hurry: r.hurry, over: r.over, joinedAll: make(chan struct{}), subscriptions: map[string]*subscription{},
 		}
 		for _, topic := range r.choose(c, i) {
 			c.subscriptions[topic] = &subscription{receipts: receipts{seen: make([]numbers, r.Writers+1)}}
@@ -342,6 +365,7 @@ func (r *run) end() (err error) {
 	r.reading.Wait()
 	r.measuring.Wait()
 	r.attacking.Wait()
+	err = errors.Join(err, r.closeFile())
 	if r.folder != "" {
 		err = errors.Join(err, os.RemoveAll(r.folder))
 	}

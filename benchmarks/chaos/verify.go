@@ -22,13 +22,7 @@ func (r *run) verify(progress report.Progress) (a *audit, err error) {
 	close(r.enough)
 	close(r.hurry)
 	r.writing.Wait()
-	if err := r.direct(r.emptied); err != nil {
-		return nil, err
-	}
-	if err := r.direct(func(conn *pgx.Conn) error {
-		a, err = readAudit(r.ctx, conn)
-		return err
-	}); err != nil {
+	if a, err = r.logged(); err != nil {
 		return nil, err
 	}
 	for _, w := range r.writers {
@@ -74,26 +68,47 @@ func (r *run) tally(node *node) {
 	}
 }
 
+// logged waits until the outbox is empty, and tells what came into the log.
+func (r *run) logged() (a *audit, err error) {
+	if r.Embedded {
+		if err := r.emptied(r.waiting); err != nil {
+			return nil, err
+		}
+		return r.readEmbeddedAudit()
+	}
+	err = r.direct(func(conn *pgx.Conn) error {
+		if err := r.emptied(func() (left int64, err error) {
+			err = conn.QueryRow(r.ctx, `SELECT (SELECT count(*) FROM sluice_outbox) +
+			(SELECT count(*) FROM pg_stat_activity WHERE application_name = $1)`, writersName).Scan(&left)
+			return left, err
+		}); err != nil {
+			return err
+		}
+		a, err = readAudit(r.ctx, conn)
+		return err
+	})
+	return a, err
+}
+
 // emptied waits until no writer is connected and the outbox is empty: then
-// what is not in the log was not committed.
-func (r *run) emptied(conn *pgx.Conn) error {
+// what is not in the log was not committed. left counts both.
+func (r *run) emptied(left func() (int64, error)) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	late := time.NewTimer(standstill)
 	defer late.Stop()
 	for {
-		var left int64
-		if err := conn.QueryRow(r.ctx, `SELECT (SELECT count(*) FROM sluice_outbox) +
-			(SELECT count(*) FROM pg_stat_activity WHERE application_name = $1)`, writersName).Scan(&left); err != nil {
+		n, err := left()
+		if err != nil {
 			return fmt.Errorf("look whether the outbox is empty: %w", err)
 		}
-		if left == 0 {
+		if n == 0 {
 			return nil
 		}
 		select {
 		case <-look.C:
 		case <-late.C:
-			return fmt.Errorf("benchmarks: after %v the outbox is not empty: %d left", standstill, left)
+			return fmt.Errorf("benchmarks: after %v the outbox is not empty: %d left", standstill, n)
 		case <-r.ctx.Done():
 			return context.Cause(r.ctx)
 		}
@@ -129,6 +144,7 @@ func (r *run) deliver(a *audit, progress report.Progress) error {
 			seen, moved = arrived, time.Now()
 		}
 		if since := time.Since(moved); come == all && since > calm || since > patience {
+			r.tellWhoLags(a)
 			return nil
 		}
 		select {
@@ -139,10 +155,21 @@ func (r *run) deliver(a *audit, progress report.Progress) error {
 	}
 }
 
+// tellWhoLags notes in the log who has not come to the end of a topic.
+func (r *run) tellWhoLags(a *audit) {
+	for _, c := range r.clients {
+		for topic, sub := range c.subscriptions {
+			if entries := a.byTopic[topic]; len(entries) > 0 && sub.reached.Load() < entries[len(entries)-1].offset {
+				r.tell("a %s client of %s has come to %d of %+v", c.profile, topic, sub.reached.Load(), entries[len(entries)-1])
+			}
+		}
+	}
+}
+
 // report sums up. Everybody must have ended.
 func (r *run) report(a *audit) report.Result {
 	result := report.Result{Scenario: r.Name(), Params: r.params(), Events: r.committed.Load(), Seconds: time.Since(r.began).Seconds()}
-	var sessions, refused, strange, applied, told, excused, causeless, foreign int64
+	var sessions, refused, strange, applied, told, excused, erased, causeless, foreign int64
 	ended, kinds := map[string]int64{}, map[profile]int64{}
 	for _, c := range r.clients {
 		kinds[c.profile]++
@@ -166,6 +193,10 @@ func (r *run) report(a *audit) report.Result {
 			strange += unknown
 			excused += missed
 			told += int64(len(sub.receipts.told))
+			erased += int64(len(sub.erased))
+			if len(sub.erased) > 0 && !r.erased[topic] {
+				r.broken = append(r.broken, fmt.Sprintf("a %s client received %d events without their payload of %s, which was not erased", c.profile, len(sub.erased), topic))
+			}
 			if c.profile != lateProfile {
 				causeless += sub.causeless(a, retention, r.removed)
 			}
@@ -190,6 +221,9 @@ func (r *run) report(a *audit) report.Result {
 	}
 	result.Add("told that they cannot resume", told)
 	result.Add("events missed that were told of", excused)
+	if r.Embedded {
+		result.Add("events received that had been erased", erased)
+	}
 	for _, reason := range slices.Sorted(maps.Keys(ended)) {
 		result.Add(reason, ended[reason])
 	}

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
@@ -19,7 +17,7 @@ import (
 type writer struct {
 	// Immutable after its making.
 	id        int
-	database  string
+	outbox    outbox
 	topics    []string
 	random    *rand.Rand
 	committed *atomic.Int64 // events of all writers
@@ -33,9 +31,9 @@ type writer struct {
 	lostSight  int64     // transactions whose end nobody told
 }
 
-func newWriter(id int, seed uint64, database string, topics []string, committed *atomic.Int64) *writer {
+func newWriter(id int, seed uint64, to outbox, topics []string, committed *atomic.Int64) *writer {
 	return &writer{
-		id: id, database: database, topics: topics, committed: committed, pause: writePause,
+		id: id, outbox: to, topics: topics, committed: committed, pause: writePause,
 		random: rand.New(rand.NewPCG(seed, 1000+uint64(id))),
 		next:   make([]int64, len(topics)), known: make([]numbers, len(topics)), unknown: make([]numbers, len(topics)),
 	}
@@ -61,13 +59,13 @@ const (
 // game; so run returns none.
 func (w *writer) run(ctx context.Context, enough <-chan struct{}) {
 	for !over(ctx, enough) {
-		conn, err := pgx.Connect(ctx, w.database)
+		conn, err := w.outbox.connect(ctx)
 		if err == nil {
 			for err == nil && !over(ctx, enough) {
 				pause(ctx, enough, w.upTo(w.pause))
 				err = w.transaction(ctx, conn)
 			}
-			_ = conn.Close(context.WithoutCancel(ctx)) // broken, perhaps
+			conn.close(ctx)
 		}
 		if err != nil {
 			pause(ctx, enough, writeRetry)
@@ -81,7 +79,7 @@ func (w *writer) upTo(most time.Duration) time.Duration {
 
 // transaction writes a few events. What it means to write does not depend on
 // what becomes of it, so that a seed writes the same again.
-func (w *writer) transaction(ctx context.Context, conn *pgx.Conn) error {
+func (w *writer) transaction(ctx context.Context, conn outboxConn) error {
 	rollBack := w.random.IntN(oneInRollback) == 0
 	holds := w.upTo(writeHold)
 	if w.random.IntN(oneInLate) == 0 { // later than many that begin after it
@@ -93,25 +91,18 @@ func (w *writer) transaction(ctx context.Context, conn *pgx.Conn) error {
 	}
 	topics := make([]int, 1+w.random.IntN(most))
 	written := make([]int64, len(topics))
-	payloads := make([]string, len(topics))
+	rows := make([]outboxRow, len(topics))
 	for i := range topics {
 		topics[i] = w.random.IntN(len(w.topics))
 		written[i] = w.next[topics[i]]
 		w.next[topics[i]]++
-		payloads[i] = w.payload(written[i], len(topics))
+		rows[i] = outboxRow{w.topics[topics[i]], swarm.EventName, w.payload(written[i], len(topics))}
 	}
-	tx, err := conn.Begin(ctx)
+	tx, err := conn.begin(ctx, rows)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // of no effect after the commit
-	var inserts pgx.Batch
-	for i, topic := range topics {
-		inserts.Queue(`INSERT INTO sluice_outbox (topic, event, payload) VALUES ($1, $2, $3)`, w.topics[topic], swarm.EventName, payloads[i])
-	}
-	if err := tx.SendBatch(ctx, &inserts).Close(); err != nil {
-		return err
-	}
 	pause(ctx, nil, holds)
 	if rollBack {
 		w.rolledBack++

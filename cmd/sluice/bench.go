@@ -29,6 +29,7 @@ type benchCmd struct {
 	InProcess      bool   `group:"Server" help:"Run the server in this process; then its CPU time cannot be told from the clients'."`
 	DatabaseURL    string `group:"Server" placeholder:"URL" also:"DATABASE_URL" help:"Postgres to run on, in a schema that is removed afterwards; none: the embedded store. With a target: the one that it reads."`
 	Postgres       bool   `group:"Server" help:"Start a PostgreSQL for the run, from the programs of the operating system, and remove it afterwards."`
+	Embedded       bool   `group:"Server" help:"Run chaos on the embedded store: one node, in a folder that is removed afterwards."`
 	With           string `group:"Server" placeholder:"FLAGS" help:"More flags of serve for the server that is started, in one argument, such as --with='--lanes 4'."`
 	Pin            *bool  `group:"Server" help:"Run the server that is started on one core, and the clients on the others: so by default where there are several cores."`
 
@@ -61,7 +62,7 @@ func (b *benchCmd) Help() string {
 
 The server is started as a process of its own, on a core of its own where there are several, with a store that is removed afterwards. What counts is what it delivers per second of its own CPU time: that depends least on what else the machine has to do. Still, compare only what was measured one right after the other.
 
-chaos injects faults into nodes, database connections and clients, by a plan that its seed draws, and says how to run the same plan again. Without --database-url it starts PostgreSQL with a standby by itself, and injects faults into these too. backlog, log and row are about rows in Postgres: give them a --database-url, or --postgres.`
+chaos injects faults into nodes, database connections and clients, by a plan that its seed draws, and says how to run the same plan again. Without --database-url it starts PostgreSQL with a standby by itself, and injects faults into these too; with --embedded it runs one node on the embedded store. backlog, log and row are about rows in Postgres: give them a --database-url, or --postgres.`
 }
 
 // Examples implements exemplary.
@@ -81,6 +82,9 @@ func (b *benchCmd) Run(ctx context.Context, p process) (err error) {
 		return baseline.Serve(ctx, b.Target, b.AdminURL, b.DatabaseURL)
 	case chaosNodeScenario:
 		return chaos.ServeNode(ctx, b.Target)
+	}
+	if b.Embedded && (b.Scenario != chaosScenario || b.DatabaseURL != "" || b.Postgres) {
+		return &usageError{"--embedded", "true", "true for chaos, without --database-url and --postgres"}
 	}
 	log, err := b.openLog()
 	if err != nil {
@@ -123,7 +127,7 @@ var durable = []string{"fsync=on", "full_page_writes=on", "shared_buffers=256MB"
 
 // ownPostgres starts the database to run on.
 func (b *benchCmd) ownPostgres() (*pgserver.Server, error) {
-	if b.DatabaseURL != "" || b.Target != "" || b.Scenario == "chaos" {
+	if b.DatabaseURL != "" || b.Target != "" || b.Scenario == chaosScenario {
 		return nil, &usageError{"--postgres", "true", "nothing beside --database-url or --target, nor for chaos, which starts one by itself"}
 	}
 	server, err := pgserver.New(durable...)

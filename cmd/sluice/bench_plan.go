@@ -15,6 +15,9 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
+// chaosScenario has flags of its own.
+const chaosScenario = "chaos"
+
 // Names that are no scenario's.
 const (
 	allScenarios  = "all"

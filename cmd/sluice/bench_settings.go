@@ -39,12 +39,18 @@ func (b *benchCmd) configureChaos(s *chaos.Chaos, log io.Writer) (err error) {
 		return err
 	}
 	s.DatabaseURL, s.Log = b.DatabaseURL, log
+	if s.Embedded = b.Embedded; s.Embedded {
+		s.Nodes = 1
+	}
 	err = b.set(benchmarks.Settings{For: &s.For, Numbers: map[string]benchmarks.Setter{
 		"topics": benchmarks.Number(&s.Topics), "sockets": benchmarks.Number(&s.Sockets), "seed": benchmarks.Number(&s.Seed),
 		"faults": benchmarks.Number(&s.Faults), "nodes": benchmarks.Number(&s.Nodes), "inserters": benchmarks.Number(&s.Writers),
 	}})
 	if err != nil {
 		return err
+	}
+	if s.Embedded && s.Nodes != 1 {
+		return &usageError{"--nodes", fmt.Sprint(s.Nodes), "1 with --embedded: a folder has one service"}
 	}
 	return b.enoughFiles(2 * s.Sockets) // through relays
 }

@@ -170,6 +170,10 @@ func TestBenchSettings(t *testing.T) {
 	if !reflect.DeepEqual(got, want) || got.Program == "" {
 		t.Errorf("configured %+v, want %+v", got, want)
 	}
+	command = call{args: []string{"bench", "chaos", "--embedded"}}.parse(t).Bench
+	if err := command.configure(got, nil); err != nil || !got.Embedded || got.Nodes != 1 || got.DatabaseURL != "" {
+		t.Errorf("configured %+v, %v, want one node on the embedded store", got, err)
+	}
 }
 
 func TestBenchRefuses(t *testing.T) {
@@ -183,6 +187,9 @@ func TestBenchRefuses(t *testing.T) {
 		{[]string{"backlog", "--for", "10s"}, `--for is "10s": allowed is nothing`},
 		{[]string{"steady", "--by", "pigeon"}, `--by is "pigeon": allowed is [broadcast events sql]`},
 		{[]string{"steady", "--by", "sql"}, `--by is "sql": allowed is sql together with --database-url`},
+		{[]string{"steady", "--embedded"}, `--embedded is "true": allowed is true for chaos`},
+		{[]string{"chaos", "--embedded", "--database-url", "postgres://h/d"}, `--embedded is "true": allowed is true for chaos, without --database-url`},
+		{[]string{"chaos", "--embedded", "--nodes", "2"}, `--nodes is "2": allowed is 1 with --embedded`},
 		{[]string{"steady", "--target", "localhost:4000"}, `--target is "localhost:4000": allowed is a URL such as`},
 		{[]string{"steady", "--target", "ws://localhost:4000", "--in-process"}, `--in-process is "true": allowed is nothing beside --target`},
 		{[]string{"row", "--floor"}, `--floor is "true": allowed is true for fanout, single and topics, and for steady and row by broadcast or`},

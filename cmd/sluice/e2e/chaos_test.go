@@ -25,6 +25,22 @@ func TestChaos(t *testing.T) {
 	s.Topics, s.Sockets, s.Writers = 7, 16, 4
 	s.Outage = time.Second
 	s.Pause = 100 * time.Millisecond // most of the time goes by while faults last: more rows would meet no more of them
+	injected(t, s)
+}
+
+// The same on the embedded store, which has faults of its own, and one node.
+func TestChaosOnTheEmbeddedStore(t *testing.T) {
+	t.Parallel()
+	s := chaos.Default()
+	s.Program, s.Embedded, s.Nodes = sluice, true, 1
+	s.Seed, s.For, s.Faults = 7, 0, chaos.EmbeddedKinds
+	s.Topics, s.Sockets, s.Writers = 7, 16, 4
+	injected(t, s)
+}
+
+// injected runs chaos: so many faults, and everything is as it must be.
+func injected(t *testing.T, s *chaos.Chaos) {
+	t.Helper()
 	s.Log = t.Output()
 	if raceEnabled {
 		s.Overhead = raceOverhead
