@@ -98,7 +98,8 @@ type Config struct {
 
 	// MailboxSize bounds the messages waiting for one channel.
 	MailboxSize int
-	// MailboxBytes bounds the bytes waiting for one connection.
+	// MailboxBytes bounds the bytes waiting for one connection; what a rule's
+	// FlushInterval collects comes beside it until it is written, half as much at most.
 	MailboxBytes ByteSize
 	// Overflow says what happens when a mailbox is full: "catch-up" (the channel
 	// reads what it missed once there is room), "drop-oldest", "drop-newest",

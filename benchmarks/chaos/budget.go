@@ -25,16 +25,17 @@ const (
 
 // Bytes is the bound:
 //
-//	base + garbage × ( connections × (connection + mailbox bytes + inbound bytes + message bytes + payload)
+//	base + garbage × ( connections × (connection + 3/2 × mailbox bytes + inbound bytes + message bytes + payload)
 //	                 + recent + replays
 //	                 + pages × (fetch bytes + payload) × (1 + formats) )
 //
-// A mailbox takes one message of any size when it is empty, hence the payload
+// What a topic's flush-interval collects comes beside a connection's bytes, half as much at
+// most. A mailbox takes one message of any size when it is empty, hence the payload
 // beside its bytes; a message that is being read is not inbound yet. What is on the
 // line is held as it was read, and as it is encoded; a page ends behind the payload
 // that exceeds it.
 func (b Budget) Bytes() int64 {
-	return budgetBase + budgetGarbage*(b.Connections*(budgetConnection+b.MailboxBytes+b.InboundBytes+b.MessageBytes+b.Payload)+
+	return budgetBase + budgetGarbage*(b.Connections*(budgetConnection+b.MailboxBytes*3/2+b.InboundBytes+b.MessageBytes+b.Payload)+
 		b.Recent+budgetReplays+budgetPages*(b.FetchBytes+b.Payload)*(1+budgetFormats))
 }
 

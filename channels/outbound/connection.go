@@ -27,7 +27,9 @@ type ConnectionConfig struct {
 	// Bytes is how much memory all of the connection's mailboxes together may
 	// hold. A segment that many mailboxes share is charged whole to each. An
 	// empty mailbox takes one message of any size, and a connection that holds
-	// nothing a segment of any size. Replies are charged too but never shed to
+	// nothing a segment of any size. What was collected for an interval is in
+	// nobody's way until the writer has taken it: up to half as much is held beside the
+	// rest meanwhile. Replies are charged too but never shed to
 	// keep within it: a client that lets this many bytes of them pile up is
 	// disconnected. It must be positive.
 	Bytes int
@@ -81,6 +83,7 @@ type Connection struct {
 	held       int // bytes of all queues, and of what the writer has in hand
 	inHand     int // bytes of what the last Take returned
 	seeing     int // bytes of what channels are looking at, which held is without
+	excused    int // bytes that were collected and have not been taken yet; see mailbox_flush.go
 	replayed   int // bytes of held and seeing that are charged to replays; see replay_budget.go
 	replies    int // control entries queued
 	replyBytes int // bytes of these
@@ -139,6 +142,9 @@ func (c *Connection) Take(b *WriteBatch, limit, pieces int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held -= c.inHand
+	if c.excused = max(0, c.excused-c.inHand); c.held == 0 {
+		c.excused = 0
+	}
 	c.inHand = 0
 	for size := 0; size < limit && len(b.Frames) < pieces; {
 		e := c.next()

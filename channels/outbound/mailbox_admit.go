@@ -172,17 +172,23 @@ func (m *Mailbox) makeRoom(seg *Segment, key uint64, held int, alone bool) bool 
 
 // room is how many more messages fit, of a segment that is charged with held. A
 // connection that holds nothing takes a segment of any size, and an empty
-// mailbox one message. Called with conn.mu held.
+// mailbox one message. Where bytes are short, what is collected has to go. Called with
+// conn.mu held.
 func (m *Mailbox) room(seg *Segment, held int, alone bool) int {
 	c := m.conn
 	queued := m.messages + m.reserved
 	switch {
 	case queued == 0 && alone:
 		return 1
-	case c.held == 0 || c.held+held <= c.config.Bytes || held == 0 || m.holds(seg):
+	case c.held == 0 || c.held+held <= c.limit() || held == 0 || m.holds(seg):
 		return max(0, m.size-queued)
+	case len(c.collecting) == 0:
+		return 0
 	}
-	return 0
+	if c.flushAll(); c.held+held > c.limit() {
+		return 0
+	}
+	return max(0, m.size-queued)
 }
 
 // holds tells whether what was queued last is of a segment, so that more of it

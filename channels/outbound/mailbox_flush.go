@@ -9,7 +9,8 @@ import (
 // while it is not in the writer's line, it keeps out of that until the interval
 // is over. Its timer is set only meanwhile. It collects no more than leaves room:
 // once half of what the mailbox may hold, or of the connection's bytes, is taken,
-// what has been collected goes out before its time. So nothing is shed, no client
+// what has been collected goes out before its time, and until the writer has taken it the
+// connection may hold as much more. So nothing is shed, no client
 // is disconnected and no channel of the connection waits for the sake of what could
 // have been sent.
 
@@ -49,6 +50,10 @@ func (m *Mailbox) flush() {
 	c := m.conn
 	m.collecting = false
 	m.timer.Stop() // if it fires all the same, what is collected next goes early
+	for i := range m.queue.n {
+		c.excused += m.queue.at(i).held
+	}
+	c.excused = min(c.excused, c.config.Bytes/2)
 	c.collected(m)
 	c.ready(m, m.queue.len())
 }
@@ -66,6 +71,9 @@ func (c *Connection) collected(m *Mailbox) {
 // crowded tells whether what is collected takes room that others may need. Called
 // with mu held.
 func (c *Connection) crowded() bool { return len(c.collecting) > 0 && c.held*2 > c.config.Bytes }
+
+// limit is how many bytes may be held. Called with mu held.
+func (c *Connection) limit() int { return c.config.Bytes + c.excused }
 
 // flushAll ends all collecting. Called with mu held.
 func (c *Connection) flushAll() {

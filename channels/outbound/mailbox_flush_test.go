@@ -127,3 +127,42 @@ func TestWhatIsCollectedIsDiscardedWithTheRest(t *testing.T) {
 		}
 	})
 }
+
+// Between two turns of the writer a connection takes what fits into its bytes, whatever was
+// collected before, and not more: a client is too slow for what is sent to it at once or not
+// at all.
+func TestWhatIsCollectedIsInNoOnesWayBetweenTurns(t *testing.T) {
+	t.Parallel()
+	const bytes, each = 1000, 50
+	for rule := CatchUp; rule <= Disconnect; rule++ {
+		for _, collected := range []int{0, 1, bytes / 4, bytes/2 - 20, bytes / 2, bytes} {
+			t.Run(fmt.Sprint(rule, "/", collected), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					l := newLine(newNode(newMetrics(t)), 10, bytes)
+					m := l.open(t, l.mailbox(Options{Overflow: DropNewest, MailboxSize: 1000, FlushInterval: time.Hour}))
+					other := l.open(t, l.mailbox(Options{Overflow: rule, MailboxSize: 1000}))
+					for offset := int64(1); offset <= 200 && m.messages*len("0:e 10 {};") < collected; offset++ {
+						m.Deliver(segment(t, "t", Formats(0), offset), time.Now())
+					}
+					var err error
+					sent := 0
+					for ; err == nil && sent < 2*bytes/each && other.counters.dropped[DropOverflow].Value() == 0; sent++ {
+						err = other.Push(make([]byte, each))
+					}
+					if least, most := bytes/each, bytes/each+1; sent-1 < least && collected <= bytes/2 || sent-1 > most {
+						t.Errorf("%d pushes of %d bytes went in, want %d: %v", sent-1, each, least, err)
+					}
+					if l.held > bytes*3/2 {
+						t.Errorf("%d bytes are held", l.held)
+					}
+					l.drain()
+					if l.held != 0 || l.excused != 0 {
+						t.Errorf("%d bytes are held and %d excused in the end", l.held, l.excused)
+					}
+					l.Close(nil, DropClosed)
+				})
+			})
+		}
+	}
+}
