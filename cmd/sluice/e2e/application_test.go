@@ -222,6 +222,7 @@ func (c *visitor) overloads(t *testing.T) {
 	c.push(t, idle, "echo", `{"id":1}`)
 	c.expect(t, "reply", idle, "echo", "ok", `{"id":1}`)
 	if !c.polls {
+		c.do(t, "raw", map[string]any{"message": map[string]any{"topic": "phoenix", "event": "heartbeat", "payload": map[string]any{}}})
 		c.frame(t, "phoenix", "phx_reply")
 	}
 	c.push(t, idle, "open", gate)
