@@ -165,6 +165,7 @@ func TestHolesInPartitionsAreSeenAtOnce(t *testing.T) {
 		{"from elsewhere", `SET search_path = pg_catalog; TRUNCATE %s.sluice_log_16; RESET search_path`, 23},
 		{"the log's, for comparison", `DELETE FROM sluice_log WHERE "offset" = 20`, 20},
 		{"detached", `ALTER TABLE sluice_log DETACH PARTITION sluice_log_16`, 23},
+		{"detached, and another made", `ALTER TABLE sluice_log DETACH PARTITION sluice_log_16; SELECT sluice_extend_log()`, 23},
 		{"detached concurrently", `ALTER TABLE sluice_log DETACH PARTITION sluice_log_16 CONCURRENTLY`, 23},
 		{"dropped", `DROP TABLE sluice_log_16`, 23},
 		{"two dropped", `DROP TABLE sluice_log_8, sluice_log_16`, 23},

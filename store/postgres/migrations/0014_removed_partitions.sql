@@ -44,6 +44,16 @@ END $$;
 CREATE TRIGGER sluice_log_renumbered BEFORE UPDATE OF "offset" ON sluice_log
   FOR EACH STATEMENT EXECUTE FUNCTION sluice_log_removed();
 
+-- The offset up to which the log is not whole, for who asks what is trimmed: that, or
+-- what lay before a partition that does not follow another one. Partitions that were
+-- made ahead are no part of the log yet.
+CREATE VIEW sluice_trimmed AS
+  SELECT CASE WHEN parts = (SELECT coalesce(sum(inhrelid::bigint), 0) FROM pg_inherits WHERE inhparent = 'sluice_log'::regclass AND NOT inhdetachpending) THEN trimmed
+    ELSE greatest(trimmed, (SELECT max(first) - 1
+      FROM (SELECT first, coalesce(lag(past) OVER (ORDER BY first), trimmed + 1) AS follows FROM sluice_partitions) part
+      WHERE first > follows AND first <= (SELECT max("offset") FROM sluice_log))) END AS trimmed, trimmed AS noted
+  FROM sluice_meta;
+
 -- Makes partitions until there is room for half a partition ahead. CREATE and
 -- ATTACH, not PARTITION OF, whose lock on the log a running dump would keep
 -- waiting, and all sequencing with it.
@@ -80,9 +90,10 @@ BEGIN
     EXECUTE format('CREATE TRIGGER sluice_log_renumbered BEFORE UPDATE OF "offset" ON %s
       FOR EACH STATEMENT EXECUTE FUNCTION %s.sluice_log_removed()', part, schema);
   END LOOP;
+  -- A hole that was not noted yet is to be found by who asks.
   EXECUTE format('UPDATE %s.sluice_meta SET parts = present
-    FROM (SELECT coalesce(sum(inhrelid::bigint), 0) AS present FROM pg_inherits WHERE inhparent = %L::regclass AND NOT inhdetachpending) log WHERE parts <> present',
-    schema, schema || '.sluice_log');
+    FROM (SELECT coalesce(sum(inhrelid::bigint), 0) AS present FROM pg_inherits WHERE inhparent = %L::regclass AND NOT inhdetachpending) log
+    WHERE parts <> present AND (SELECT t.trimmed = noted FROM %1$s.sluice_trimmed t)', schema, schema || '.sluice_log');
 END $$;
 
 -- Removes the oldest partition of which trimmed has passed the last offset,
@@ -121,16 +132,6 @@ BEGIN
 END $migration$;
 
 SELECT sluice_extend_log();
-
--- The offset up to which the log is not whole, for who asks what is trimmed: that, or
--- what lay before a partition that does not follow another one. Partitions that were
--- made ahead are no part of the log yet.
-CREATE VIEW sluice_trimmed AS
-  SELECT CASE WHEN parts = (SELECT coalesce(sum(inhrelid::bigint), 0) FROM pg_inherits WHERE inhparent = 'sluice_log'::regclass AND NOT inhdetachpending) THEN trimmed
-    ELSE greatest(trimmed, (SELECT max(first) - 1
-      FROM (SELECT first, coalesce(lag(past) OVER (ORDER BY first), trimmed + 1) AS follows FROM sluice_partitions) part
-      WHERE first > follows AND first <= (SELECT max("offset") FROM sluice_log))) END AS trimmed, trimmed AS noted
-  FROM sluice_meta;
 
 -- Finds out whether rows were removed, also where no trigger has seen it: a log that
 -- begins after what is trimmed has lost its front, one whose partitions do not follow
