@@ -124,7 +124,7 @@ func (r *Replayer) serve(ctx context.Context, a *Actor, builder *outbound.Builde
 	topic, formats := a.Topic(), a.subscription.formats
 	for ctx.Err() == nil {
 		after, behind := a.mailbox.Lag()
-		if !behind {
+		if !behind || a.subscription.cancelled.Load() { // nothing is kept for who has left: it would never be live
 			return
 		}
 		segments, whole := r.hub.recentAfter(topic, after, formats)

@@ -480,6 +480,46 @@ func TestGoingLiveOnlyWithAllThatWasRouted(t *testing.T) {
 	}
 }
 
+// few is a context that ends after so many questions.
+type few struct {
+	context.Context
+	left int
+}
+
+func (f *few) Err() error {
+	if f.left--; f.left < 0 {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// A channel that has left its topic, and whose mailbox has not ended yet, is never live
+// again: nobody reads for it.
+func TestNobodyReadsForWhoIsLeaving(t *testing.T) {
+	t.Parallel()
+	for name, recent := range map[string]int{"from memory": 1 << 20, "from the log": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, recent)
+				c := w.join(100, 1<<20, CatchUp, &Resume{After: -1}, accepts{})
+				w.publish(4)
+				c.settle()
+				*private[bool](&c.actor.mailbox, "catchingUp") = true
+				c.actor.subscription.Cancel()
+				ctx := &few{context.Background(), 3}
+				reads := w.log.reads
+				w.replayer.serve(ctx, c.actor, w.builder)
+				if ctx.left < 0 || w.log.reads > reads {
+					t.Errorf("turned in place, reading %d times", w.log.reads-reads)
+				}
+				c.actor.End(ErrDisconnected)
+				c.group.Wait()
+			})
+		})
+	}
+}
+
 // Who resumes while an event is between the encoder, which did not know of its
 // format, and the router, gets that event from the log.
 func TestResumeBetweenEncodingAndRouting(t *testing.T) {
