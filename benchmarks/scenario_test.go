@@ -167,7 +167,7 @@ func deafListener() (url string, stop func()) {
 func TestScenariosRefuse(t *testing.T) {
 	t.Parallel()
 	broken := sluice.DefaultConfig()
-	broken.MaxDemand = 0
+	broken.MaxDemand = -1
 	for name, spoil := range map[string]func() Scenario{
 		"no server":       func() Scenario { s := DefaultIdle(); s.Server = nil; return s },
 		"no events":       func() Scenario { s := DefaultBacklog(); s.Events = 0; return s },

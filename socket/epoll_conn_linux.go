@@ -295,7 +295,10 @@ func (c *epollConn) checkDeadline() bool {
 	case late && output == outputCloseSent:
 		c.readable = true
 		c.read() // the end of its side, perhaps
-	case late && output == outputBlocked && isWritable(c.fd):
+	case late && output == outputBlocked && isWritable(c.fd): // it has accepted something
+		c.mu.Lock()
+		c.deadline = ticks() + int64(c.allowed())
+		c.mu.Unlock()
 		c.unblock()
 		late = false
 	case late && output != outputBlocked:
