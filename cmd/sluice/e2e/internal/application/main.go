@@ -118,6 +118,9 @@ func (r *room) HandleIn(ctx *sluice.Context, event string, payload sluice.Payloa
 	case "broadcast_from":
 		return answer(ctx.BroadcastFrom("broadcast", payload))
 	case "wait": // holds up this channel, and no other
+		if err := ctx.Push("waiting", nil); err != nil {
+			return sluice.Stop(err)
+		}
 		gate(gateOf(payload)).Wait()
 		return sluice.OK(nil)
 	case "open":
