@@ -141,7 +141,7 @@ func TestNobodyDripsForLong(t *testing.T) {
 							_ = each.actor.ctx.Push("live", nil)
 						}
 					}
-					time.Sleep(replayPatience / 2)
+					time.Sleep(replayPatience / 2) // of the test's own clock
 					synctest.Wait()
 				}
 				for _, each := range append(slow, c) {

@@ -36,7 +36,7 @@ func TestFailuresDoNotFloodTheLog(t *testing.T) {
 					t.Errorf("%d lines for 1000 failures, want %d", n, logLines)
 				}
 				log.Reset()
-				time.Sleep(logPeriod)
+				time.Sleep(logPeriod) // of the test's own clock
 				try()
 				if want := fmt.Sprintf("not_logged_before=%d", 1000-logLines); !strings.Contains(log.String(), want) {
 					t.Errorf("logged %q, want %s", log.String(), want)

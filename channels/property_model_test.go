@@ -187,7 +187,7 @@ var errHistory = errors.New("the history is away")
 func (l *modelLog) Replay(ctx context.Context, topic string, after, upTo int64, limit, _ int) ([]Message, int64, error) {
 	_ = ctx.Err() // counts as a turn
 	list, through, slow, err := l.answer(topic, after, upTo, limit)
-	time.Sleep(slow)
+	time.Sleep(slow) // of the test's own clock
 	return list, through, err
 }
 
@@ -231,7 +231,7 @@ func (l *modelLog) Resume(_ context.Context, _ string, after int64) (int64, bool
 		from, whole = l.head(), false
 	}
 	l.mu.Unlock()
-	time.Sleep(slow)
+	time.Sleep(slow) // of the test's own clock
 	return from, whole, nil
 }
 
@@ -483,7 +483,7 @@ func looksAt(event string, number int64) lookedAt {
 func (*keen) Intercepts() []string { return []string{"e"} }
 
 func (k *keen) HandleOut(_ *Context, event string, p Payload) (any, bool) {
-	time.Sleep(k.slow)
+	time.Sleep(k.slow) // of the test's own clock
 	topic, number := parsePayload(string(p.Data))
 	switch looksAt(event, number) {
 	case crashes:

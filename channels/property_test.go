@@ -86,7 +86,7 @@ func (m *model) play(r *rapid.T) {
 		"broadcast": m.broadcast,
 
 		"time passes": func(r *rapid.T) {
-			time.Sleep(rapid.SampledFrom([]time.Duration{time.Millisecond, 30 * time.Millisecond, replayPause, 2 * replayPatience}).Draw(r, "time"))
+			time.Sleep(rapid.SampledFrom([]time.Duration{time.Millisecond, 30 * time.Millisecond, replayPause, 2 * replayPatience}).Draw(r, "time")) // of the test's own clock
 		},
 		"settle": func(*rapid.T) { m.settle() },
 	}
@@ -116,7 +116,7 @@ func (m *model) settle() {
 	m.log.heal()
 	m.publish()
 	for range 40 {
-		time.Sleep(150 * time.Millisecond)
+		time.Sleep(150 * time.Millisecond) // of the test's own clock
 		m.attend()
 	}
 	for _, w := range m.watching() {
@@ -133,9 +133,9 @@ func (m *model) finish() {
 	m.finishing = true
 	m.settle()
 	m.newStep()
-	time.Sleep(2 * collectLong)
+	time.Sleep(2 * collectLong) // of the test's own clock
 	for range 100 {
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond) // of the test's own clock
 		m.attend()
 	}
 	m.check()

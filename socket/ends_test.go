@@ -194,7 +194,7 @@ func TestPollEnds(t *testing.T) {
 		"it sends what is malformed": {do: func(_ *rig, p *wildPoller) { p.ask(http.MethodPost, "", "?", reading{}) }},
 		"it sends that while it reads": {do: func(_ *rig, p *wildPoller) {
 			go p.poll(slow)
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // of the test's own clock
 			p.ask(http.MethodPost, "", "?", reading{})
 		}},
 		"too slow for its mailbox": {config: func(c *Config) { c.Options.MailboxSize = 50 }, do: func(*rig, *wildPoller) {}},

@@ -42,7 +42,7 @@ func inbound(t *testing.T, r *rig, send func(text string), free chan struct{}, m
 			sent.Add(1)
 		}
 	}()
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) // of the test's own clock
 	synctest.Wait()
 	return int(sent.Load())
 }
@@ -72,7 +72,7 @@ func TestInboundBytesMakeReadingWait(t *testing.T) {
 					t.Errorf("%d bytes are held", held)
 				}
 				close(free)
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // of the test's own clock
 				synctest.Wait()
 				if held := c.conn.session.inbound.Held(); held != 0 {
 					t.Errorf("%d bytes are held of nothing", held)
@@ -95,7 +95,7 @@ func TestInboundBytesMakeReadingWait(t *testing.T) {
 					t.Errorf("%d messages of %d bytes were read", n, size)
 				}
 				close(free)
-				time.Sleep(5 * time.Second)
+				time.Sleep(5 * time.Second) // of the test's own clock
 				for _, l := range r.endpoint.snapshot() {
 					s, _ := l.about()
 					if held := s.inbound.Held(); held != 0 {

@@ -80,7 +80,7 @@ func (p *wildPoller) ask(method, kind, body string, how reading) (wildAnswer, bo
 	if err := json.Unmarshal(text, &got.pollAnswer); err != nil {
 		p.t.Errorf("%s: %v", text, err)
 	}
-	time.Sleep(how.linger)
+	time.Sleep(how.linger) // of the test's own clock
 	return got, true
 }
 
@@ -93,7 +93,7 @@ type slowReader struct {
 }
 
 func (r *slowReader) Read(p []byte) (int, error) {
-	time.Sleep(r.pause)
+	time.Sleep(r.pause) // of the test's own clock
 	if r.bytes > 0 {
 		p = p[:min(len(p), r.bytes)]
 	}
@@ -101,7 +101,7 @@ func (r *slowReader) Read(p []byte) (int, error) {
 	if n > 0 && r.nth == 0 {
 		r.began()
 	}
-	time.Sleep(time.Duration(n) * r.byte)
+	time.Sleep(time.Duration(n) * r.byte) // of the test's own clock
 	return n, err
 }
 
@@ -192,14 +192,14 @@ func pollAtRandom(t *testing.T, seed uint64) {
 	}
 	group.Go(func() {
 		for i := range events {
-			time.Sleep(gaps[i])
+			time.Sleep(gaps[i]) // of the test's own clock
 			write(sizes[i])
 		}
 	})
 	posts, pauses := dice.IntN(20), upTo(3*time.Second)
 	group.Go(func() {
 		for range posts {
-			time.Sleep(pauses)
+			time.Sleep(pauses) // of the test's own clock
 			p.ask(http.MethodPost, "application/x-ndjson", beat+"\n"+beat, reading{})
 		}
 	})
@@ -235,7 +235,7 @@ func pollAtRandom(t *testing.T, seed uint64) {
 		}
 		if kind != gentle && dice.IntN(5) == 0 {
 			group.Go(func() { p.poll(how) })
-			time.Sleep(upTo(time.Second))
+			time.Sleep(upTo(time.Second)) // of the test's own clock
 		} else {
 			p.poll(how)
 		}

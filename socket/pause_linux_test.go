@@ -5,6 +5,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -152,5 +153,24 @@ func TestDeadlineShortenedWhileWriting(t *testing.T) {
 		if left := time.Duration(w.deadline - ticks()); left > closeTimeout {
 			t.Errorf("%s left, with a deadline at %d before", left, deadline)
 		}
+	}
+}
+
+// TestWhoAcceptsSomethingHasItsTimeAnew looks at a client whose deadline has passed and
+// whose buffers have room again: what it accepts next may not fill a piece.
+func TestWhoAcceptsSomethingHasItsTimeAnew(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.WriteTimeout = time.Hour })
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		defer syscall.Close(fd)
+	}
+	w := &epollConn{loop: &eventLoop{writers: &writerPool{}, now: ticks()}, fd: fds[0], output: outputBlocked, deadline: 1}
+	w.endpoint = r.endpoint
+	if !w.checkDeadline() || w.output != outputIdle || w.deadline <= ticks() {
+		t.Errorf("its deadline is at %d, now is %d, and its output is %d", w.deadline, ticks(), w.output)
 	}
 }

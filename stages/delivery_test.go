@@ -256,7 +256,7 @@ func TestTheLineIsBoundedInBytes(t *testing.T) {
 					}
 					close(h.gates["3"])
 					synctest.Wait()
-					time.Sleep(time.Second)
+					time.Sleep(time.Second) // of the test's own clock
 					synctest.Wait()
 					if got := d.Position(); got != l.head {
 						t.Errorf("it has come to %d of %d", got, l.head)

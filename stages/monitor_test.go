@@ -116,7 +116,7 @@ func TestReadinessIsOfThePulse(t *testing.T) {
 				pause time.Duration
 				ready bool
 			}{{pulseInterval + stallAfter, true}, {maxPulseAge, false}} {
-				time.Sleep(step.pause)
+				time.Sleep(step.pause) // of the test's own clock
 				var pulse *pulseError
 				reason, own := m.readiness.Reason(), m.readiness.OwnReason()
 				if (reason == nil) != step.ready || reason != nil && (!errors.As(own, &pulse) || Outline(reason) != reason.Error()) {
@@ -206,7 +206,7 @@ func TestReasonsAreToldEveryMinute(t *testing.T) {
 			if m.readiness.Reason() == nil || m.readiness.OwnReason() != nil {
 				t.Fatalf("not ready because of %v, and of its own for %v", m.readiness.Reason(), m.readiness.OwnReason())
 			}
-			time.Sleep(pulseInterval)
+			time.Sleep(pulseInterval) // of the test's own clock
 		}
 		if told := strings.Count(lines.String(), "grant it"); told != 5 {
 			t.Errorf("told %d times in five minutes:\n%s", told, &lines)

@@ -45,7 +45,7 @@ type configFlags struct {
 	RateLimit    int             `group:"Stages" help:"Events delivered per second at most; 0: no limit."`
 
 	MailboxSize  int             `group:"Mailboxes" help:"Messages waiting for one channel at most."`
-	MailboxBytes sluice.ByteSize `group:"Mailboxes" help:"Bytes waiting for one connection at most."`
+	MailboxBytes sluice.ByteSize `group:"Mailboxes" help:"Bytes waiting for one connection at most, and half as many more of what a flush-interval has collected."`
 	Overflow     sluice.Overflow `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: catch-up, drop-oldest, drop-newest, latest or disconnect."`
 	Recent       sluice.ByteSize `group:"Mailboxes" help:"Memory for replaying recent events without asking the store; a quarter of it, 4 MiB at least, bounds replays under way."`
 

@@ -62,7 +62,7 @@ var handlers = map[string]http.HandlerFunc{
 		}
 	},
 	"thinks, then reads": func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(20 * time.Second)
+		time.Sleep(20 * time.Second) // of the test's own clock
 		_, _ = io.Copy(io.Discard, r.Body)
 	},
 	"panics": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -141,7 +141,7 @@ func TestSlowBodiesAreRead(t *testing.T) {
 					defer close(sent)
 					fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", c.total)
 					for sent := 0; sent < c.total; sent += c.piece {
-						time.Sleep(c.every)
+						time.Sleep(c.every) // of the test's own clock
 						if _, err := conn.Write(make([]byte, c.piece)); err != nil {
 							return
 						}

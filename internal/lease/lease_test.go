@@ -110,7 +110,7 @@ func TestRenewingIsCheap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := mustAcquire(t, s)
 		stop, _ := keep(l)
-		time.Sleep(10 * time.Minute)
+		time.Sleep(10 * time.Minute) // of the test's own clock
 		synctest.Wait()
 		if s.calls > 1+10*60/5 || l.Check() != nil {
 			t.Errorf("%d statements, %v", s.calls, l.Check())
@@ -200,11 +200,11 @@ func TestFirstLearnsThatItHasLost(t *testing.T) {
 				l := mustAcquire(t, s)
 				s.leave(errAway)
 				stop, ended := keep(l)
-				time.Sleep(DefaultTerm - 1)
+				time.Sleep(DefaultTerm - 1) // of the test's own clock
 				if err := l.Check(); err != nil {
 					t.Error(err)
 				}
-				time.Sleep(time.Minute)
+				time.Sleep(time.Minute) // of the test's own clock
 				synctest.Wait()
 				if err := l.Check(); err == nil || !strings.Contains(err.Error(), "1m15s") {
 					t.Errorf("check: %v", err)
@@ -217,7 +217,7 @@ func TestFirstLearnsThatItHasLost(t *testing.T) {
 				}
 				s.leave(nil)
 				if !another {
-					time.Sleep(2 * retryPause)
+					time.Sleep(2 * retryPause) // of the test's own clock
 					synctest.Wait()
 					if err := errors.Join(l.Check(), stop()); err != nil || !strings.Contains(s.lines.String(), "renewed again") {
 						t.Errorf("%v: %s", err, s.lines.String())
@@ -255,8 +255,8 @@ func TestAcquiringOutlastsTheStore(t *testing.T) {
 			}
 			l.Release()
 		})
-		time.Sleep(9200 * time.Millisecond)
-		s.hold(t) // by one that does not renew
+		time.Sleep(9200 * time.Millisecond) // of the test's own clock
+		s.hold(t)                           // by one that does not renew
 		s.leave(nil)
 		wait.Wait()
 		if !errors.Is(s.waiting[0], errAway) {

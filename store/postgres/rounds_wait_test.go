@@ -44,9 +44,9 @@ func TestWaitEndsByRoundsAlone(t *testing.T) {
 				if waiting, _ := r.saw(true, nil); waiting != 0 {
 					t.Fatalf("rows that have just been seen wait for %v", waiting)
 				}
-				time.Sleep(maxStall / 2)
+				time.Sleep(maxStall / 2) // of the test's own clock
 				test.between(&r)
-				time.Sleep(maxStall / 2)
+				time.Sleep(maxStall / 2) // of the test's own clock
 				if !r.quiet(r.head) {
 					t.Fatalf("a round was committed within %v", maxQuiet)
 				}
@@ -72,7 +72,7 @@ func TestCausesAreToldOnceAMinute(t *testing.T) {
 				if between {
 					r.succeed(true)
 				}
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // of the test's own clock
 			}
 			if told := strings.Count(lines.String(), "not sequenced"); told != 2*3 {
 				t.Errorf("rounds between %v: told %d times in three minutes:\n%s", between, told, &lines)

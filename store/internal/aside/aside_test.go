@@ -27,9 +27,9 @@ func TestManyRowsHaveOneLine(t *testing.T) {
 		for i := range int64(1000) {
 			rows.Note([]int64{2*i + 1, 2*i + 2})
 			rows.Tell()
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // of the test's own clock
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // of the test's own clock
 		rows.Tell()
 		rows.Tell()
 		told := strings.Split(strings.TrimSpace(lines.String()), "\n")
