@@ -1,0 +1,22 @@
+// Package cluster carries messages between the nodes that serve one log: broadcasts,
+// pages of the log, presences, polls that reach another node than the one that holds
+// their session.
+//
+// What comes in are a [Bus]'s Publish and Request; what goes out are the handlers of
+// Subscribe and Answer, on the other nodes. The database stays the truth: nothing may
+// depend on a message of the bus having arrived.
+//
+// # Guarantees
+//
+// A bus may lose, repeat and delay messages, and it may cut some nodes off from others.
+// It keeps the order of what one node publishes to one subject, but for what it loses or
+// repeats. Publish never waits for another node, and what is queued for one that is slow
+// is bounded: beyond that it is lost to that node, and counted. A node hears nothing of
+// what it publishes itself. Messages of other installations, and where there is a secret
+// those that are not signed with it, never reach a handler.
+//
+// # Shutdown
+//
+// Run blocks until its context ends, tells the other nodes that this one leaves, and
+// returns when no handler runs any more and all connections are closed.
+package cluster
