@@ -80,4 +80,8 @@ type Leases interface {
 	// Release gives the lease back, so that the next one need not wait for its term
 	// to pass. One that is lost stays with who has it.
 	Release(ctx context.Context, lease Lease) error
+
+	// Held returns the names with that prefix whose term has not passed, sorted: those
+	// that somebody has, or had and has not given back.
+	Held(ctx context.Context, prefix string) (names []string, err error)
 }

@@ -27,6 +27,8 @@ const releaseSQL = `UPDATE sluice_leases SET holder = '', fence = fence + 1, unt
 
 const leaseSQL = `SELECT holder, fence, since, until, extract(epoch FROM until - clock_timestamp())::float8 FROM sluice_leases WHERE name = $1`
 
+const heldSQL = `SELECT name FROM sluice_leases WHERE starts_with(name, $1) AND holder <> '' AND until > clock_timestamp() ORDER BY name COLLATE "C"`
+
 // Acquire implements [store.Leases].
 func (l *Log) Acquire(ctx context.Context, claim store.Claim) (store.Lease, error) {
 	lease := store.Lease{Name: claim.Name, Holder: claim.Holder, Term: claim.Term}
@@ -79,6 +81,19 @@ func (l *Log) Release(ctx context.Context, lease store.Lease) error {
 		return l.leaseFailure(ctx, "release", lease.Name, err)
 	}
 	return nil
+}
+
+// Held implements [store.Leases].
+func (l *Log) Held(ctx context.Context, prefix string) ([]string, error) {
+	rows, err := l.pool.Query(ctx, heldSQL, prefix)
+	var names []string
+	if err == nil {
+		names, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	if err != nil {
+		return nil, l.explain(ctx, l.failure(fmt.Sprintf("list leases %q", prefix), err, reads))
+	}
+	return names, nil
 }
 
 // holder is who has a lease, nil if nobody ever had.

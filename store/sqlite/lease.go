@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,6 +74,24 @@ func (l *Log) Release(_ context.Context, lease store.Lease) error {
 		l.leases.put(is.Lease, time.Now())
 	}
 	return nil
+}
+
+// Held implements [store.Leases].
+func (l *Log) Held(_ context.Context, prefix string) ([]string, error) {
+	if l.closed.Load() {
+		return nil, fmt.Errorf("sqlite: list leases %q: %w", prefix, store.ErrClosed)
+	}
+	l.leases.mu.Lock()
+	defer l.leases.mu.Unlock()
+	now := time.Now()
+	var names []string
+	for name, h := range l.leases.held {
+		if strings.HasPrefix(name, prefix) && h.Holder != "" && h.until.After(now) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // put notes a lease whose term begins now. Call it with mu locked.

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -215,6 +216,29 @@ func leasesOfAClosedLog(t *testing.T, log store.Log) {
 	for name, err := range map[string]error{"Acquire": acquired, "Renew": log.Renew(context.Background(), lease), "Release": log.Release(context.Background(), lease)} {
 		if !errors.Is(err, store.ErrClosed) {
 			t.Errorf("%s: %v, want ErrClosed", name, err)
+		}
+	}
+}
+
+func testLeasesAreListed(t *testing.T, h Harness) {
+	log := open(t, h, polling)
+	const expired = time.Nanosecond
+	for name, term := range map[string]time.Duration{"node:b": never, "node:a": never, "node:": never, "node:over": expired, "node": never, "NODE:c": never, "role:node:d": never, "node%": never} {
+		acquire(t, log, store.Claim{Name: name, Holder: "one", Term: term})
+	}
+	release(t, log, acquire(t, log, store.Claim{Name: "node:back", Holder: "one", Term: never}))
+	for _, each := range []struct {
+		prefix string
+		want   []string
+	}{
+		{"node:", []string{"node:", "node:a", "node:b"}},
+		{"node%", []string{"node%"}},
+		{"", []string{"NODE:c", "node", "node%", "node:", "node:a", "node:b", "role:node:d"}},
+		{"none", nil},
+	} {
+		names, err := log.Held(t.Context(), each.prefix)
+		if err != nil || !slices.Equal(names, each.want) {
+			t.Errorf("with %q: %q, %v, want %q", each.prefix, names, err, each.want)
 		}
 	}
 }

@@ -99,6 +99,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"LeasesKnownToBeOver", testLeasesKnownToBeOver},
 		{"LeasesAreUnheardOf", testLeasesAreUnheardOf},
 		{"LeasesAreRaced", testLeasesAreRaced},
+		{"LeasesAreListed", testLeasesAreListed},
 		{"ReopenedLogGoesOn", testReopenedLogGoesOn},
 		{"ManyOpenAtOnce", testManyOpenAtOnce},
 		{"SequencersTakeTurns", testSequencersTakeTurns},
