@@ -43,6 +43,8 @@ var floors = map[string]int{
 	"store/postgres": 3,
 	"store/sqlite":   3,
 
+	"internal/cluster/clustertest": 3, // for tests alone
+
 	"internal/lease": 4,
 
 	"socket": 4,
@@ -79,7 +81,7 @@ var folders = []string{
 
 // top is what stands in the root folder: what an importer reads. More of the
 // configuration may stand in config_*.go, and all else has a package of its own.
-var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "listen", "bytesize"}
+var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "listen", "bytesize"}
 
 // topTests are tests there of no file: of the house, and of what its documents show.
 var topTests = []string{"layout", "docs", "readme", "example"}

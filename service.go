@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/admin"
+	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/internal/reload"
@@ -32,6 +33,7 @@ type Service struct {
 	config    Config
 	logger    *slog.Logger
 	metrics   *metrics.Set
+	bus       cluster.Bus // to the other nodes: see joinCluster
 	hub       *channels.Hub
 	pubsub    *channels.PubSub
 	host      *channels.Host
@@ -75,7 +77,10 @@ var ErrNewEpoch = stages.ErrNewEpoch
 // New makes a service. It checks the configuration, and says all that is wrong with
 // it: each a [*FieldError], joined. Besides the key files that are named it reads and
 // writes nothing.
-func New(config Config) (*Service, error) {
+func New(config Config) (*Service, error) { return newOn(config, nil) }
+
+// newOn is New with the bus that a test has; nil: that of the configuration.
+func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	config = config.withDefaults()
 	s := &Service{
 		config: config,
@@ -115,13 +120,16 @@ func New(config Config) (*Service, error) {
 	if config.Topics != nil && len(config.Topics) == 0 {
 		s.logger.Warn("the list of topic rules is empty: nobody may join anything")
 	}
+	if s.bus = bus; bus == nil {
+		s.bus = s.newBus()
+	}
 	s.inForce.topics.Store(&config.Topics)
 	s.encoders.New = func() any { return stages.NewEncoder(phoenix.Encoder{}, s.hub, s.segments()) }
 	if err := s.makeSockets(); err != nil {
 		return nil, err
 	}
 	s.metrics.GaugeFunc(metrics.LogLag, func() int64 { head, position := s.headAndPosition(); return head - position })
-	return s, nil
+	return s, s.joinCluster()
 }
 
 // makeSockets makes the topics and the mounts through which they are reached.
@@ -385,6 +393,7 @@ func (s *Service) Run(ctx context.Context) error {
 	access := start(ctx, "access", s.watchAccess, fail)
 	replays := start(ctx, "replays", s.replays.Run, fail)
 	line, log, err := s.deliver(life, fail)
+	bus := s.startBus(ctx, log != nil, fail)
 
 	if err == nil {
 		<-life.Done()
@@ -392,7 +401,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	s.readiness.Drain()
 	serving.cancel() // nobody new; its last requests may be long-polls, which end with their sockets
-	errs := []error{err, line.stop(), access.stop(), sockets.stop(), replays.stop(), serving.stop(), log.stop()}
+	errs := []error{err, line.stop(), access.stop(), sockets.stop(), replays.stop(), serving.stop(), bus.stop(), log.stop()}
 	if ctx.Err() == nil {
 		errs = append(errs, context.Cause(life)) // a part's own failure, unless it is among them
 	}
