@@ -10,6 +10,8 @@ import (
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/socket"
+	"github.com/sluicehq/sluice/socket/phoenix"
+	"github.com/sluicehq/sluice/stages"
 )
 
 // Mount is a place where one kind of client connects, with a hook that lets
@@ -19,6 +21,38 @@ type Mount struct {
 	path     string
 	routes   *channels.Routes // filled before the service runs
 	endpoint *socket.Endpoint
+}
+
+// makeSockets makes the topics and the mounts through which they are reached.
+func (s *Service) makeSockets() error {
+	s.hub = channels.NewHub(s.metrics)
+	s.erasures = stages.NewErasures(s.hub, s.logger)
+	s.monitor = stages.NewMonitor(s.readiness, s.erasures, s.payload)
+	s.pubsub = channels.NewPubSub(s.hub, phoenix.Encoder{})
+	s.pubsub.Bound(s.payload.Bytes)
+	s.publisher = stages.NewLogPublisher(&s.stream)
+	history := stages.NewLogHistory(&s.stream, s.monitor, s.hub)
+	s.replays = channels.NewReplayer(s.hub, history, phoenix.Encoder{}, int(s.config.Recent))
+	var err error
+	s.host, err = channels.NewHost(channels.HostConfig{
+		Hub:       s.hub,
+		History:   history,
+		PubSub:    s.pubsub,
+		Encoder:   phoenix.Encoder{},
+		Publisher: s.publisher,
+		Logger:    s.logger,
+	})
+	if err != nil {
+		return err
+	}
+	hook := func(ctx context.Context, r *ConnectRequest) (*Socket, error) { return s.hook(ctx, r) }
+	if s.public, err = s.mountPublic(s.config.SocketPath, hook); err != nil {
+		return err
+	}
+	if s.console, err = s.mount(socket.Config{Path: admin.ConsolePath, OwnOrigin: true, Connect: s.admin.Connect, Holds: s.admin.Holds}); err != nil {
+		return err
+	}
+	return s.console.Handle("*", s.ruled(func() []TopicRule { return nil }))
 }
 
 // OnConnect has a hook decide who may connect to Config.SocketPath, in place

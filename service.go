@@ -18,7 +18,6 @@ import (
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/internal/reload"
 	"github.com/sluicehq/sluice/metrics"
-	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/socket/auth"
 	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
@@ -130,38 +129,6 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	}
 	s.metrics.GaugeFunc(metrics.LogLag, func() int64 { head, position := s.headAndPosition(); return head - position })
 	return s, s.joinCluster()
-}
-
-// makeSockets makes the topics and the mounts through which they are reached.
-func (s *Service) makeSockets() error {
-	s.hub = channels.NewHub(s.metrics)
-	s.erasures = stages.NewErasures(s.hub, s.logger)
-	s.monitor = stages.NewMonitor(s.readiness, s.erasures, s.payload)
-	s.pubsub = channels.NewPubSub(s.hub, phoenix.Encoder{})
-	s.pubsub.Bound(s.payload.Bytes)
-	s.publisher = stages.NewLogPublisher(&s.stream)
-	history := stages.NewLogHistory(&s.stream, s.monitor, s.hub)
-	s.replays = channels.NewReplayer(s.hub, history, phoenix.Encoder{}, int(s.config.Recent))
-	var err error
-	s.host, err = channels.NewHost(channels.HostConfig{
-		Hub:       s.hub,
-		History:   history,
-		PubSub:    s.pubsub,
-		Encoder:   phoenix.Encoder{},
-		Publisher: s.publisher,
-		Logger:    s.logger,
-	})
-	if err != nil {
-		return err
-	}
-	hook := func(ctx context.Context, r *ConnectRequest) (*Socket, error) { return s.hook(ctx, r) }
-	if s.public, err = s.mountPublic(s.config.SocketPath, hook); err != nil {
-		return err
-	}
-	if s.console, err = s.mount(socket.Config{Path: admin.ConsolePath, OwnOrigin: true, Connect: s.admin.Connect, Holds: s.admin.Holds}); err != nil {
-		return err
-	}
-	return s.console.Handle("*", s.ruled(func() []TopicRule { return nil }))
 }
 
 // tags are the node's name and what the configuration adds, in a fixed order.
