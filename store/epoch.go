@@ -14,7 +14,8 @@ type Epoch struct {
 // Extent is how far a log reaches, and the epochs that it went through.
 type Extent struct {
 	Head
-	Epochs []Epoch // oldest first; the last one's ID is Head.Epoch
+	Epochs       []Epoch // oldest first; the last one's ID is Head.Epoch
+	Installation string  // a UUID that tells this log from all others, for good: epochs begin, it stays
 }
 
 // Knows tells whether an epoch is one of the log's. No epoch counts as the

@@ -8,7 +8,7 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-const extentSQL = `SELECT e.epoch, e.first, t.trimmed, greatest(t.trimmed, (SELECT max("offset") FROM sluice_log)), erased, max_payload, pg_is_in_recovery()
+const extentSQL = `SELECT e.epoch, e.first, t.trimmed, greatest(t.trimmed, (SELECT max("offset") FROM sluice_log)), erased, max_payload, installation::text, pg_is_in_recovery()
 	FROM sluice_meta, sluice_trimmed t, sluice_epochs e ORDER BY e.number`
 
 // Extent implements [store.Log].
@@ -21,7 +21,7 @@ func (l *Log) Extent(ctx context.Context) (h store.Extent, err error) {
 	for rows.Next() {
 		var e store.Epoch
 		var standby bool
-		err := rows.Scan(&e.ID, &e.First, &h.Trimmed, &h.Offset, &h.Erased, &h.MaxPayload, &standby)
+		err := rows.Scan(&e.ID, &e.First, &h.Trimmed, &h.Offset, &h.Erased, &h.MaxPayload, &h.Installation, &standby)
 		if err == nil && standby {
 			err = pgconn.ErrStandbyConnection
 		}

@@ -6,7 +6,7 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-const extentSQL = `SELECT e.epoch, e.first, trimmed, max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)), erased, max_payload
+const extentSQL = `SELECT e.epoch, e.first, trimmed, max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0)), erased, max_payload, installation
 	FROM sluice_meta, sluice_epochs e ORDER BY e.number`
 
 // Extent implements [store.Log].
@@ -18,7 +18,7 @@ func (l *Log) Extent(ctx context.Context) (h store.Extent, err error) {
 	defer rows.Close()
 	for rows.Next() {
 		var e store.Epoch
-		if err := rows.Scan(&e.ID, &e.First, &h.Trimmed, &h.Offset, &h.Erased, &h.MaxPayload); err != nil {
+		if err := rows.Scan(&e.ID, &e.First, &h.Trimmed, &h.Offset, &h.Erased, &h.MaxPayload, &h.Installation); err != nil {
 			return store.Extent{}, l.failure("read the log's history", err)
 		}
 		h.Epoch = e.ID

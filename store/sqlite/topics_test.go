@@ -124,6 +124,7 @@ func TestIndexBecomesTheLists(t *testing.T) {
 		`DROP TABLE sluice_erasures`,
 		`ALTER TABLE sluice_meta DROP COLUMN max_payload`,
 		`DROP TABLE sluice_rejected`,
+		`ALTER TABLE sluice_meta DROP COLUMN installation`,
 		`PRAGMA user_version = 3`,
 	} {
 		if _, err := application(t, dir).Exec(statement); err != nil {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -65,6 +66,32 @@ func testEpochsAreAChain(t *testing.T, h Harness) {
 	mustExec(t, h, h.BeginEpoch)
 	if got := extent(t, log); len(got.Epochs) != 2 || got.Epochs[1].First != 11 {
 		t.Errorf("the epochs are %v, want the one that reaches back to 10, and a new one", got.Epochs)
+	}
+}
+
+// testInstallationStays has all logs of a store say the same, for ever.
+func testInstallationStays(t *testing.T, h Harness) {
+	log := openAndRun(t, h)
+	want := extent(t, log).Installation
+	if !installation.MatchString(want) {
+		t.Errorf("the installation is %q, which is no UUID of random digits", want)
+	}
+	mustAppend(t, log, numbered("t", 1, 5)...)
+	fetch(t, log, 0, 5)
+	mustExec(t, h, h.BeginEpoch)
+	for _, each := range []store.Log{log, open(t, h, polling)} {
+		if got := extent(t, each).Installation; got != want {
+			t.Errorf("the installation was %s and is %s", want, got)
+		}
+	}
+}
+
+// installation is as RFC 9562, section 5.4, has it.
+var installation = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+
+func testInstallationsDiffer(t *testing.T, one, other Harness) {
+	if a, b := extent(t, open(t, one, polling)).Installation, extent(t, open(t, other, polling)).Installation; a == b {
+		t.Errorf("two stores are of one installation, %s", a)
 	}
 }
 

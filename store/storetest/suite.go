@@ -82,6 +82,8 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"ErasuresAreTold", testErasuresAreTold},
 		{"EpochsAreAChain", testEpochsAreAChain},
 		{"ReadersKeepToTheirEpoch", testReadersKeepToTheirEpoch},
+		{"InstallationStays", testInstallationStays},
+		{"InstallationsDiffer", func(t *testing.T, h Harness) { testInstallationsDiffer(t, h, harness(t)) }},
 		{"ValidEventsAreTaken", testValidEventsAreTaken},
 		{"InvalidEventsAreRefused", testInvalidEventsAreRefused},
 		{"PayloadsAreBounded", testPayloadsAreBounded},
