@@ -122,6 +122,56 @@ func TestStopWaitsForNoStall(t *testing.T) {
 	}
 }
 
+// TestAnswersReachWhoIsStillSending has clients send a body with every kind of request on
+// both listeners, whether anybody wants it or not, and read nothing before they have sent all.
+func TestAnswersReachWhoIsStillSending(t *testing.T) {
+	t.Parallel()
+	const pieces, size = 10, 30 << 10
+	piece := strings.Repeat("[", size)
+	for i, name := range []string{"public", "admin"} {
+		for _, request := range requests[i] {
+			for length, send := range map[string]string{
+				fmt.Sprintf("Content-Length: %d", pieces*size): piece,
+				"Transfer-Encoding: chunked":                   fmt.Sprintf("%x\r\n%s\r\n", size, piece),
+			} {
+				t.Run(name+"/"+request+"/"+length, func(t *testing.T) {
+					t.Parallel()
+					synctest.Test(t, func(t *testing.T) {
+						on, stop := inMemory(t)
+						conn := on[i].DialSocket()
+						method, path, _ := strings.Cut(request, " ")
+						_, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n", method, path, length)
+						for range pieces {
+							time.Sleep(time.Second) // of the test's own clock
+							if err == nil {
+								_, err = io.WriteString(conn, send)
+							}
+						}
+						if err == nil && strings.HasPrefix(length, "Transfer") {
+							_, err = io.WriteString(conn, "0\r\n\r\n")
+						}
+						if err != nil {
+							t.Fatalf("while sending: %v", err)
+						}
+						response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if _, err := io.Copy(io.Discard, response.Body); err != nil {
+							t.Errorf("%s: %v", response.Status, err)
+						}
+						conn.Close()
+						if err := stop(); err != nil {
+							t.Error(err)
+						}
+						time.Sleep(time.Second) // of the test's own clock: the server lingers over what it closes
+					})
+				})
+			}
+		}
+	}
+}
+
 // TestNobodyHoldsATLSConnection has clients stall in the handshake, and behind it
 // in every phase of a request.
 func TestNobodyHoldsATLSConnection(t *testing.T) {

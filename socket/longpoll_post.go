@@ -24,7 +24,7 @@ func (e *Endpoint) pollPost(w http.ResponseWriter, r *http.Request, token string
 		return
 	}
 	post := &posting{session: s, request: newPollRequest(w, r), patience: pollTimeout}
-	err := post.run(r.Body, r.Header.Get("Content-Type"))
+	err := post.run(r.Body, r.ContentLength, r.Header.Get("Content-Type"))
 	var ends *frameError
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -69,8 +69,9 @@ type posting struct {
 	patience time.Duration // that is left for what makes it wait, apart from its client
 }
 
-// run hands on all messages of a body. It has as many lines as fit.
-func (o *posting) run(body io.ReadCloser, contentType string) error {
+// run hands on all messages of a body, of a declared length or -1. It has as many lines
+// as fit.
+func (o *posting) run(body io.ReadCloser, length int64, contentType string) error {
 	if err := o.begin(); err != nil {
 		return err
 	}
@@ -78,16 +79,24 @@ func (o *posting) run(body io.ReadCloser, contentType string) error {
 	config := &o.session.endpoint.config
 	longest := base64.StdEncoding.EncodedLen(config.MaxMessageBytes)
 	kind, _, _ := mime.ParseMediaType(contentType)
-	if kind != "application/x-ndjson" {
-		data, err := io.ReadAll(http.MaxBytesReader(nil, body, int64(longest)))
+	lines, most := kind == "application/x-ndjson", longest
+	if lines {
+		most = config.MaxBodyBytes
+	}
+	if length > int64(most) { // who waits to be asked for it never sends it
+		return errTooLarge
+	}
+	bounded := http.MaxBytesReader(nil, body, int64(most))
+	if !lines {
+		data, err := io.ReadAll(bounded)
 		if err != nil {
 			return err
 		}
 		return o.receive(data)
 	}
-	lines := lineReader{in: bufio.NewReader(http.MaxBytesReader(nil, body, int64(config.MaxBodyBytes))), limit: longest + len("\r\n")}
+	in := lineReader{in: bufio.NewReader(bounded), limit: longest + len("\r\n")}
 	for {
-		line, end := lines.next()
+		line, end := in.next()
 		if end != nil && end != io.EOF {
 			return end
 		}

@@ -178,3 +178,37 @@ func TestPollBodies(t *testing.T) {
 		})
 	}
 }
+
+// TestPostOfTooMuchIsNotRead declares bodies that are longer than they may be.
+func TestPostOfTooMuchIsNotRead(t *testing.T) {
+	t.Parallel()
+	for kind, length := range map[string]int64{"": 1 << 10, "application/x-ndjson": 1 << 16} {
+		t.Run(kind, func(t *testing.T) {
+			adjust := func(c *Config) { c.MaxMessageBytes, c.MaxBodyBytes = 100, 10_000 }
+			bubble(t, adjust, func(t *testing.T, r *rig) {
+				p := r.poll(phoenix.Version2)
+				body := &unread{}
+				req := httptest.NewRequest(http.MethodPost, "/socket/longpoll?token="+p.token, body)
+				req.Header.Set("Content-Type", kind)
+				req.ContentLength = length
+				w := httptest.NewRecorder()
+				r.endpoint.longpoll(w, req)
+				if !strings.HasPrefix(w.Body.String(), fmt.Sprintf(`{"status":%d,`, pollGone)) || body.read {
+					t.Errorf("read %t, answered %s", body.read, w.Body)
+				}
+				synctest.Wait()
+				if n := r.counter(metrics.SocketsClosed, metrics.Reason(string(closedTooLarge))); n != 1 {
+					t.Errorf("not closed for what it sent")
+				}
+			})
+		})
+	}
+}
+
+// unread is a body that notes whether it is read.
+type unread struct{ read bool }
+
+func (u *unread) Read([]byte) (int, error) {
+	u.read = true
+	return 0, io.EOF
+}

@@ -42,6 +42,9 @@ func (r *eraseRequest) selection() (which store.Selection, err error) {
 // postErase erases payloads from the log and from this node's memory. Other nodes
 // learn of it with their next look at the log.
 func (a *api) postErase(w http.ResponseWriter, r *http.Request) {
+	if !a.fits(w, r) {
+		return
+	}
 	const hint = `a request is {"topic":"…"}, with "before" (an offset or a time) and "key" to choose among its events`
 	var request eraseRequest
 	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, a.MaxBodyBytes))

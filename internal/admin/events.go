@@ -56,6 +56,9 @@ func (a *api) postBroadcast(w http.ResponseWriter, r *http.Request) {
 
 // readDrafts reads a request's events, or answers what is wrong with them.
 func (a *api) readDrafts(w http.ResponseWriter, r *http.Request) ([]store.Draft, bool) {
+	if !a.fits(w, r) {
+		return nil, false
+	}
 	body := http.MaxBytesReader(w, r.Body, a.MaxBodyBytes)
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
@@ -73,11 +76,25 @@ func (a *api) readDrafts(w http.ResponseWriter, r *http.Request) ([]store.Draft,
 	tooLarge := new(http.MaxBytesError)
 	switch {
 	case errors.As(err, &tooLarge):
-		httpserver.Refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %s", a.BytesText(a.MaxBodyBytes)),
-			"send it in parts, or raise --max-body-bytes")
+		a.refuseTooLarge(w)
 	case err != nil:
 		httpserver.Refuse(w, http.StatusBadRequest, err.Error(),
 			`an event is {"topic":"…","event":"…","payload":{…}}, with "key" if it has one; nothing was done`)
 	}
 	return drafts, err == nil
+}
+
+// fits tells whether a body is as short as it has to be, by the length that is declared, or
+// answers that it is not: who waits to be asked for it never sends it.
+func (a *api) fits(w http.ResponseWriter, r *http.Request) bool {
+	if r.ContentLength > a.MaxBodyBytes {
+		a.refuseTooLarge(w)
+		return false
+	}
+	return true
+}
+
+func (a *api) refuseTooLarge(w http.ResponseWriter) {
+	httpserver.Refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %s", a.BytesText(a.MaxBodyBytes)),
+		"send it in parts, or raise --max-body-bytes")
 }

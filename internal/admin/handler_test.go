@@ -1,6 +1,10 @@
 package admin_test
 
 import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -65,5 +69,29 @@ func TestAdminAPI(t *testing.T) {
 	}
 	if status, body := n.Request("GET", n.Public, "/nowhere", nil, ""); status != 404 || !strings.Contains(body, "/socket/websocket") {
 		t.Errorf("public: %d %s", status, body)
+	}
+}
+
+// TestTooMuchIsNotAskedFor has clients that wait to be asked for their body say that it is
+// larger than it may be.
+func TestTooMuchIsNotAskedFor(t *testing.T) {
+	t.Parallel()
+	n := sluicetest.Run(t, sluicetest.With(func(c *sluicetest.Config) { c.MaxBodyBytes = 1 << 10 }))
+	for _, path := range []string{"/api/events", "/api/broadcast", "/api/erase"} {
+		for length, want := range map[int]int{1 << 10: http.StatusContinue, 1<<10 + 1: http.StatusRequestEntityTooLarge, 1 << 40: http.StatusRequestEntityTooLarge} {
+			conn, err := net.Dial("tcp", n.Admin)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", path, length)
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if response.StatusCode != want {
+				t.Errorf("%s of %d bytes: %s, want %d", path, length, response.Status, want)
+			}
+		}
 	}
 }

@@ -15,6 +15,10 @@
 // answer by [Deadlines.Write] for each piece. A client that is slow and moves is
 // served. How long a handler thinks is up to the handler.
 //
+// A client that is answered before its body has been read gets to see the answer,
+// though it may read none before it has sent all: the rest is read and dropped, as
+// long as the client goes on, within bounds.
+//
 // # Shutdown
 //
 // [Guard.Drain] leaves those that stall, or are slow, a little while and no

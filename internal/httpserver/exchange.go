@@ -23,18 +23,24 @@ type exchange struct {
 	// Immutable after Handler.
 	guard   *Guard
 	control *http.ResponseController
+	request *http.Request // as the handler has it
+	lingers bool          // once the handler has returned
+
+	held held // owned by the handler
 
 	mu sync.Mutex // also held while a deadline is set, which does not block
 
 	// Guarded by mu.
-	reading  bool          // the body has not been read to its end
-	spent    time.Duration // in reading
-	received int64         // bytes of the body
-	left     time.Duration // see Guard; 0 while not draining
-	wrote    time.Time     // when the first piece of the answer was written, or draining began since
-	read     deadline
-	write    deadline
-	over     bool // the connection is the handler's (hijacked), or the server's again
+	reading   bool          // the body has not been read to its end
+	holding   bool          // the answer is held back
+	lingering bool          // the handler has returned, and the rest of the body is being read
+	spent     time.Duration // in reading
+	received  int64         // bytes of the body
+	left      time.Duration // see Guard; 0 while not draining
+	wrote     time.Time     // when the first piece of the answer was written, or draining began since
+	read      deadline
+	write     deadline
+	over      bool // the connection is the handler's (hijacked), or the server's again
 }
 
 // deadline is a connection's, in one direction. Zero is none.
@@ -55,8 +61,8 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // restOfBody is how long the rest of a body may take once it is being answered:
-// the server reads some of it first, so that the client, which may still be
-// sending, sees the answer.
+// the server reads it first if it is not long, so that the connection can serve the
+// next request. What comes later, linger reads.
 const restOfBody = 5 * time.Second
 
 // restOfAnswer is how long what is left in the server's buffer, some KiB at most,
@@ -136,6 +142,18 @@ func (x *exchange) setWrite() {
 
 // Write implements http.ResponseWriter.
 func (x *exchange) Write(p []byte) (n int, err error) {
+	if x.holds() {
+		if x.held.status == 0 {
+			x.WriteHeader(http.StatusOK)
+		}
+		if len(x.held.body)+len(p) <= maxHeld {
+			x.held.body = append(x.held.body, p...)
+			return len(p), nil
+		}
+		if err := x.release(false); err != nil {
+			return 0, err
+		}
+	}
 	for {
 		piece := p[:min(len(p), writePiece)]
 		x.mu.Lock()
@@ -151,6 +169,9 @@ func (x *exchange) Write(p []byte) (n int, err error) {
 
 // FlushError is what http.ResponseController.Flush calls.
 func (x *exchange) FlushError() error {
+	if err := x.release(false); err != nil {
+		return err
+	}
 	x.mu.Lock()
 	x.allowWrite(x.guard.deadlines.Write)
 	x.mu.Unlock()
@@ -165,7 +186,7 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := x.control.Hijack()
 	if err == nil {
 		x.mu.Lock()
-		x.over = true
+		x.over, x.holding = true, false
 		x.mu.Unlock()
 	}
 	return conn, rw, err
@@ -215,6 +236,11 @@ func (x *exchange) beforeRead(now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.reading {
+		return
+	}
+	if x.lingering {
+		x.read.own = now.Add(lingerSilence)
+		x.setRead()
 		return
 	}
 	d := x.guard.deadlines

@@ -59,17 +59,34 @@ func New(d Deadlines) *Guard {
 // earliest deadline counts.
 func (g *Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{ResponseWriter: w, guard: g, control: http.NewResponseController(w)}
+		x := &exchange{ResponseWriter: w, guard: g, control: http.NewResponseController(w), request: r}
 		if r.Body != nil && r.Body != http.NoBody {
 			x.reading = true
+			x.lingers = r.ProtoMajor == 1 && !within(w) // HTTP/2 ends streams, not connections
+			x.holding = x.lingers
 			guarded := *r
 			guarded.Body = &body{r.Body, x}
-			r = &guarded
+			x.request = &guarded
 		}
 		g.enter(x)
 		defer g.leave(x)
-		next.ServeHTTP(x, r)
+		next.ServeHTTP(x, x.request)
+		x.linger()
 	})
+}
+
+// within tells whether a request is being served within another guard.
+func within(w http.ResponseWriter) bool {
+	for {
+		switch inner := w.(type) {
+		case *exchange:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = inner.Unwrap()
+		default:
+			return false
+		}
+	}
 }
 
 // Drain gives the bodies that are being read, and the answers that are being
