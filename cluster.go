@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime/debug"
 
+	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/presence"
 	"github.com/sluicehq/sluice/internal/cluster"
 )
 
@@ -18,7 +20,10 @@ func (s *Service) newBus() cluster.Bus {
 // joinCluster has this node hear what others publish, and answer what they ask: each
 // part registers here what is its own, in a function of its own, before Run.
 func (s *Service) joinCluster() error {
-	return nil
+	if _, alone := s.bus.(*cluster.None); alone {
+		return nil
+	}
+	return s.presences.Join(presenceBus{s.bus})
 }
 
 // startBus runs the bus from when the log is open, which knows the installation that this
@@ -36,4 +41,57 @@ func version() string {
 		return info.Main.Version
 	}
 	return "(unknown)"
+}
+
+// Entry is one who is on a topic: see [Service.Presences].
+type Entry = channels.Entry
+
+// Presences are those who are on a topic now, on all nodes: the ones that are listed, at
+// most as many as the topic's rule says, and how many there are in all.
+func (s *Service) Presences(topic string) (listed []Entry, total int) { return s.presences.List(topic) }
+
+// newPresences makes what knows who is on which topic.
+func (s *Service) newPresences() (*presence.Tracker, error) {
+	return presence.New(presence.Config{
+		Interval: s.config.PresenceInterval,
+		Permdown: s.config.PresencePermdown,
+		Max:      s.config.MaxPresences,
+		Listed: func(topic string) int {
+			if rule := ruleFor(s.rules(), topic); rule != nil {
+				return rule.Presence.listed()
+			}
+			return presence.DefaultMax
+		},
+		Metrics: s.metrics,
+		Logger:  s.logger,
+	})
+}
+
+// presenceBus is the cluster's bus as presences use it.
+type presenceBus struct{ bus cluster.Bus }
+
+const (
+	presenceSubject  = "pres"
+	presenceSnapshot = "pres.snap"
+)
+
+// Self implements [presence.Bus].
+func (b presenceBus) Self() (id, name string) { return b.bus.Self().ID, b.bus.Self().Name }
+
+// Publish implements [presence.Bus].
+func (b presenceBus) Publish(data []byte) error { return b.bus.Publish(presenceSubject, data) }
+
+// Subscribe implements [presence.Bus].
+func (b presenceBus) Subscribe(receive func(from string, data []byte)) (end func(), err error) {
+	return b.bus.Subscribe(presenceSubject, func(m cluster.Message) { receive(m.From, m.Data) })
+}
+
+// Answer implements [presence.Bus].
+func (b presenceBus) Answer(answer func(data []byte) ([]byte, error)) {
+	b.bus.Answer(presenceSnapshot, func(_ context.Context, m cluster.Message) ([]byte, error) { return answer(m.Data) })
+}
+
+// Request implements [presence.Bus].
+func (b presenceBus) Request(ctx context.Context, node string, data []byte) ([]byte, error) {
+	return b.bus.Request(ctx, node, presenceSnapshot, data)
 }

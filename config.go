@@ -193,6 +193,18 @@ type Config struct {
 	// [TopicRule].
 	Topics []TopicRule
 
+	// Presence: who is on a topic, where its rule says that clients are told.
+
+	// PresenceInterval is for how long what changes is gathered before clients and other
+	// nodes are told: more of it makes fewer messages of many who come at once.
+	PresenceInterval time.Duration
+	// PresencePermdown is for how long the presences of a node that is silent are kept,
+	// unseen, for when it is heard again.
+	PresencePermdown time.Duration
+	// MaxPresences bounds the presences that this node knows, of all nodes together, at
+	// some 400 bytes each. Beyond, clients are not shown.
+	MaxPresences int
+
 	// Life.
 
 	// HeartbeatTimeout closes a connection that nothing was received from for
@@ -289,6 +301,9 @@ func DefaultConfig() Config {
 		InboundQueue:     1024,
 		InboundBytes:     1 << 20,
 		MaxBodyBytes:     8 << 20,
+		PresenceInterval: 100 * time.Millisecond,
+		PresencePermdown: time.Minute,
+		MaxPresences:     100_000,
 		HeartbeatTimeout: 60 * time.Second,
 		DrainTimeout:     30 * time.Second,
 		StatsDPrefix:     new("sluice."),
@@ -306,7 +321,7 @@ func (c Config) Validate() error {
 }
 
 func (c *Config) validate(f *faults) {
-	for _, each := range c.bounds() {
+	for _, each := range append(c.bounds(), c.presenceBounds()...) {
 		each.validate(f)
 	}
 	oneOf(f, "Overflow", c.Overflow, CatchUp, DropOldest, DropNewest, Latest, Disconnect)

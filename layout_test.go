@@ -34,6 +34,7 @@ var floors = map[string]int{
 
 	"benchmarks/report": 2,
 	"channels/outbound": 2,
+	"channels/presence": 2,
 	"internal/cluster":  2,
 	"internal/pgtest":   2, // for tests alone
 	"store/storetest":   2, // for tests alone

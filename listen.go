@@ -127,6 +127,7 @@ func (s *Service) adminHandler() http.Handler {
 		Tokens:       s.admin,
 		Stream:       &s.stream,
 		Hub:          s.hub,
+		Presences:    s.presences,
 		Readiness:    s.readiness,
 		Erasures:     s.erasures,
 		Payload:      s.payload,

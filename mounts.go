@@ -34,12 +34,16 @@ func (s *Service) makeSockets() error {
 	history := stages.NewLogHistory(&s.stream, s.monitor, s.hub)
 	s.replays = channels.NewReplayer(s.hub, history, phoenix.Encoder{}, int(s.config.Recent))
 	var err error
+	if s.presences, err = s.newPresences(); err != nil {
+		return err
+	}
 	s.host, err = channels.NewHost(channels.HostConfig{
 		Hub:       s.hub,
 		History:   history,
 		PubSub:    s.pubsub,
 		Encoder:   phoenix.Encoder{},
 		Publisher: s.publisher,
+		Presences: s.presences,
 		Logger:    s.logger,
 	})
 	if err != nil {
@@ -134,17 +138,32 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 	return m, nil
 }
 
-// runMounts runs all mounts until ctx ends, and drains them side by side.
+// runMounts runs all mounts until ctx ends, and drains them side by side. Who is there is
+// known until they have: before their clients are sent away, the other nodes are told so.
 func (s *Service) runMounts(ctx context.Context) error {
+	telling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	told := make(chan error, 1) // one send, by the goroutine that tells
+	serving, drain := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		err := s.presences.Run(telling, s.host)
+		drain() // it has failed, unless all is over
+		told <- err
+	}()
+	leaving := context.AfterFunc(ctx, func() {
+		s.presences.Leave()
+		drain()
+	})
+	defer leaving()
 	ended := make(chan error, len(s.mounts)) // one send by each mount's goroutine
 	for _, m := range s.mounts {
-		go func() { ended <- m.endpoint.Run(ctx) }()
+		go func() { ended <- m.endpoint.Run(serving) }()
 	}
 	var errs []error
 	for range s.mounts {
 		errs = append(errs, <-ended)
 	}
-	return errors.Join(errs...)
+	stop()
+	return errors.Join(append(errs, <-told)...)
 }
 
 // notOpen refuses clients as long as there is no log to serve them from.

@@ -1,15 +1,18 @@
 package sluice
 
 import (
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/presence"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/auth"
 	"github.com/sluicehq/sluice/store"
@@ -58,6 +61,8 @@ type TopicRule struct {
 	// together, the newest of each key only if Overflow is Latest. Zero: they
 	// go at once.
 	FlushInterval time.Duration `yaml:"flush-interval"`
+	// Presence says whether clients are told who is on these topics.
+	Presence PresenceRule `yaml:"presence"`
 	// Tags stand on the metrics of these topics' messages and joins, such as
 	// the tenant that they belong to.
 	Tags map[string]string `yaml:"tags"`
@@ -75,6 +80,7 @@ func (r *TopicRule) validate(f *faults, taken map[string]string) {
 	if r.Publish != "" {
 		oneOf(f, "Publish", r.Publish, PublishNone, PublishBroadcast, PublishLog)
 	}
+	r.Presence.validate(f)
 	r.validateOptions(f, taken)
 }
 
@@ -150,20 +156,34 @@ func ruleFor(rules []TopicRule, topic string) *TopicRule {
 
 // ruleChannel is the service's own channel: who may join and what a push does is
 // said by the rules and by the client's token.
-// It keeps nothing of a client, so one serves them all.
+// All of a mount share the rules.
 type ruleChannel struct {
+	*ruleSet
+	key string // of the client's presence, where its rule has one
+}
+
+// ruleSet is what the channels of a mount go by.
+type ruleSet struct {
 	rules    func() []TopicRule // those in force
 	metrics  *metrics.Set
 	logger   *slog.Logger
 	failures channels.LogLimiter // of pushes
+	unshown  channels.LogLimiter // presences that are refused
 }
 
 // Join implements [Channel].
-func (c *ruleChannel) Join(ctx *Context, _ Payload) (any, error) {
-	if rule := ruleFor(c.rules(), ctx.Topic()); rule != nil {
+func (c *ruleChannel) Join(ctx *Context, params Payload) (any, error) {
+	rule := ruleFor(c.rules(), ctx.Topic())
+	if rule != nil {
 		ctx.SetOptions(rule.options())
 	}
-	return nil, c.Review(ctx.Topic(), ctx.Socket())
+	if err := c.Review(ctx.Topic(), ctx.Socket()); err != nil {
+		return nil, err
+	}
+	if rule != nil && rule.Presence.On {
+		c.enter(ctx, &rule.Presence, params)
+	}
+	return nil, nil
 }
 
 // Review implements [Reviewer]: by the rule, and by what the client's token
@@ -194,6 +214,9 @@ func mayJoin(rules []TopicRule, topic string, token *auth.Access) bool {
 func (c *ruleChannel) HandleIn(ctx *Context, event string, payload Payload) Result {
 	publish := PublishNone
 	if rule := ruleFor(c.rules(), ctx.Topic()); rule != nil {
+		if rule.Presence.takes(event) {
+			return c.track(ctx, &rule.Presence, payload)
+		}
 		publish = rule.Publish
 	}
 	var err error
@@ -217,7 +240,8 @@ func (c *ruleChannel) HandleIn(ctx *Context, event string, payload Payload) Resu
 func (c *ruleChannel) HandleBatch(ctx *Context, events []channels.Pushed) []Result {
 	results := make([]Result, len(events))
 	rule := ruleFor(c.rules(), ctx.Topic())
-	if len(events) > 1 && rule != nil && rule.Publish == PublishLog {
+	takes := func(e channels.Pushed) bool { return rule.Presence.takes(e.Event) }
+	if len(events) > 1 && rule != nil && rule.Publish == PublishLog && !slices.ContainsFunc(events, takes) {
 		err := ctx.PublishAll(events)
 		if invalid := new(store.InvalidError); !errors.As(err, &invalid) {
 			result := channels.OK(nil)
@@ -249,4 +273,76 @@ func (c *ruleChannel) notPublished(ctx *Context, err error) Result {
 	}
 	c.failures.Error(c.logger, "push not published", "topic", ctx.Topic(), "error", err)
 	return channels.Error(channels.Reason("unavailable"))
+}
+
+// enter has a client that joins told who is there, and the others told of it unless it
+// tracks itself. If it cannot be shown it is there all the same.
+func (c *ruleChannel) enter(ctx *Context, rule *PresenceRule, params Payload) {
+	c.key = presenceKey(ctx.Socket(), rule, params)
+	err := ctx.FollowPresence()
+	if rule.Meta != PresenceMetaClient && err == nil {
+		err = ctx.Track(c.key, map[string]string{"online_at": strconv.FormatInt(time.Now().Unix(), 10)})
+	}
+	if err != nil && !errors.Is(err, channels.ErrClosed) {
+		c.unshown.Warn(c.logger, "presence not shown", "topic", ctx.Topic(), "error", err)
+	}
+}
+
+// presenceKey is what names a client to the others.
+func presenceKey(s *Socket, rule *PresenceRule, params Payload) string {
+	if rule.Key == PresenceKeyClient {
+		var said struct {
+			Config struct {
+				Presence struct {
+					Key string `json:"key"`
+				} `json:"presence"`
+			} `json:"config"`
+		}
+		if params.Decode(&said) == nil && said.Config.Presence.Key != "" { // otherwise it says none
+			return said.Config.Presence.Key
+		}
+	}
+	if token := auth.Of(s); token != nil && token.Subject != "" {
+		return token.Subject
+	}
+	return s.Name
+}
+
+// takes tells whether an event that a client pushes says something of itself.
+func (r *PresenceRule) takes(event string) bool {
+	return r.On && r.Meta == PresenceMetaClient && event == "presence"
+}
+
+// track does what a client says of itself: as supabase's realtime-js has it, with an
+// event of "track" or "untrack" in the payload.
+func (c *ruleChannel) track(ctx *Context, rule *PresenceRule, payload Payload) Result {
+	var said struct {
+		Event   string          `json:"event"`
+		Payload json.RawMessage `json:"payload"`
+	}
+	if err := payload.Decode(&said); err != nil {
+		said.Event = ""
+	}
+	switch {
+	case strings.EqualFold(said.Event, "untrack"):
+		ctx.Untrack(c.key)
+		return channels.OK(nil)
+	case !strings.EqualFold(said.Event, "track"):
+		return c.notPublished(ctx, &store.InvalidError{Index: -1, Field: "payload", Reason: "has as its event neither track nor untrack"})
+	}
+	if len(said.Payload) == 0 || string(said.Payload) == "null" {
+		said.Payload = json.RawMessage("{}")
+	}
+	meta, err := presence.Meta(said.Payload, rule.maxMeta())
+	if err == nil {
+		err = ctx.Track(c.key, Payload{Data: []byte(meta)})
+	}
+	switch {
+	case errors.Is(err, channels.ErrPresenceFull):
+		c.unshown.Warn(c.logger, "presence not shown", "topic", ctx.Topic(), "error", err)
+		return channels.Error(channels.Reason("overloaded"))
+	case err != nil:
+		return c.notPublished(ctx, err)
+	}
+	return channels.OK(nil)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/presence"
 	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/connlimit"
@@ -36,6 +37,7 @@ type Service struct {
 	hub       *channels.Hub
 	pubsub    *channels.PubSub
 	host      *channels.Host
+	presences *presence.Tracker // who is on which topic
 	replays   *channels.Replayer
 	encoders  sync.Pool // of *stages.Encoder, for broadcasts
 	public    *Mount
@@ -240,8 +242,8 @@ func (s *Service) Authenticate(ctx context.Context, r *ConnectRequest) (*Socket,
 
 // ruled has topics served by what the rules say.
 func (s *Service) ruled(rules func() []TopicRule) Factory {
-	channel := &ruleChannel{rules: rules, metrics: s.metrics, logger: s.logger}
-	return func() Channel { return channel }
+	all := &ruleSet{rules: rules, metrics: s.metrics, logger: s.logger}
+	return func() Channel { return &ruleChannel{ruleSet: all} }
 }
 
 // rules are the rules for topics in force.

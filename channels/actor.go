@@ -56,6 +56,7 @@ type Actor struct {
 	subscribed bool
 	settled    bool       // the join has been accepted and answered
 	doubted    bool       // Review was called before that
+	follows    bool       // its client is told who is on the topic
 	reason     error      // why it is over
 	rare       *rareState // nil until there is one
 
@@ -92,7 +93,7 @@ func (a *Actor) address(ref outbound.Ref) outbound.Address {
 // or for a channel that takes a look at it first. In that case all of the
 // segment goes through the channel, so that the order stays.
 func (a *Actor) Deliver(seg *outbound.Segment, now time.Time) {
-	if a.intercepts == nil {
+	if a.intercepts == nil || seg.Presence() {
 		a.mailbox.Deliver(seg, now)
 		return
 	}

@@ -53,10 +53,11 @@ func (c *Context) Async(f func(context.Context)) error {
 
 // rareState is what few channels have. The actor's mutex guards it.
 type rareState struct {
-	timers map[*Timer]struct{} // nil until there was one
-	asyncs int                 // functions that Async runs
-	done   context.Context     // nil until somebody asks for it
-	cancel context.CancelFunc
+	timers  map[*Timer]struct{} // nil until there was one
+	tracked []tracked           // presences
+	asyncs  int                 // functions that Async runs
+	done    context.Context     // nil until somebody asks for it
+	cancel  context.CancelFunc
 }
 
 func (a *Actor) context() context.Context {
@@ -86,6 +87,10 @@ func (x *rareState) end() {
 		t.timer.Stop()
 	}
 	x.timers = nil
+	for _, each := range x.tracked {
+		each.Leave()
+	}
+	x.tracked = nil
 	if x.cancel != nil {
 		x.cancel()
 	}

@@ -16,12 +16,16 @@ func (a *Actor) Review() {
 	}
 }
 
-// settle ends the join, and reviews it if somebody asked meanwhile.
+// settle ends the join. It has the client told who is on the topic, if it is to be, and
+// reviews the join if somebody asked meanwhile.
 func (a *Actor) settle() {
 	a.mu.Lock()
 	a.settled = true
-	doubted := a.doubted
+	doubted, follows := a.doubted, a.follows
 	a.mu.Unlock()
+	if follows {
+		a.AwaitPresence()
+	}
 	if doubted {
 		a.Review()
 	}

@@ -52,6 +52,11 @@
 // it sent takes at most 48 bytes for each of DedupeEntries; with [DedupeOffset]
 // it remembers an offset.
 //
+// Who is there: a channel that follows it ([Context.FollowPresence]) is given a list
+// once, and then each change, in order. If a change, or the list, is shed it is given a
+// fresh list as soon as half of its mailbox is free, and none of the changes before that:
+// it is never left with a wrong list.
+//
 // What was read from the history and is on its way to clients takes a bounded
 // number of bytes, of all clients together ([outbound.ReplayBudget]).
 //
@@ -71,12 +76,12 @@
 // Each lock, with those that are taken while it is held; whoever holds one takes none
 // from a line above it:
 //
-//	Actor.mu         shard.mu, LogLimiter.mu
+//	Actor.mu         shard.mu, LogLimiter.mu, Connection.mu, that of a presence.Tracker
 //	shard.mu         evictionOrder.mu, Connection.mu
-//	Connection.mu    Replayer.mu, ReplayBudget.mu, those of the metrics.Set, and what its
+//	Connection.mu    Replayer.mu, ReplayBudget.mu, awaiting.mu, those of the metrics.Set, and what its
 //	                 Wake takes (package socket)
 //	counterSet.mu    those of the metrics.Set
-//	evictionOrder.mu, Replayer.mu, ReplayBudget.mu, pages.mu, LogLimiter.mu
+//	evictionOrder.mu, Replayer.mu, ReplayBudget.mu, pages.mu, LogLimiter.mu, awaiting.mu
 //	                 none
 //
 // docs/architecture.md has those of all packages in one list.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels/outbound"
+	"github.com/sluicehq/sluice/channels/presence"
 )
 
 // Publisher appends events to the log. The front door fulfils it from the
@@ -20,12 +21,13 @@ type Publisher interface {
 
 // HostConfig says what a Host's channels have at hand.
 type HostConfig struct {
-	Hub       *Hub             // required
-	PubSub    *PubSub          // required
-	Encoder   outbound.Encoder // required
-	Publisher Publisher        // nil: channels cannot publish
-	History   History          // nil: who asks for what was missed is told that it is not to be had
-	Logger    *slog.Logger     // nil: slog.Default
+	Hub       *Hub              // required
+	PubSub    *PubSub           // required
+	Encoder   outbound.Encoder  // required
+	Publisher Publisher         // nil: channels cannot publish
+	History   History           // nil: who asks for what was missed is told that it is not to be had
+	Presences *presence.Tracker // who is on which topic; nil: nobody keeps that. Its Audience is this host
+	Logger    *slog.Logger      // nil: slog.Default
 }
 
 // Host runs channels: it is what all actors share. Its methods may be called
@@ -37,6 +39,8 @@ type Host struct {
 	publisher Publisher
 	history   History
 	logger    *slog.Logger
+	presences *presence.Tracker // nil: none
+	awaiting  awaiting
 
 	failures LogLimiter // of channels
 }
@@ -49,7 +53,8 @@ func NewHost(c HostConfig) (*Host, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return &Host{hub: c.Hub, pubsub: c.PubSub, encoder: c.Encoder, publisher: c.Publisher, history: c.History, logger: c.Logger}, nil
+	return &Host{hub: c.Hub, pubsub: c.PubSub, encoder: c.Encoder, publisher: c.Publisher, history: c.History, logger: c.Logger,
+		presences: c.Presences, awaiting: awaiting{tracker: c.Presences}}, nil
 }
 
 // Hub is where the host's channels subscribe.

@@ -1,6 +1,7 @@
 package channels
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -25,6 +26,15 @@ const (
 
 // Error logs an error, or counts it.
 func (l *LogLimiter) Error(logger *slog.Logger, message string, attrs ...any) {
+	l.log(logger, slog.LevelError, message, attrs)
+}
+
+// Warn logs a warning, or counts it.
+func (l *LogLimiter) Warn(logger *slog.Logger, message string, attrs ...any) {
+	l.log(logger, slog.LevelWarn, message, attrs)
+}
+
+func (l *LogLimiter) log(logger *slog.Logger, level slog.Level, message string, attrs []any) {
 	untold, write := l.admit(time.Now())
 	if !write {
 		return
@@ -32,7 +42,7 @@ func (l *LogLimiter) Error(logger *slog.Logger, message string, attrs ...any) {
 	if untold > 0 {
 		attrs = append(attrs, "not_logged_before", untold)
 	}
-	logger.Error(message, attrs...)
+	logger.Log(context.Background(), level, message, attrs...)
 }
 
 func (l *LogLimiter) admit(now time.Time) (untold int, write bool) {

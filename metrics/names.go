@@ -22,6 +22,9 @@ const (
 	Joins             Name = "joins"
 	StageErrors       Name = "stage.errors"
 	AdminGuesses      Name = "admin.guesses"
+	PresenceRefused   Name = "presence.refused"
+	PresenceRejected  Name = "presence.rejected"
+	PresenceFetches   Name = "presence.fetches"
 )
 
 // Gauges, explained in [Meaning].
@@ -34,6 +37,7 @@ const (
 	StageDemand     Name = "stage.demand"
 	StageBuffer     Name = "stage.buffer"
 	MailboxDepthMax Name = "mailbox.depth.max"
+	Presences       Name = "presences"
 )
 
 // Timings, explained in [Meaning].
@@ -63,6 +67,10 @@ var Meaning = map[Name]string{
 	Joins:             "Joins answered, by status.",
 	StageErrors:       "Failures of a stage, by stage.",
 	AdminGuesses:      "Requests to the admin listener with a wrong token.",
+	PresenceRefused:   "Presences of this node that are not shown, by reason.",
+	PresenceRejected:  "Messages about other nodes' presences, or presences in them, that are left out, by reason.",
+	PresenceFetches:   "Times that all presences of another node were fetched.",
+	Presences:         "Presences that this node knows, of all nodes.",
 	Sockets:           "Open connections.",
 	Channels:          "Joined channels.",
 	Topics:            "Topics with at least one subscriber.",

@@ -150,7 +150,7 @@ func (e *Endpoint) List() []SocketInfo {
 	for _, c := range connections {
 		s, transport := c.about()
 		socket := s.current()
-		list = append(list, SocketInfo{cmp.Or(socket.ID, e.idOf(s.serial)), e.config.Path, transport, socket.RemoteAddr, s.channels(), time.Unix(0, s.opened)})
+		list = append(list, SocketInfo{socket.Name, e.config.Path, transport, socket.RemoteAddr, s.channels(), time.Unix(0, s.opened)})
 	}
 	slices.SortFunc(list, func(a, b SocketInfo) int { return a.Opened.Compare(b.Opened) })
 	return list
@@ -311,6 +311,8 @@ func (e *Endpoint) register(c connection) bool {
 	s, _ := c.about()
 	e.serial++
 	s.serial = e.serial
+	own := s.current() // the connection's own, which nobody else has yet
+	own.Name = cmp.Or(own.ID, e.idOf(s.serial))
 	s.begin(c)
 	return true
 }

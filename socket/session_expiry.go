@@ -96,7 +96,7 @@ func (s *session) renew(m phoenix.ClientMessage, actor *channels.Actor) {
 		return
 	}
 	own := *renewed
-	own.RemoteAddr = old.RemoteAddr
+	own.RemoteAddr, own.Name = old.RemoteAddr, old.Name
 	s.socket.Store(&own)
 	s.expiry.until(own.Expires)
 	s.review()

@@ -32,6 +32,7 @@ type Mailbox struct {
 	ended      bool // nothing is queued any more
 	catchingUp bool // see mailbox_catchup.go
 	collecting bool // see mailbox_flush.go
+	presence   presence
 	queue      queue
 	messages   int              // messages queued, replies not counted
 	reserved   int              // messages that the channel is looking at, or going to
@@ -57,6 +58,10 @@ type Owner interface {
 	// CatchUp has the mailbox given what it missed, as it has got room. It is
 	// called with the connection's lock held, and does not block.
 	CatchUp()
+
+	// AwaitPresence has the mailbox given the list of who is on its topic, as it has got
+	// room. It is called with the connection's lock held, and does not block.
+	AwaitPresence()
 }
 
 // Init prepares the mailbox of a channel that is being started.
@@ -139,7 +144,7 @@ func (m *Mailbox) Deliver(seg *Segment, now time.Time) {
 // conn.mu held.
 func (m *Mailbox) listens(seg *Segment) bool {
 	switch {
-	case !m.open, m.conn.refuses(), m.catchingUp && seg.Logged():
+	case !m.open, m.conn.refuses(), m.catchingUp && seg.Logged(), seg.presence && m.presence != current:
 		return false
 	case !seg.Has(m.formats) && seg.Last() > m.pushed:
 		m.fallBehind()

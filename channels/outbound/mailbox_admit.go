@@ -31,7 +31,7 @@ func (m *Mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
 	if next+n < end && m.overflow == Latest {
 		return m.enqueueEach(seg, m.wire, now, nil)
 	}
-	m.counters.drop(DropOverflow, next-first)
+	m.overflowed(seg, next-first)
 	if n > 0 {
 		m.append(seg, next, n, frames, now)
 		next += n
@@ -50,11 +50,20 @@ func (m *Mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
 	if shed, err := m.onFull(seg, end-next); !shed {
 		return false, err
 	}
-	m.counters.drop(DropOverflow, end-next)
+	m.overflowed(seg, end-next)
 	if seg.Logged() {
 		m.pushed = seg.Last()
 	}
 	return true, nil
+}
+
+// overflowed counts messages of a segment that have been shed before they were queued.
+// Called with conn.mu held.
+func (m *Mailbox) overflowed(seg *Segment, messages int) {
+	m.counters.drop(DropOverflow, messages)
+	if seg.presence && messages > 0 {
+		m.missPresence()
+	}
 }
 
 // onFull decides about the last messages of a segment, the first of which does
@@ -98,7 +107,7 @@ func (m *Mailbox) enqueueEach(seg *Segment, f Format, now time.Time, r *reservat
 			m.counters.replayed.Add(int64(taken))
 		}
 		m.counters.duplicate.Add(int64(withheld))
-		m.counters.drop(DropOverflow, shed)
+		m.overflowed(seg, shed)
 		m.counters.drop(DropUnreadable, unreadable)
 	}()
 	first, end := seg.from(m.pushed), seg.Len()
@@ -231,7 +240,7 @@ func (m *Mailbox) append(seg *Segment, first, messages int, frames *encoding, no
 	}
 	e := m.enter(shared, messages, key)
 	e.frames, e.segment, e.first = frames.frames(first, first+messages), seg, int32(first)
-	e.held, e.queued, e.oldest = held, momentOf(now), seg.oldest
+	e.held, e.queued, e.oldest, e.presence = held, momentOf(now), seg.oldest, seg.presence
 }
 
 // shedOldest sheds what has waited longest, for so many messages, but no more
@@ -265,6 +274,9 @@ func (m *Mailbox) shed(i int, reason DropReason) {
 	c, q := m.conn, &m.queue
 	e := q.at(i)
 	messages, held := int(e.messages), e.held
+	if e.presence {
+		m.missPresence()
+	}
 	if e.segment != nil {
 		for j := i - 1; j >= max(0, i-e.segment.Len()); j-- {
 			before := q.at(j)

@@ -14,6 +14,7 @@ type Message struct {
 	Key        []byte // nil for none
 	Payload    []byte // JSON, unless Binary
 	Binary     bool   // Payload is bytes as they are, not JSON; never for events of the log
+	Presence   bool   // a change of who is on the topic: alone in its segment
 	InsertedAt time.Time
 }
 

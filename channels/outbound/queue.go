@@ -19,6 +19,7 @@ type entry struct {
 	key      uint64    // hash of the message's key, where that counts; see mailbox_latest.go
 	counters *counters // where it is counted
 	kind     kind
+	presence bool // it tells who is on the topic; see mailbox_presence.go
 }
 
 // fill makes it one message of its own.

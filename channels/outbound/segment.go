@@ -18,6 +18,7 @@ type Segment struct {
 	encodings []encoding
 	events    []string    // the messages' events, if one of the formats is Raw
 	binary    bool        // the messages, which are broadcasts, are binary; known if one of the formats is Raw
+	presence  bool        // the message is a change of who is on the topic
 	oldest    int64       // when the first of them was inserted, in nanoseconds; 0 if they are not in the log
 	one       [1]encoding // the memory of encodings, if there is only one, which is usual
 }
@@ -79,6 +80,10 @@ func (s *Segment) from(offset int64) int {
 	return first
 }
 
+// Presence tells whether the segment is a change of who is on the topic: for channels
+// that have been given the list, and no others ([Mailbox.FollowPresence]).
+func (s *Segment) Presence() bool { return s.presence }
+
 // between picks the frames of messages from index i up to but not including j.
 func (s *Segment) between(i, j int, f Format) []byte {
 	if e := s.encoded(f); e != nil {
@@ -128,6 +133,7 @@ type Builder struct {
 	scratch  [MaxFormats]encoding
 	events   []string
 	binary   bool
+	presence bool
 	oldest   int64
 }
 
@@ -139,6 +145,7 @@ func NewBuilder(e Encoder) *Builder { return &Builder{encoder: e} }
 // audience it is.
 func (b *Builder) Start(to Audience) {
 	b.audience, b.offsets, b.events, b.oldest, b.used = to, b.offsets[:0], b.events[:0], 0, 0
+	b.presence = false
 	for f := range to.Formats.All() {
 		s := &b.scratch[b.used]
 		if cap(s.data) > scratchLimit {
@@ -172,6 +179,7 @@ func (b *Builder) Add(m *Message) error {
 		b.binary = m.Binary
 		b.events = append(b.events, b.intern(m.Event))
 	}
+	b.presence = m.Presence
 	if m.Offset > 0 {
 		b.offsets = append(b.offsets, m.Offset)
 		if inserted := nanos(m.InsertedAt); b.oldest == 0 || inserted < b.oldest {
@@ -187,12 +195,13 @@ func (b *Builder) Segment() *Segment {
 		return nil
 	}
 	seg := &Segment{
-		topic:   b.audience.Topic,
-		handle:  b.audience.Handle,
-		offsets: slices.Clone(b.offsets),
-		events:  slices.Clone(b.events),
-		binary:  b.binary,
-		oldest:  b.oldest,
+		topic:    b.audience.Topic,
+		handle:   b.audience.Handle,
+		offsets:  slices.Clone(b.offsets),
+		events:   slices.Clone(b.events),
+		binary:   b.binary,
+		presence: b.presence,
+		oldest:   b.oldest,
 	}
 	seg.encodings = seg.one[:]
 	if b.used > 1 {

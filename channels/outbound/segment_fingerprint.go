@@ -35,6 +35,7 @@ const noHash = 0
 func appendFingerprint(dst []byte, f Format, m *Message) []byte {
 	hash := uint64(noHash)
 	switch {
+	case m.Presence: // somebody may come, go, and come again
 	case f == payloadFingerprints:
 		hash = payloadHash(m)
 	case m.Key != nil:

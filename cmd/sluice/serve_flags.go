@@ -79,6 +79,10 @@ type configFlags struct {
 
 	Topics []sluice.TopicRule `kong:"-"`
 
+	PresenceInterval time.Duration `group:"Presence" help:"How long changes of who is on a topic are gathered before clients and other nodes are told."`
+	PresencePermdown time.Duration `group:"Presence" help:"How long the presences of a silent node are kept, unseen, for when it is heard again."`
+	MaxPresences     int           `group:"Presence" help:"Presences that this node knows at most, of all nodes together."`
+
 	HeartbeatTimeout time.Duration `group:"Lifecycle" help:"A connection from which nothing came for this long is closed."`
 	MaxConnectionAge time.Duration `group:"Lifecycle" help:"Connections are closed at about this age, so that a load balancer can spread them anew; 0: never."`
 	DrainTimeout     time.Duration `group:"Lifecycle" help:"How long a clean shutdown may take."`

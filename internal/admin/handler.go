@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/presence"
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
@@ -45,6 +46,7 @@ type Config struct {
 
 	Stream    *stages.Stream
 	Hub       *channels.Hub
+	Presences *presence.Tracker
 	Readiness *stages.Readiness
 	Erasures  *stages.Erasures
 	Payload   *stages.PayloadBound
@@ -76,6 +78,7 @@ func (a *api) handler() http.Handler {
 	api.HandleFunc("GET /api/sockets", a.getSockets)
 	api.HandleFunc("DELETE /api/sockets/{id}", a.deleteSockets)
 	api.HandleFunc("GET /api/topics", a.getTopics)
+	api.HandleFunc("GET /api/presence/{topic...}", a.getPresence)
 	api.HandleFunc("GET /api/stats", a.getStats)
 	api.Handle("GET /metrics", a.Metrics.Handler())
 	api.HandleFunc("/", nothingHere)
