@@ -41,6 +41,26 @@ func BenchmarkTopics(b *testing.B) {
 	}
 }
 
+// BenchmarkBroadcast is a broadcast on a node that is alone: to nobody, and to some.
+func BenchmarkBroadcast(b *testing.B) {
+	for _, watchers := range []int{0, 1, 100} {
+		b.Run(fmt.Sprintf("watchers=%d", watchers), func(b *testing.B) {
+			hub := NewHub(nil)
+			p := NewPubSub(hub, terse{})
+			for range watchers {
+				subscribe(hub, "t", outbound.Formats(0), &ear{})
+			}
+			m := &Message{Topic: "t", Event: "e", Payload: []byte(`{"text":"hello, all of you"}`)}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := p.Broadcast(m, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkBurst is what it costs to queue many segments before a writer gets
 // to take them.
 func BenchmarkBurst(b *testing.B) {

@@ -52,9 +52,11 @@ func (c *Context) Push(event string, payload any) error {
 	return c.actor.push(event, p)
 }
 
-// Broadcast sends an event to all that have joined the topic, this client
-// included. It is not logged: who is not there now does not get it. A name or
-// payload that clients cannot be sent is a [*store.InvalidError].
+// Broadcast sends an event to all that have joined the topic, on all nodes, this client
+// included. It is not logged: who is not there now does not get it, and what crosses
+// nodes does so at most once. A name or payload that clients, or other nodes, cannot be
+// sent is a [*store.InvalidError]. While this node has no bus to the others that is an
+// error too. With an error nobody gets it.
 func (c *Context) Broadcast(event string, payload any) error {
 	return c.broadcast(event, payload, nil)
 }

@@ -34,6 +34,7 @@ type Hub struct {
 	channels  atomic.Int64
 	metrics   hubMetrics
 	outbound  *outbound.Metrics
+	interest  Interest // nil: nobody asks; written before use
 	evictions evictionOrder
 	replayer  atomic.Pointer[Replayer] // nil where nothing can be replayed
 }
@@ -226,12 +227,19 @@ func (sub *Subscription) Init(h *Hub, topic string, to Subscriber) {
 // Segments are then encoded in the given formats too.
 func (sub *Subscription) Enter(formats outbound.FormatSet) {
 	sub.formats = formats
+	if first := sub.enter(); first && sub.hub.interest != nil {
+		sub.hub.interest.Enter(sub.topic)
+	}
+}
+
+// enter is Enter, and tells whether this is the topic's first subscriber.
+func (sub *Subscription) enter() (first bool) {
 	h := sub.hub
 	s := h.shard(sub.topic)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.topics[sub.topic]
-	if t == nil {
+	if first = t == nil; first {
 		head := h.Head() // what was fetched before now may pass without being remembered
 		t = &topic{shard: s, name: sub.topic, history: topicHistory{since: head, last: head, erased: s.erased[sub.topic]}}
 		s.topics[t.name] = t
@@ -240,17 +248,25 @@ func (sub *Subscription) Enter(formats outbound.FormatSet) {
 	t.add(sub)
 	t.count(sub.formats, 1)
 	h.channels.Add(1)
+	return first
 }
 
 // Cancel removes the subscription. A segment that is being routed meanwhile may
 // still be delivered. Cancelling again does nothing.
 func (sub *Subscription) Cancel() {
+	if last := sub.cancel(); last && sub.hub.interest != nil {
+		sub.hub.interest.Leave(sub.topic)
+	}
+}
+
+// cancel is Cancel, and tells whether this was the topic's last subscriber.
+func (sub *Subscription) cancel() (last bool) {
 	h := sub.hub
 	s := h.shard(sub.topic)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sub.cancelled.Swap(true) {
-		return
+		return false
 	}
 	h.channels.Add(-1)
 	t := s.topics[sub.topic]
@@ -261,9 +277,11 @@ func (sub *Subscription) Cancel() {
 		delete(s.topics, t.name)
 		t.subs = nil // segments that are still under way hold on to the topic
 		h.topics.Add(-1)
+		return true
 	case len(t.subs) > 2*t.live+sweepSlack:
 		t.sweep()
 	}
+	return false
 }
 
 func (h *Hub) shard(topic string) *shard {
