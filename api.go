@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/store"
@@ -119,6 +120,14 @@ type SocketInfo = socket.SocketInfo
 
 // ErrNotOpen is returned by [Service.Publish] until [Service.Run] has opened the log.
 var ErrNotOpen = channels.ErrNoLog
+
+// ErrClusterAway is wrapped by what [Service.Broadcast], [Context.Broadcast] and
+// [Context.BroadcastFrom] return while this node has no connection with the bus to the
+// others: nothing was sent then, not to this node's clients either.
+var ErrClusterAway = cluster.ErrAway
+
+// UnreachedError names the nodes that could not be told, where all others were.
+type UnreachedError = cluster.UnreachedError
 
 // OK answers an event: done, with a response or nil.
 func OK(response any) Result { return channels.OK(response) }

@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 
 	"github.com/sluicehq/sluice/channels"
@@ -23,7 +24,7 @@ func (s *Service) joinCluster() error {
 	if _, alone := s.bus.(*cluster.None); alone {
 		return nil
 	}
-	return s.presences.Join(presenceBus{s.bus})
+	return errors.Join(s.joinBroadcasts(), s.presences.Join(presenceBus{s.bus}))
 }
 
 // startBus runs the bus from when the log is open, which knows the installation that this
@@ -32,7 +33,10 @@ func (s *Service) startBus(ctx context.Context, open bool, fail context.CancelCa
 	if !open {
 		return nil
 	}
-	return start(ctx, "cluster", s.bus.Run, fail)
+	return start(ctx, "cluster", func(ctx context.Context) error {
+		broadcasts := start(ctx, "broadcasts", s.runBroadcasts, fail)
+		return errors.Join(s.bus.Run(ctx), broadcasts.stop())
+	}, fail)
 }
 
 // version is that of the program, as the Go tool has recorded it.

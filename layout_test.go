@@ -51,8 +51,9 @@ var floors = map[string]int{
 	"socket": 4,
 	"stages": 4,
 
-	"internal/admin": 5,
-	"socket/auth":    5,
+	"internal/admin":     5,
+	"internal/broadcast": 5,
+	"socket/auth":        5,
 
 	"": 6, // the front door
 
@@ -82,7 +83,7 @@ var folders = []string{
 
 // top is what stands in the root folder: what an importer reads. More of the
 // configuration may stand in config_*.go, and all else has a package of its own.
-var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "listen", "bytesize"}
+var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "broadcast", "listen", "bytesize"}
 
 // topTests are tests there of no file: of the house, and of what its documents show.
 var topTests = []string{"layout", "docs", "readme", "example"}

@@ -14,6 +14,7 @@ import (
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/channels/presence"
 	"github.com/sluicehq/sluice/internal/admin"
+	"github.com/sluicehq/sluice/internal/broadcast"
 	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/internal/httpserver"
@@ -22,7 +23,6 @@ import (
 	"github.com/sluicehq/sluice/socket/auth"
 	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
-	"github.com/sluicehq/sluice/store"
 )
 
 // Service is a node: it reads the log and pushes it to the clients that are
@@ -33,7 +33,9 @@ type Service struct {
 	config    Config
 	logger    *slog.Logger
 	metrics   *metrics.Set
-	bus       cluster.Bus // to the other nodes: see joinCluster
+	bus       cluster.Bus       // to the other nodes: see joinCluster
+	bridge    *broadcast.Bridge // to their topics; nil: there are none
+	missing   *cluster.Missing  // those that are not heard; nil: there are none
 	hub       *channels.Hub
 	pubsub    *channels.PubSub
 	host      *channels.Host
@@ -163,15 +165,6 @@ func (s *Service) Handle(pattern string, factory Factory) error {
 	return s.public.Handle(pattern, factory)
 }
 
-// Disconnect closes all sockets of that id and says how many these were.
-func (s *Service) Disconnect(id string) int {
-	n := 0
-	for _, m := range s.mounts {
-		n += m.endpoint.Disconnect(id)
-	}
-	return n
-}
-
 // Sockets describes open connections of this node, the oldest ones and at most
 // limit of them, and says how many there are.
 func (s *Service) Sockets(limit int) (oldest []SocketInfo, total int) {
@@ -211,24 +204,6 @@ func (s *Service) Publish(ctx context.Context, events ...Event) error {
 	}
 	if err := s.publisher.PublishAll(ctx, messages); err != nil {
 		return fmt.Errorf("publish: %w", err)
-	}
-	return nil
-}
-
-// Broadcast sends an event to whoever has joined the topic on this node now. It is not
-// logged: who is not there does not get it. The payload is what marshals to a JSON
-// object, or [Binary]. It returns when the event is in their mailboxes; an
-// [*InvalidError] says that it is none that clients can be sent.
-func (s *Service) Broadcast(topic, event string, payload any) error {
-	err := store.CheckTopic(topic)
-	if err == nil {
-		var m *channels.Message
-		if m, err = channels.NewMessage(topic, event, payload); err == nil {
-			err = s.pubsub.Broadcast(m, nil)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("broadcast %q to %q: %w", event, topic, err)
 	}
 	return nil
 }
@@ -325,18 +300,6 @@ func (v adminView) CountSockets() int {
 		n += m.endpoint.Sockets()
 	}
 	return n
-}
-
-// BroadcastEvents implements [admin.Node].
-func (v adminView) BroadcastEvents(ctx context.Context, events []store.Event) {
-	encoder := v.encoders.Get().(*stages.Encoder)
-	segments, _ := encoder.Encode(ctx, events) // what cannot be encoded is logged, counted and left out
-	if len(events) <= v.config.BatchSize {     // its scratch memory would stay as large
-		v.encoders.Put(encoder) // not deferred: after a panic nobody uses it again
-	}
-	for _, segment := range segments {
-		v.hub.Route(segment)
-	}
 }
 
 // Run serves until ctx ends, then drains: on the listeners of [Config], and what comes

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/lease"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
@@ -36,7 +37,7 @@ var ErrNodeTaken = errors.New("another node has taken this node's name: give eac
 // takeName has no other node of this store have this one's name. It waits while one
 // has it, and returns a [*FieldError] if that keeps it.
 func (s *Service) takeName(ctx context.Context, log store.Log) (*lease.Lease, error) {
-	name, err := lease.Acquire(ctx, lease.Config{Leases: log, Name: "node:" + s.config.Node, Waiting: s.readiness.Fail, Logger: s.logger})
+	name, err := lease.Acquire(ctx, lease.Config{Leases: log, Name: cluster.NodeLease + s.config.Node, Waiting: s.readiness.Fail, Logger: s.logger})
 	if taken := new(lease.TakenError); errors.As(err, &taken) {
 		return nil, &FieldError{"Node", s.config.Node, fmt.Sprintf("a name that no other node on the same database has, and %s has had this one since %s: stop it, or choose another --node",
 			taken.By, taken.Since.UTC().Format(time.RFC3339))}

@@ -25,6 +25,11 @@ const (
 	PresenceRefused   Name = "presence.refused"
 	PresenceRejected  Name = "presence.rejected"
 	PresenceFetches   Name = "presence.fetches"
+
+	BroadcastsSent     Name = "broadcasts.sent"
+	BroadcastsReceived Name = "broadcasts.received"
+	BroadcastsDropped  Name = "broadcasts.dropped"
+	BroadcastsLost     Name = "broadcasts.lost"
 )
 
 // Gauges, explained in [Meaning].
@@ -38,6 +43,8 @@ const (
 	StageBuffer     Name = "stage.buffer"
 	MailboxDepthMax Name = "mailbox.depth.max"
 	Presences       Name = "presences"
+
+	BroadcastSubjects Name = "broadcasts.subjects"
 )
 
 // Timings, explained in [Meaning].
@@ -84,6 +91,12 @@ var Meaning = map[Name]string{
 	DeliveryTime:      "From the row's insert to the write to a socket.",
 	JoinTime:          "From a join's arrival to its reply.",
 	ReplayTime:        "Duration of one catch-up.",
+
+	BroadcastsSent:     "Broadcasts sent to other nodes, once whatever their number.",
+	BroadcastsReceived: "Broadcasts that came from other nodes.",
+	BroadcastsDropped:  "Messages of other nodes with broadcasts in them that were dropped, by reason.",
+	BroadcastsLost:     "Messages with broadcasts in them that other nodes have sent and the bus has lost.",
+	BroadcastSubjects:  "Subjects of the bus, of all for broadcasts, that this node listens to.",
 }
 
 // Tag qualifies a metric. Tags are never made from topics, users or anything

@@ -59,13 +59,7 @@ func (e *apiError) Error() string {
 	return fmt.Sprintf("%s: %s", e.Message, e.Hint)
 }
 
-// post sends a body, of which the API accepts all or nothing.
-func (a *adminClient) post(ctx context.Context, path, contentType string, body []byte) error {
-	_, err := a.ask(ctx, path, contentType, body)
-	return err
-}
-
-// ask sends a body, and returns the answer.
+// ask sends a body, of which the API accepts all or nothing, and returns the answer.
 func (a *adminClient) ask(ctx context.Context, path, contentType string, body []byte) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.base+path, bytes.NewReader(body))
 	if err != nil {

@@ -22,7 +22,7 @@ type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run the service."`
 	Publish   publishCmd   `cmd:"" help:"Append events to the log of a running service."`
 	Watch     watchCmd     `cmd:"" help:"Join a topic as a client and print what arrives."`
-	Broadcast broadcastCmd `cmd:"" help:"Send to whoever is joined on one node now; not logged."`
+	Broadcast broadcastCmd `cmd:"" help:"Send to whoever is joined now, on all nodes; not logged."`
 	Erase     eraseCmd     `cmd:"" help:"Empty the payloads of a topic's events that the log keeps."`
 	Bench     benchCmd     `cmd:"" help:"Run a scenario of load or chaos, and report."`
 	Migrate   migrateCmd   `cmd:"" help:"Create or upgrade the tables."`

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -53,13 +55,14 @@ func (c *publishCmd) Run(ctx context.Context, p process) error {
 
 // Help says more than the one line of the summary.
 func (c *broadcastCmd) Help() string {
-	return `It reaches those who are joined to the topic at this moment on the node whose admin listener takes it, and on no other node. Who joins later, or resumes, does not get it: publish what must reach all, or must not be lost.`
+	return `It reaches those who are joined to the topic at this moment, on the node whose admin listener takes it and on all others of its cluster. Nodes that could not be told are named. Who joins later, or resumes, does not get it: publish what must reach all, or must not be lost.`
 }
 
 // Examples implements exemplary.
 func (c *broadcastCmd) Examples() string {
 	return `sluice broadcast demo typing '{"user": "ann"}'
-sluice broadcast 'room:1' cursor <moves.ndjson`
+sluice broadcast 'room:1' cursor <moves.ndjson
+sluice broadcast --admin-url https://admin.internal --admin-token-file token demo typing`
 }
 
 // Run is called by kong.
@@ -74,12 +77,19 @@ func (c *postCmd) run(ctx context.Context, p process, path, done string) error {
 	}
 	defer api.close()
 	count := 0
+	var missed unreachedNodes
+	post := func(ctx context.Context, contentType string, body []byte) error {
+		answer, err := api.ask(ctx, path, contentType, body)
+		missed.add(answer)
+		return err
+	}
 	if c.Payload == nil && !isTerminal(p.stdin) || c.Payload != nil && *c.Payload == "-" {
 		bar := &publishProgress{out: p.stderr, shown: isTerminal(p.stderr), done: done}
 		count, err = c.postLines(ctx, p.stdin, bar, func(ctx context.Context, body []byte) error {
-			return api.post(ctx, path, "application/x-ndjson", body)
+			return post(ctx, "application/x-ndjson", body)
 		})
 		bar.clear()
+		missed.tell(p.stderr)
 		if err != nil {
 			return fmt.Errorf("%w (%s before: %s)", err, done, events(count))
 		}
@@ -91,13 +101,34 @@ func (c *postCmd) run(ctx context.Context, p process, path, done string) error {
 		if err := checkPayload(payload); err != nil {
 			return &usageError{"<payload>", string(payload), "a JSON object: " + err.Error()}
 		}
-		if err := api.post(ctx, path, "application/json", c.encoder()(nil, payload)); err != nil {
+		if err := post(ctx, "application/json", c.encoder()(nil, payload)); err != nil {
 			return err
 		}
+		missed.tell(p.stderr)
 		count = 1
 	}
 	_, err = fmt.Fprintf(p.stdout, "%s %s to %s\n", done, events(count), c.Topic)
 	return err
+}
+
+// unreachedNodes are the nodes that answers have named as not told of a broadcast, sorted.
+type unreachedNodes []string
+
+// add notes those of an answer.
+func (u *unreachedNodes) add(answer []byte) {
+	var said struct{ Unreached []string }
+	if json.Unmarshal(answer, &said) == nil { // else nothing is said
+		*u = append(*u, said.Unreached...)
+		slices.Sort(*u)
+		*u = slices.Compact(*u)
+	}
+}
+
+// tell says which there are.
+func (u unreachedNodes) tell(out io.Writer) {
+	if len(u) > 0 {
+		fmt.Fprintf(out, "not told: %s; who is connected there got nothing\n", strings.Join(u, ", "))
+	}
 }
 
 // postLines posts what stands on in, and returns how many events were

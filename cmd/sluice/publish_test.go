@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -72,6 +73,27 @@ func TestPostOne(t *testing.T) {
 				t.Errorf("asked %+v\nwant  %+v", r, test.want)
 			}
 		})
+	}
+}
+
+// TestBroadcastNamesTheUnreached has the nodes that any answer names be told once, beside
+// what is for programs to read.
+func TestBroadcastNamesTheUnreached(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"{}"}, {"-"}} {
+		var n atomic.Int64
+		url, _ := adminStandIn(t, func(request) (int, string) {
+			return http.StatusAccepted, []string{`{"count":1000,"unreached":["c","b"]}`, `{"count":1000,"unreached":["b"]}`}[n.Add(1)%2]
+		})
+		lines := strings.NewReader(strings.Repeat("{}\n", 2*batchLines))
+		got := call{args: append([]string{"broadcast", "--admin-url", url, "demo", "typing"}, args...), stdin: lines}.run(t)
+		want := "not told: b; who is connected there got nothing\n"
+		if args[0] == "-" {
+			want = "not told: b, c; who is connected there got nothing\n"
+		}
+		if got.exit != exitOK || !strings.HasPrefix(got.stdout, "broadcast ") || got.stderr != want {
+			t.Errorf("%q: %+v, want stderr %q", args, got, want)
+		}
 	}
 }
 

@@ -6,13 +6,14 @@ import (
 	"mime"
 	"net/http"
 
+	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/store"
 )
 
 // postEvents appends the events of the body to the log: all of them or none.
 func (a *api) postEvents(w http.ResponseWriter, r *http.Request) {
-	drafts, ok := a.readDrafts(w, r)
+	drafts, ok := a.readDrafts(w, r, nil)
 	if !ok {
 		return
 	}
@@ -38,10 +39,10 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// postBroadcast sends the events of the body to whoever is joined now. Those of
-// one topic travel together, as they do from the log.
+// postBroadcast sends the events of the body to whoever is joined now, on all nodes.
+// Those of one topic travel together, as they do from the log.
 func (a *api) postBroadcast(w http.ResponseWriter, r *http.Request) {
-	drafts, ok := a.readDrafts(w, r)
+	drafts, ok := a.readDrafts(w, r, a.Node.CheckBroadcast)
 	if !ok {
 		return
 	}
@@ -49,13 +50,25 @@ func (a *api) postBroadcast(w http.ResponseWriter, r *http.Request) {
 	for i, draft := range drafts {
 		events[i] = store.Event{Topic: draft.Topic, Name: draft.Name, Key: draft.Key, Payload: draft.Payload}
 	}
-	a.Node.BroadcastEvents(r.Context(), events)
-	a.audit(r, "broadcast", len(drafts))
-	httpserver.Answer(w, http.StatusAccepted, map[string]int{"count": len(drafts)})
+	unreached, err := a.Node.BroadcastEvents(r.Context(), events)
+	switch {
+	case errors.Is(err, cluster.ErrAway):
+		httpserver.Refuse(w, http.StatusServiceUnavailable, err.Error(), "nothing was sent; try again, or append to the log by POST /api/events")
+		return
+	case err != nil:
+		httpserver.Refuse(w, http.StatusInternalServerError, err.Error(), "nothing was sent")
+		return
+	}
+	a.audit(r, "broadcast", len(drafts), told(unreached)...)
+	httpserver.Answer(w, http.StatusAccepted, struct {
+		Count     int      `json:"count"`
+		Unreached []string `json:"unreached,omitempty"`
+	}{len(drafts), unreached})
 }
 
-// readDrafts reads a request's events, or answers what is wrong with them.
-func (a *api) readDrafts(w http.ResponseWriter, r *http.Request) ([]store.Draft, bool) {
+// readDrafts reads a request's events, whose payloads pass check, too, or answers what is
+// wrong with them.
+func (a *api) readDrafts(w http.ResponseWriter, r *http.Request, check func(payload []byte) error) ([]store.Draft, bool) {
 	if !a.fits(w, r) {
 		return nil, false
 	}
@@ -69,9 +82,9 @@ func (a *api) readDrafts(w http.ResponseWriter, r *http.Request) ([]store.Draft,
 	switch {
 	case err != nil:
 	case kind == "application/x-ndjson":
-		drafts, err = parseLines(text, a.Payload.Bytes())
+		drafts, err = parseLines(text, draftParser{maxPayload: a.Payload.Bytes(), check: check})
 	default:
-		drafts, err = parseOne(text, a.Payload.Bytes())
+		drafts, err = parseOne(text, draftParser{maxPayload: a.Payload.Bytes(), check: check})
 	}
 	tooLarge := new(http.MaxBytesError)
 	switch {

@@ -27,15 +27,20 @@ type Node interface {
 	// Extent is the log's last known offset and the one up to which this node has
 	// routed everything.
 	Extent() (head, position int64)
-	// BroadcastEvents sends events to whoever is joined now, those of one topic together.
-	// What cannot be encoded is logged, counted and left out.
-	BroadcastEvents(ctx context.Context, events []store.Event)
+	// BroadcastEvents sends events to whoever is joined now, on all nodes, those of one
+	// topic together. What cannot be encoded is logged, counted and left out. It returns
+	// the names of the nodes that could not be told. With an error, such as
+	// cluster.ErrAway, nobody was. CheckBroadcast returns one for a payload that other
+	// nodes cannot be sent.
+	BroadcastEvents(ctx context.Context, events []store.Event) (unreached []string, err error)
+	CheckBroadcast(payload []byte) error
 	// Sockets describes open connections, the oldest ones and at most limit of
 	// them, and says how many there are. CountSockets only says that.
 	Sockets(limit int) (oldest []socket.SocketInfo, total int)
 	CountSockets() int
-	// Disconnect closes all sockets of that id and says how many these were.
-	Disconnect(id string) int
+	// DisconnectContext closes all sockets of that id, on all nodes, and says how many
+	// these were. A [*cluster.UnreachedError] names the nodes that have not answered.
+	DisconnectContext(ctx context.Context, id string) (closed int, err error)
 }
 
 // Config is what a handler shows and changes. All is required but Page.

@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 
+	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/socket"
 )
@@ -21,12 +23,25 @@ func (a *api) getSockets(w http.ResponseWriter, r *http.Request) {
 	}{list, total})
 }
 
-// deleteSockets closes all connections of an id.
+// deleteSockets closes all connections of an id, on all nodes.
 func (a *api) deleteSockets(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	closed := a.Node.Disconnect(id)
-	a.audit(r, "disconnect", closed, "id", id)
-	httpserver.Answer(w, http.StatusOK, map[string]int{"closed": closed})
+	closed, err := a.Node.DisconnectContext(r.Context(), id)
+	unreached := new(cluster.UnreachedError)
+	errors.As(err, &unreached)
+	a.audit(r, "disconnect", closed, append(told(unreached.Nodes), "id", id)...)
+	httpserver.Answer(w, http.StatusOK, struct {
+		Closed    int      `json:"closed"`
+		Unreached []string `json:"unreached,omitempty"`
+	}{closed, unreached.Nodes})
+}
+
+// told is what the log says of nodes that could not be told of something.
+func told(unreached []string) []any {
+	if len(unreached) == 0 {
+		return nil
+	}
+	return []any{"unreached", unreached}
 }
 
 // topicInfo describes a topic that somebody has joined.

@@ -23,9 +23,8 @@ func readBody(body io.Reader, announced int64) ([]byte, error) {
 const believed = 1 << 20
 
 // parseLines reads JSON lines; empty ones are passed over. The drafts keep text.
-func parseLines(text []byte, maxPayload int64) ([]store.Draft, error) {
+func parseLines(text []byte, p draftParser) ([]store.Draft, error) {
 	drafts := make([]store.Draft, 0, min(bytes.Count(text, newline), len(text)/leastEvent)+1)
-	p := draftParser{maxPayload: maxPayload}
 	number := 0
 	for line := range bytes.SplitSeq(text, newline) {
 		number++
@@ -47,8 +46,7 @@ var newline = []byte("\n")
 const leastEvent = len(`{"topic":"t","event":"e"}`)
 
 // parseOne reads a single event. The draft keeps text.
-func parseOne(text []byte, maxPayload int64) ([]store.Draft, error) {
-	p := draftParser{maxPayload: maxPayload}
+func parseOne(text []byte, p draftParser) ([]store.Draft, error) {
 	draft, err := p.parse(text)
 	if syntax := new(jsontext.SyntacticError); errors.As(err, &syntax) {
 		return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(text[:min(int(syntax.ByteOffset), len(text))], newline), err)
@@ -62,7 +60,8 @@ func parseOne(text []byte, maxPayload int64) ([]store.Draft, error) {
 // draftParser reads events as the API writes them. Those of a body often have
 // the same topic and name, which are then kept once.
 type draftParser struct {
-	maxPayload int64 // in bytes
+	maxPayload int64                      // in bytes
+	check      func(payload []byte) error // besides; nil: nothing
 
 	in      bytes.Buffer
 	decoder jsontext.Decoder
@@ -78,7 +77,11 @@ func (p *draftParser) parse(text []byte) (store.Draft, error) {
 		return store.Draft{}, err
 	}
 	p.topic, p.name = draft.Topic, draft.Name
-	if err := draft.Validate(p.maxPayload); err != nil {
+	err = draft.Validate(p.maxPayload)
+	if err == nil && p.check != nil {
+		err = p.check(draft.Payload)
+	}
+	if err != nil {
 		invalid := new(store.InvalidError)
 		if errors.As(err, &invalid) {
 			return store.Draft{}, fmt.Errorf("%s %s", invalid.Field, invalid.Reason)

@@ -73,7 +73,7 @@ func TestParseLinesNamesTheBadLine(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			drafts, err := parseLines([]byte(test.body), 0)
+			drafts, err := parseLines([]byte(test.body), draftParser{})
 			if test.err == "" && (err != nil || len(drafts) != test.count) {
 				t.Errorf("got %d drafts, %v", len(drafts), err)
 			}
@@ -82,7 +82,7 @@ func TestParseLinesNamesTheBadLine(t *testing.T) {
 			}
 		})
 	}
-	_, err := parseOne([]byte("{\n\"topic\": \"a\",\n oops}"), 0)
+	_, err := parseOne([]byte("{\n\"topic\": \"a\",\n oops}"), draftParser{})
 	if err == nil || !strings.HasPrefix(err.Error(), "line 3: ") {
 		t.Errorf("one event over lines: got %v", err)
 	}
@@ -91,7 +91,7 @@ func TestParseLinesNamesTheBadLine(t *testing.T) {
 // A name is what its JSON says, whatever stood in the line before.
 func TestNamesAreUnescaped(t *testing.T) {
 	t.Parallel()
-	drafts, err := parseLines([]byte(`{"topic":"x\\u0041","event":"e\\n"}`+"\n"+`{"topic":"x\u0041","event":"e\u0042"}`), 0)
+	drafts, err := parseLines([]byte(`{"topic":"x\\u0041","event":"e\\n"}`+"\n"+`{"topic":"x\u0041","event":"e\u0042"}`), draftParser{})
 	if err != nil || len(drafts) != 2 {
 		t.Fatal(drafts, err)
 	}
@@ -105,7 +105,7 @@ func TestEmptyLinesCostNothing(t *testing.T) { // not parallel: it counts alloca
 	body := bytes.Repeat([]byte("\n"), 1<<20)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	drafts, err := parseLines(body, 0)
+	drafts, err := parseLines(body, draftParser{})
 	runtime.ReadMemStats(&after)
 	if grown := after.TotalAlloc - before.TotalAlloc; err != nil || len(drafts) != 0 || grown > 8<<20 {
 		t.Errorf("%d drafts and %d bytes of %d, %v", len(drafts), grown, len(body), err)
@@ -119,7 +119,7 @@ func FuzzParseLines(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		drafts, err := parseLines(body, 0)
+		drafts, err := parseLines(body, draftParser{})
 		if err != nil && drafts != nil {
 			t.Fatalf("both %d drafts and %v", len(drafts), err)
 		}
@@ -150,7 +150,7 @@ func BenchmarkParseLines(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if drafts, err := parseLines(body, 0); err != nil || len(drafts) != events {
+		if drafts, err := parseLines(body, draftParser{}); err != nil || len(drafts) != events {
 			b.Fatal(len(drafts), err)
 		}
 	}
