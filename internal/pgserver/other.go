@@ -12,6 +12,18 @@ type Server struct{}
 // New returns an error.
 func New(...string) (*Server, error) { return nil, errUnsupported }
 
+// Template cannot be had either.
+type Template struct{}
+
+// NewTemplate returns an error.
+func NewTemplate() (*Template, error) { return nil, errUnsupported }
+
+// New returns an error.
+func (*Template) New(...string) (*Server, error) { return nil, errUnsupported }
+
+// Remove returns an error.
+func (*Template) Remove() error { return errUnsupported }
+
 // Of a server that New does not return, these are never called.
 
 func (*Server) URL() string        { return "" }

@@ -29,6 +29,26 @@ type Server struct {
 // New starts a server on which nothing exists. Settings, such as "fsync=on",
 // take precedence over its own.
 func New(settings ...string) (*Server, error) {
+	return start(settings, (*Server).initialise)
+}
+
+// start makes a server whose data directory is filled as told, and starts it.
+func start(settings []string, fill func(*Server) error) (*Server, error) {
+	s, err := prepare(settings)
+	if err != nil {
+		return nil, err
+	}
+	if err = fill(s); err == nil {
+		err = s.primary.launch()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Remove())
+	}
+	return s, nil
+}
+
+// prepare makes a server with a folder and no data directory.
+func prepare(settings []string) (*Server, error) {
 	removeAbandoned()
 	programs, err := findPrograms()
 	if err != nil {
@@ -39,21 +59,19 @@ func New(settings ...string) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{programs: programs, root: root, owner: unprivileged(), settings: settings}
+	s.primary = s.newInstance()
 	if s.owner != nil {
 		err = os.Chown(s.root, int(s.owner.Uid), int(s.owner.Gid))
-	}
-	if err == nil {
-		s.primary = s.newInstance()
-		err = s.run("initdb", "--pgdata="+s.primary.data(), "--username=postgres", "--auth=trust",
-			"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
-	}
-	if err == nil {
-		err = s.primary.launch()
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Remove())
 	}
 	return s, nil
+}
+
+func (s *Server) initialise() error {
+	return s.run("initdb", "--pgdata="+s.primary.data(), "--username=postgres", "--auth=trust",
+		"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
 }
 
 // URL connects to the server as its superuser, in a form that parameters can be
@@ -87,15 +105,19 @@ func (s *Server) newInstance() *instance {
 	return &instance{server: s, folder: filepath.Join(s.root, strconv.Itoa(s.instances))}
 }
 
+// command is one of PostgreSQL's programs, or with a path another.
 func (s *Server) command(program string, args ...string) *exec.Cmd {
-	command := exec.Command(filepath.Join(s.programs, program), args...)
+	if !filepath.IsAbs(program) {
+		program = filepath.Join(s.programs, program)
+	}
+	command := exec.Command(program, args...)
 	command.Dir = s.root
 	command.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
 	return command
 }
 
-// run runs one of PostgreSQL's programs to its end.
+// run runs a program to its end.
 func (s *Server) run(program string, args ...string) error {
 	if output, err := s.command(program, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", program, err, output)

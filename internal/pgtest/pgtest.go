@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -14,12 +15,28 @@ import (
 	"github.com/sluicehq/sluice/internal/pgserver"
 )
 
+// template is what all servers of this test process begin as. Main removes it.
+var template = sync.OnceValues(pgserver.NewTemplate)
+
 // shared is the server of this test process, started when it is first needed.
 var shared struct {
 	once   sync.Once
 	server *pgserver.Server
 	err    error
 }
+
+// newServer starts a server on which nothing exists.
+func newServer(settings ...string) (*pgserver.Server, error) {
+	needed.Store(true)
+	t, err := template()
+	if err != nil {
+		return nil, err
+	}
+	return t.New(settings...)
+}
+
+// needed says that there is a template.
+var needed atomic.Bool
 
 var schemas atomic.Int64
 
@@ -28,11 +45,9 @@ var schemas atomic.Int64
 // error fails the run.
 func Main(m *testing.M, checks ...func() error) int {
 	status := m.Run()
-	if shared.server != nil {
-		if err := shared.server.Remove(); err != nil {
-			fmt.Fprintln(os.Stderr, "pgtest:", err)
-			status = max(status, 1)
-		}
+	if err := remove(); err != nil {
+		fmt.Fprintln(os.Stderr, "pgtest:", err)
+		status = max(status, 1)
 	}
 	for _, check := range checks {
 		if err := check(); err != nil && status == 0 {
@@ -43,11 +58,25 @@ func Main(m *testing.M, checks ...func() error) int {
 	return status
 }
 
+// remove removes what the tests have shared.
+func remove() error {
+	var failed error
+	if shared.server != nil {
+		failed = shared.server.Remove()
+	}
+	if needed.Load() {
+		if t, err := template(); err == nil {
+			failed = errors.Join(failed, t.Remove())
+		}
+	}
+	return failed
+}
+
 // Schema returns a URL of the shared server whose search_path is a new, empty
 // schema. The test binary's TestMain must call [Main].
 func Schema(t testing.TB) (url string) {
 	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = pgserver.New() })
+	shared.once.Do(func() { shared.server, shared.err = newServer() })
 	if shared.err != nil {
 		t.Fatalf("pgtest: %v", shared.err)
 	}

@@ -11,10 +11,11 @@ import (
 type Server struct{ server *pgserver.Server }
 
 // NewServer starts a server of the test's own, on which nothing exists, with more
-// settings if it is given some ("name=value"). It is removed when the test ends.
+// settings if it is given some ("name=value"). It is removed when the test ends. The test
+// binary's TestMain must call [Main].
 func NewServer(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	server, err := pgserver.New(settings...)
+	server, err := newServer(settings...)
 	check(t, err)
 	t.Cleanup(func() {
 		if err := server.Remove(); err != nil {
