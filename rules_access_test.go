@@ -141,7 +141,18 @@ func TestAccessEndsAndIsRenewed(t *testing.T) {
 	renew(3, jwt.MapClaims{"sub": "7", "exp": soon(time.Hour), "topics": []string{"room:7"}}, "ok", `{}`)
 	client.Send(`["2","4","room:7","phx_join",{}]`)
 	client.Expect(`["2","4","room:7","phx_reply",{"status":"ok","response":{}}]`)
-	renew(5, jwt.MapClaims{"sub": "7", "exp": soon(10 * time.Second), "topics": []string{"room:7"}}, "ok", `{}`) // ends earlier than before
+	for within, ref := 2*time.Second, 5; ; within, ref = 2*within, ref+1 { // ends earlier than before
+		client.Send(fmt.Sprintf(`["1","%d","hall","access_token",{"access_token":"%s"}]`, ref,
+			token(jwt.MapClaims{"sub": "7", "exp": soon(within), "topics": []string{"room:7"}})))
+		answer := client.Next()
+		if answer == fmt.Sprintf(`["1","%d","hall","phx_reply",{"status":"ok","response":{}}]`, ref) {
+			break
+		}
+		late := answer == fmt.Sprintf(`["1","%d","hall","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]`, ref)
+		if !late || within > sluicetest.Patience { // it may have expired before it came
+			t.Fatal(answer)
+		}
+	}
 	if code := client.Closed(); code != 1008 {
 		t.Errorf("closed with %d when the access had ended", code)
 	}

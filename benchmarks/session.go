@@ -14,7 +14,7 @@ import (
 
 // patience is how long a run waits for a delivery before it takes the rest for
 // lost.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // lookPause is how long to wait between looks whether something has arrived.
 const lookPause = 5 * time.Millisecond

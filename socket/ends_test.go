@@ -75,6 +75,7 @@ type end struct {
 	config func(*Config)
 	do     func(r *rig, c *client)
 	all    bool // is pushed
+	timed  bool // may come while messages are routed, on a machine that takes long for it
 }
 
 // readOn reads what comes, to the end.
@@ -111,7 +112,7 @@ var ends = map[string]end{
 		do: func(r *rig, _ *client) { _ = r.stop() }},
 	"by a drain, and the client reads": {do: func(r *rig, c *client) { go c.readOn(); _ = r.stop() }, all: true},
 	"too slow to be written to": {config: func(c *Config) { c.WriteTimeout = 3 * time.Second },
-		do: func(*rig, *client) {}},
+		do: func(*rig, *client) {}, timed: true},
 	"too slow for its mailbox": {config: func(c *Config) { c.Options.MailboxSize = 50 },
 		do: func(r *rig, c *client) { c.reset() }},
 	"too slow for its mailbox, and reads": {config: func(c *Config) { c.Options.MailboxSize = 50 },
@@ -144,6 +145,7 @@ func TestEnds(t *testing.T) {
 				defer l.Close()
 				r := newRig(t, func(c *Config) {
 					c.MailboxBytes = 64 << 20
+					c.HeartbeatTimeout, c.WriteTimeout, c.DrainTimeout = time.Hour, time.Hour, time.Hour
 					if end.config != nil {
 						end.config(c)
 					}
@@ -155,14 +157,19 @@ func TestEnds(t *testing.T) {
 				c := r.attach(phoenix.Version2, &channels.Socket{ID: "user"}, near, far)
 				c.join("room:a", `{}`)
 				n := r.route(c.conn.closing)
+				least := n
+				if end.timed && c.conn.closing() {
+					least-- // the last may have come after the end
+				}
 				end.do(r, c)
 				ended := weak.Make(c.conn)
 				c.conn = nil
+				pause := func() { time.Sleep(time.Millisecond) } // to look again then: nothing waits for the time to pass
 				for r.endpoint.Sockets() > 0 {
-					runtime.Gosched()
+					pause()
 				}
-				isLetGo(t, ended, func() { time.Sleep(time.Millisecond) }) // and with it the writer that was at it
-				if pushed, got := r.accounted(); got != n || end.all && pushed != n {
+				isLetGo(t, ended, pause) // and with it the writer that was at it
+				if pushed, got := r.accounted(); got < least || got > n || end.all && pushed != n {
 					t.Errorf("of %d messages, %d are accounted for and %d were pushed", n, got, pushed)
 				}
 			})
