@@ -68,6 +68,7 @@ type Cursor struct {
 // An implementation passes the suite in store/storetest.
 type Log interface {
 	Leases
+	Revocations
 
 	// Append writes drafts to the outbox, all of them or none, and returns
 	// once they are durable. The first invalid draft is reported as an

@@ -21,13 +21,14 @@ var serving = []right{
 	{"TABLE", "sluice_log", "SELECT, INSERT, UPDATE (payload), DELETE"},
 	{"TABLE", "sluice_partitions", "SELECT"},
 	{"TABLE", "sluice_trimmed", "SELECT"},
-	{"TABLE", "sluice_meta", "SELECT, UPDATE (trimmed, removed, erased, max_payload)"},
+	{"TABLE", "sluice_meta", "SELECT, UPDATE (trimmed, removed, erased, max_payload, revoked)"},
 	{"TABLE", "sluice_epochs", "SELECT, INSERT, DELETE"},
 	{"TABLE", "sluice_marks", "SELECT, INSERT, DELETE"},
 	{"TABLE", "sluice_cursors", "SELECT, INSERT, UPDATE"},
 	{"TABLE", "sluice_leases", "SELECT, INSERT, UPDATE"},
 	{"TABLE", "sluice_rejected", "SELECT, INSERT, UPDATE (payload)"},
 	{"TABLE", "sluice_erasures", "SELECT, INSERT, DELETE"},
+	{"TABLE", "sluice_revocations", "SELECT, INSERT, UPDATE, DELETE"},
 	{"FUNCTION", "sluice_extend_log()", "EXECUTE"},
 	{"FUNCTION", "sluice_remove_partition()", "EXECUTE"},
 	{"FUNCTION", "sluice_order_ids()", "EXECUTE"},
@@ -70,6 +71,7 @@ var reading = []right{
 	{"TABLE", "sluice_epochs", "SELECT"},
 	{"TABLE", "sluice_cursors", "SELECT"},
 	{"TABLE", "sluice_leases", "SELECT"},
+	{"TABLE", "sluice_revocations", "SELECT"},
 	{"TABLE", "sluice_rejected", "SELECT"},
 }
 

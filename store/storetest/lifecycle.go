@@ -177,6 +177,7 @@ func testClosedLogSaysSo(t *testing.T, h Harness) {
 		t.Errorf("Head: %v, want ErrClosed", err)
 	}
 	leasesOfAClosedLog(t, log)
+	revocationsOfAClosedLog(t, log)
 }
 
 // testDatabaseGoesAway stops and crashes the database while committers write
