@@ -56,6 +56,23 @@ type (
 	Refusal = socket.Refusal
 )
 
+// What [Service.Revoke] takes, and refuses it with.
+type (
+	// Revocation says which tokens count no more, and for how long.
+	Revocation = store.Revocation
+	// RevocationError says what is wrong with one.
+	RevocationError = store.RevocationError
+)
+
+// What tokens can be revoked by.
+const (
+	ClaimSubject = store.ClaimSubject
+	ClaimTokenID = store.ClaimTokenID
+)
+
+// ErrTooManyRevocations is returned where as many are in force as there may be.
+var ErrTooManyRevocations = store.ErrTooManyRevocations
+
 // What a channel says about its delivery, in the call of [Context.SetOptions]:
 // the types and rules of package channels, at the front door.
 type (

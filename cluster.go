@@ -21,6 +21,9 @@ func (s *Service) newBus() cluster.Bus {
 // joinCluster has this node hear what others publish, and answer what they ask: each
 // part registers here what is its own, in a function of its own, before Run.
 func (s *Service) joinCluster() error {
+	if err := s.hearRevocations(); err != nil {
+		return err
+	}
 	if _, alone := s.bus.(*cluster.None); alone {
 		return nil
 	}

@@ -77,7 +77,7 @@ func (c *Config) validateTokens(f *faults) {
 
 // authenticator reads the keys that the configuration names. It is nil where they are
 // not fit.
-func (c *Config) authenticator(f *faults) *auth.Authenticator {
+func (c *Config) authenticator(f *faults, revoked auth.Revocations) *auth.Authenticator {
 	authenticator, err := auth.Open(auth.Config{
 		SecretFile: c.JWTSecretFile,
 		KeysFile:   c.JWTKeysFile,
@@ -88,6 +88,8 @@ func (c *Config) authenticator(f *faults) *auth.Authenticator {
 		RequireExp: *c.JWTRequireExp,
 		Anonymous:  c.anonymous(),
 		Logger:     c.logger(),
+
+		Revocations: revoked,
 	})
 	if err != nil {
 		field, path := "JWTSecretFile", c.JWTSecretFile

@@ -32,12 +32,13 @@ var floors = map[string]int{
 	"pipeline":                1,
 	"store":                   1,
 
-	"benchmarks/report": 2,
-	"channels/outbound": 2,
-	"channels/presence": 2,
-	"internal/cluster":  2,
-	"internal/pgtest":   2, // for tests alone
-	"store/storetest":   2, // for tests alone
+	"benchmarks/report":   2,
+	"channels/outbound":   2,
+	"channels/presence":   2,
+	"internal/cluster":    2,
+	"internal/pgtest":     2, // for tests alone
+	"internal/revocation": 2,
+	"store/storetest":     2, // for tests alone
 
 	"channels":       3,
 	"socket/phoenix": 3,
@@ -83,7 +84,7 @@ var folders = []string{
 
 // top is what stands in the root folder: what an importer reads. More of the
 // configuration may stand in config_*.go, and all else has a package of its own.
-var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "broadcast", "listen", "bytesize"}
+var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "broadcast", "listen", "revoke", "bytesize"}
 
 // topTests are tests there of no file: of the house, and of what its documents show.
 var topTests = []string{"layout", "docs", "readme", "example"}

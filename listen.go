@@ -131,6 +131,7 @@ func (s *Service) adminHandler() http.Handler {
 		Readiness:    s.readiness,
 		Erasures:     s.erasures,
 		Payload:      s.payload,
+		Revoked:      s.revoked,
 		Metrics:      s.metrics,
 		Logger:       s.logger,
 		Console:      s.console.endpoint,

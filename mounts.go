@@ -105,7 +105,7 @@ func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
 		Open:           func() bool { return path == s.config.SocketPath && s.open() },
 	}
 	if s.auth.HasKeys() {
-		config.Renew, config.Holds = s.auth.Renew, s.auth.Holds
+		config.Renew, config.Holds, config.Admit = s.auth.Renew, s.auth.Holds, s.auth.Admit
 	}
 	return s.mount(config)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/internal/reload"
+	"github.com/sluicehq/sluice/internal/revocation"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/auth"
 	"github.com/sluicehq/sluice/socket/phoenix"
@@ -50,6 +51,7 @@ type Service struct {
 	monitor   *stages.Monitor
 	erasures  *stages.Erasures
 	payload   *stages.PayloadBound
+	revoked   *revocation.List // nil where no tokens are verified
 	publisher *stages.LogPublisher
 	guard     *httpserver.Guard // of all requests, whoever serves them
 
@@ -92,7 +94,7 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	}
 	var f faults
 	config.validate(&f)
-	s.auth = config.authenticator(&f)
+	s.makeAuthenticator(&f)
 	full, read := config.adminTokens(&f, s.logger)
 	if err := f.join(); err != nil {
 		return nil, err
@@ -131,6 +133,7 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	if err := s.makeSockets(); err != nil {
 		return nil, err
 	}
+	s.measureRevocations()
 	s.metrics.GaugeFunc(metrics.LogLag, func() int64 { head, position := s.headAndPosition(); return head - position })
 	return s, s.joinCluster()
 }
@@ -380,7 +383,7 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 	s.stream.Open(log, delivery)
 	s.logger.Info("log open", "epoch", at.Epoch, "after", at.Offset)
 	running = start(life, "log", func(ctx context.Context) error {
-		return errors.Join(runAs(ctx, name, log, fail), log.Close(), unlock())
+		return errors.Join(s.runAs(ctx, name, log, fail), log.Close(), unlock())
 	}, fail)
 	line = start(life, "line", func(ctx context.Context) error {
 		watching := start(ctx, "pulse", func(ctx context.Context) error {

@@ -45,10 +45,10 @@ func (s *Service) takeName(ctx context.Context, log store.Log) (*lease.Lease, er
 	return name, err
 }
 
-// runAs runs the log until ctx ends, keeps the name meanwhile and gives it back at the
-// end: the line has come to rest then, and another may go on from the cursor. If the
+// runAs runs the log until ctx ends, follows what it revokes, keeps the name meanwhile and
+// gives it back at the end: the line has come to rest then, and another may go on from the cursor. If the
 // name is lost, fail is called with ErrNodeTaken.
-func runAs(ctx context.Context, name *lease.Lease, log store.Log, fail context.CancelCauseFunc) error {
+func (s *Service) runAs(ctx context.Context, name *lease.Lease, log store.Log, fail context.CancelCauseFunc) error {
 	keeping := start(ctx, "name", func(ctx context.Context) error {
 		if err := name.Keep(ctx); err != nil {
 			return fmt.Errorf("%w: %w", ErrNodeTaken, err)
@@ -57,6 +57,7 @@ func runAs(ctx context.Context, name *lease.Lease, log store.Log, fail context.C
 	}, fail)
 	defer name.Release()
 	defer keeping.stop() // what it ended with is why all ends
+	defer s.followRevocations(ctx, log, fail).stop()
 	return log.Run(ctx)
 }
 
@@ -82,6 +83,9 @@ func (s *Service) enter(ctx context.Context, log store.Log) (*lease.Lease, store
 		return nil, store.Cursor{}, err
 	}
 	at, err := s.begin(ctx, log)
+	if err == nil {
+		err = s.loadRevocations(ctx, log)
+	}
 	if err != nil {
 		name.Release()
 		return nil, store.Cursor{}, err

@@ -43,6 +43,8 @@ const (
 	StageBuffer     Name = "stage.buffer"
 	MailboxDepthMax Name = "mailbox.depth.max"
 	Presences       Name = "presences"
+	Revocations     Name = "revocations"
+	RevocationsAge  Name = "revocations.age"
 
 	BroadcastSubjects Name = "broadcasts.subjects"
 )
@@ -86,6 +88,8 @@ var Meaning = map[Name]string{
 	StageDemand:       "Events asked for and not delivered yet, by stage.",
 	StageBuffer:       "Events waiting in a stage, by stage.",
 	MailboxDepthMax:   "Messages in the fullest mailbox since the last reading.",
+	Revocations:       "Revocations of tokens that this node knows.",
+	RevocationsAge:    "Seconds since this node saw the store's revocations; above 30 it refuses clients with tokens.",
 	StageTime:         "Working time of a stage for one batch, by stage.",
 	StageWait:         "Time that a batch waited before a stage, by stage.",
 	DeliveryTime:      "From the row's insert to the write to a socket.",

@@ -58,8 +58,14 @@ type Config struct {
 	Renew func(ctx context.Context, old *channels.Socket, token string) (*channels.Socket, error)
 
 	// Holds tells whether what let a connection in would still do so. It is asked
-	// by [Endpoint.Review]. The default is that it would.
+	// by [Endpoint.Review] and [Endpoint.Confirm], and once renewed. The default is
+	// that it would.
 	Holds func(socket *channels.Socket) bool
+
+	// Admit is asked before each join, whatever the topic: an error answers it, with
+	// reason "unavailable" for [ErrUnavailable], else "unauthorized". The default is
+	// that all may join what their channel lets them.
+	Admit func(socket *channels.Socket) error
 
 	// Origins lists the pages that may connect, as //host, //*.host,
 	// scheme://host:port, scheme://, null or *. The default is pages of the host
@@ -165,11 +171,28 @@ type ConnectRequest struct {
 	RemoteAddr string // of the connection, or without a port where a trusted proxy names it
 }
 
+// ErrUnavailable is what a hook returns, or wraps, that cannot decide now: a client that
+// tries again later may be let in.
+var ErrUnavailable = errors.New("unavailable")
+
 // Refusal refuses a connection with a status of HTTP.
 type Refusal struct {
 	Status int
 	Reason string // sent to the client
+	Cause  Cause  // for the metrics; empty: the hook's own
 }
+
+// Cause is what a connection is refused for, as the metrics have it.
+type Cause string
+
+// Causes that there are beside the endpoint's own.
+const (
+	TokenMissing Cause = "token_missing"
+	TokenInvalid Cause = "token_invalid"
+	TokenExpired Cause = "token_expired"
+	TokenRevoked Cause = "token_revoked"
+	Unavailable  Cause = "unavailable" // it cannot be decided now
+)
 
 func (r *Refusal) Error() string { return fmt.Sprintf("refused (%d): %s", r.Status, r.Reason) }
 
@@ -224,6 +247,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Holds == nil {
 		c.Holds = func(*channels.Socket) bool { return true }
+	}
+	if c.Admit == nil {
+		c.Admit = func(*channels.Socket) error { return nil }
 	}
 	if c.Addresses == nil {
 		c.Addresses = connlimit.NewAddresses(0, nil)

@@ -199,10 +199,13 @@ func (e *Endpoint) admit(r *http.Request, params Params, token string) (admissio
 	socket, err := e.connect(r, client, params, token)
 	if err != nil {
 		e.release(leave)
-		rejected := &rejection{rejectedConnect, http.StatusForbidden, "connection refused", "the server's access rules refuse it"}
+		rejected := &rejection{rejectedHook, http.StatusForbidden, "connection refused", "the server's access rules refuse it"}
 		var explicit *Refusal
 		if errors.As(err, &explicit) {
 			rejected.status, rejected.text = explicit.Status, explicit.Reason
+			if _, known := e.metrics.rejected[rejectReason(explicit.Cause)]; known {
+				rejected.reason = rejectReason(explicit.Cause)
+			}
 		} else {
 			e.config.Logger.Warn("connect hook failed", "remote_addr", r.RemoteAddr, "error", err)
 		}

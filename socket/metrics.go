@@ -16,7 +16,7 @@ const (
 	rejectedOrigin   rejectReason = "origin"
 	rejectedCapacity rejectReason = "capacity"
 	rejectedDrain    rejectReason = "drain"
-	rejectedConnect  rejectReason = "connect" // by the connect hook
+	rejectedHook     rejectReason = "hook" // by the connect hook, which does not say why
 	rejectedHijack   rejectReason = "handshake"
 )
 
@@ -50,7 +50,8 @@ func newEndpointMetrics(set *metrics.Set) endpointMetrics {
 		m.closed[r] = set.Counter(metrics.SocketsClosed, metrics.Reason(string(r)))
 	}
 	for _, r := range []rejectReason{rejectedRequest, rejectedVersion, rejectedOrigin, rejectedCapacity,
-		rejectedDrain, rejectedConnect, rejectedHijack} {
+		rejectedDrain, rejectedHook, rejectedHijack, rejectReason(TokenMissing), rejectReason(TokenInvalid),
+		rejectReason(TokenExpired), rejectReason(TokenRevoked), rejectReason(Unavailable)} {
 		m.rejected[r] = set.Counter(metrics.SocketsRefused, metrics.Reason(string(r)))
 	}
 	return m

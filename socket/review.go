@@ -3,6 +3,8 @@ package socket
 import (
 	"strconv"
 	"strings"
+
+	"github.com/sluicehq/sluice/channels/outbound"
 )
 
 // Review judges all connections again, once something has changed that let them
@@ -16,15 +18,30 @@ func (e *Endpoint) Review() {
 	}
 }
 
+// Confirm is Review of connections alone, and not of their channels.
+func (e *Endpoint) Confirm() {
+	for _, c := range e.snapshot() {
+		e.confirm(c)
+	}
+}
+
 // confirm closes a connection that would not be let in any more. It is also
-// asked once for a new one: what let that in may have gone before Review could
-// see it.
+// asked once for a new one, and a renewed one: what let that in may have gone before
+// Review could see it.
 func (e *Endpoint) confirm(c connection) bool {
 	s, _ := c.about()
-	if e.config.Holds(s.current()) {
+	return s.confirm(c)
+}
+
+// confirm closes the session's connection if it would not be let in any more: its
+// channels end at once, and nothing that is queued is sent.
+func (s *session) confirm(c connection) bool {
+	if s.config.Holds(s.current()) {
 		return true
 	}
-	c.shut(expired, "")
+	if c.shut(expired, outbound.DropClosed) {
+		s.endChannels()
+	}
 	return false
 }
 

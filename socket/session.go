@@ -150,6 +150,10 @@ func (s *session) join(m phoenix.ClientMessage, old *channels.Actor) {
 		s.replyError(outbound.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
 		return
 	}
+	if err := s.config.Admit(s.current()); err != nil {
+		s.replyError(m.Address(), refusedFor(err))
+		return
+	}
 	m.Payload = withoutToken(m.Payload)
 	resume, err := channels.ParseResume(m.Payload)
 	if err != nil {
@@ -225,13 +229,26 @@ func (s *session) channels() int {
 // is received meanwhile or afterwards.
 func (s *session) close() {
 	s.expiry.stop()
+	s.endChannels()
+	s.group.Wait()
+}
+
+// endChannels ends all channels, without waiting for their handlers.
+func (s *session) endChannels() {
 	s.mu.Lock()
 	actors := s.joined.all()
 	s.mu.Unlock()
 	for _, a := range actors {
 		a.End(channels.ErrDisconnected)
 	}
-	s.group.Wait()
+}
+
+// refusedFor is what a client is told that is not admitted.
+func refusedFor(err error) (reason string) {
+	if errors.Is(err, ErrUnavailable) {
+		return "unavailable"
+	}
+	return "unauthorized"
 }
 
 func (s *session) replyError(to outbound.Address, reason string) {

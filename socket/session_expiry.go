@@ -92,13 +92,16 @@ func (s *session) renew(m phoenix.ClientMessage, actor *channels.Actor) {
 	old := s.current()
 	renewed, err := s.askRenew(old, body.Token)
 	if err != nil || renewed == nil || renewed.ID != old.ID {
-		s.replyError(to, "unauthorized")
+		s.replyError(to, refusedFor(err))
 		return
 	}
 	own := *renewed
 	own.RemoteAddr, own.Name = old.RemoteAddr, old.Name
 	s.socket.Store(&own)
 	s.expiry.until(own.Expires)
+	if !s.confirm(s.expiry.conn) {
+		return
+	}
 	s.review()
 	s.reply(to, outbound.StatusOK, emptyObject)
 }

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,8 +35,9 @@ var ErrNewEpoch = errors.New("the log has begun a new epoch")
 type Monitor struct {
 	// Immutable after NewMonitor.
 	readiness *Readiness
-	erasures  *Erasures     // nil where nothing is kept of the log
-	payload   *PayloadBound // nil where nobody asks
+	erasures  *Erasures      // nil where nothing is kept of the log
+	payload   *PayloadBound  // nil where nobody asks
+	needs     []func() error // what else has to hold; immutable after Need
 
 	suspected chan struct{} // sent to by Suspect, received from by Watch; holds one
 
@@ -54,6 +56,10 @@ type Monitor struct {
 func NewMonitor(readiness *Readiness, erasures *Erasures, payload *PayloadBound) *Monitor {
 	return &Monitor{readiness: readiness, erasures: erasures, payload: payload, suspected: make(chan struct{}, 1)}
 }
+
+// Need has a node not be ready while check returns an error that is its own, whatever the
+// log says. Call it before Watch.
+func (m *Monitor) Need(check func() error) { m.needs = append(m.needs, check) }
 
 // Watch takes the log's pulse until ctx ends: is it there, is it the same, and
 // does routed follow its head? It returns ErrNewEpoch if it is another.
@@ -161,11 +167,14 @@ func (m *Monitor) see(log store.Head, routed int64, now time.Time) {
 	}
 	m.log.Head = log
 	m.payload.adopt(log.MaxPayload)
+	var own error
 	if idle := now.Sub(m.moved); idle >= stallAfter {
-		m.readiness.judge(&lineError{routed, log.Offset, idle})
-	} else {
-		m.readiness.judge(nil)
+		own = &lineError{routed, log.Offset, idle}
 	}
+	for _, check := range m.needs {
+		own = cmp.Or(own, check())
+	}
+	m.readiness.judge(own)
 }
 
 // Extent is the log's extent and its epochs, as last seen.

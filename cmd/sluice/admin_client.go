@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// adminClient is what publish, broadcast and erase speak to a service's admin listener with.
+// adminClient is what publish, broadcast, erase and revoke speak to a service's admin listener with.
 type adminClient struct {
 	base   string
 	token  string
@@ -66,11 +66,27 @@ func (a *adminClient) ask(ctx context.Context, path, contentType string, body []
 		return nil, fmt.Errorf("ask %s: %w", a.base, err)
 	}
 	request.Header.Set("Content-Type", contentType)
+	return a.exchange(request)
+}
+
+// get returns what stands at a path.
+func (a *adminClient) get(ctx context.Context, path string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", a.base, err)
+	}
+	return a.exchange(request)
+}
+
+// maxAnswer bounds an answer, in bytes: a page of a list at most.
+const maxAnswer = 4 << 20
+
+func (a *adminClient) exchange(request *http.Request) ([]byte, error) {
 	if a.token != "" {
 		request.Header.Set("Authorization", "Bearer "+a.token)
 	}
 	response, err := a.client.Do(request)
-	if ctx.Err() != nil {
+	if request.Context().Err() != nil {
 		return nil, errInterrupted
 	}
 	if err != nil {
@@ -81,7 +97,7 @@ func (a *adminClient) ask(ctx context.Context, path, contentType string, body []
 		return nil, fmt.Errorf("cannot reach %s: %w; start it with: sluice serve; or name it with --admin-url", a.base, err)
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	switch {
 	case err == nil && response.StatusCode/100 == 2:
 		return answer, nil

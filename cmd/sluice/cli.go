@@ -24,6 +24,7 @@ type cli struct {
 	Watch     watchCmd     `cmd:"" help:"Join a topic as a client and print what arrives."`
 	Broadcast broadcastCmd `cmd:"" help:"Send to whoever is joined now, on all nodes; not logged."`
 	Erase     eraseCmd     `cmd:"" help:"Empty the payloads of a topic's events that the log keeps."`
+	Revoke    revokeCmd    `cmd:"" help:"Have clients' tokens count no more, or list what is revoked."`
 	Bench     benchCmd     `cmd:"" help:"Run a scenario of load or chaos, and report."`
 	Migrate   migrateCmd   `cmd:"" help:"Create or upgrade the tables."`
 	Version   versionCmd   `cmd:"" help:"Print version, commit and Go version."`
@@ -39,6 +40,7 @@ func defaults() *cli {
 		Watch:     watchCmd{URL: "ws://127.0.0.1:4000/socket"},
 		Broadcast: broadcastCmd{Post: defaultPost()},
 		Erase:     eraseCmd{AdminURL: defaultPost().AdminURL},
+		Revoke:    revokeCmd{AdminURL: defaultPost().AdminURL},
 		Migrate: migrateCmd{
 			DataDir: sluice.DefaultConfig().DataDir,
 			Log:     defaultLog(),

@@ -9,6 +9,7 @@ import (
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/channels/presence"
 	"github.com/sluicehq/sluice/internal/httpserver"
+	"github.com/sluicehq/sluice/internal/revocation"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/stages"
@@ -41,9 +42,11 @@ type Node interface {
 	// DisconnectContext closes all sockets of that id, on all nodes, and says how many
 	// these were. A [*cluster.UnreachedError] names the nodes that have not answered.
 	DisconnectContext(ctx context.Context, id string) (closed int, err error)
+	// Revoke revokes tokens, on all nodes: when it returns, on this one.
+	Revoke(ctx context.Context, r store.Revocation) (store.Revocation, error)
 }
 
-// Config is what a handler shows and changes. All is required but Page.
+// Config is what a handler shows and changes. All is required but Revoked and Page.
 type Config struct {
 	Node     Node
 	NodeName string
@@ -55,6 +58,7 @@ type Config struct {
 	Readiness *stages.Readiness
 	Erasures  *stages.Erasures
 	Payload   *stages.PayloadBound
+	Revoked   *revocation.List // nil where no tokens are verified
 	Metrics   *metrics.Set
 	Logger    *slog.Logger
 
@@ -80,6 +84,8 @@ func (a *api) handler() http.Handler {
 	api.HandleFunc("POST /api/events", a.postEvents)
 	api.HandleFunc("POST /api/broadcast", a.postBroadcast)
 	api.HandleFunc("POST /api/erase", a.postErase)
+	api.HandleFunc("POST /api/revoke", a.postRevoke)
+	api.HandleFunc("GET /api/revocations", a.getRevocations)
 	api.HandleFunc("GET /api/sockets", a.getSockets)
 	api.HandleFunc("DELETE /api/sockets/{id}", a.deleteSockets)
 	api.HandleFunc("GET /api/topics", a.getTopics)

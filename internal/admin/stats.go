@@ -21,10 +21,23 @@ type stats struct {
 	Sockets  int    `json:"sockets"`
 	Channels int64  `json:"channels"`
 	Topics   int64  `json:"topics"`
+
+	Revocations *revocationStats `json:"revocations,omitempty"` // where tokens are verified
+}
+
+// revocationStats are how this node knows which tokens are revoked.
+type revocationStats struct {
+	Count int     `json:"count"`
+	Age   float64 `json:"age_seconds"` // since it saw the store's
+	Known bool    `json:"known"`       // false: that is too long, clients with tokens are refused
 }
 
 func (a *api) getStats(w http.ResponseWriter, _ *http.Request) {
 	head, position := a.Node.Extent()
+	var revoked *revocationStats
+	if list := a.Revoked; list != nil {
+		revoked = &revocationStats{list.Count(), list.Age().Seconds(), list.Err() == nil}
+	}
 	httpserver.Answer(w, http.StatusOK, stats{
 		Node:     a.NodeName,
 		Ready:    a.Readiness.Reason() == nil,
@@ -37,5 +50,7 @@ func (a *api) getStats(w http.ResponseWriter, _ *http.Request) {
 		Sockets:  a.Node.CountSockets(),
 		Channels: a.Hub.Channels(),
 		Topics:   a.Hub.Topics(),
+
+		Revocations: revoked,
 	})
 }

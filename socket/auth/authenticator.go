@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/socket"
@@ -32,14 +35,28 @@ type Config struct {
 	RequireExp bool
 	// Anonymous lets in clients without a token.
 	Anonymous bool
+	// Revocations has the tokens that count no more. Nil: there are none.
+	Revocations Revocations
 	// Logger is told when keys are read again. Required.
 	Logger *slog.Logger
 }
 
+// Revocations are the tokens that count no more though they have not expired.
+type Revocations interface {
+	// Check tells whether a token has been revoked that names its subject, itself and
+	// when it was issued, as far as it does: "", and zero. An error says that it is
+	// not known.
+	Check(subject, id string, issued time.Time) (revoked bool, err error)
+}
+
+// ErrRevoked says that a token has been revoked.
+var ErrRevoked = errors.New("the token has been revoked")
+
 // Authenticator says who may connect. Its methods may be called concurrently.
 type Authenticator struct {
 	// Immutable after Open.
-	tokens    *verifier // nil where there are no tokens
+	tokens    *verifier   // nil where there are no tokens
+	revoked   Revocations // nil where there are none
 	anonymous bool
 }
 
@@ -49,11 +66,11 @@ func Open(config Config) (*Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Authenticator{tokens, config.Anonymous}, nil
+	return &Authenticator{tokens, config.Revocations, config.Anonymous}, nil
 }
 
-// HasKeys tells whether there are keys to verify tokens with. Without any, Renew and
-// Holds must not be called.
+// HasKeys tells whether there are keys to verify tokens with. Without any, Renew, Holds
+// and Admit must not be called.
 func (a *Authenticator) HasKeys() bool { return a.tokens != nil }
 
 // tokenAssign is where a socket keeps the access that its token grants.
@@ -65,15 +82,54 @@ func (a *Authenticator) Authenticate(_ context.Context, r *socket.ConnectRequest
 	token := cmp.Or(r.Token, r.Params.Get("token"))
 	switch {
 	case a.tokens != nil && token != "":
-		granted, err := a.tokens.check(token)
+		granted, err := a.check(token)
 		if err != nil {
-			return nil, &socket.Refusal{Status: http.StatusForbidden, Reason: err.Error()}
+			return nil, refusal(err)
 		}
 		return granted.socket(nil), nil
 	case a.anonymous:
 		return &channels.Socket{}, nil
 	}
-	return nil, &socket.Refusal{Status: http.StatusForbidden, Reason: "a token is needed to connect"}
+	return nil, &socket.Refusal{Status: http.StatusForbidden, Reason: "a token is needed to connect", Cause: socket.TokenMissing}
+}
+
+// refusal says why a token does not let its client in.
+func refusal(err error) *socket.Refusal {
+	refused := &socket.Refusal{Status: http.StatusForbidden, Reason: err.Error(), Cause: socket.TokenInvalid}
+	switch {
+	case errors.Is(err, socket.ErrUnavailable):
+		refused.Status, refused.Reason, refused.Cause = http.StatusServiceUnavailable, "it is not known now whether the token has been revoked", socket.Unavailable
+	case errors.Is(err, ErrRevoked):
+		refused.Cause = socket.TokenRevoked
+	case errors.Is(err, jwt.ErrTokenExpired):
+		refused.Cause = socket.TokenExpired
+	}
+	return refused
+}
+
+// check verifies a token that counts, and returns what it grants. The error is
+// [ErrRevoked] for one that does not count any more, and wraps [socket.ErrUnavailable]
+// where that is not known.
+func (a *Authenticator) check(token string) (*Access, error) {
+	granted, err := a.tokens.check(token)
+	if err == nil {
+		err = a.counts(granted)
+	}
+	return granted, err
+}
+
+// counts returns an error if a token has been revoked, or may have been.
+func (a *Authenticator) counts(token *Access) error {
+	if a.revoked == nil {
+		return nil
+	}
+	switch revoked, err := a.revoked.Check(token.Subject, token.id, token.issued); {
+	case err != nil:
+		return fmt.Errorf("%w: %w", socket.ErrUnavailable, err)
+	case revoked:
+		return ErrRevoked
+	}
+	return nil
 }
 
 // Of is what a socket's token grants, nil if it came without.
@@ -85,7 +141,7 @@ func Of(s *channels.Socket) *Access {
 // Renew judges the token that a client brings while it is connected: it must
 // be its own.
 func (a *Authenticator) Renew(_ context.Context, old *channels.Socket, token string) (*channels.Socket, error) {
-	granted, err := a.tokens.check(token)
+	granted, err := a.check(token)
 	if err != nil {
 		return nil, err
 	}
@@ -95,10 +151,20 @@ func (a *Authenticator) Renew(_ context.Context, old *channels.Socket, token str
 	return granted.socket(old.Assigns), nil
 }
 
-// Holds tells whether what let a client in would still do so.
+// Holds tells whether what let a client in would still do so: its newest token, as far
+// as is known.
 func (a *Authenticator) Holds(s *channels.Socket) bool {
 	token := Of(s)
-	return token == nil || a.tokens.hasKeyOf(token)
+	return token == nil || a.tokens.hasKeyOf(token) && !errors.Is(a.counts(token), ErrRevoked)
+}
+
+// Admit returns an error for clients that may not join now, whatever it is: their token
+// has been revoked, or may have been.
+func (a *Authenticator) Admit(s *channels.Socket) error {
+	if token := Of(s); token != nil {
+		return a.counts(token)
+	}
+	return nil
 }
 
 // Reread reads the keys again, and returns what puts them in force.

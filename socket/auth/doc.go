@@ -10,6 +10,10 @@
 // set without any is refused: what was in force stays so. No error tells more of a
 // token than what is wrong with it.
 //
+// A token that has been revoked counts as little as one with a bad signature, wherever it
+// is brought; one that does not say when it was issued counts as older than any that does.
+// While it is not known which are revoked, nobody is let in by a token, renews it or joins.
+//
 // # Shutdown
 //
 // It starts no goroutine.

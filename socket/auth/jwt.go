@@ -21,6 +21,8 @@ type Access struct {
 	Topics  []string  // patterns of topics that may be joined
 	Listed  bool      // the token lists topics at all
 	Expires time.Time // when the access ends; zero for never
+	id      string    // of the token; empty if it has none
+	issued  time.Time // when the token was; zero if it does not say
 	key     keyID     // of the key that verified it
 }
 
@@ -119,7 +121,10 @@ func (v *verifier) check(token string) (*Access, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("check token: %w", err)
 	}
-	a := &Access{Subject: claims.Subject, Topics: claims.topics, Listed: claims.listed, key: verified}
+	a := &Access{Subject: claims.Subject, Topics: claims.topics, Listed: claims.listed, id: claims.ID, key: verified}
+	if claims.IssuedAt != nil {
+		a.issued = claims.IssuedAt.Time
+	}
 	if claims.ExpiresAt != nil {
 		a.Expires = claims.ExpiresAt.Add(v.leeway)
 	}
