@@ -1,8 +1,11 @@
 package sluice_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/cluster/clustertest"
 	"github.com/sluicehq/sluice/internal/sluicetest"
@@ -28,5 +31,44 @@ func TestServicesShareABus(t *testing.T) {
 	nodes[2].Stop()
 	if got := buses[0].Nodes(); len(got) != 1 || got[0].Name != "b" {
 		t.Errorf("a knows %v", got)
+	}
+}
+
+// Who is on a topic is told on all nodes, and nothing is left of a node that has stopped once
+// its clients have come to another, or have not.
+func TestPresenceCrossesNodes(t *testing.T) {
+	t.Parallel()
+	net := clustertest.NewNet(t, 1)
+	change := func(c *sluicetest.Config) {
+		c.Topics = []sluice.TopicRule{{Match: "room:*", Presence: sluice.PresenceRule{On: true, Key: sluice.PresenceKeyClient}}}
+	}
+	setUp := func(*sluicetest.Service) error { return nil }
+	var nodes []*sluicetest.Node
+	for _, name := range []string{"a", "b"} {
+		nodes = append(nodes, sluicetest.Run(t, sluicetest.WithBus(net.Join(name), change, setUp)))
+	}
+	count := func(n *sluicetest.Node, want int) {
+		t.Helper()
+		n.Eventually(fmt.Sprint(want, " here"), func() bool {
+			_, body := n.Ask("GET", "/api/presence/room:1?count=true")
+			return strings.TrimSpace(body) == fmt.Sprintf(`{"topic":"room:1","count":%d}`, want)
+		})
+	}
+	ann := arrive(t, nodes[0], "", `{"config":{"presence":{"key":"ann"}}}`)
+	ann.expect(`["1",null,"room:1","presence_state",{"ann":{"metas":[{"phx_ref":"R1","online_at":"T"}]}}]`)
+	count(nodes[1], 1)
+	ben := arrive(t, nodes[1], "", `{"config":{"presence":{"key":"ben"}}}`)
+	if state := ben.Next(); !strings.Contains(state, `"ann":{`) || !strings.Contains(state, `"ben":{`) {
+		t.Errorf("who comes second is told %s", state)
+	}
+	ann.expect(`[null,null,"room:1","presence_diff",{"joins":{"ben":{"metas":[{"phx_ref":"R2","online_at":"T"}]}},"leaves":{}}]`)
+	arrive(t, nodes[0], "", `{"config":{"presence":{"key":"cid"}}}`)
+	count(nodes[1], 3)
+	nodes[0].Stop()
+	arrive(t, nodes[1], "", `{"config":{"presence":{"key":"ann"}}}`)
+	count(nodes[1], 2)
+	_, body := nodes[1].Ask("GET", "/api/presence/room:1")
+	if got := ben.plain(body); strings.Count(got, "phx_ref") != 2 || !strings.Contains(got, `"ann"`) || !strings.Contains(got, `"ben"`) {
+		t.Errorf("after a node has stopped there are %s", got)
 	}
 }

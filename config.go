@@ -202,7 +202,7 @@ type Config struct {
 	// unseen, for when it is heard again.
 	PresencePermdown time.Duration
 	// MaxPresences bounds the presences that this node knows, of all nodes together, at
-	// some 400 bytes each. Beyond, clients are not shown.
+	// some 300 bytes each. Beyond, clients are not shown.
 	MaxPresences int
 
 	// Life.

@@ -27,6 +27,10 @@ func (m *Mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
 	if m.overflow == DropOldest {
 		next += m.makeWay(seg, end-first, held)
 	}
+	if m.outdated(seg) {
+		m.overflowed(seg, end-first)
+		return true, nil
+	}
 	n := min(end-next, m.room(seg, held, alone))
 	if next+n < end && m.overflow == Latest {
 		return m.enqueueEach(seg, m.wire, now, nil)
@@ -145,7 +149,7 @@ func (m *Mailbox) hasRoom(seg *Segment, i, held int, alone bool, r *reservation)
 	if r != nil && r.held > 0 {
 		held = 0
 	}
-	if !m.makeRoom(seg, m.keyOf(seg, i), held, alone) {
+	if !m.makeRoom(seg, m.keyOf(seg, i), held, alone) || m.outdated(seg) {
 		return false
 	}
 	if r != nil {
@@ -273,10 +277,7 @@ func (m *Mailbox) shedOldest(messages int) bool {
 func (m *Mailbox) shed(i int, reason DropReason) {
 	c, q := m.conn, &m.queue
 	e := q.at(i)
-	messages, held := int(e.messages), e.held
-	if e.presence {
-		m.missPresence()
-	}
+	messages, held, presence := int(e.messages), e.held, e.presence
 	if e.segment != nil {
 		for j := i - 1; j >= max(0, i-e.segment.Len()); j-- {
 			before := q.at(j)
@@ -297,6 +298,10 @@ func (m *Mailbox) shed(i int, reason DropReason) {
 		c.add(-1)
 	}
 	m.counters.drop(reason, messages)
+	if presence && m.presence == current {
+		m.missPresence()
+		m.shedPresence()
+	}
 }
 
 // forget takes back that messages of a segment were sent. Called with conn.mu

@@ -64,3 +64,18 @@ func (m *Mailbox) missPresence() {
 		m.owner.AwaitPresence()
 	}
 }
+
+// shedPresence sheds the changes that came after a list, or a change, that has been shed:
+// the list that comes next has them in it. Called with conn.mu held.
+func (m *Mailbox) shedPresence() {
+	for i := m.queue.n - 1; i >= 0; i-- {
+		if i < m.queue.n && m.queue.at(i).presence {
+			m.shed(i, DropOverflow)
+		}
+	}
+}
+
+// outdated tells whether a segment is a change of who is on the topic, for which the list,
+// or a change, has just been shed: the list that comes next has it in it, and a client
+// would apply it after that. Called with conn.mu held.
+func (m *Mailbox) outdated(seg *Segment) bool { return seg.presence && m.presence != current }

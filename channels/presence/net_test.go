@@ -152,6 +152,7 @@ type testNode struct {
 	lists   map[string]map[string]map[string]string // metas by topic, key and ref
 	told    int                                     // changes
 	flapped []string                                // keys that somebody saw leave altogether
+	updates int                                     // metas that say what they were before
 }
 
 // runNode runs a tracker until stop, or the test's end.
@@ -213,6 +214,9 @@ func (n *testNode) TellPresence(changed func() []Change) bool {
 				ref := fmt.Sprint(meta["phx_ref"])
 				if _, known := list[key][ref]; known {
 					n.t.Errorf("%s comes again: %s", ref, payload)
+				}
+				if meta["phx_ref_prev"] != nil {
+					n.updates++
 				}
 				list[key][ref] = metaText(meta)
 			}

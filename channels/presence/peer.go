@@ -35,7 +35,7 @@ func originOf(id string) (origin uint64, ok bool) {
 	if err != nil || len(raw) != 8 {
 		return 0, false
 	}
-	return binary.BigEndian.Uint64(raw) >> (64 - refBits), true
+	return binary.BigEndian.Uint64(raw) & (1<<refBits - 1), true
 }
 
 // peer is another node, in one of its lives, and the presences that it keeps. The
