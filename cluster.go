@@ -7,20 +7,29 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/channels/presence"
+	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/cluster"
+	"github.com/sluicehq/sluice/metrics"
 )
 
 // Tests of whole nodes give them a bus of their own.
 func init() { cluster.NewService = newOn }
 
-// newBus makes the bus that the configuration names.
-func (s *Service) newBus() cluster.Bus {
-	return cluster.NewNone(cluster.NewNode(s.config.Node, version()))
+// newBus makes the bus that the configuration names; nil: there are no other nodes.
+func (s *Service) newBus(joins *cluster.Config) cluster.Bus {
+	if joins == nil {
+		return cluster.NewNone(cluster.NewNode(s.config.Node, version()))
+	}
+	joins.Metrics = s.metrics
+	joins.Installation = func() string { return s.monitor.Extent().Installation }
+	return cluster.New(*joins)
 }
 
 // joinCluster has this node hear what others publish, and answer what they ask: each
 // part registers here what is its own, in a function of its own, before Run.
 func (s *Service) joinCluster() error {
+	s.metrics.GaugeFunc(metrics.ClusterNodes, func() int64 { return int64(len(s.bus.Nodes()) + 1) })
+	admin.Answer(s.adminConfig())
 	if err := s.hearRevocations(); err != nil {
 		return err
 	}
@@ -38,7 +47,7 @@ func (s *Service) startBus(ctx context.Context, open bool, fail context.CancelCa
 	}
 	return start(ctx, "cluster", func(ctx context.Context) error {
 		broadcasts := start(ctx, "broadcasts", s.runBroadcasts, fail)
-		return errors.Join(s.bus.Run(ctx), broadcasts.stop())
+		return errors.Join(s.config.clusterEnded(s.bus.Run(ctx)), broadcasts.stop())
 	}, fail)
 }
 

@@ -205,6 +205,33 @@ type Config struct {
 	// some 300 bytes each. Beyond, clients are not shown.
 	MaxPresences int
 
+	// Cluster.
+
+	// ClusterListen is the address where other nodes' servers connect to that of this one,
+	// by which nodes that serve one database tell each other what is not in it: broadcasts,
+	// who is to be disconnected. The port 0 is any free one. Off loopback it takes a
+	// ClusterSecretFile. Empty: there is no such server.
+	ClusterListen string
+	// ClusterRoutes are addresses of some other nodes' servers, of one at least that is
+	// there already; it tells of the rest.
+	ClusterRoutes []string
+	// ClusterAdvertise is the address by which other nodes reach this one, if they do not
+	// by that which they see.
+	ClusterAdvertise string
+	// ClusterName tells clusters apart that share a NATS, beside their databases.
+	ClusterName string
+	// ClusterSecretFile has the secret that nodes know each other by: messages are signed
+	// with it, and who lacks it is not let in.
+	ClusterSecretFile string
+	// ClusterTLSCert, ClusterTLSKey and ClusterTLSCA are PEM files for connections between
+	// nodes, where each shows a certificate that the CA has signed. Empty, all three: plain
+	// TCP.
+	ClusterTLSCert, ClusterTLSKey, ClusterTLSCA string
+	// NATSURL is an outside NATS in place of ClusterListen, or several of its addresses with
+	// commas between; NATSCredsFile has the credentials for it, NATSTLSCA the certificates
+	// that are trusted. Off loopback it takes a ClusterSecretFile.
+	NATSURL, NATSCredsFile, NATSTLSCA string
+
 	// Life.
 
 	// HeartbeatTimeout closes a connection that nothing was received from for
@@ -304,6 +331,7 @@ func DefaultConfig() Config {
 		PresenceInterval: 100 * time.Millisecond,
 		PresencePermdown: time.Minute,
 		MaxPresences:     100_000,
+		ClusterName:      "sluice",
 		HeartbeatTimeout: 60 * time.Second,
 		DrainTimeout:     30 * time.Second,
 		StatsDPrefix:     new("sluice."),
@@ -354,6 +382,7 @@ func (c *Config) validate(f *faults) {
 		}
 	}
 	c.validateAccess(f)
+	c.validateCluster(f)
 }
 
 func (c *Config) validateDatabase(f *faults) {

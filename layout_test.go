@@ -95,6 +95,7 @@ var libraries = map[string]string{
 	"github.com/gobwas/ws":        "speaks WebSocket",
 	"github.com/smira/go-statsd":  "sends the metrics",
 	"github.com/jackc/pgx/v5":     "reaches Postgres",
+	"github.com/nats-io":          "carries messages between nodes",
 }
 
 // maxLines is where a file stops being one concept. An example is to be taken

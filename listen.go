@@ -120,11 +120,14 @@ func (s *Service) AdminHandler() http.Handler {
 }
 
 // adminHandler is all that the admin listener serves.
-func (s *Service) adminHandler() http.Handler {
-	return admin.New(admin.Config{
+func (s *Service) adminHandler() http.Handler { return admin.New(s.adminConfig()) }
+
+func (s *Service) adminConfig() admin.Config {
+	return admin.Config{
 		Node:         adminView{s},
 		NodeName:     s.config.Node,
 		Tokens:       s.admin,
+		Bus:          s.bus,
 		Stream:       &s.stream,
 		Hub:          s.hub,
 		Presences:    s.presences,
@@ -138,7 +141,7 @@ func (s *Service) adminHandler() http.Handler {
 		Page:         s.config.Console,
 		MaxBodyBytes: int64(s.config.MaxBodyBytes),
 		BytesText:    writeBytes,
-	})
+	}
 }
 
 // publicHandler is all that the public listener serves.

@@ -96,6 +96,7 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	config.validate(&f)
 	s.makeAuthenticator(&f)
 	full, read := config.adminTokens(&f, s.logger)
+	joins := config.readCluster(&f, s.logger)
 	if err := f.join(); err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 		s.logger.Warn("the list of topic rules is empty: nobody may join anything")
 	}
 	if s.bus = bus; bus == nil {
-		s.bus = s.newBus()
+		s.bus = s.newBus(joins)
 	}
 	s.inForce.topics.Store(&config.Topics)
 	s.encoders.New = func() any { return stages.NewEncoder(phoenix.Encoder{}, s.hub, s.segments()) }

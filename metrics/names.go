@@ -30,6 +30,7 @@ const (
 	BroadcastsReceived Name = "broadcasts.received"
 	BroadcastsDropped  Name = "broadcasts.dropped"
 	BroadcastsLost     Name = "broadcasts.lost"
+	ClusterDropped     Name = "cluster.dropped"
 )
 
 // Gauges, explained in [Meaning].
@@ -41,6 +42,7 @@ const (
 	LogLag          Name = "log.lag"
 	StageDemand     Name = "stage.demand"
 	StageBuffer     Name = "stage.buffer"
+	ClusterNodes    Name = "cluster.nodes"
 	MailboxDepthMax Name = "mailbox.depth.max"
 	Presences       Name = "presences"
 	Revocations     Name = "revocations"
@@ -80,6 +82,8 @@ var Meaning = map[Name]string{
 	PresenceRejected:  "Messages about other nodes' presences, or presences in them, that are left out, by reason.",
 	PresenceFetches:   "Times that all presences of another node were fetched.",
 	Presences:         "Presences that this node knows, of all nodes.",
+	ClusterDropped:    "Messages between nodes that were lost or counted for nothing, by reason.",
+	ClusterNodes:      "Nodes that this one knows to be there, itself included.",
 	Sockets:           "Open connections.",
 	Channels:          "Joined channels.",
 	Topics:            "Topics with at least one subscriber.",

@@ -83,6 +83,18 @@ type configFlags struct {
 	PresencePermdown time.Duration `group:"Presence" help:"How long the presences of a silent node are kept, unseen, for when it is heard again."`
 	MaxPresences     int           `group:"Presence" help:"Presences that this node knows at most, of all nodes together."`
 
+	ClusterListen     string   `group:"Cluster" placeholder:"HOST:PORT" help:"Address where other nodes of the same database connect to this one, to tell each other what is not in it; none: there are no others, or --nats-url connects them."`
+	ClusterRoutes     []string `group:"Cluster" placeholder:"HOST:PORT" help:"Where some other nodes listen, one at least that is there already; it tells of the rest."`
+	ClusterAdvertise  string   `group:"Cluster" placeholder:"HOST:PORT" help:"Address by which other nodes reach this one, if not by that which they see."`
+	ClusterName       string   `group:"Cluster" placeholder:"NAME" help:"Tells clusters apart that share a NATS, beside their databases."`
+	ClusterSecretFile string   `group:"Cluster" placeholder:"FILE" help:"File with the secret that all nodes share, 16 bytes at least; required off loopback, of --nats-url too."`
+	ClusterTLSCert    string   `group:"Cluster" name:"cluster-tls-cert" placeholder:"FILE" help:"PEM file with this node's certificate for connections between nodes; none: plain TCP."`
+	ClusterTLSKey     string   `group:"Cluster" name:"cluster-tls-key" placeholder:"FILE" help:"PEM file with the certificate's key."`
+	ClusterTLSCA      string   `group:"Cluster" name:"cluster-tls-ca" placeholder:"FILE" help:"PEM file with the certificates that have signed those of all nodes."`
+	NATSURL           string   `group:"Cluster" name:"nats-url" placeholder:"URL" help:"Outside NATS that connects the nodes, in place of --cluster-listen."`
+	NATSCredsFile     string   `group:"Cluster" name:"nats-creds-file" placeholder:"FILE" help:"File with the credentials for it."`
+	NATSTLSCA         string   `group:"Cluster" name:"nats-tls-ca" placeholder:"FILE" help:"PEM file with the certificates that are trusted to be its own."`
+
 	HeartbeatTimeout time.Duration `group:"Lifecycle" help:"A connection from which nothing came for this long is closed."`
 	MaxConnectionAge time.Duration `group:"Lifecycle" help:"Connections are closed at about this age, so that a load balancer can spread them anew; 0: never."`
 	DrainTimeout     time.Duration `group:"Lifecycle" help:"How long a clean shutdown may take."`

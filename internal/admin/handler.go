@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/channels/presence"
+	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/internal/revocation"
 	"github.com/sluicehq/sluice/metrics"
@@ -52,6 +53,7 @@ type Config struct {
 	NodeName string
 	Tokens   *Tokens // who may use it
 
+	Bus       cluster.Bus // to the other nodes
 	Stream    *stages.Stream
 	Hub       *channels.Hub
 	Presences *presence.Tracker
@@ -91,6 +93,7 @@ func (a *api) handler() http.Handler {
 	api.HandleFunc("GET /api/topics", a.getTopics)
 	api.HandleFunc("GET /api/presence/{topic...}", a.getPresence)
 	api.HandleFunc("GET /api/stats", a.getStats)
+	api.HandleFunc("GET /api/nodes", a.getNodes)
 	api.Handle("GET /metrics", a.Metrics.Handler())
 	api.HandleFunc("/", nothingHere)
 

@@ -16,11 +16,24 @@ func (a *api) getSockets(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	switch all, ok := readNodes(w, r); {
+	case !ok:
+	case all:
+		httpserver.Answer(w, http.StatusOK, a.allSockets(r.Context(), limit))
+	default:
+		httpserver.Answer(w, http.StatusOK, a.sockets(limit))
+	}
+}
+
+// socketList are open connections of one node.
+type socketList struct {
+	Sockets []socket.SocketInfo `json:"sockets"`
+	Total   int                 `json:"total"`
+}
+
+func (a *api) sockets(limit int) socketList {
 	list, total := a.Node.Sockets(limit)
-	httpserver.Answer(w, http.StatusOK, struct {
-		Sockets []socket.SocketInfo `json:"sockets"`
-		Total   int                 `json:"total"`
-	}{list, total})
+	return socketList{list, total}
 }
 
 // deleteSockets closes all connections of an id, on all nodes.
@@ -56,14 +69,28 @@ func (a *api) getTopics(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	list := []topicInfo{}
-	for _, each := range a.Hub.List(limit) {
-		list = append(list, topicInfo(each))
+	switch all, ok := readNodes(w, r); {
+	case !ok:
+	case all:
+		httpserver.Answer(w, http.StatusOK, a.allTopics(r.Context(), limit))
+	default:
+		httpserver.Answer(w, http.StatusOK, a.topics(limit))
 	}
-	httpserver.Answer(w, http.StatusOK, struct {
-		Topics []topicInfo `json:"topics"`
-		Total  int64       `json:"total"`
-	}{list, a.Hub.Topics()})
+}
+
+// topicList are topics of one node, or of all: then the total has a topic once for each
+// node that has it.
+type topicList struct {
+	Topics []topicInfo `json:"topics"`
+	Total  int64       `json:"total"`
+}
+
+func (a *api) topics(limit int) topicList {
+	list := topicList{[]topicInfo{}, a.Hub.Topics()}
+	for _, each := range a.Hub.List(limit) {
+		list.Topics = append(list.Topics, topicInfo(each))
+	}
+	return list
 }
 
 // How many a list names: unless the request says otherwise, and at most.

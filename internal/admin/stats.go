@@ -21,6 +21,10 @@ type stats struct {
 	Sockets  int    `json:"sockets"`
 	Channels int64  `json:"channels"`
 	Topics   int64  `json:"topics"`
+	Cluster  struct {
+		Nodes int `json:"nodes"` // known to be there, this one included
+		busState
+	} `json:"cluster"`
 
 	Revocations *revocationStats `json:"revocations,omitempty"` // where tokens are verified
 }
@@ -32,13 +36,19 @@ type revocationStats struct {
 	Known bool    `json:"known"`       // false: that is too long, clients with tokens are refused
 }
 
-func (a *api) getStats(w http.ResponseWriter, _ *http.Request) {
-	head, position := a.Node.Extent()
-	var revoked *revocationStats
-	if list := a.Revoked; list != nil {
-		revoked = &revocationStats{list.Count(), list.Age().Seconds(), list.Err() == nil}
+func (a *api) getStats(w http.ResponseWriter, r *http.Request) {
+	switch all, ok := readNodes(w, r); {
+	case !ok:
+	case all:
+		httpserver.Answer(w, http.StatusOK, a.allStats(r.Context()))
+	default:
+		httpserver.Answer(w, http.StatusOK, a.stats())
 	}
-	httpserver.Answer(w, http.StatusOK, stats{
+}
+
+func (a *api) stats() stats {
+	head, position := a.Node.Extent()
+	s := stats{
 		Node:     a.NodeName,
 		Ready:    a.Readiness.Reason() == nil,
 		Epoch:    a.Hub.Epoch(),
@@ -50,7 +60,10 @@ func (a *api) getStats(w http.ResponseWriter, _ *http.Request) {
 		Sockets:  a.Node.CountSockets(),
 		Channels: a.Hub.Channels(),
 		Topics:   a.Hub.Topics(),
-
-		Revocations: revoked,
-	})
+	}
+	s.Cluster.Nodes, s.Cluster.busState = len(a.Bus.Nodes())+1, a.busState()
+	if list := a.Revoked; list != nil {
+		s.Revocations = &revocationStats{list.Count(), list.Age().Seconds(), list.Err() == nil}
+	}
+	return s
 }

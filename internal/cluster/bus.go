@@ -37,7 +37,8 @@ type Bus interface {
 
 	// Publish sends data to every other node that has subscribed to the subject. It
 	// returns without waiting for them: nil says only that the bus has taken it. It
-	// returns ErrAway while there is no bus, and ErrTooLarge beyond MaxData.
+	// returns ErrAway while there is no bus, ErrTooLarge beyond MaxData, and ErrBusy when
+	// more waits to be sent than [Pending].
 	Publish(subject string, data []byte) error
 
 	// Subscribe has handle called with what other nodes publish to the subject from now
@@ -54,7 +55,8 @@ type Bus interface {
 	Answer(kind string, handle func(ctx context.Context, m Message) ([]byte, error))
 
 	// Request asks the node with that id, and waits for its answer until ctx ends. Its
-	// error is ErrAway, ErrUnknownNode, ErrTooLarge, a [*RemoteError], or ctx's.
+	// error is ErrAway, ErrUnknownNode (also when the node goes meanwhile), ErrTooLarge,
+	// ErrBusy, a [*RemoteError], or ctx's.
 	Request(ctx context.Context, node, kind string, data []byte) ([]byte, error)
 
 	// RequestAll asks all other nodes at once, and returns what those have answered that
@@ -92,6 +94,7 @@ var (
 	ErrAway        = errors.New("the cluster's bus is away")
 	ErrUnknownNode = errors.New("no such node is in the cluster")
 	ErrTooLarge    = errors.New("a message is larger than the cluster's bus carries")
+	ErrBusy        = errors.New("more messages wait to be sent than the cluster's bus takes in")
 )
 
 // RemoteError is what the handler of another node has returned.

@@ -15,6 +15,15 @@
 // what it publishes itself. Messages of other installations, and where there is a secret
 // those that are not signed with it, never reach a handler.
 //
+// [NATS] is the bus between processes, by a server in each or an outside one; [None] that
+// of a node that is alone. Each message is in an envelope: see envelope.go. It counts if it
+// comes from a node that says hello every second, has named this one among those that it
+// hears, and is newer than the last of that node on that subject. So nothing that anybody
+// has heard and repeats counts, and no clocks need to agree.
+//
+// Memory: [Pending] bytes wait to be sent and [Pending] before one subscription at most,
+// four times that before all of them; a server keeps up to maxPending for each other node.
+//
 // # Shutdown
 //
 // Run blocks until its context ends, tells the other nodes that this one leaves, and

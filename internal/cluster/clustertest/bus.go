@@ -182,6 +182,9 @@ func (b *bus) connected() error {
 
 // Publish implements [cluster.Bus].
 func (b *bus) Publish(subject string, data []byte) error {
+	if err := cluster.CheckSubject(subject); err != nil {
+		return err
+	}
 	if len(data) > cluster.MaxData {
 		return cluster.ErrTooLarge
 	}
@@ -205,6 +208,9 @@ func (b *bus) Publish(subject string, data []byte) error {
 
 // Subscribe implements [cluster.Bus].
 func (b *bus) Subscribe(subject string, handle func(cluster.Message)) (end func(), err error) {
+	if err := cluster.CheckSubject(subject); err != nil {
+		return nil, err
+	}
 	s := &subscription{subject: subject, handle: handle}
 	b.net.mu.Lock()
 	defer b.net.mu.Unlock()
