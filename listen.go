@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -81,6 +83,27 @@ func (s *Service) listen(ctx context.Context) (_ *servers, err error) {
 		s.config.OnListen(public, private)
 	}
 	return all, nil
+}
+
+// httpMetrics counts and times requests, by the routes that there are.
+func httpMetrics(set *metrics.Set) func(route string, status int, took time.Duration) {
+	type answer struct {
+		route  string
+		status int
+	}
+	var counters, timings sync.Map // *metrics.Counter by answer, *metrics.Timing by route
+	return func(route string, status int, took time.Duration) {
+		counter, ok := counters.Load(answer{route, status})
+		if !ok {
+			counter, _ = counters.LoadOrStore(answer{route, status}, set.Counter(metrics.HTTPRequests, metrics.Route(route), metrics.Status(strconv.Itoa(status))))
+		}
+		counter.(*metrics.Counter).Add(1)
+		timing, ok := timings.Load(route)
+		if !ok {
+			timing, _ = timings.LoadOrStore(route, set.Timing(metrics.HTTPTime, metrics.Route(route)))
+		}
+		timing.(*metrics.Timing).Observe(took)
+	}
 }
 
 func addressText(addr net.Addr) string {

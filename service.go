@@ -135,6 +135,8 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 		return nil, err
 	}
 	s.measureRevocations()
+	s.metrics.Process(func() bool { return s.readiness.Reason() == nil })
+	s.guard.Measure(httpMetrics(s.metrics))
 	s.metrics.GaugeFunc(metrics.LogLag, func() int64 { head, position := s.headAndPosition(); return head - position })
 	return s, s.joinCluster()
 }

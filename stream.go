@@ -238,6 +238,7 @@ func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger, set *
 			PollInterval: config.PollInterval,
 			Retention:    config.Retention,
 			MaxPayload:   int64(config.MaxPayloadBytes),
+			Node:         config.Node,
 			Metrics:      set,
 			Logger:       logger,
 		})
@@ -252,6 +253,7 @@ func openLogOnce(ctx context.Context, config *Config, logger *slog.Logger, set *
 		Retention:    config.Retention,
 		Migrate:      *config.Migrate,
 		MaxPayload:   int64(config.MaxPayloadBytes),
+		Node:         config.Node,
 		Metrics:      set,
 		Logger:       logger,
 	})

@@ -55,7 +55,7 @@ func NewHub(set *metrics.Set) *Hub {
 	h.epoch.Store(new(string))
 	set.GaugeFunc(metrics.Topics, h.Topics)
 	set.GaugeFunc(metrics.Channels, h.Channels)
-	set.GaugeFunc(metrics.MailboxDepthMax, h.outbound.Deepest)
+	set.GaugeFunc(metrics.MailboxDepth, h.outbound.Deepest)
 	return h
 }
 

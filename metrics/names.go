@@ -1,5 +1,7 @@
 package metrics
 
+import "cmp"
+
 // Name is what a metric is called in StatsD, under the prefix. In Prometheus
 // it is sluice_ and the name with underscores, and ends in _total for
 // counters and _seconds for timings.
@@ -9,17 +11,22 @@ type Name string
 const (
 	EventsFetched     Name = "events.fetched"
 	EventsRouted      Name = "events.routed"
+	EventsAppended    Name = "events.appended"
+	EventsSequenced   Name = "events.sequenced"
 	EventsRejected    Name = "events.rejected"
 	MessagesPushed    Name = "messages.pushed"
 	MessagesDuplicate Name = "messages.duplicate"
 	MessagesDropped   Name = "messages.dropped"
 	MessagesReplayed  Name = "messages.replayed"
 	MessagesRefused   Name = "messages.refused"
+	MessagesReceived  Name = "messages.received"
+	BytesPushed       Name = "bytes.pushed"
 	Catchups          Name = "catchups"
 	SocketsOpened     Name = "sockets.opened"
 	SocketsClosed     Name = "sockets.closed"
 	SocketsRefused    Name = "sockets.refused"
 	Joins             Name = "joins"
+	HTTPRequests      Name = "http.requests"
 	StageErrors       Name = "stage.errors"
 	AdminGuesses      Name = "admin.guesses"
 	PresenceRefused   Name = "presence.refused"
@@ -35,18 +42,24 @@ const (
 
 // Gauges, explained in [Meaning].
 const (
-	Sockets         Name = "sockets"
-	Channels        Name = "channels"
-	Topics          Name = "topics"
-	LogHead         Name = "log.head"
-	LogLag          Name = "log.lag"
-	StageDemand     Name = "stage.demand"
-	StageBuffer     Name = "stage.buffer"
-	ClusterNodes    Name = "cluster.nodes"
-	MailboxDepthMax Name = "mailbox.depth.max"
-	Presences       Name = "presences"
-	Revocations     Name = "revocations"
-	RevocationsAge  Name = "revocations.age"
+	Up             Name = "up"
+	Ready          Name = "ready"
+	BuildInfo      Name = "build.info"
+	Sockets        Name = "sockets"
+	Channels       Name = "channels"
+	Topics         Name = "topics"
+	LogHead        Name = "log.head"
+	LogLag         Name = "log.lag"
+	OutboxRows     Name = "outbox.rows"
+	OutboxAge      Name = "outbox.age"
+	Leader         Name = "leader"
+	StageDemand    Name = "stage.demand"
+	StageBuffer    Name = "stage.buffer"
+	ClusterNodes   Name = "cluster.nodes"
+	MailboxDepth   Name = "mailbox.depth"
+	Presences      Name = "presences"
+	Revocations    Name = "revocations"
+	RevocationsAge Name = "revocations.age"
 
 	BroadcastSubjects Name = "broadcasts.subjects"
 )
@@ -58,6 +71,9 @@ const (
 	DeliveryTime Name = "delivery.time"
 	JoinTime     Name = "join.time"
 	ReplayTime   Name = "replay.time"
+	AppendTime   Name = "append.time"
+	SequenceTime Name = "sequence.time"
+	HTTPTime     Name = "http.time"
 )
 
 // Meaning says what each metric counts or times, for the help text of
@@ -65,17 +81,22 @@ const (
 var Meaning = map[Name]string{
 	EventsFetched:     "Events read from the log.",
 	EventsRouted:      "Events handed to the hub, watched or not.",
+	EventsAppended:    "Events that this node has written to the store, for its clients and by its API.",
+	EventsSequenced:   "Events that this node has moved from the outbox to the log, while it led.",
 	EventsRejected:    "Rows of the outbox set aside in sluice_rejected, by reason.",
 	MessagesPushed:    "Messages written to sockets, one per subscriber and event.",
 	MessagesDuplicate: "Messages withheld because they had been sent.",
 	MessagesDropped:   "Messages shed, by reason.",
 	MessagesReplayed:  "Messages pushed out of the log or the recent ring, to channels that were behind.",
 	MessagesRefused:   "Pushes of clients refused for what they are, by reason.",
+	MessagesReceived:  "Messages that clients have sent, heartbeats among them.",
+	BytesPushed:       "Bytes written to sockets, and in answers to long-polls.",
 	Catchups:          "Times a channel fell behind and caught up.",
 	SocketsOpened:     "Connections accepted.",
 	SocketsClosed:     "Connections closed, by reason.",
 	SocketsRefused:    "Connections refused, by reason.",
 	Joins:             "Joins answered, by status.",
+	HTTPRequests:      "Requests answered, by route and status; those that became sockets count in sockets.opened.",
 	StageErrors:       "Failures of a stage, by stage.",
 	AdminGuesses:      "Requests to the admin listener with a wrong token.",
 	PresenceRefused:   "Presences of this node that are not shown, by reason.",
@@ -84,14 +105,20 @@ var Meaning = map[Name]string{
 	Presences:         "Presences that this node knows, of all nodes.",
 	ClusterDropped:    "Messages between nodes that were lost or counted for nothing, by reason.",
 	ClusterNodes:      "Nodes that this one knows to be there, itself included.",
-	Sockets:           "Open connections.",
+	Up:                "1 for as long as the node runs.",
+	Ready:             "1 while the node is ready, as GET /readyz says it, else 0.",
+	BuildInfo:         "1; its tags say which version of the program runs.",
+	Sockets:           "Open connections, by transport.",
 	Channels:          "Joined channels.",
 	Topics:            "Topics with at least one subscriber.",
 	LogHead:           "Offset of the last event of the log that this node knows.",
 	LogLag:            "Events between the log's head and this node's routed position.",
+	OutboxRows:        "Committed rows of the outbox that wait to be sequenced; an estimate beyond a thousand.",
+	OutboxAge:         "Seconds that the oldest of these has waited.",
+	Leader:            "1 while this node sequences the log, else 0. Over all nodes the sum is 1; through a transaction pooler all nodes do, in turn.",
 	StageDemand:       "Events asked for and not delivered yet, by stage.",
 	StageBuffer:       "Events waiting in a stage, by stage.",
-	MailboxDepthMax:   "Messages in the fullest mailbox since the last reading.",
+	MailboxDepth:      "Messages in the mailbox that was fullest within the last ten to twenty seconds.",
 	Revocations:       "Revocations of tokens that this node knows.",
 	RevocationsAge:    "Seconds since this node saw the store's revocations; above 30 it refuses clients with tokens.",
 	StageTime:         "Working time of a stage for one batch, by stage.",
@@ -99,6 +126,9 @@ var Meaning = map[Name]string{
 	DeliveryTime:      "From the row's insert to the write to a socket.",
 	JoinTime:          "From a join's arrival to its reply.",
 	ReplayTime:        "Duration of one catch-up.",
+	AppendTime:        "From an append's call to its being durable.",
+	SequenceTime:      "Duration of one round that moved events from the outbox to the log.",
+	HTTPTime:          "From a request's arrival to the end of its answer, by route. Long-polls wait for something to say.",
 
 	BroadcastsSent:     "Broadcasts sent to other nodes, once whatever their number.",
 	BroadcastsReceived: "Broadcasts that came from other nodes.",
@@ -113,6 +143,13 @@ type Tag struct{ Key, Value string }
 
 // Stage tags a metric with the stage that it speaks of.
 func Stage(name string) Tag { return Tag{"stage", name} }
+
+// Route tags a metric with the pattern that a request was routed by; "/" stands for
+// none.
+func Route(pattern string) Tag { return Tag{"route", cmp.Or(pattern, "/")} }
+
+// Transport tags a metric with how a client is connected.
+func Transport(name string) Tag { return Tag{"transport", name} }
 
 // Reason tags a metric with why something happened.
 func Reason(why string) Tag { return Tag{"reason", why} }

@@ -156,7 +156,9 @@ type Config struct {
 	DrainTimeout time.Duration
 
 	Metrics *metrics.Set // nil: reports nothing
-	Logger  *slog.Logger // nil: slog.Default
+
+	received *metrics.Counter // messages; from Metrics
+	Logger   *slog.Logger     // nil: slog.Default
 }
 
 // ConnectFunc decides about a connection. An error refuses it: with the status

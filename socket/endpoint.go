@@ -78,9 +78,11 @@ func New(config Config) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	measures := newEndpointMetrics(config.Metrics)
+	config.received = measures.received
 	e := &Endpoint{
 		config:      config,
-		metrics:     newEndpointMetrics(config.Metrics),
+		metrics:     measures,
 		tokens:      newSessionTokens(config.Node),
 		name:        "socket:" + strings.ToLower(rand.Text()[:8]) + ".",
 		connections: make(map[connection]struct{}),
@@ -309,9 +311,9 @@ func (e *Endpoint) register(c connection) bool {
 	if p, ok := c.(*longpollSession); ok {
 		e.longpolls[p.token] = p
 	}
-	e.metrics.opened.Add(1)
-	e.metrics.sockets.Add(1)
-	s, _ := c.about()
+	s, transport := c.about()
+	e.metrics.opened[transport].Add(1)
+	e.metrics.sockets[transport].Add(1)
 	e.serial++
 	s.serial = e.serial
 	own := s.current() // the connection's own, which nobody else has yet
@@ -322,7 +324,8 @@ func (e *Endpoint) register(c connection) bool {
 
 // remove ends what register and reserve began.
 func (e *Endpoint) remove(c connection, reason closeReason) {
-	e.metrics.sockets.Add(-1)
+	s, transport := c.about()
+	e.metrics.sockets[transport].Add(-1)
 	e.metrics.closed[reason].Add(1)
 	e.mu.Lock()
 	delete(e.connections, c)
@@ -330,7 +333,6 @@ func (e *Endpoint) remove(c connection, reason closeReason) {
 		delete(e.longpolls, p.token)
 	}
 	e.mu.Unlock()
-	s, _ := c.about()
 	e.release(s.leave)
 }
 

@@ -140,7 +140,7 @@ func newLongpollSession(e *Endpoint, socket *channels.Socket, format outbound.Fo
 func (p *longpollSession) wake() { signal(p.ready) }
 
 // about implements connection.
-func (p *longpollSession) about() (*session, string) { return &p.session, "longpoll" }
+func (p *longpollSession) about() (*session, string) { return &p.session, longpollTransport }
 
 // shut implements connection. There is no close frame but the end: the GETs take what is
 // left, and the next one finds no session. All of that has closeTimeout.

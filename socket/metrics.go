@@ -7,6 +7,12 @@ import (
 	"github.com/sluicehq/sluice/metrics"
 )
 
+// Transports, as metrics and lists of sockets name them.
+const (
+	websocketTransport = "websocket"
+	longpollTransport  = "longpoll"
+)
+
 // rejectReason says why a connection was not accepted.
 type rejectReason string
 
@@ -22,8 +28,10 @@ const (
 
 // endpointMetrics are what an endpoint reports.
 type endpointMetrics struct {
-	sockets     *metrics.Gauge
-	opened      *metrics.Counter
+	sockets     map[string]*metrics.Gauge   // by transport
+	opened      map[string]*metrics.Counter // likewise
+	received    *metrics.Counter
+	bytes       *metrics.Counter
 	closed      map[closeReason]*metrics.Counter
 	rejected    map[rejectReason]*metrics.Counter
 	mailboxTime *metrics.Timing // from queueing to being taken by the writer
@@ -34,14 +42,20 @@ type endpointMetrics struct {
 
 func newEndpointMetrics(set *metrics.Set) endpointMetrics {
 	m := endpointMetrics{
-		sockets:     set.Gauge(metrics.Sockets),
-		opened:      set.Counter(metrics.SocketsOpened),
+		sockets:     make(map[string]*metrics.Gauge),
+		opened:      make(map[string]*metrics.Counter),
+		received:    set.Counter(metrics.MessagesReceived),
+		bytes:       set.Counter(metrics.BytesPushed),
 		closed:      make(map[closeReason]*metrics.Counter),
 		rejected:    make(map[rejectReason]*metrics.Counter),
 		mailboxTime: set.Timing(metrics.StageTime, metrics.Stage("mailbox")),
 		writeWait:   set.Timing(metrics.StageWait, metrics.Stage("write")),
 		writeTime:   set.Timing(metrics.StageTime, metrics.Stage("write")),
 		delivery:    set.Timing(metrics.DeliveryTime),
+	}
+	for _, transport := range []string{websocketTransport, longpollTransport} {
+		m.sockets[transport] = set.Gauge(metrics.Sockets, metrics.Transport(transport))
+		m.opened[transport] = set.Counter(metrics.SocketsOpened, metrics.Transport(transport))
 	}
 	for _, r := range []closeReason{closedByClient, closedLost, closedSilent,
 		closedProtocol, closedUTF8, closedTooSlow, closedTooFast, closedTooLarge,
@@ -64,6 +78,7 @@ func (m *endpointMetrics) wrote(b *outbound.WriteBatch, start time.Time) {
 		m.mailboxTime.Observe(start.Sub(b.Queued))
 	}
 	m.writeTime.Observe(now.Sub(start))
+	m.bytes.Add(int64(b.Bytes))
 	b.Written()
 	for _, inserted := range b.Inserted {
 		m.delivery.Observe(now.Sub(inserted))

@@ -87,6 +87,7 @@ func (a after) perform() {
 
 // take handles a message, which it does not keep.
 func (s *session) take(data []byte, binary bool) (after, error) {
+	s.config.received.Add(1)
 	decode := phoenix.DecodeText
 	if binary {
 		decode = phoenix.DecodeBinary

@@ -168,7 +168,7 @@ func (c *conn) begin(reason closeReason) bool {
 }
 
 // about implements connection.
-func (c *conn) about() (*session, string) { return &c.session, "websocket" }
+func (c *conn) about() (*session, string) { return &c.session, websocketTransport }
 
 // shut implements connection: after what is queued comes a close frame, and then the
 // client has closeTimeout to end its side.

@@ -144,6 +144,10 @@ type Log interface {
 	// or so. A log that nobody runs, anywhere, stalls.
 	Sequencing(ctx context.Context) error
 
+	// Outbox is how the outbox stood, and who led, when Sequencing was last called. It
+	// asks nobody.
+	Outbox() Outbox
+
 	// Close releases what Open acquired. Call it after Run has returned.
 	Close() error
 }

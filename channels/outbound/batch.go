@@ -8,6 +8,7 @@ type WriteBatch struct {
 	Queued   time.Time   // when the oldest of it was queued
 	Inserted []time.Time // for each piece of the log, when its oldest event was inserted
 	Last     bool        // nothing will follow
+	Bytes    int         // of Frames
 
 	queued moment // as Queued, while the batch is being filled
 	counts []count
@@ -43,12 +44,13 @@ func (b *WriteBatch) empty() {
 	b.Lost(DropClosed)
 	clear(b.Frames)
 	b.Frames, b.Inserted, b.counts = b.Frames[:0], b.Inserted[:0], b.counts[:0]
-	b.Queued, b.queued, b.Last = time.Time{}, 0, false
+	b.Queued, b.queued, b.Last, b.Bytes = time.Time{}, 0, false, 0
 }
 
 // add puts an entry into the batch.
 func (b *WriteBatch) add(e *entry) {
 	b.Frames = append(b.Frames, e.frames)
+	b.Bytes += len(e.frames)
 	if e.kind != control {
 		b.count(e.counters, int(e.messages))
 	}

@@ -17,8 +17,22 @@ type Metrics struct {
 	counterSet
 	catchups *metrics.Counter
 	behind   *metrics.Timing // how long channels were behind
-	deepest  atomic.Int64    // messages in the fullest mailbox since it was read
+	deepest  deepest
 }
+
+// deepest is how many messages the fullest mailbox held, in this window of time and in
+// the one before it. Who reads it does not change it, so that there may be several.
+type deepest struct {
+	now atomic.Int64 // the window that is open
+
+	mu sync.Mutex
+	// Guarded by mu.
+	before int64
+	opened time.Time
+}
+
+// depthWindow is how long a window is open, if somebody reads as often.
+const depthWindow = 10 * time.Second
 
 // NewMetrics reports to set, which may be nil.
 func NewMetrics(set *metrics.Set) *Metrics {
@@ -27,8 +41,16 @@ func NewMetrics(set *metrics.Set) *Metrics {
 	return m
 }
 
-// Deepest is how many messages the fullest mailbox held since it was called last.
-func (m *Metrics) Deepest() int64 { return m.deepest.Swap(0) }
+// Deepest is how many messages the fullest mailbox has held lately.
+func (m *Metrics) Deepest() int64 {
+	d := &m.deepest
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := time.Now(); now.Sub(d.opened) >= depthWindow {
+		d.before, d.opened = d.now.Swap(0), now
+	}
+	return max(d.before, d.now.Load())
+}
 
 // Pushed is how many messages have been written, whatever their tags.
 func (m *Metrics) Pushed() int64 { return m.total() }
@@ -43,8 +65,8 @@ func (m *Metrics) caughtUp(since moment) {
 // depth notes how many messages a mailbox holds.
 func (m *Metrics) depth(n int) {
 	for {
-		deepest := m.deepest.Load()
-		if int64(n) <= deepest || m.deepest.CompareAndSwap(deepest, int64(n)) {
+		deepest := m.deepest.now.Load()
+		if int64(n) <= deepest || m.deepest.now.CompareAndSwap(deepest, int64(n)) {
 			return
 		}
 	}

@@ -100,8 +100,8 @@ func (a *api) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+HealthPath, GetHealth)
 	mux.HandleFunc("GET /readyz", a.getReadiness)
-	mux.Handle("/api/", a.authorised(api))
-	mux.Handle("/metrics", a.authorised(api))
+	mux.Handle("/api/", a.authorised(httpserver.Routed(api)))
+	mux.Handle("/metrics", a.authorised(httpserver.Routed(api)))
 	mux.Handle(ConsolePath, a.Console)
 	mux.Handle(ConsolePath+"/", a.Console)
 	if a.Page != nil {

@@ -15,8 +15,9 @@ func GetHealth(w http.ResponseWriter, _ *http.Request) {
 // getReadiness says whether this node does its work. With ?scope=node it leaves
 // out what no single node can mend: a load balancer that asked for that would take
 // all nodes out, and with them those who are connected and only wait. Who does not
-// bring the admin token, where there is one, is not told the names of hosts and
-// users, which the store's own words have.
+// bring the admin token, where there is one, is not told the names of nodes, hosts and
+// users, which the store's own words have. A node that is ready says who leads, if it
+// knows.
 func (a *api) getReadiness(w http.ResponseWriter, r *http.Request) {
 	reason := a.Readiness.Reason()
 	switch scope := r.URL.Query().Get("scope"); scope {
@@ -28,7 +29,11 @@ func (a *api) getReadiness(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if reason == nil {
-		httpserver.Answer(w, http.StatusOK, map[string]string{"status": "ready"})
+		answer := map[string]string{"status": "ready"}
+		if _, leader := a.outbox(); leader != nil && a.mayRead(r) {
+			answer["leader"] = leader.Node
+		}
+		httpserver.Answer(w, http.StatusOK, answer)
 		return
 	}
 	text := reason.Error()

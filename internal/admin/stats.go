@@ -2,9 +2,11 @@ package admin
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/store"
 )
 
 // stats is what GET /api/stats answers. A field, once there, keeps its name
@@ -26,7 +28,32 @@ type stats struct {
 		busState
 	} `json:"cluster"`
 
+	OutboxRows int64   `json:"outbox_rows"` // committed rows that wait to be sequenced
+	OutboxAge  float64 `json:"outbox_age"`  // of the oldest of them, in seconds
+	Leader     *leader `json:"leader"`      // null while nobody is known to lead
+
 	Revocations *revocationStats `json:"revocations,omitempty"` // where tokens are verified
+}
+
+// leader is who sequences the log.
+type leader struct {
+	Node   string    `json:"node"`
+	Since  time.Time `json:"since"`
+	Self   bool      `json:"self"`   // it is the node that answers
+	Shared bool      `json:"shared"` // all nodes do, in turn: they are behind a transaction pooler
+}
+
+// outbox is how the outbox stands, and who leads, nil if that is not known.
+func (a *api) outbox() (store.Outbox, *leader) {
+	log := a.Stream.Log()
+	if log == nil {
+		return store.Outbox{}, nil
+	}
+	o := log.Outbox()
+	if o.Leader.Node == "" {
+		return o, nil
+	}
+	return o, &leader{o.Leader.Node, o.Leader.Since, o.Leader.Self, o.Leader.Shared}
 }
 
 // revocationStats are how this node knows which tokens are revoked.
@@ -48,6 +75,7 @@ func (a *api) getStats(w http.ResponseWriter, r *http.Request) {
 
 func (a *api) stats() stats {
 	head, position := a.Node.Extent()
+	outbox, leader := a.outbox()
 	s := stats{
 		Node:     a.NodeName,
 		Ready:    a.Readiness.Reason() == nil,
@@ -61,6 +89,7 @@ func (a *api) stats() stats {
 		Channels: a.Hub.Channels(),
 		Topics:   a.Hub.Topics(),
 	}
+	s.OutboxRows, s.OutboxAge, s.Leader = outbox.Rows, outbox.Age.Seconds(), leader
 	s.Cluster.Nodes, s.Cluster.busState = len(a.Bus.Nodes())+1, a.busState()
 	if list := a.Revoked; list != nil {
 		s.Revocations = &revocationStats{list.Count(), list.Age().Seconds(), list.Err() == nil}

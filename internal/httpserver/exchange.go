@@ -41,6 +41,10 @@ type exchange struct {
 	read      deadline
 	write     deadline
 	over      bool // the connection is the handler's (hijacked), or the server's again
+
+	// Owned by the handler's goroutine, for Guard.Measure.
+	status int    // 0: none was written
+	route  string // of a mux within the handler
 }
 
 // deadline is a connection's, in one direction. Zero is none.

@@ -33,6 +33,9 @@ const (
 type Guard struct {
 	deadlines Deadlines // immutable after New
 
+	// Immutable after Measure. Nil: nobody is told.
+	answered func(route string, status int, took time.Duration)
+
 	mu sync.Mutex
 
 	// Guarded by mu.
@@ -70,7 +73,9 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 		}
 		g.enter(x)
 		defer g.leave(x)
+		began := time.Now()
 		next.ServeHTTP(x, x.request)
+		x.measure(time.Since(began))
 		x.linger()
 	})
 }

@@ -32,6 +32,9 @@ type held struct {
 
 // WriteHeader implements http.ResponseWriter.
 func (x *exchange) WriteHeader(status int) {
+	if x.status == 0 && status >= 200 { // others are followed by one of these
+		x.status = status
+	}
 	switch {
 	case status < http.StatusOK || !x.holds():
 		x.ResponseWriter.WriteHeader(status)

@@ -20,8 +20,10 @@
 // lock keeps all but one of them quiet; the lock that matters is the one that
 // sluice_sequence takes for each transaction, and the log's primary key stands
 // behind it. A node that dies leaves both with its connection, and the next
-// one that polls goes on. One that hangs loses its session to the server, which
-// ends it when it has been idle for longer than a live one ever is.
+// one that polls goes on. One that hangs, or that the network has lost, loses its session
+// to the server, which ends it when it has been idle, or has taken nothing of what it is
+// sent, for longer than a live one ever does. Who leads is noted in sluice_leases, for
+// those who want to know: no more depends on it.
 //
 // Where rows come one by one and this node's reader waits for them, a round
 // brings back what it moved, and the reader makes no round trip of its own.

@@ -67,12 +67,13 @@ func (s *session) watchNotifier(now time.Time, w writers) {
 	}
 }
 
-// pollInterval is how seldom to look for rows.
+// pollInterval is how seldom to look for rows. A session that rests for longer than
+// maxRest would be taken for one that hangs.
 func (s *session) pollInterval() time.Duration {
 	if s.held.look > 0 {
 		return min(s.held.look, s.log.poll)
 	}
-	return s.log.poll
+	return min(s.log.poll, maxRest)
 }
 
 const lockersSQL = `SELECT coalesce(string_agg(DISTINCT format('session %s holds %s on %s', pid, mode, relation::regclass), ', '), '')

@@ -74,7 +74,7 @@ func TestCancelDoesNotShowWhatIsNotReplicated(t *testing.T) {
 	url := server.Schema(t)
 	var lines syncBuffer
 	log := mustOpen(t, postgres.Config{DatabaseURL: url, Logger: textLogger(&lines)})
-	log.GiveRounds(40*time.Millisecond, 10*time.Millisecond)
+	log.GiveRounds(time.Second, 500*time.Millisecond)
 	conn := connect(t, url)
 	mustExec(t, conn, `SET synchronous_commit = local`)
 	standby := func(names string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -51,8 +52,13 @@ type Config struct {
 	// [store.DefaultMaxPayload].
 	MaxPayload int64
 
-	// Metrics gets the log's head, events that are set aside, and the failures of
-	// stage "sequence". Nil measures nothing.
+	// Node is what this node is called where others see who leads. Empty: the host's
+	// name and the process's id.
+	Node string
+
+	// Metrics gets the log's head, the outbox, who leads, what is appended and
+	// sequenced, events that are set aside, and the failures of stage "sequence". Nil
+	// measures nothing.
 	Metrics *metrics.Set
 
 	// Logger gets outages and repairs. Nil means slog.Default.
@@ -76,8 +82,15 @@ type Log struct {
 	aside     *aside.Teller    // of payloads that are too large
 	healed    bool             // ids were not drawn in ascending order before
 
-	rounds rounds
-	budget budget // owned by Run
+	appendTime   *metrics.Timing
+	appended     *metrics.Counter
+	sequenceTime *metrics.Timing
+	sequenced    *metrics.Counter
+
+	rounds     rounds
+	backlog    backlog
+	leadership leadership
+	budget     budget // owned by Run
 
 	maxPayload atomic.Int64 // as last read from sluice_meta
 
@@ -129,8 +142,24 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))
 	l.refused = config.Metrics.Counter(metrics.EventsRejected, metrics.Reason("refused"))
 	l.aside = aside.New(l.logger, config.Metrics)
-	config.Metrics.GaugeFunc(metrics.LogHead, l.head.Offset)
+	l.backlog.start = beginning
+	l.leadership.node = config.Node
+	if config.Node == "" {
+		host, _ := os.Hostname() // a name is for people
+		l.leadership.node = fmt.Sprintf("%s:%d", host, os.Getpid())
+	}
+	l.measure(config.Metrics)
 	return l, nil
+}
+
+// measure has the log's state be seen.
+func (l *Log) measure(set *metrics.Set) {
+	l.appendTime, l.appended = set.Timing(metrics.AppendTime), set.Counter(metrics.EventsAppended)
+	l.sequenceTime, l.sequenced = set.Timing(metrics.SequenceTime), set.Counter(metrics.EventsSequenced)
+	set.GaugeFunc(metrics.LogHead, l.head.Offset)
+	set.GaugeFunc(metrics.OutboxRows, func() int64 { return l.backlog.seen().Rows })
+	set.GaugeFunc(metrics.OutboxAge, func() int64 { return int64(l.backlog.seen().Age / time.Second) })
+	set.GaugeFunc(metrics.Leader, l.leadership.gauge)
 }
 
 // check makes sure, before the log is used, that it can be.
@@ -149,7 +178,13 @@ func (l *Log) Wait(ctx context.Context, after int64) error { return l.head.Wait(
 
 // Append implements [store.Log].
 func (l *Log) Append(ctx context.Context, drafts []store.Draft) error {
-	return l.appends.Append(ctx, drafts)
+	began := time.Now()
+	err := l.appends.Append(ctx, drafts)
+	if err == nil && len(drafts) > 0 {
+		l.appendTime.Observe(time.Since(began))
+		l.appended.Add(int64(len(drafts)))
+	}
+	return err
 }
 
 // Close implements [store.Log].

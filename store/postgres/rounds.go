@@ -147,15 +147,16 @@ func (r *rounds) saw(rows bool, err error) (time.Duration, error) {
 	return waiting, r.cause
 }
 
-const waitingSQL = `SELECT current_setting('transaction_read_only') = 'on', EXISTS (SELECT FROM sluice_outbox)`
-
 // Sequencing implements [store.Log].
 func (l *Log) Sequencing(ctx context.Context) error {
-	if !l.rounds.quiet(l.head.Offset()) {
+	quiet := l.rounds.quiet(l.head.Offset())
+	if !quiet && !l.backlog.due(time.Now()) {
 		return nil
 	}
-	var readOnly, rows bool
-	err := l.pool.QueryRow(ctx, waitingSQL).Scan(&readOnly, &rows)
+	readOnly, rows, err := l.look(ctx, quiet)
+	if !quiet {
+		return nil // rounds are committed, whatever this node sees of the outbox
+	}
 	waiting, cause := l.rounds.saw(rows, err)
 	switch {
 	case waiting >= maxStall+l.poll: // for so long may a wake-up that was lost go unnoticed
@@ -169,3 +170,10 @@ func (l *Log) Sequencing(ctx context.Context) error {
 }
 
 var errReadOnly = errors.New("the server takes no writes: it is a standby, or set to be read-only")
+
+// unheard is for how long no round has been heard of, if one ever was.
+func (r *rounds) unheard() (d time.Duration, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Since(r.committed), !r.committed.IsZero()
+}

@@ -52,6 +52,7 @@ func (s *session) round(ctx context.Context) (outcome, error) {
 	}
 	began := time.Now()
 	start := s.watermark.start(began)
+	s.log.backlog.begins(start)
 	known := s.head // which a notification may take away meanwhile
 	m, err := s.move(ctx, start)
 	if err != nil {
@@ -95,7 +96,12 @@ func (s *session) round(ctx context.Context) (outcome, error) {
 	s.trickles = !full && m.rows <= maxHandoff
 	s.careful = m.waits != nil
 	s.log.rounds.succeed(true)
-	budget.spent(time.Since(began), full)
+	took := time.Since(began)
+	budget.spent(took, full)
+	if m.rows > 0 {
+		s.log.sequenced.Add(int64(m.rows))
+		s.log.sequenceTime.Observe(took)
+	}
 	switch {
 	case m.rows == 0 && m.large == nil:
 		return nothing, nil
@@ -246,26 +252,6 @@ func (s *session) watchWriters(ctx context.Context) error {
 	}
 	s.watchNotifier(now, w)
 	return nil
-}
-
-// lead takes the session lock that keeps the other nodes' sequencers quiet,
-// unless one of them has it. Behind a pooler nobody can hold it, and all try.
-func (s *session) lead(ctx context.Context) (bool, error) {
-	if s.leads {
-		return true, nil
-	}
-	if s.log.server.pooled {
-		s.leads = true
-	} else {
-		// 3 is the kind of leading; see the first migration.
-		err := s.conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(1936487683, $1::oid::integer)`, s.outbox).Scan(&s.leads)
-		if err != nil || !s.leads {
-			return false, err
-		}
-		s.log.logger.Info("this node sequences the log", "addr", s.log.server.addr)
-	}
-	close(s.leading)
-	return true, nil
 }
 
 // reject sets those rows of the failed round aside which the log will not take.

@@ -42,10 +42,13 @@ const maxRefused = time.Second
 // before it was moved. It is tried again: what waits is waited for by others.
 const lockTimeout = 200 * time.Millisecond
 
-// maxSilence is how long the node that sequences may do nothing before the
-// server ends its session, so that another takes over. It looks for work at
-// least once in a poll interval, so one that polls seldom may be silent longer.
-const maxSilence = 5 * time.Second
+// maxSilence is how long the session that leads may do nothing before the server
+// ends it, so that another takes over: it does something each maxRest at least. For
+// as long may what the server sends it, in the midst of a round, not be taken.
+const (
+	maxSilence = 5 * time.Second
+	maxRest    = maxSilence / 3
+)
 
 // Run implements [store.Log]. An error says that it runs already.
 func (l *Log) Run(ctx context.Context) error {
@@ -88,6 +91,9 @@ type session struct {
 	outbox uint32 // oid of sluice_outbox, which lock and notification names derive from
 
 	leads     bool          // this session sequences; the others only listen
+	fence     int64         // of the row that says so; 0: it does not yet
+	noteDue   time.Time     // when to say so again
+	noteTold  time.Time     // when it was last told that it cannot be noted
 	leading   chan struct{} // closed by lead once leads is set; the session's trimmer waits for it
 	woken     bool          // somebody committed to the outbox since the last round
 	heard     bool          // they did before the present one
@@ -129,6 +135,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) (worked bool, er
 	s.conn = conn
 	defer disconnect(conn)
 	defer l.handoff.Store(nil)
+	defer func() { s.resign(err) }()
 	if err := s.start(ctx); err != nil {
 		return false, err
 	}
@@ -146,6 +153,9 @@ func (l *Log) runSession(ctx context.Context, connected func()) (worked bool, er
 	refused.InitialInterval, refused.MaxInterval = minReconnect, maxRefused
 	for ctx.Err() == nil {
 		result, err := s.round(ctx)
+		if lost := s.note(ctx); lost != nil {
+			return worked, lost
+		}
 		if err != nil {
 			if conn.IsClosed() || !isRefused(err) {
 				return worked, err
@@ -232,10 +242,9 @@ func (s *session) setUp(ctx context.Context) error {
 	// Of a process that is stopped, or that the network has lost, the server
 	// would keep the session, and its lock. An offset that readers have seen
 	// must survive a crash.
-	silence := max(maxSilence, 3*s.log.poll)
-	settings := fmt.Sprintf(`SET idle_session_timeout = %d; SET lock_timeout = %d; LISTEN sluice_outbox_%[3]d; LISTEN sluice_log_%[3]d;
+	settings := fmt.Sprintf(`%s; SET lock_timeout = %d; LISTEN sluice_outbox_%[3]d; LISTEN sluice_log_%[3]d;
 		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`,
-		silence.Milliseconds(), lockTimeout.Milliseconds(), s.outbox)
+		settingsOfLeader(), lockTimeout.Milliseconds(), s.outbox)
 	_, err := s.conn.Exec(ctx, settings, pgx.QueryExecModeSimpleProtocol)
 	return err
 }

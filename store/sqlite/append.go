@@ -53,11 +53,18 @@ func (l *Log) drain(ctx context.Context) error { return l.write(ctx, nil) }
 // there, writes the drafts.
 func (l *Log) writeRound(ctx context.Context, drafts []store.Draft) (written bool, err error) {
 	r := round{drafts: drafts}
+	var took time.Duration
 	err = l.borrowWriter(ctx, func(w *writer) error {
+		began := time.Now()
+		defer func() { took = time.Since(began) }()
 		return w.transact(func() error { return r.run(w) })
 	})
 	if err != nil {
 		return false, err
+	}
+	if n := r.last - r.first; n > 0 {
+		l.sequenced.Add(n)
+		l.sequenceTime.Observe(took)
 	}
 	l.aside.Note(r.aside)
 	l.aside.Tell()
@@ -77,15 +84,16 @@ type round struct {
 	epoch      string
 	written    bool  // the drafts are
 	insertedAt int64 // when
+	first      int64 // the log's last offset before
 	last       int64 // the log's last offset
 
 	aside []int64 // ids of rows that were set aside instead
 }
 
 func (r *round) run(w *writer) error {
-	var first, maxPayload int64
+	var maxPayload int64
 	err := w.query(w.last, nil, func() {
-		first = w.column64(w.last, 0)
+		r.first = w.column64(w.last, 0)
 		r.epoch = string(w.column(w.last, 1))
 		maxPayload = w.column64(w.last, 2)
 	})
@@ -100,19 +108,19 @@ func (r *round) run(w *writer) error {
 		return err
 	}
 	if large > 0 { // first these, and then the others
-		r.last = first
+		r.last = r.first
 		r.aside, err = w.setAside(maxPayload)
 		return err
 	}
 	if fit > 0 {
-		if _, err := w.exec(w.move, first, fit); err != nil {
+		if _, err := w.exec(w.move, r.first, fit); err != nil {
 			return err
 		}
 		if _, err := w.exec(w.take, fit); err != nil {
 			return err
 		}
 	}
-	r.last = first + fit
+	r.last = r.first + fit
 	if r.written = fit == there && there < maxMove; r.written {
 		r.insertedAt = time.Now().UnixMicro()
 		for i := range r.drafts {
@@ -122,5 +130,5 @@ func (r *round) run(w *writer) error {
 			}
 		}
 	}
-	return w.list(first, r.last)
+	return w.list(r.first, r.last)
 }

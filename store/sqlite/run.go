@@ -14,6 +14,8 @@ func (l *Log) Run(ctx context.Context) error {
 		return errors.New("sqlite: Run is running already")
 	}
 	defer l.running.Store(false)
+	l.outbox.lead(time.Now().UTC())
+	defer l.outbox.lead(time.Time{})
 
 	var trimmer sync.WaitGroup
 	defer trimmer.Wait()

@@ -47,8 +47,11 @@ type Config struct {
 	// [store.DefaultMaxPayload].
 	MaxPayload int64
 
-	// Metrics gets the log's head, events that are set aside, and the failures of
-	// stage "sequence". Nil measures nothing.
+	// Node is what this process is called, as who leads.
+	Node string
+
+	// Metrics gets the log's head, the outbox, what is appended and sequenced, events
+	// that are set aside, and the failures of stage "sequence". Nil measures nothing.
 	Metrics *metrics.Set
 
 	// Logger gets failures and recoveries of Run. Nil means slog.Default.
@@ -81,6 +84,12 @@ type Log struct {
 	failures  *metrics.Counter // of Run
 	aside     *aside.Teller    // of payloads that are too large
 	trouble   trouble
+
+	appendTime   *metrics.Timing
+	appended     *metrics.Counter
+	sequenceTime *metrics.Timing
+	sequenced    *metrics.Counter
+	outbox       outbox
 
 	writer  chan *writer // who writes takes it and puts it back: SQLite has one writer anyway. Close takes it, and closes the chan.
 	readers chan *reader // Fetch takes one and puts it back; nil is a place for one. Close takes all, and closes the chan.
@@ -132,9 +141,9 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	}
 	l.trouble.logger, l.trouble.path = l.logger, l.path
 	l.appends = groupcommit.New(l.write, l.maxPayload.Load)
-	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))
+	l.outbox.node = config.Node
+	l.measure(config.Metrics)
 	l.aside = aside.New(l.logger, config.Metrics)
-	config.Metrics.GaugeFunc(metrics.LogHead, l.head.Offset)
 	return l, nil
 }
 
@@ -199,7 +208,13 @@ func (l *Log) Wait(ctx context.Context, after int64) error { return l.head.Wait(
 // Append implements [store.Log]. It needs nobody to run the log: the drafts
 // are in it when Append returns.
 func (l *Log) Append(ctx context.Context, drafts []store.Draft) error {
-	return l.appends.Append(ctx, drafts)
+	began := time.Now()
+	err := l.appends.Append(ctx, drafts)
+	if err == nil && len(drafts) > 0 {
+		l.appendTime.Observe(time.Since(began))
+		l.appended.Add(int64(len(drafts)))
+	}
+	return err
 }
 
 // Close implements [store.Log].

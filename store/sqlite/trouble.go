@@ -89,6 +89,7 @@ const probeSQL = `UPDATE sluice_meta SET trimmed = trimmed`
 // Sequencing implements [store.Log]. After a write that has failed it tries one of
 // its own.
 func (l *Log) Sequencing(ctx context.Context) error {
+	l.lookAtOutbox(ctx)
 	failing, cause, refused := l.trouble.state()
 	if failing >= maxStall {
 		return &store.StalledError{For: failing, Err: cause}

@@ -1,0 +1,93 @@
+package sluice_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/internal/sluicetest"
+)
+
+// TestMetricsMove has a service do what a node does in its day, and sees each metric
+// that counts it: none is only a name.
+func TestMetricsMove(t *testing.T) {
+	t.Parallel()
+	node := sluicetest.Run(t, sluicetest.With(func(c *sluice.Config) {
+		c.Topics = []sluice.TopicRule{{Match: "*", Publish: "log"}}
+	}))
+	const socketsBefore = `sluice_sockets_opened_total{node=".*",transport="websocket"} 0`
+	_, before := node.Ask("GET", "/metrics")
+	if !regexp.MustCompile(`(?m)^` + socketsBefore + `$`).MatchString(before) {
+		t.Errorf("before anybody comes there is no line %s:\n%s", socketsBefore, before)
+	}
+
+	client := node.Connect("/socket", "")
+	client.Send(`["1","1","t","phx_join",{}]`)
+	client.Expect(`["1","1","t","phx_reply",{"status":"ok","response":{}}]`)
+	client.Send(`["1","2","t","said",{"n":1}]`)
+	client.Next()
+	client.Next()
+	node.Request("GET", node.Public, "/socket/longpoll?vsn=2.0.0", nil, "")
+	node.Request("GET", node.Public, "/nowhere", nil, "")
+	node.Ask("GET", "/api/stats")
+	node.Ask("GET", "/api/nothing")
+
+	for _, line := range []string{
+		`sluice_up{} 1`, `sluice_ready{} 1`, `sluice_leader{} 1`,
+		`sluice_build_info{commit=".+",go="go.+",version=".+"} 1`,
+		`sluice_sockets{transport="websocket"} 1`, `sluice_sockets{transport="longpoll"} 1`,
+		`sluice_sockets_opened_total{transport="websocket"} 1`, `sluice_sockets_opened_total{transport="longpoll"} 1`,
+		`sluice_channels{} 1`, `sluice_topics{} 1`, `sluice_mailbox_depth{} [1-9]\d*`,
+		`sluice_messages_received_total{} 2`, `sluice_messages_pushed_total{} 1`, `sluice_bytes_pushed_total{} [1-9]\d+`,
+		`sluice_events_appended_total{} 1`, `sluice_events_sequenced_total{} 1`, `sluice_events_fetched_total{} 1`, `sluice_events_routed_total{} 1`,
+		`sluice_append_time_seconds_count{} 1`, `sluice_sequence_time_seconds_count{} 1`, `sluice_delivery_time_seconds_count{} 1`, `sluice_join_time_seconds_count{} 1`,
+		`sluice_log_head{} 1`, `sluice_log_lag{} 0`, `sluice_outbox_rows{} 0`, `sluice_outbox_age{} 0`,
+		`sluice_http_requests_total{route="GET /api/stats",status="200"} 1`,
+		`sluice_http_requests_total{route="/",status="404"} 2`, // of both listeners
+		`sluice_http_time_seconds_count{route="GET /readyz"} [1-9]\d*`,
+		`sluice_http_requests_total{route="/socket/",status="200"} 1`,
+	} {
+		pattern := regexp.MustCompile(`(?m)^` + withNode(line) + `$`)
+		var answer string
+		node.Eventually(line, func() bool {
+			_, answer = node.Ask("GET", "/metrics")
+			return pattern.MatchString(answer)
+		})
+	}
+	first, second := depths(t, node)
+	if first != second {
+		t.Errorf("reading the depth of mailboxes changes it: %s, then %s", first, second)
+	}
+}
+
+// withNode is a line's pattern, with the tag that all have, wherever it stands.
+func withNode(line string) string {
+	name, rest, _ := strings.Cut(line, "{")
+	labels, value, _ := strings.Cut(rest, "} ")
+	var b strings.Builder
+	b.WriteString(name + `\{`)
+	for label := range strings.SplitSeq(labels, ",") {
+		if label != "" {
+			fmt.Fprintf(&b, `(?:node="[^"]*",)?%s,?`, label)
+		}
+	}
+	b.WriteString(`(?:node="[^"]*")?\} ` + value)
+	return b.String()
+}
+
+// depths reads the depth of mailboxes twice, within the window.
+func depths(t *testing.T, node *sluicetest.Node) (first, second string) {
+	t.Helper()
+	find := regexp.MustCompile(`(?m)^sluice_mailbox_depth.*$`)
+	for {
+		began := time.Now()
+		_, one := node.Ask("GET", "/metrics")
+		_, two := node.Ask("GET", "/metrics")
+		if time.Since(began) < time.Second {
+			return find.FindString(one), find.FindString(two)
+		}
+	}
+}
