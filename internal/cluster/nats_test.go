@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,12 +47,12 @@ func TestEmbedded(t *testing.T) {
 		var routes []string
 		// through has a node listen behind a proxy, and connect to those before it.
 		through := func(t *testing.T, c cluster.Config) cluster.Bus {
-			var bus *cluster.NATS
-			p := newProxy(t, func() string { return addrOf(bus) })
+			var bus atomic.Pointer[cluster.NATS]
+			p := newProxy(t, func() string { return addrOf(bus.Load()) })
 			c.Listen, c.Advertise, c.Routes = "127.0.0.1:0", p.addr(), slices.Clone(routes)
 			proxies, routes = append(proxies, p), append(routes, p.addr())
-			bus = cluster.New(c)
-			return bus
+			bus.Store(cluster.New(c))
+			return bus.Load()
 		}
 		return clustertest.Harness{
 			Join: func(t *testing.T, name string) cluster.Bus { return through(t, quiet(name)) },
@@ -124,6 +125,9 @@ func startNATS(t *testing.T, options *server.Options) *server.Server {
 
 // addrOf is where a node listens for others, empty while it does not.
 func addrOf(bus *cluster.NATS) string {
+	if bus == nil {
+		return ""
+	}
 	if addr := bus.Addr(); addr != nil {
 		return addr.String()
 	}
