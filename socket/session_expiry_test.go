@@ -88,6 +88,34 @@ func TestAccessRenewed(t *testing.T) {
 	})
 }
 
+// TestRenewalCountsForItsSocket has one of two sockets of one user renew its access: the
+// other ends when its own does.
+func TestRenewalCountsForItsSocket(t *testing.T) {
+	renew := func(_ context.Context, old *channels.Socket, _ string) (*channels.Socket, error) {
+		return &channels.Socket{ID: old.ID, Expires: time.Now().Add(time.Minute)}, nil
+	}
+	bubble(t, func(c *Config) { c.Renew = renew }, func(t *testing.T, r *rig) {
+		start := time.Now()
+		one, two := r.connectUntil(start.Add(time.Minute)), r.connectUntil(start.Add(time.Minute))
+		if a, b := one.conn.session.current().ID, two.conn.session.current().ID; a != b || a == "" {
+			t.Fatalf("they are %q and %q", a, b)
+		}
+		one.join("room:a", `{}`)
+		two.join("room:a", `{}`)
+		time.Sleep(50 * time.Second) // of the test's own clock
+		one.text(`["1","2","room:a","access_token",{"access_token":"new"}]`)
+		one.want(`["1","2","room:a","phx_reply",{"status":"ok","response":{}}]`)
+		if got := two.next(); got != "close 1008" || time.Since(start) != time.Minute {
+			t.Fatalf("%s after %s", got, time.Since(start))
+		}
+		if got := one.beating(50 * time.Second); got != "close 1008" || time.Since(start) != 110*time.Second {
+			t.Fatalf("%s after %s", got, time.Since(start))
+		}
+		one.Close()
+		two.Close()
+	})
+}
+
 // TestHooksThatFail has the application's hooks do what they should not: it is
 // the end of nothing but what was asked.
 func TestHooksThatFail(t *testing.T) {
