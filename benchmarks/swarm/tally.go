@@ -40,9 +40,7 @@ func (s *Swarm) Tally() (t Tally) {
 		t.Check = t.Plus(check)
 		t.Deliveries += c.arrived
 	}
-	latency := NewLatencies()
 	for _, r := range s.readers {
-		latency.Merge(r.latencies)
 		first, last := time.Unix(0, r.first.Load()), time.Unix(0, r.last.Load())
 		if r.first.Load() != 0 && (t.First.IsZero() || first.Before(t.First)) {
 			t.First = first
@@ -51,10 +49,20 @@ func (s *Swarm) Tally() (t Tally) {
 			t.Last = last
 		}
 	}
-	t.Latency, t.Joins = latency.Percentiles(), s.joins.Percentiles()
+	t.Latency, t.Joins = s.Latencies().Percentiles(), s.joins.Percentiles()
 	return t
 }
 
 // Joins is how long it took each client from the beginning of its connection to
 // the answer to its last join.
 func (s *Swarm) Joins() *Latencies { return s.joins }
+
+// Latencies is how long it took from events' At until clients had them. Call it after
+// Close.
+func (s *Swarm) Latencies() *Latencies {
+	all := NewLatencies()
+	for _, r := range s.readers {
+		all.Merge(r.latencies)
+	}
+	return all
+}

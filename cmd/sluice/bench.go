@@ -19,7 +19,7 @@ import (
 // benchCmd runs scenarios of package benchmarks. What is not given is the
 // scenario's own.
 type benchCmd struct {
-	Scenario string `arg:"" help:"What to run: list names them, all runs each once but chaos."`
+	Scenario string `arg:"" help:"What to run: list names them, all runs each once but chaos and cluster."`
 
 	Target         string `group:"Server" placeholder:"URL" help:"Server to measure, such as ws://localhost:4000; none: one that is started for the run."`
 	AdminURL       string `name:"admin-url" group:"Server" placeholder:"URL" help:"The target's admin listener."`
@@ -62,7 +62,7 @@ func (b *benchCmd) Help() string {
 
 The server is started as a process of its own, on a core of its own where there are several, with a store that is removed afterwards. What counts is what it delivers per second of its own CPU time: that depends least on what else the machine has to do. Still, compare only what was measured one right after the other.
 
-chaos injects faults into nodes, database connections and clients, by a plan that its seed draws, and says how to run the same plan again. Without --database-url it starts PostgreSQL with a standby by itself, and injects faults into these too; with --embedded it runs one node on the embedded store. backlog, log and row are about rows in Postgres: give them a --database-url, or --postgres.`
+chaos injects faults into nodes, database connections and clients, by a plan that its seed draws, and says how to run the same plan again. Without --database-url it starts PostgreSQL with a standby by itself, and injects faults into these too; with --embedded it runs one node on the embedded store. cluster measures what crosses nodes, which it starts as processes of their own; --nodes 1 is what to compare with. It takes Postgres, and backlog, log and row are about rows there: give them a --database-url, or --postgres.`
 }
 
 // Examples implements exemplary.
@@ -70,6 +70,7 @@ func (b *benchCmd) Examples() string {
 	return `sluice bench fanout --floor --sweep sockets=100,1000,5000 --plots pictures
 sluice bench all --postgres --json all.json
 sluice bench storm --target ws://localhost:4000 --admin-url http://localhost:4001
+sluice bench cluster --nodes 3 --postgres
 sluice bench chaos --for 10m --seed 7`
 }
 
@@ -142,7 +143,7 @@ func listScenarios(w io.Writer) error {
 	for _, s := range benchmarks.Scenarios() {
 		fmt.Fprintf(table, "%s\t%s\n", s.Name(), s.Measures())
 	}
-	fmt.Fprintf(table, "%s\t%s\n", allScenarios, "each of the above once, but for chaos")
+	fmt.Fprintf(table, "%s\t%s\n", allScenarios, "each of the above once, but for chaos and cluster")
 	return table.Flush()
 }
 

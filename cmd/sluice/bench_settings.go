@@ -14,6 +14,8 @@ func (b *benchCmd) configure(scenario benchmarks.Scenario, log io.Writer) error 
 	switch s := scenario.(type) {
 	case *chaos.Chaos:
 		return b.configureChaos(s, log)
+	case *benchmarks.Cluster:
+		return b.configureCluster(s, log)
 	case benchmarks.ServerScenario:
 		server, err := b.server(log)
 		if err != nil {
@@ -53,6 +55,20 @@ func (b *benchCmd) configureChaos(s *chaos.Chaos, log io.Writer) (err error) {
 		return &usageError{"--nodes", fmt.Sprint(s.Nodes), "1 with --embedded: a folder has one service"}
 	}
 	return b.enoughFiles(2 * s.Sockets) // through relays
+}
+
+func (b *benchCmd) configureCluster(s *benchmarks.Cluster, log io.Writer) (err error) {
+	if b.DatabaseURL == "" || b.Target != "" {
+		return &usageError{"--database-url", b.DatabaseURL, "a Postgres for cluster, which starts its nodes by itself; or give --postgres"}
+	}
+	if s.Program, err = executable(); err != nil {
+		return err
+	}
+	s.DatabaseURL, s.Log = b.DatabaseURL, log
+	if err := b.set(s.Settings()); err != nil {
+		return err
+	}
+	return b.enoughFiles(s.Sockets)
 }
 
 // set sets each field whose flag was given. Of all scenarios, those are set that

@@ -16,6 +16,7 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/baseline"
 	"github.com/sluicehq/sluice/benchmarks/chaos"
 	"github.com/sluicehq/sluice/benchmarks/report"
+	"github.com/sluicehq/sluice/benchmarks/swarm"
 	"github.com/sluicehq/sluice/benchmarks/target"
 )
 
@@ -129,7 +130,7 @@ func TestBenchAll(t *testing.T) {
 	t.Parallel()
 	got := call{args: []string{"bench", "all", "--in-process", "--sockets", "4", "--topics", "1", "--events", "60", "--batch", "20",
 		"--rounds", "1", "--rate", "500", "--for", "100ms"}}.run(t)
-	if got.exit != exitOK || strings.Count(got.stdout, "\n") != len(benchmarks.Scenarios()) { // without chaos, with a head
+	if got.exit != exitOK || strings.Count(got.stdout, "\n") != len(benchmarks.Scenarios())-1 { // without chaos and cluster, with a head
 		t.Errorf("%+v", got)
 	}
 	if !strings.Contains(got.stderr, "1/11 fanout, sockets: 0 of 4\n") {
@@ -170,6 +171,14 @@ func TestBenchSettings(t *testing.T) {
 	if !reflect.DeepEqual(got, want) || got.Program == "" {
 		t.Errorf("configured %+v, want %+v", got, want)
 	}
+	command = call{args: []string{"bench", "cluster", "--for", "9s", "--nodes", "2", "--topics", "4", "--sockets", "9", "--payload", "77", "--rate", "5", "--database-url", "postgres://h/d"}}.parse(t).Bench
+	nodes := benchmarks.DefaultCluster()
+	if err := command.configure(nodes, nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := (benchmarks.Cluster{Program: nodes.Program, DatabaseURL: "postgres://h/d", Nodes: 2, Load: swarm.Load{Topics: 4, Sockets: 9, Payload: 77}, Rate: 5, For: 9 * time.Second}); *nodes != want || nodes.Program == "" {
+		t.Errorf("configured %+v, want %+v", *nodes, want)
+	}
 	command = call{args: []string{"bench", "chaos", "--embedded"}}.parse(t).Bench
 	if err := command.configure(got, nil); err != nil || !got.Embedded || got.Nodes != 1 || got.DatabaseURL != "" {
 		t.Errorf("configured %+v, %v, want one node on the embedded store", got, err)
@@ -187,6 +196,7 @@ func TestBenchRefuses(t *testing.T) {
 		{[]string{"backlog", "--for", "10s"}, `--for is "10s": allowed is nothing`},
 		{[]string{"steady", "--by", "pigeon"}, `--by is "pigeon": allowed is [broadcast events sql]`},
 		{[]string{"steady", "--by", "sql"}, `--by is "sql": allowed is sql together with --database-url`},
+		{[]string{"cluster"}, `--database-url is "": allowed is a Postgres for cluster`},
 		{[]string{"steady", "--embedded"}, `--embedded is "true": allowed is true for chaos`},
 		{[]string{"chaos", "--embedded", "--database-url", "postgres://h/d"}, `--embedded is "true": allowed is true for chaos, without --database-url`},
 		{[]string{"chaos", "--embedded", "--nodes", "2"}, `--nodes is "2": allowed is 1 with --embedded`},
