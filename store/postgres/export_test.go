@@ -24,9 +24,6 @@ func (l *Log) GiveRounds(timeout, grace time.Duration) {
 	l.budget.timeout, l.budget.usual, l.budget.grace = timeout, timeout, grace
 }
 
-// KnownHead is the newest offset that the log has heard of.
-func (l *Log) KnownHead() int64 { return l.head.Offset() }
-
 // HasHandoff tells whether a round has brought events that nobody has read.
 func (l *Log) HasHandoff() bool { return l.handoff.Load() != nil }
 

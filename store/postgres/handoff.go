@@ -36,12 +36,37 @@ type handoffPage struct {
 }
 
 // handoffSize is how many events to read along with the next round: none if more
-// are to be expected than it is good for, or if nobody waits for them.
+// are to be expected than it is good for, or if nobody waits for them, here or on other nodes.
 func (s *session) handoffSize() int {
-	if !s.trickles || s.head == nil || !s.log.head.Waited() {
+	if !s.trickles || s.head == nil || !s.log.head.Waited() && (s.log.wanted == nil || !s.log.wanted()) {
 		return 0
 	}
 	return min(maxHandoff, s.log.sizes.Events(maxHandoffBytes))
+}
+
+// OnSequenced has told called by Run after each round of this process that has moved
+// something, in their order; it must not block. While wanted says so, what a round
+// moves is read along with it if it is little, whether or not somebody waits for it
+// here. Call it before Run.
+func (l *Log) OnSequenced(told func(store.Sequenced), wanted func() bool) {
+	l.told, l.wanted = told, wanted
+}
+
+// Leads tells whether this process moves rows from the outbox to the log. Behind a
+// pooler each does that runs its log.
+func (l *Log) Leads() bool { return l.leadership.gauge() == 1 }
+
+// tellMoved tells what a round has moved, and committed. It comes before anybody is
+// woken to read it.
+func (s *session) tellMoved(m move, page *handoffPage) {
+	if s.log.told == nil || m.rows <= 0 {
+		return
+	}
+	moved := store.Sequenced{After: *m.head - int64(m.rows), Through: *m.head}
+	if page != nil {
+		moved.Epoch, moved.Events = page.epoch, page.events
+	}
+	s.log.told(moved)
 }
 
 // readHandoff reads what a round has moved, or as much of it as may be kept; nil

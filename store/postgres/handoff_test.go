@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,6 +61,51 @@ func TestRowIsReadWithItsRound(t *testing.T) {
 		t.Error("a large row was read with its round, although those before were large")
 	}
 	fetch(3, large)
+}
+
+// TestRoundsAreTold has each round told once it is committed, in order, without anybody
+// waiting here: with its rows if they are wanted, and few.
+func TestRoundsAreTold(t *testing.T) {
+	t.Parallel()
+	log := mustOpen(t, postgres.Config{DatabaseURL: pgtest.Schema(t)})
+	var wanted atomic.Bool
+	rounds := make(chan store.Sequenced, 100)
+	log.OnSequenced(func(s store.Sequenced) { rounds <- s }, wanted.Load)
+	mustRun(t, log)
+	through := int64(0)
+	appended := func(events int) (told []store.Event) {
+		t.Helper()
+		drafts := make([]store.Draft, events)
+		for i := range drafts {
+			drafts[i] = store.Draft{Topic: "t", Name: "e", Payload: []byte(`{}`)}
+		}
+		if err := log.Append(t.Context(), drafts); err != nil {
+			t.Fatal(err)
+		}
+		for end := through + int64(events); through < end; {
+			s := <-rounds
+			if s.After != through || s.Through <= s.After || len(s.Events) > 0 && (s.Events[0].Offset != s.After+1 || s.Epoch != epochOf(t, log)) {
+				t.Fatalf("after %d this was told: %+v", through, s)
+			}
+			if head, err := log.Head(t.Context()); err != nil || head.Offset < s.Through {
+				t.Fatalf("told before it was committed: %+v, %v", head, err)
+			}
+			through = s.Through
+			told = append(told, s.Events...)
+		}
+		return told
+	}
+	appended(1) // from now on it knows the head
+	if told := appended(3); len(told) != 0 {
+		t.Errorf("%d events were read that nobody wants", len(told))
+	}
+	wanted.Store(true)
+	if told := appended(3); len(told) != 3 {
+		t.Errorf("%d events were told, want 3", len(told))
+	}
+	if !log.Leads() {
+		t.Error("it does not lead")
+	}
 }
 
 // TestHandoffIsForWhoAsksForIt offers events 5 to 7.

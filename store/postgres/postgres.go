@@ -94,6 +94,10 @@ type Log struct {
 
 	maxPayload atomic.Int64 // as last read from sluice_meta
 
+	// Written before Run.
+	told   func(store.Sequenced) // of rounds; nil: nobody asks
+	wanted func() bool           // somebody has a use for what they move
+
 	head    wake.Head
 	handoff atomic.Pointer[handoffPage] // moved just now, and not fetched yet; nil if nothing is
 	sizes   arena.Forecast
@@ -175,6 +179,23 @@ func (l *Log) check(ctx context.Context, maxPayload int64) error {
 
 // Wait implements [store.Log].
 func (l *Log) Wait(ctx context.Context, after int64) error { return l.head.Wait(ctx, after, l.poll) }
+
+// WaitFor is Wait, which returns within atMost at the latest; 0 stands for the poll
+// interval.
+func (l *Log) WaitFor(ctx context.Context, after int64, atMost time.Duration) error {
+	if atMost <= 0 {
+		atMost = l.poll
+	}
+	return l.head.Wait(ctx, after, atMost)
+}
+
+// KnownHead is the newest offset that this process has heard of. It is a hint: what is
+// found not to be there is forgotten.
+func (l *Log) KnownHead() int64 { return l.head.Offset() }
+
+// Advance makes an offset known that another process has heard of, and wakes who waits
+// for it.
+func (l *Log) Advance(offset int64) { l.head.Advance(offset) }
 
 // Append implements [store.Log].
 func (l *Log) Append(ctx context.Context, drafts []store.Draft) error {

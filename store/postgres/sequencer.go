@@ -186,7 +186,11 @@ func (s *session) move(ctx context.Context, start int64) (m move, err error) {
 	budget := s.log.budget
 	args := []any{budget.rows, start, s.head, budget.bytes, s.careful, !s.isQuiet()}
 	if size == 0 && !s.log.server.pooled {
-		return m, m.scan(s.conn.QueryRow(ctx, moveSQL, args...))
+		if err := m.scan(s.conn.QueryRow(ctx, moveSQL, args...)); err != nil {
+			return m, err
+		}
+		s.tellMoved(m, nil)
+		return m, nil
 	}
 	var head int64
 	var all pgx.Batch // one transaction: each sees what those before it have moved
@@ -216,6 +220,7 @@ func (s *session) move(ctx context.Context, start int64) (m move, err error) {
 	if page != nil {
 		s.log.handoff.Store(page)
 	}
+	s.tellMoved(m, page)
 	return m, nil
 }
 
