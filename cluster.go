@@ -10,6 +10,8 @@ import (
 	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/relay"
 )
 
 // Tests of whole nodes give them a bus of their own.
@@ -49,6 +51,32 @@ func (s *Service) startBus(ctx context.Context, open bool, fail context.CancelCa
 		broadcasts := start(ctx, "broadcasts", s.runBroadcasts, fail)
 		return errors.Join(s.config.clusterEnded(s.bus.Run(ctx)), broadcasts.stop())
 	}, fail)
+}
+
+// RelayMode says whether a node reads the log through the bus between nodes.
+type RelayMode string
+
+const (
+	RelayAuto RelayMode = "auto" // where there is a bus
+	RelayOff  RelayMode = "off"
+)
+
+// openRelayed opens the log, and has it read through the bus where there is one. The
+// embedded store has one process, and so nobody to share its reads with.
+func (s *Service) openRelayed(ctx context.Context) (store.Log, error) {
+	log, err := openLog(ctx, &s.config, s.logger, s.metrics, s.readiness.Fail)
+	if err != nil {
+		return nil, err
+	}
+	source, shared := log.(relay.Source)
+	if _, alone := s.bus.(*cluster.None); alone || !shared || s.config.Relay == RelayOff {
+		return log, nil
+	}
+	relayed, err := relay.New(source, s.bus, relay.Config{Bytes: int(s.config.RelayBytes), Metrics: s.metrics, Logger: s.logger})
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	return relayed, nil
 }
 
 // version is that of the program, as the Go tool has recorded it.

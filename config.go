@@ -111,6 +111,16 @@ type Config struct {
 	// the store for clients that resume and is on its way to them. [None]: only that.
 	Recent ByteSize
 
+	// Nodes.
+
+	// Relay says whether this node reads the log through the bus between nodes, and
+	// publishes on it what it sequences: "auto" (it does where there is a bus, so that
+	// many nodes read the database about once), or "off".
+	Relay RelayMode
+	// RelayBytes bounds the memory for what has come so. A node that is further behind
+	// than it reaches reads the database.
+	RelayBytes ByteSize
+
 	// Dedupe.
 
 	// Dedupe says which events a channel withholds as repeats of others that it
@@ -319,6 +329,8 @@ func DefaultConfig() Config {
 		MailboxBytes:     1 << 20,
 		Overflow:         CatchUp,
 		Recent:           64 << 20,
+		Relay:            RelayAuto,
+		RelayBytes:       16 << 20,
 		Dedupe:           DedupeOffset,
 		DedupeWindow:     10 * time.Minute,
 		DedupeEntries:    4096,
@@ -354,6 +366,7 @@ func (c *Config) validate(f *faults) {
 	}
 	oneOf(f, "Overflow", c.Overflow, CatchUp, DropOldest, DropNewest, Latest, Disconnect)
 	oneOf(f, "Dedupe", c.Dedupe, DedupeOffset, DedupeKey, DedupePayload)
+	oneOf(f, "Relay", c.Relay, RelayAuto, RelayOff)
 	oneOf(f, "StatsDTags", c.StatsDTags, TagsDatadog, TagsInflux, TagsGraphite)
 	if _, _, ok := c.start(); !ok {
 		f.add("Start", c.Start, "committed, head, earliest, or an offset from 0")

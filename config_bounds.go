@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/socket/auth"
+	"github.com/sluicehq/sluice/store/relay"
 )
 
 // bound is what a number of a configuration may be. What is said of it is made from
@@ -108,6 +109,7 @@ func (c *Config) bounds() []bound {
 		mailboxSize(c.MailboxSize),
 		size("MailboxBytes", c.MailboxBytes, 4<<10, 1<<30, "{least} to {most}"),
 		size("Recent", c.Recent, 0, 1<<40, "0 to {most}"),
+		size("RelayBytes", c.RelayBytes, relay.MinBytes, 1<<40, "{least} to {most}"),
 		dedupeWindow(c.DedupeWindow),
 		number("DedupeEntries", c.DedupeEntries, 1, 1<<20, "{least} to {most} messages"),
 		period("JWTLeeway", c.JWTLeeway, 0, auth.MaxLeeway, "0 to {most}"),

@@ -65,6 +65,7 @@ func TestBoundsInWords(t *testing.T) {
 		"BatchTimeout":    "0 (never wait) to 1m",
 		"Lanes":           "1 to 1024 (0: one per core)",
 		"Recent":          "0 to 1024GiB",
+		"RelayBytes":      "2MiB to 1024GiB",
 		"DedupeWindow":    "1ms to 720h",
 		"JWTLeeway":       "0 to 10m",
 		"MaxMessageBytes": "128B to 1GiB",

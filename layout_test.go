@@ -49,8 +49,9 @@ var floors = map[string]int{
 
 	"internal/lease": 4,
 
-	"socket": 4,
-	"stages": 4,
+	"socket":      4,
+	"stages":      4,
+	"store/relay": 4,
 
 	"internal/admin":     5,
 	"internal/broadcast": 5,

@@ -368,7 +368,7 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 	if err != nil {
 		return nil, nil, err
 	}
-	log, err := openLog(life, &s.config, s.logger, s.metrics, s.readiness.Fail)
+	log, err := s.openRelayed(life)
 	if err != nil {
 		if life.Err() != nil {
 			err = nil

@@ -38,6 +38,12 @@ const (
 	BroadcastsDropped  Name = "broadcasts.dropped"
 	BroadcastsLost     Name = "broadcasts.lost"
 	ClusterDropped     Name = "cluster.dropped"
+	RelayPages         Name = "relay.pages"
+	RelayGaps          Name = "relay.gaps"
+	RelayHits          Name = "relay.hits"
+	RelayMisses        Name = "relay.misses"
+	RelayDropped       Name = "relay.dropped"
+	RelayUnpublished   Name = "relay.unpublished"
 )
 
 // Gauges, explained in [Meaning].
@@ -62,6 +68,7 @@ const (
 	RevocationsAge Name = "revocations.age"
 
 	BroadcastSubjects Name = "broadcasts.subjects"
+	RelayAge          Name = "relay.age"
 )
 
 // Timings, explained in [Meaning].
@@ -109,6 +116,12 @@ var Meaning = map[Name]string{
 	Ready:             "1 while the node is ready, as GET /readyz says it, else 0.",
 	BuildInfo:         "1; its tags say which version of the program runs.",
 	Sockets:           "Open connections, by transport.",
+	RelayPages:        "Pages of the log published to other nodes, or received from them, by status.",
+	RelayGaps:         "Times that pages of the log were missing between those that came, by reason; what they held is read from the database.",
+	RelayHits:         "Reads of the log that were answered by pages of other nodes.",
+	RelayMisses:       "Reads of the log that the database answered with events.",
+	RelayDropped:      "Pages of the log that were received and not used, by reason.",
+	RelayUnpublished:  "Events of the log that were not published to other nodes, which read them from the database, by reason.",
 	Channels:          "Joined channels.",
 	Topics:            "Topics with at least one subscriber.",
 	LogHead:           "Offset of the last event of the log that this node knows.",
@@ -121,6 +134,7 @@ var Meaning = map[Name]string{
 	MailboxDepth:      "Messages in the mailbox that was fullest within the last ten to twenty seconds.",
 	Revocations:       "Revocations of tokens that this node knows.",
 	RevocationsAge:    "Seconds since this node saw the store's revocations; above 30 it refuses clients with tokens.",
+	RelayAge:          "Seconds since a page of the log, or a mark, came from the node that publishes them; 0 on that node.",
 	StageTime:         "Working time of a stage for one batch, by stage.",
 	StageWait:         "Time that a batch waited before a stage, by stage.",
 	DeliveryTime:      "From the row's insert to the write to a socket.",

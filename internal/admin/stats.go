@@ -7,6 +7,7 @@ import (
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/relay"
 )
 
 // stats is what GET /api/stats answers. A field, once there, keeps its name
@@ -28,9 +29,10 @@ type stats struct {
 		busState
 	} `json:"cluster"`
 
-	OutboxRows int64   `json:"outbox_rows"` // committed rows that wait to be sequenced
-	OutboxAge  float64 `json:"outbox_age"`  // of the oldest of them, in seconds
-	Leader     *leader `json:"leader"`      // null while nobody is known to lead
+	OutboxRows int64        `json:"outbox_rows"`     // committed rows that wait to be sequenced
+	OutboxAge  float64      `json:"outbox_age"`      // of the oldest of them, in seconds
+	Leader     *leader      `json:"leader"`          // null while nobody is known to lead
+	Relay      *relay.State `json:"relay,omitempty"` // of the log, where it is read through the bus between nodes
 
 	Revocations *revocationStats `json:"revocations,omitempty"` // where tokens are verified
 }
@@ -94,5 +96,16 @@ func (a *api) stats() stats {
 	if list := a.Revoked; list != nil {
 		s.Revocations = &revocationStats{list.Count(), list.Age().Seconds(), list.Err() == nil}
 	}
+	s.Relay = a.relayState()
 	return s
+}
+
+// relayState is how the relay of the log does, nil if there is none.
+func (a *api) relayState() *relay.State {
+	relayed, ok := a.Stream.Log().(*relay.Log)
+	if !ok {
+		return nil
+	}
+	state := relayed.State()
+	return &state
 }

@@ -123,6 +123,7 @@ func testReadersKeepToTheirEpoch(t *testing.T, h Harness) {
 	want(2, old, 3)
 	want(5, old, 0)
 	mustExec(t, h, h.BeginEpoch)
+	see(t, h, log)
 	wantNone(2)
 	wantNone(5)
 	mustAppend(t, log, numbered("t", 6, 5)...)

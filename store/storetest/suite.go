@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,6 +40,10 @@ type Harness struct {
 	// TakesAnyBytes says that the tables cannot refuse text that is no UTF-8.
 	TakesAnyBytes bool
 
+	// Remembers says that Fetch may answer from memory, until the log's head is asked for
+	// the next time: only then is seen what was done by SQL.
+	Remembers bool
+
 	// Stop, Kill and Start make the database go away, in order or as in a
 	// crash, and come back. Nil where it cannot go away by itself.
 	Stop, Kill, Start func(t testing.TB)
@@ -59,8 +64,8 @@ var (
 	neverPolling = Settings{Poll: time.Hour}
 )
 
-// Run runs the suite. harness is called once for each case.
-func Run(t *testing.T, harness func(t *testing.T) Harness) {
+// Run runs the suite, or only the cases that are named. harness is called once for each.
+func Run(t *testing.T, harness func(t *testing.T) Harness, only ...string) {
 	cases := []struct {
 		name string
 		test func(t *testing.T, h Harness)
@@ -115,11 +120,27 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 		{"SnapshotIsHeld", testSnapshotIsHeld},
 		{"DatabaseGoesAway", testDatabaseGoesAway},
 	}
+	found := 0
 	for _, c := range cases {
+		if len(only) > 0 && !slices.Contains(only, c.name) {
+			continue
+		}
+		found++
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			c.test(t, harness(t))
 		})
+	}
+	if len(only) > 0 && found != len(only) {
+		t.Errorf("the suite has %d of the cases %v", found, only)
+	}
+}
+
+// see has a log that reads from memory hear of what was done by SQL.
+func see(t *testing.T, h Harness, log store.Log) {
+	t.Helper()
+	if h.Remembers {
+		fetchHead(t, log)
 	}
 }
 
