@@ -240,13 +240,17 @@ func TestAStormOfJoinsIsFewMessages(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		messages := 0
-		for _, c := range clients {
-			c.settle()
-			who, lists, changes := list(t, c.got())
-			if len(who) != joins || lists != 1 {
+		for i, c := range clients {
+			for c.read() {
+			}
+			lists, changes := strings.Count(c.got(), " presence_state "), strings.Count(c.got(), ":presence_diff ")
+			messages += lists + changes
+			if i%100 > 0 { // it takes long to read what all got
+				continue
+			}
+			if who, _, _ := list(t, c.got()); len(who) != joins || lists != 1 {
 				t.Fatalf("a client sees %d, by %d lists", len(who), lists)
 			}
-			messages += lists + changes
 		}
 		if messages > joins*(intervals+2) {
 			t.Errorf("%d messages for %d joins in %d intervals", messages, joins, intervals)

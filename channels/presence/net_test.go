@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -153,6 +154,20 @@ type testNode struct {
 	told    int                                     // changes
 	flapped []string                                // keys that somebody saw leave altogether
 	updates int                                     // metas that say what they were before
+}
+
+// messages is how many messages have been published.
+func (n *network) messages() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sent
+}
+
+// heard is how often clients were told, whom they saw leave, and how many updates.
+func (n *testNode) heard() (told int, flapped string, updates int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.told, strings.Join(n.flapped, " "), n.updates
 }
 
 // runNode runs a tracker until stop, or the test's end.

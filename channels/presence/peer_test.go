@@ -68,15 +68,15 @@ func TestWhoComesBackFromANodeThatShutsDownNeverLeaves(t *testing.T) {
 		time.Sleep(time.Second)
 		for _, n := range all[1:] {
 			n.sees("one is back", `ann {"back":true}`, "ann {}", "ben {}")
-			if len(n.flapped) > 0 || n.updates != 1 {
-				t.Errorf("%s saw %v leave, and %d updates", n.name, n.flapped, n.updates)
+			if _, flapped, updates := n.heard(); flapped != "" || updates != 1 {
+				t.Errorf("%s saw %s leave, and %d updates", n.name, flapped, updates)
 			}
 		}
 		time.Sleep(Grace)
 		for _, n := range all[1:] {
 			n.sees("after the grace", `ann {"back":true}`)
-			if strings.Join(n.flapped, " ") != "ben" {
-				t.Errorf("%s saw %v leave", n.name, n.flapped)
+			if _, flapped, _ := n.heard(); flapped != "ben" {
+				t.Errorf("%s saw %s leave", n.name, flapped)
 			}
 		}
 		stopAll(all)
@@ -151,13 +151,13 @@ func TestManyAtOnceBetweenNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const joins = 9000
 		net, all := nodes(t, 2, nil)
-		before := net.sent
+		before := net.messages()
 		meta := fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", 100))
 		for i := range joins {
 			all[0].enter(fmt.Sprint("user", i), meta)
 		}
 		time.Sleep(time.Second)
-		if sent := net.sent - before; sent > 20 {
+		if sent := net.messages() - before; sent > 20 {
 			t.Errorf("%d messages for %d joins", sent, joins)
 		}
 		late := runNode(t, net, "late", nil)
@@ -220,13 +220,15 @@ func TestWhatIsOverWithinAnInterval(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		net, all := nodes(t, 2, nil)
-		before := net.sent
+		before := net.messages()
 		for range 50 {
 			all[0].enter("ann", "{}").Leave()
 		}
 		time.Sleep(300 * time.Millisecond)
-		if all[0].told+all[1].told != 0 || net.sent-before > 2 { // beats
-			t.Errorf("clients are told %d and %d times, nodes %d times", all[0].told, all[1].told, net.sent-before)
+		here, _, _ := all[0].heard()
+		there, _, _ := all[1].heard()
+		if sent := net.messages() - before; here+there != 0 || sent > 2 { // beats
+			t.Errorf("clients are told %d and %d times, nodes %d times", here, there, sent)
 		}
 		ann := all[0].enter("ann", "{}")
 		for i := range 100 {
@@ -237,8 +239,8 @@ func TestWhatIsOverWithinAnInterval(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		all[1].sees("updated", `ann {"n":99}`)
-		if all[1].told > 4 {
-			t.Errorf("of updates within a second clients are told %d times", all[1].told)
+		if told, _, _ := all[1].heard(); told > 4 {
+			t.Errorf("of updates within a second clients are told %d times", told)
 		}
 		stopAll(all)
 	})

@@ -150,6 +150,11 @@ topics:
   dedupe-window: 90s
   flush-interval: 250ms
   tags: {tenant: acme, shard: 7}
+  presence: {key: client, meta: client, max-meta: 2KiB, max: 50}
+- match: lobby
+  presence: true
+- match: attic
+  presence: false
 - match: "*"
 `), parser.Model)
 	if len(settings.faults) > 0 {
@@ -159,7 +164,8 @@ topics:
 		Match: "board:*", Access: "token", Publish: "log",
 		Overflow: sluice.Latest, MailboxSize: 16, Dedupe: sluice.DedupeKey, DedupeWindow: 90 * time.Second,
 		FlushInterval: 250 * time.Millisecond, Tags: map[string]string{"tenant": "acme", "shard": "7"},
-	}, {Match: "*"}}
+		Presence: sluice.PresenceRule{On: true, Key: "client", Meta: "client", MaxMeta: 2 << 10, Max: 50},
+	}, {Match: "lobby", Presence: sluice.PresenceRule{On: true}}, {Match: "attic"}, {Match: "*"}}
 	if !reflect.DeepEqual(settings.file.topics, want) {
 		t.Errorf("got  %+v\nwant %+v", settings.file.topics, want)
 	}

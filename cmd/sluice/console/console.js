@@ -247,18 +247,41 @@ const socket = new Socket({
 
 function showTopics() {
   const channels = [...socket.channels.values()];
-  $("topics").replaceChildren(...channels.map(({ topic, state, note }) => {
+  $("topics").replaceChildren(...channels.map(({ topic, state, note, here }) => {
     const item = element("li");
     item.dataset.state = state;
     const leave = element("button", "quiet", "Leave");
     leave.type = "button";
     leave.setAttribute("aria-label", `Leave ${topic}`);
     leave.onclick = () => { socket.leave(topic); showTopics(); $("topic").focus(); };
-    item.append(element("span", "name", topic), element("span", "note", note ? `${state}, ${note}` : state), leave);
+    const notes = [state, note, state === "joined" ? here : ""].filter(Boolean);
+    item.append(element("span", "name", topic), element("span", "note", notes.join(", ")), leave);
     return item;
   }));
   $("joined").replaceChildren(...channels.map(({ topic }) => Object.assign(element("option"), { value: topic })));
 }
+
+// lookAround asks who is on the joined topics. Those whose rule has no presence have nobody.
+async function lookAround() {
+  for (const channel of socket.channels.values()) {
+    if (channel.state !== "joined") continue;
+    try {
+      const { count, members } = await ask(`/api/presence/${encodeURIComponent(channel.topic)}`);
+      const keys = Object.keys(members);
+      const named = keys.slice(0, 5).map((key) => key.slice(0, 40)).join(", ") + (keys.length > 5 ? ", …" : "");
+      const here = count > 0 ? `${count} here: ${named}` : "";
+      if (here === channel.here) continue;
+      channel.here = here;
+      showTopics();
+    } catch (error) {
+      if (error instanceof Locked) return;
+    }
+  }
+}
+
+const lookEvery = 5_000;
+const look = () => setTimeout(() => lookAround().finally(look), lookEvery);
+look();
 
 $("join-form").onsubmit = (e) => {
   e.preventDefault();
