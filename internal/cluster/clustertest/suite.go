@@ -2,6 +2,7 @@ package clustertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -217,13 +218,14 @@ func reach(t *testing.T, from cluster.Bus, subject string, ears ...*ear) {
 	})
 }
 
-// publish publishes, again while the bus takes in no more.
+// publish publishes, again while the bus takes in no more, or is away for a moment, as on
+// a machine that does not get round to answering pings.
 func publish(t *testing.T, from cluster.Bus, subject string, data []byte) {
 	t.Helper()
 	var err error
 	eventually(t, "published", func() bool {
 		err = from.Publish(subject, data)
-		return err != cluster.ErrBusy
+		return !errors.Is(err, cluster.ErrBusy) && !errors.Is(err, cluster.ErrAway)
 	})
 	if err != nil {
 		t.Fatal(err)
