@@ -70,7 +70,6 @@ func (b *benchCmd) Examples() string {
 	return `sluice bench fanout --floor --sweep sockets=100,1000,5000 --plots pictures
 sluice bench all --postgres --json all.json
 sluice bench storm --target ws://localhost:4000 --admin-url http://localhost:4001
-sluice bench cluster --nodes 3 --postgres
 sluice bench chaos --for 10m --seed 7`
 }
 
