@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -170,13 +171,15 @@ func testSlowHandlersHarmNobody(t *testing.T, h Harness) {
 	reach(t, b, "slow", slow)
 	reach(t, b, "quick", quick)
 	slow.hold.Lock()
+	release := sync.OnceFunc(slow.hold.Unlock)
+	defer release() // also when the case fails
 	data := make([]byte, 256<<10)
 	const pieces = 3 * cluster.Pending / (256 << 10)
 	for range pieces {
 		publish(t, b, "slow", data)
 	}
 	reach(t, b, "quick", quick)
-	slow.hold.Unlock()
+	release()
 	reach(t, b, "slow", slow)
 	// Of a lossy bus some were still on their way while the handler stood.
 	if got := len(slow.all()); !h.Lossy && got > cluster.Pending/len(data)+1 {
