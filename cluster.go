@@ -10,6 +10,7 @@ import (
 	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/relay"
 )
@@ -22,6 +23,7 @@ func (s *Service) newBus(joins *cluster.Config) cluster.Bus {
 	if joins == nil {
 		return cluster.NewNone(cluster.NewNode(s.config.Node, version()))
 	}
+	s.shared = joins.Secret
 	joins.Metrics = s.metrics
 	joins.Installation = func() string { return s.monitor.Extent().Installation }
 	return cluster.New(*joins)
@@ -77,6 +79,23 @@ func (s *Service) openRelayed(ctx context.Context) (store.Log, error) {
 		return nil, errors.Join(err, log.Close())
 	}
 	return relayed, nil
+}
+
+// newHandover makes what takes requests of long-polls to the nodes that hold their
+// sessions. A node that is alone has none.
+func (s *Service) newHandover() *socket.Handover {
+	if _, alone := s.bus.(*cluster.None); alone {
+		return nil
+	}
+	return socket.NewHandover(s.bus, s.metrics)
+}
+
+// openHandover lets sessions begin, whose tokens all nodes of the installation know: who
+// has the cluster's secret and can read the database.
+func (s *Service) openHandover() {
+	if s.handover != nil {
+		s.handover.Open(append(s.shared[:len(s.shared):len(s.shared)], s.monitor.Extent().Installation...))
+	}
 }
 
 // version is that of the program, as the Go tool has recorded it.

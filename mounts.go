@@ -49,6 +49,7 @@ func (s *Service) makeSockets() error {
 	if err != nil {
 		return err
 	}
+	s.handover = s.newHandover()
 	hook := func(ctx context.Context, r *ConnectRequest) (*Socket, error) { return s.hook(ctx, r) }
 	if s.public, err = s.mountPublic(s.config.SocketPath, hook); err != nil {
 		return err
@@ -121,7 +122,7 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 		}
 		return hook(ctx, r)
 	}
-	config.Host, config.Routes, config.Node = s.host, m.routes, s.config.Node
+	config.Host, config.Routes, config.Handover = s.host, m.routes, s.handover
 	config.Options, config.MailboxBytes = s.config.options(), int(s.config.MailboxBytes)
 	config.Writers = s.config.Writers
 	config.MaxChannels, config.MaxMessageBytes = s.config.MaxChannels, int(s.config.MaxMessageBytes)

@@ -21,6 +21,7 @@ import (
 	"github.com/sluicehq/sluice/internal/reload"
 	"github.com/sluicehq/sluice/internal/revocation"
 	"github.com/sluicehq/sluice/metrics"
+	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/socket/auth"
 	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
@@ -41,6 +42,8 @@ type Service struct {
 	pubsub    *channels.PubSub
 	host      *channels.Host
 	presences *presence.Tracker // who is on which topic
+	handover  *socket.Handover  // nil where there are no other nodes
+	shared    []byte            // the secret of the cluster; nil if it has none
 	replays   *channels.Replayer
 	encoders  sync.Pool // of *stages.Encoder, for broadcasts
 	public    *Mount
@@ -382,6 +385,7 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 		}
 		return nil, nil, errors.Join(err, log.Close(), unlock())
 	}
+	s.openHandover()
 	delivery := s.newDelivery(nodeLog{log, name}, at.Offset, at.Epoch)
 	s.stream.Open(log, delivery)
 	s.logger.Info("log open", "epoch", at.Epoch, "after", at.Offset)

@@ -25,6 +25,8 @@ const (
 	SocketsOpened     Name = "sockets.opened"
 	SocketsClosed     Name = "sockets.closed"
 	SocketsRefused    Name = "sockets.refused"
+	LongpollHanded    Name = "longpoll.handed"
+	LongpollHeld      Name = "longpoll.held"
 	Joins             Name = "joins"
 	HTTPRequests      Name = "http.requests"
 	StageErrors       Name = "stage.errors"
@@ -102,6 +104,8 @@ var Meaning = map[Name]string{
 	SocketsOpened:     "Connections accepted.",
 	SocketsClosed:     "Connections closed, by reason.",
 	SocketsRefused:    "Connections refused, by reason.",
+	LongpollHanded:    "Requests of long-polls handed over to the nodes that hold their sessions, by result.",
+	LongpollHeld:      "Requests of other nodes about long-polls whose sessions are held here.",
 	Joins:             "Joins answered, by status.",
 	HTTPRequests:      "Requests answered, by route and status; those that became sockets count in sockets.opened.",
 	StageErrors:       "Failures of a stage, by stage.",

@@ -38,9 +38,10 @@ type Config struct {
 	// Path/longpoll. The default is [DefaultPath].
 	Path string
 
-	// Node names this node in the tokens of long-polls, so that other nodes can
-	// tell where a session is. It may be empty if there is only one.
-	Node string
+	// Handover takes requests of long-polls whose sessions other nodes hold to these.
+	// The default is that there are no other nodes: a request that reaches another one
+	// than the one before begins a new session.
+	Handover *Handover
 
 	Host   *channels.Host
 	Routes *channels.Routes

@@ -47,6 +47,14 @@
 // ends with the session. What is left to chance is what the kernel has taken for a
 // client that went at that moment; stock clients give the session up then.
 //
+// Where there are other nodes, a [Handover] takes a long-poll's requests to the one
+// that holds its session, which is the token's to say. A POST's messages are handled
+// once, however often the bus brings them; what a GET takes stays with the holder until
+// the other node has said what became of it: written, it is done with; not begun, it is
+// for the next GET; anything else ends the session, and so does silence. What a node
+// holds for the clients of others is bounded: heldGets that wait, a goroutine each, and
+// handedBodyBytes of what they send.
+//
 // Bad input ends that connection and no other.
 //
 // # Shutdown

@@ -27,6 +27,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.draining = true
 	e.mu.Unlock()
+	e.refuse()
 	e.guard.Drain(closeTimeout)
 
 	ended := make(chan struct{}) // closed by the goroutine below when all connections have ended

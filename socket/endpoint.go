@@ -42,6 +42,8 @@ type Endpoint struct {
 	handler          http.Handler    // serve, guarded
 	context          context.Context // of handlers: cancelled when connections are cut
 	cancel           context.CancelFunc
+	accepting        context.Context // of polls that other nodes answer: cancelled when draining begins
+	refuse           context.CancelFunc
 
 	group sync.WaitGroup // one for each connection
 	loops loopPool       // serves the connections that have no goroutine of their own
@@ -53,6 +55,7 @@ type Endpoint struct {
 	serial      uint64                      // of the connection that was registered last
 	longpolls   map[string]*longpollSession // those of the connections that are long-polls, by token
 	reserved    int                         // connections, those in their handshake included
+	handing     int                         // requests of long-polls that other nodes answer
 	draining    bool
 }
 
@@ -83,7 +86,7 @@ func New(config Config) (*Endpoint, error) {
 	e := &Endpoint{
 		config:      config,
 		metrics:     measures,
-		tokens:      newSessionTokens(config.Node),
+		tokens:      newSessionTokens(),
 		name:        "socket:" + strings.ToLower(rand.Text()[:8]) + ".",
 		connections: make(map[connection]struct{}),
 		longpolls:   make(map[string]*longpollSession),
@@ -95,6 +98,11 @@ func New(config Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e.context, e.cancel = context.WithCancel(context.Background())
+	e.accepting, e.refuse = context.WithCancel(context.Background())
+	if config.Handover != nil {
+		e.tokens = config.Handover.tokens()
+		config.Handover.add(e)
+	}
 	return e, nil
 }
 

@@ -217,7 +217,7 @@ func TestPollEnds(t *testing.T) {
 				listener := r.serveInMemory()
 				subscribe(r.hub, "room:a", outbound.Formats(phoenix.Version2|phoenix.Polled), sibling{})
 				opened := r.joinedPoll()
-				p := r.endpoint.find(opened.token)
+				p, _ := r.endpoint.find(opened.token)
 				n := r.route(p.closing)
 				ended := weak.Make(p)
 				p = nil

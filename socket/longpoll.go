@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -84,14 +83,19 @@ func pollParams(r *http.Request) (Params, string) {
 	return parseParams(query), token
 }
 
-// find returns the session that a token names, or nil.
-func (e *Endpoint) find(token string) *longpollSession {
-	if !e.tokens.issued(token) {
-		return nil
+// find returns the session that a token names, or else the node that holds it, as the
+// bus knows it. It returns neither if nobody does.
+func (e *Endpoint) find(token string) (p *longpollSession, holder string) {
+	node, issued := e.tokens.holder(token)
+	switch {
+	case !issued:
+		return nil, ""
+	case node != e.tokens.node:
+		return nil, node
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.longpolls[token]
+	return e.longpolls[token], ""
 }
 
 // pollGet answers with what there is for a client, or begins a session.
@@ -102,10 +106,17 @@ func (e *Endpoint) pollGet(w http.ResponseWriter, r *http.Request, params Params
 		e.reject(w, &rejection{rejectedRequest, http.StatusBadRequest, "a GET with a body", "use a Phoenix client"})
 		return
 	}
-	p := e.find(token)
+	if token != "" && !e.config.Handover.awaitOpen(r.Context(), handedAway) {
+		answer(w, pollNothing, token, nil)
+		return
+	}
+	p, holder := e.find(token)
 	switch {
+	case holder != "":
+		e.handGet(w, r, token, holder)
+		return
 	case p == nil && token != "":
-		// A session of before a restart, or of another node. Clients before 1.8.2
+		// A session of before a restart, or that has ended. Clients before 1.8.2
 		// do not join again when they are told that the session is gone.
 		answer(w, pollError, "", nil)
 		return
@@ -114,14 +125,17 @@ func (e *Endpoint) pollGet(w http.ResponseWriter, r *http.Request, params Params
 		return
 	}
 	g := newPollRequest(w, r)
-	switch p.fetch(g) {
+	switch p.fetch(g, pollTimeout) {
 	case pollTook:
-		start := time.Now()
-		written := r.Context().Err() == nil && answer(w, pollOK, p.token, p.batch.Frames) == nil
-		if written {
-			e.metrics.wrote(&p.batch, start)
+		switch {
+		case r.Context().Err() != nil:
+			p.keep()
+		case answer(w, pollOK, p.token, p.batch.Frames) != nil:
+			p.answered(false)
+		default:
+			e.metrics.wrote(&p.batch, p.took)
+			p.answered(true)
 		}
-		p.answered(written)
 	case pollOver:
 		answer(w, pollError, "", nil)
 	default:
@@ -134,6 +148,10 @@ const maxGetBody = 1 << 10
 
 // pollOpen begins a session.
 func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Params) {
+	if !e.config.Handover.awaitOpen(r.Context(), handedAway) {
+		answer(w, pollError, "", nil)
+		return
+	}
 	admitted, rejected := e.admit(r, params, r.Header.Get(authTokenHeader))
 	if rejected != nil {
 		e.metrics.rejected[rejected.reason].Add(1)
@@ -162,17 +180,11 @@ func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Param
 // answer answers a poll. The frames, in the format of long-polls, become its
 // messages.
 func answer(w http.ResponseWriter, status int, token string, frames [][]byte) error {
-	body := fmt.Appendf(nil, `{"status":%d,"token":`, status)
-	if token == "" {
-		body = append(body, "null"...)
-	} else {
-		body = phoenix.AppendQuoted(body, token)
-	}
-	body = append(body, `,"messages":[`...)
+	body := answerHead(status, token)
 	for _, frame := range frames {
 		body = append(body, frame...)
 	}
-	body = append(bytes.TrimSuffix(body, []byte(",")), "]}"...)
+	body = append(bytes.TrimSuffix(body, []byte(",")), answerTail...)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	_, err := w.Write(body)
@@ -181,3 +193,16 @@ func answer(w http.ResponseWriter, status int, token string, frames [][]byte) er
 	}
 	return err
 }
+
+// answerHead is what stands before an answer's messages, and answerTail after them.
+func answerHead(status int, token string) []byte {
+	head := fmt.Appendf(nil, `{"status":%d,"token":`, status)
+	if token == "" {
+		head = append(head, "null"...)
+	} else {
+		head = phoenix.AppendQuoted(head, token)
+	}
+	return append(head, `,"messages":[`...)
+}
+
+const answerTail = "]}"

@@ -12,14 +12,15 @@ type pollOutcome uint8
 const (
 	pollWaits      pollOutcome = iota // it goes on
 	pollTook                          // the batch is its to write
-	pollGotNothing                    // in its time, or it has left or given way
+	pollGotNothing                    // in its time, or it has left
+	pollGaveWay                       // to another
 	pollOver                          // the session has ended
 )
 
-// fetch waits for a GET's turn and for something to take, which then is in the
-// batch. A GET that took something says by answered what became of it.
-func (p *longpollSession) fetch(g *pollRequest) pollOutcome {
-	timeout := time.NewTimer(pollTimeout)
+// fetch waits, so long at most, for a GET's turn and for something to take, which then
+// is in the batch. A GET that took something says by answered or keep what became of it.
+func (p *longpollSession) fetch(g *pollRequest, longest time.Duration) pollOutcome {
+	timeout := time.NewTimer(longest)
 	defer timeout.Stop()
 	p.arrive(g)
 	for final := false; ; {
@@ -43,6 +44,10 @@ func (p *longpollSession) fetch(g *pollRequest) pollOutcome {
 func (p *longpollSession) arrive(g *pollRequest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if id := g.handed; id.id > 0 && id.id <= p.held.done[id.node] {
+		g.leave() // it has come late: its client has been answered
+		return
+	}
 	switch p.state {
 	case pollIdle, pollWaiting:
 		p.turn.nudge()
@@ -63,15 +68,20 @@ func (p *longpollSession) try(g *pollRequest, final bool) pollOutcome {
 	switch {
 	case p.state == pollEnded:
 		return pollOver
+	case p.unacknowledged(g.handed): // it has taken that before, and asks again
+		if p.next == g {
+			p.next = nil
+		}
+		return pollTook
 	case p.next == g && final:
 		p.next = nil
 		return pollGotNothing
 	case p.next == g:
 		return pollWaits
 	case p.turn != g:
-		return pollGotNothing
-	case g.context.Err() == nil && p.outbound.Take(&p.batch, writeBytes, pollPieces):
-		p.state = pollAnswering
+		return pollGaveWay
+	case g.context.Err() == nil && p.take():
+		p.state, p.took = pollAnswering, time.Now()
 		p.ease()
 		p.schedule()
 		return pollTook
@@ -83,6 +93,28 @@ func (p *longpollSession) try(g *pollRequest, final bool) pollOutcome {
 		return pollGotNothing
 	}
 	return pollWaits
+}
+
+// take fills the batch, if there is something. Called with mu held.
+func (p *longpollSession) take() bool {
+	if p.kept {
+		p.kept = false
+		return true
+	}
+	return p.outbound.Take(&p.batch, writeBytes, pollPieces)
+}
+
+// keep gives back what a GET took and nothing of which has been written: it is what the
+// next one takes.
+func (p *longpollSession) keep() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == pollEnded {
+		p.batch.Lost(outbound.DropClosed)
+		return
+	}
+	p.kept = true
+	p.rest(p.next)
 }
 
 // answered says whether what a GET took has been written. If not, it is lost, and

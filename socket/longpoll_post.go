@@ -3,6 +3,7 @@ package socket
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -18,39 +19,59 @@ import (
 // pollPost hands on what a client sends. Whatever is wrong with it ends the
 // session.
 func (e *Endpoint) pollPost(w http.ResponseWriter, r *http.Request, token string) {
-	s := e.find(token)
-	if s == nil {
+	if token != "" && !e.config.Handover.awaitOpen(r.Context(), pollTimeout) {
+		answer(w, pollTimedOut, "", nil)
+		return
+	}
+	s, holder := e.find(token)
+	switch {
+	case holder != "":
+		e.handPost(w, r, token, holder)
+		return
+	case s == nil:
 		answer(w, pollGone, "", nil)
 		return
 	}
 	post := &posting{session: s, request: newPollRequest(w, r), patience: pollTimeout}
-	err := post.run(r.Body, r.ContentLength, r.Header.Get("Content-Type"))
+	err := post.run(func() error { return e.readMessages(r, post.receive) })
+	status := s.posted(r.Context(), err)
+	if status != pollOK {
+		token = ""
+	}
+	answer(w, status, token, nil)
+}
+
+// posted is what a POST is answered. Errors end the session.
+func (p *longpollSession) posted(ctx context.Context, err error) (status int) {
 	var ends *frameError
-	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
-		answer(w, pollOK, s.token, nil)
-		return
+		return pollOK
 	case errors.Is(err, errDispatch):
-		s.fail(closedTooFast)
-		answer(w, pollTimedOut, "", nil)
-		return
+		p.fail(closedTooFast)
+		return pollTimedOut
 	case errors.Is(err, errPollOver):
 	case errors.Is(err, phoenix.ErrMalformed):
-		s.fail(closedMalformed)
-	case errors.As(err, &tooLarge):
-		s.fail(closedTooLarge)
+		p.fail(closedMalformed)
+	case isTooLarge(err):
+		p.fail(closedTooLarge)
 	case errors.As(err, &ends):
-		s.fail(ends.reason)
+		p.fail(ends.reason)
 	default:
-		s.fail(closedLost)
+		p.fail(closedLost)
 	}
 	// What is queued goes first: on this the client gives the session up.
 	select {
-	case <-s.over:
-	case <-r.Context().Done():
+	case <-p.over:
+	case <-ctx.Done():
 	}
-	answer(w, pollGone, "", nil)
+	return pollGone
+}
+
+// isTooLarge tells whether an error is that a body, or a message, is too large.
+func isTooLarge(err error) bool {
+	var body *http.MaxBytesError
+	return errors.Is(err, errTooLarge) || errors.As(err, &body)
 }
 
 var (
@@ -69,30 +90,34 @@ type posting struct {
 	patience time.Duration // that is left for what makes it wait, apart from its client
 }
 
-// run hands on all messages of a body, of a declared length or -1. It has as many lines
-// as fit.
-func (o *posting) run(body io.ReadCloser, length int64, contentType string) error {
+// run hands on what read brings, once not too many other POSTs are being read.
+func (o *posting) run(read func() error) error {
 	if err := o.begin(); err != nil {
 		return err
 	}
 	defer o.end()
-	config := &o.session.endpoint.config
-	longest := base64.StdEncoding.EncodedLen(config.MaxMessageBytes)
-	kind, _, _ := mime.ParseMediaType(contentType)
+	return read()
+}
+
+// readMessages reads a POST's body, and has each of its messages received. It has as
+// many lines as fit.
+func (e *Endpoint) readMessages(r *http.Request, receive func(message []byte) error) error {
+	longest := base64.StdEncoding.EncodedLen(e.config.MaxMessageBytes)
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	lines, most := kind == "application/x-ndjson", longest
 	if lines {
-		most = config.MaxBodyBytes
+		most = e.config.MaxBodyBytes
 	}
-	if length > int64(most) { // who waits to be asked for it never sends it
+	if r.ContentLength > int64(most) { // who waits to be asked for it never sends it
 		return errTooLarge
 	}
-	bounded := http.MaxBytesReader(nil, body, int64(most))
+	bounded := http.MaxBytesReader(nil, r.Body, int64(most))
 	if !lines {
 		data, err := io.ReadAll(bounded)
 		if err != nil {
 			return err
 		}
-		return o.receive(data)
+		return receive(data)
 	}
 	in := lineReader{in: bufio.NewReader(bounded), limit: longest + len("\r\n")}
 	for {
@@ -100,7 +125,7 @@ func (o *posting) run(body io.ReadCloser, length int64, contentType string) erro
 		if end != nil && end != io.EOF {
 			return end
 		}
-		if err := o.receive(bytes.TrimSpace(line)); err != nil {
+		if err := receive(bytes.TrimSpace(line)); err != nil {
 			return err
 		}
 		if end != nil {

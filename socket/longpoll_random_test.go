@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/internal/cluster/clustertest"
 	"github.com/sluicehq/sluice/internal/httpservertest"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -28,6 +30,8 @@ import (
 type wildPoller struct {
 	t        *testing.T
 	listener *httpservertest.Listener
+	others   []*httpservertest.Listener // of other nodes, to which its requests go in turn
+	turn     atomic.Int64
 	token    string
 	began    atomic.Int64 // answers
 
@@ -56,7 +60,7 @@ type reading struct {
 
 // ask makes a request. What it returns has come whole.
 func (p *wildPoller) ask(method, kind, body string, how reading) (wildAnswer, bool) {
-	conn := p.listener.Dial()
+	conn := p.dial()
 	defer conn.Close()
 	if how.leave > 0 {
 		defer time.AfterFunc(how.leave, func() { conn.Close() }).Stop()
@@ -82,6 +86,13 @@ func (p *wildPoller) ask(method, kind, body string, how reading) (wildAnswer, bo
 	}
 	time.Sleep(how.linger) // of the test's own clock
 	return got, true
+}
+
+func (p *wildPoller) dial() net.Conn {
+	if turn := int(p.turn.Add(1)) % (len(p.others) + 1); turn > 0 {
+		return p.others[turn-1].Dial()
+	}
+	return p.listener.Dial()
 }
 
 type slowReader struct {
@@ -153,17 +164,53 @@ func TestPollsAtRandom(t *testing.T) {
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { pollAtRandom(t, seed) })
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, wild)
+				pollAtRandom(t, seed, r, true)
+			})
 		})
 	}
 }
 
-func pollAtRandom(t *testing.T, seed uint64) {
-	r := newRig(t, func(c *Config) {
-		c.Connect = func(context.Context, *ConnectRequest) (*channels.Socket, error) {
-			return &channels.Socket{ID: "wild"}, nil
-		}
-	})
+// TestPollsAtRandomNodes has each request of such clients reach another node, by a bus
+// that works, or loses, repeats, delays and disorders messages.
+func TestPollsAtRandomNodes(t *testing.T) {
+	t.Parallel()
+	seeds := 200
+	if testing.Short() {
+		seeds = 40
+	}
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n := newNodes(t, "abc", wild)
+				defer n.advance()()
+				var others []*httpservertest.Listener
+				for _, r := range n.rigs[1:] {
+					others = append(others, r.serveInMemory())
+				}
+				works := seed%3 == 0
+				if !works {
+					dice := rand.New(rand.NewPCG(seed, 2))
+					n.net.SetFaults(clustertest.Faults{Drop: dice.Float64() / 4, Repeat: dice.Float64() / 2,
+						Reorder: dice.Float64() / 4, Delay: time.Duration(dice.Int64N(int64(2 * time.Second)))})
+				}
+				pollAtRandom(t, seed, n.rig, works, others...)
+			})
+		})
+	}
+}
+
+func wild(c *Config) {
+	c.Connect = func(context.Context, *ConnectRequest) (*channels.Socket, error) {
+		return &channels.Socket{ID: "wild"}, nil
+	}
+}
+
+// pollAtRandom has one client live on for a while. If all works, a session ends only
+// because of what its client does.
+func pollAtRandom(t *testing.T, seed uint64, r *rig, works bool, others ...*httpservertest.Listener) {
 	listener := r.serveInMemory()
 	opened := r.poll(phoenix.Version2)
 	opened.text(`["1","1","room:a","phx_join",{"after":null}]`)
@@ -171,7 +218,7 @@ func pollAtRandom(t *testing.T, seed uint64) {
 		t.Fatal(got)
 	}
 	dice := rand.New(rand.NewPCG(seed, 1))
-	p := &wildPoller{t: t, listener: listener, token: opened.token}
+	p := &wildPoller{t: t, listener: listener, others: others, token: opened.token}
 	upTo := func(d time.Duration) time.Duration { return time.Duration(dice.Int64N(int64(d))) }
 
 	// The log grows, by the server and by what the client posts.
@@ -256,7 +303,7 @@ func pollAtRandom(t *testing.T, seed uint64) {
 		t.Fatal("told of an end that has not come")
 	case alive && len(got) != int(r.offset):
 		t.Fatalf("the session lives on, and %d of %d events are lost", int(r.offset)-len(got), r.offset)
-	case (kind == gentle || kind == patient) && shutAt == 0 && !alive:
+	case (kind == gentle || kind == patient) && shutAt == 0 && works && !alive:
 		t.Fatal("the session of a client that waited for every answer has ended")
 	}
 }

@@ -33,7 +33,11 @@ const (
 // (1) The new one has the turn, the one before gives way. (2) The new one
 // comes next, and another that did gives way. (3) Or waiting, if one comes next. Or
 // ended, if what was written was the last. (4) Only of a session that has been
-// shut: otherwise the deadlines of the answer are what bounds it.
+// shut, or if another node has the answer and does not say what became of it: otherwise
+// the deadlines of the answer are what bounds it.
+//
+// An answer of which surely nothing has been written leads from answering to idle, or
+// waiting, too: what it took is kept for the next GET.
 //
 // A GET takes under the lock under which it leaves or gives way, so that one
 // that has left or given way takes nothing. Whatever the state, cut leads to
@@ -59,7 +63,7 @@ type longpollSession struct {
 	over     chan struct{} // closed when the session has ended
 	slots    chan struct{} // maxPosts of them: a POST takes one out while it is read, and puts it back
 
-	batch outbound.WriteBatch // owned by the GET that has the turn
+	batch outbound.WriteBatch // owned by the GET that has the turn; guarded by mu if that is another node's, or nobody's
 
 	receiving sync.Mutex // held while a message is handed to the session
 
@@ -69,6 +73,9 @@ type longpollSession struct {
 	state  pollState
 	turn   *pollRequest // the GET that waits or is being answered, nil if there is none
 	next   *pollRequest // the GET after it
+	took   time.Time    // when a GET took the batch
+	kept   bool         // the batch is what the next GET takes
+	held   heldRequests // of other nodes
 	posts  map[*pollRequest]struct{}
 	eased  chan struct{} // closed when a GET has taken something; nil if nobody waits for that
 	cause  closeReason   // why the session is being closed, "" while it is not
@@ -81,12 +88,18 @@ type longpollSession struct {
 // pollRequest is a GET, or a POST that is being read.
 type pollRequest struct {
 	context context.Context
-	control *http.ResponseController
-	changed chan struct{} // whoever changes a GET's place sends, it receives; one is enough
+	control *http.ResponseController // nil if another node has the request
+	changed chan struct{}            // whoever changes a GET's place sends, it receives; one is enough
+
+	// Of a GET that another node has.
+	handed  handedID
+	leave   context.CancelFunc // ends context
+	until   time.Time          // when its answer counts as lost; guarded by longpollSession.mu
+	settled bool               // what became of that is known; guarded by longpollSession.mu
 }
 
 func newPollRequest(w http.ResponseWriter, r *http.Request) *pollRequest {
-	return &pollRequest{r.Context(), http.NewResponseController(w), make(chan struct{}, 1)}
+	return &pollRequest{context: r.Context(), control: http.NewResponseController(w), changed: make(chan struct{}, 1)}
 }
 
 // nudge has a GET look where it is. A nil one is nobody.
@@ -98,8 +111,17 @@ func (g *pollRequest) nudge() {
 
 // interruptReading and interruptWriting end what a request is at. They are called
 // as long as the request is known to be under way.
-func (g *pollRequest) interruptReading() { _ = g.control.SetReadDeadline(longAgo) }
-func (g *pollRequest) interruptWriting() { _ = g.control.SetWriteDeadline(longAgo) }
+func (g *pollRequest) interruptReading() {
+	if g.control != nil {
+		_ = g.control.SetReadDeadline(longAgo)
+	}
+}
+
+func (g *pollRequest) interruptWriting() {
+	if g.control != nil {
+		_ = g.control.SetWriteDeadline(longAgo)
+	}
+}
 
 var longAgo = time.Unix(1, 0)
 
@@ -201,11 +223,15 @@ func (p *longpollSession) end() {
 	if p.state == pollAnswering {
 		p.turn.interruptWriting()
 	}
+	if p.kept || p.unacknowledged(p.turn.id()) { // else whoever answers says so
+		p.batch.Lost(outbound.DropClosed)
+	}
 	for post := range p.posts {
 		post.interruptReading()
 	}
 	p.turn.nudge()
 	p.next.nudge()
+	p.dropParts()
 	p.state, p.turn, p.next = pollEnded, nil, nil
 	p.timer.Stop()
 	close(p.over)
@@ -227,6 +253,8 @@ func (p *longpollSession) received() {
 // it does not. Called with mu held.
 func (p *longpollSession) ends() time.Time {
 	switch {
+	case p.state == pollAnswering && p.shutAt.IsZero():
+		return p.turn.until
 	case p.state == pollEnded, p.state != pollIdle && p.shutAt.IsZero():
 		return time.Time{}
 	case p.shutAt.IsZero():
@@ -271,7 +299,11 @@ func (p *longpollSession) timeUp() {
 	switch {
 	case at.IsZero():
 	case over:
-		p.cause = cmp.Or(p.cause, closedNoPoll)
+		late := closedNoPoll
+		if p.state == pollAnswering {
+			late = closedLost
+		}
+		p.cause = cmp.Or(p.cause, late)
 		p.end()
 	case p.looked:
 		p.timer.Reset(time.Until(at))

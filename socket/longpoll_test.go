@@ -23,7 +23,7 @@ import (
 // poller is a client that polls.
 type poller struct {
 	t        testing.TB
-	endpoint *Endpoint
+	endpoint http.Handler
 	query    url.Values
 	header   http.Header
 	token    string
@@ -240,8 +240,8 @@ func TestPollTokens(t *testing.T) {
 			"with parts too few":       {"poll.a.b", pollGone},
 			"with a part too many":     {"poll.a.b.c.d.e", pollGone},
 			"with another prefix":      {"Poll.a.b.c", pollGone},
-			"of before a restart":      {newSessionTokens("").issue(), pollError},
-			"of another node":          {newSessionTokens("other").issue(), pollError},
+			"of before a restart":      {newSessionTokens().issue(), pollError},
+			"of another node":          {sessionTokens{node: "other", key: newSessionTokens().key}.issue(), pollError},
 			"forged":                   {alive[:len(alive)-1] + "x", pollError},
 			"ours in form and no more": {"poll.1.a.b.c", pollError},
 			"of an earlier build":      {"poll.a.b.c", pollError},

@@ -88,7 +88,7 @@ func TestPauseIsNoSilenceForAGoroutine(t *testing.T) {
 func TestPauseIsNoEndOfPolling(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		p := r.joinedPoll()
-		session := r.endpoint.find(p.token)
+		session, _ := r.endpoint.find(p.token)
 		late := func() {
 			session.mu.Lock()
 			session.idle = session.idle.Add(-time.Hour)
