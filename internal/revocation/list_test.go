@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,30 @@ func (s *table) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err = err
+}
+
+// journal is a log's text, which one goroutine writes while another reads it.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+func (j *journal) Reset() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.text.Reset()
 }
 
 func revoke(t *testing.T, s *table, r store.Revocation) store.Revocation {
@@ -122,16 +147,16 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log table
-		var lines bytes.Buffer
-		changes := 0
-		l := New(Config{Changed: func() { changes++ }, Logger: slog.New(slog.NewTextHandler(&lines, nil))})
+		var lines journal
+		var changes atomic.Int64
+		l := New(Config{Changed: func() { changes.Add(1) }, Logger: slog.New(slog.NewTextHandler(&lines, nil))})
 		old := time.Unix(1, 0)
 		var aged *AgeError
 		if _, err := l.Check("7", "", old); !errors.As(err, &aged) || !errors.As(l.Err(), &aged) {
 			t.Errorf("before it is loaded: %v", err)
 		}
-		if err := l.Refresh(t.Context(), &log); err != nil || l.Err() != nil || changes != 0 {
-			t.Errorf("loaded: %v, %v, %d changes", err, l.Err(), changes)
+		if err := l.Refresh(t.Context(), &log); err != nil || l.Err() != nil || changes.Load() != 0 {
+			t.Errorf("loaded: %v, %v, %d changes", err, l.Err(), changes.Load())
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1) // one send, by Run's goroutine
@@ -142,14 +167,14 @@ func TestRun(t *testing.T) {
 		l.Hasten()
 		l.Hasten()
 		synctest.Wait()
-		if revoked, err := l.Check("7", "", old); !revoked || err != nil || changes != 1 {
-			t.Errorf("hastened: %v, %v, %d changes", revoked, err, changes)
+		if revoked, err := l.Check("7", "", old); !revoked || err != nil || changes.Load() != 1 {
+			t.Errorf("hastened: %v, %v, %d changes", revoked, err, changes.Load())
 		}
 		revoke(t, &log, store.Revocation{Kind: store.ClaimSubject, Value: "8"})
 		time.Sleep(Interval) // of the test's own clock
 		synctest.Wait()
-		if revoked, err := l.Check("8", "", old); !revoked || err != nil || changes != 2 {
-			t.Errorf("after the interval: %v, %v, %d changes", revoked, err, changes)
+		if revoked, err := l.Check("8", "", old); !revoked || err != nil || changes.Load() != 2 {
+			t.Errorf("after the interval: %v, %v, %d changes", revoked, err, changes.Load())
 		}
 
 		for range 2 {
@@ -162,9 +187,10 @@ func TestRun(t *testing.T) {
 			time.Sleep(2 * Interval)
 			synctest.Wait()
 			if _, err := l.Check("7", "", old); !errors.As(err, &aged) || aged.Age <= MaxAge || !strings.Contains(lines.String(), "out of reach") {
-				t.Errorf("away for %v: %v; log:\n%s", l.Age(), err, &lines)
+				t.Errorf("away for %v: %v; log:\n%s", l.Age(), err, lines.String())
 			}
 			time.Sleep(5 * time.Minute)
+			synctest.Wait()
 			if told := strings.Count(lines.String(), "out of reach"); told < 5 || told > 7 {
 				t.Errorf("told %d times in five minutes", told)
 			}
@@ -172,7 +198,7 @@ func TestRun(t *testing.T) {
 			time.Sleep(Interval)
 			synctest.Wait()
 			if revoked, err := l.Check("7", "", old); !revoked || err != nil || !strings.Contains(lines.String(), "seen again") {
-				t.Errorf("back: %v, %v; log:\n%s", revoked, err, &lines)
+				t.Errorf("back: %v, %v; log:\n%s", revoked, err, lines.String())
 			}
 			lines.Reset()
 		}
