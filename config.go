@@ -361,7 +361,7 @@ func (c Config) Validate() error {
 }
 
 func (c *Config) validate(f *faults) {
-	for _, each := range append(c.bounds(), c.presenceBounds()...) {
+	for _, each := range c.bounds() {
 		each.validate(f)
 	}
 	oneOf(f, "Overflow", c.Overflow, CatchUp, DropOldest, DropNewest, Latest, Disconnect)

@@ -3,7 +3,6 @@ package sluice
 import (
 	"cmp"
 	"fmt"
-	"time"
 
 	"github.com/sluicehq/sluice/channels/presence"
 )
@@ -91,12 +90,3 @@ func (r *PresenceRule) maxMeta() int { return int(cmp.Or(r.MaxMeta, presence.Def
 
 // listed is how many presences of a topic are listed.
 func (r *PresenceRule) listed() int { return cmp.Or(r.Max, presence.DefaultMax) }
-
-// presenceBounds are those of all numbers of presences.
-func (c *Config) presenceBounds() []bound {
-	return []bound{
-		period("PresenceInterval", c.PresenceInterval, time.Millisecond, 10*time.Second, "{least} to {most}"),
-		period("PresencePermdown", c.PresencePermdown, time.Second, time.Hour, "{least} to {most}"),
-		number("MaxPresences", c.MaxPresences, 1, 10_000_000, "{least} to {most} presences"),
-	}
-}
