@@ -260,12 +260,12 @@ func (f *file) Run(ctx context.Context) error {
 func (f *file) watch(ctx context.Context) {
 	f.leads.Store(true)
 	defer f.leads.Store(false)
-	head, err := f.Head(ctx)
-	for last := head.Offset; ctx.Err() == nil; {
-		if err = f.Wait(ctx, last); err != nil {
-			return
-		}
-		if head, err = f.Head(ctx); err == nil && head.Offset != last {
+	first, err := f.Head(ctx)
+	if err != nil {
+		return
+	}
+	for last := first.Offset; f.Wait(ctx, last) == nil; {
+		if head, err := f.Head(ctx); err == nil && head.Offset != last {
 			f.told(store.Sequenced{After: last, Through: head.Offset})
 			f.head.Advance(head.Offset)
 			last = head.Offset

@@ -117,7 +117,8 @@ func (n *node) move(events, along int) { n.sequence(along, make([][]byte, events
 func (n *node) Fetch(ctx context.Context, after int64, limit store.Limit) ([]store.Event, error) {
 	n.fetches.Add(1)
 	n.busy.Lock()
-	n.busy.Unlock() //nolint:staticcheck // to wait is all
+	//lint:ignore SA2001 to wait is all
+	n.busy.Unlock()
 	known := n.head.Offset()
 	n.db.mu.Lock()
 	defer n.db.mu.Unlock()
