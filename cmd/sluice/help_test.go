@@ -27,8 +27,9 @@ var promised = map[string][]string{
 		"anonymous", "origins", "admin-token-file", "admin-read-token-file", "max-connections", "max-connections-per-ip", "trusted-proxies", "max-channels", "max-message-bytes", "inbound-queue", "inbound-bytes", "inbound-rate", "max-body-bytes", "max-payload-bytes"},
 	"Cluster": {
 		"cluster-listen", "cluster-routes", "cluster-advertise", "cluster-name", "cluster-secret-file", "cluster-tls-cert", "cluster-tls-key",
-		"cluster-tls-ca", "nats-url", "nats-creds-file", "nats-tls-ca",
+		"cluster-tls-ca", "nats-url", "nats-creds-file", "nats-tls-ca", "relay", "relay-bytes",
 	},
+	"Presence":  {"presence-interval", "presence-permdown", "max-presences"},
 	"Lifecycle": {"heartbeat-timeout", "max-connection-age", "drain-timeout"},
 	"Logging":   {"log-level", "log-format"},
 	"Metrics":   {"statsd", "statsd-prefix", "statsd-tags", "tag"},

@@ -49,8 +49,8 @@ type configFlags struct {
 	Overflow     sluice.Overflow `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: catch-up, drop-oldest, drop-newest, latest or disconnect."`
 	Recent       sluice.ByteSize `group:"Mailboxes" help:"Memory for replaying recent events without asking the store; a quarter of it, 4 MiB at least, bounds replays under way."`
 
-	Relay      sluice.RelayMode `group:"Nodes" placeholder:"MODE" help:"Whether the log is read through the bus between nodes: auto (where there is one, so that many nodes read the database about once) or off."`
-	RelayBytes sluice.ByteSize  `group:"Nodes" help:"Memory for what has come so; a node that is further behind than it reaches reads the database."`
+	Relay      sluice.RelayMode `group:"Cluster" placeholder:"MODE" help:"Whether the log is read through the bus between nodes: auto (where there is one, so that many nodes read the database about once) or off."`
+	RelayBytes sluice.ByteSize  `group:"Cluster" help:"Memory for what has come so; a node that is further behind than it reaches reads the database."`
 
 	Dedupe        sluice.Dedupe `group:"Dedupe" placeholder:"BY" help:"What makes an event a repeat, which is withheld: offset, key or payload."`
 	DedupeWindow  time.Duration `group:"Dedupe" help:"How far apart a repeat may have been inserted."`

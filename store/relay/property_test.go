@@ -152,13 +152,17 @@ func play(t *testing.T, plan []step) (problems []string, hits int64) {
 	return problems, hits
 }
 
-// follow reads until ctx ends, and returns how far it has come.
+// follow reads as a producer does until ctx ends, and returns how far it has come.
 func (m *member) follow(ctx context.Context) (after int64, problem string) {
-	for {
-		if err := m.log.Wait(ctx, after); err != nil {
-			return after, ""
+	limit := store.Limit{Events: 500, Bytes: 1 << 20, Epoch: "first"}
+	for full := false; ; {
+		if !full { // that there is more need not be waited for
+			if err := m.log.Wait(ctx, after); err != nil {
+				return after, ""
+			}
 		}
-		events, err := m.log.Fetch(ctx, after, store.Limit{Events: 500, Bytes: 1 << 20, Epoch: "first"})
+		events, err := m.log.Fetch(ctx, after, limit)
+		full = len(events) == limit.Events
 		if err != nil {
 			if ctx.Err() != nil {
 				return after, ""
