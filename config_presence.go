@@ -2,7 +2,7 @@ package sluice
 
 import (
 	"cmp"
-	"fmt"
+	"errors"
 
 	"github.com/sluicehq/sluice/channels/presence"
 )
@@ -58,7 +58,11 @@ func (r *PresenceRule) UnmarshalYAML(unmarshal func(any) error) error {
 		Max     int          `yaml:"max"`
 	}
 	if err := unmarshal(&fields); err != nil {
-		return fmt.Errorf("true, false, or key, meta, max-meta and max are allowed: %w", err)
+		text := "expected true, false, or key, meta, max-meta and max"
+		if said := interface{ GetMessage() string }(nil); errors.As(err, &said) { // without its picture of the file
+			text += ": " + said.GetMessage()
+		}
+		return errors.New(text)
 	}
 	*r = PresenceRule{On: true, Key: fields.Key, Meta: fields.Meta, MaxMeta: fields.MaxMeta, Max: fields.Max}
 	return nil

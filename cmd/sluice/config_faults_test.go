@@ -37,6 +37,10 @@ var wrong = []struct {
 	{"rule with a duplicate", "topics:\n- match: a\n  access: deny\n  access: deny", 3, `sluice.yaml:%d:3: topics: rule 1: access is given twice`},
 	{"rule with a duplicate tag", "topics:\n- match: a\n  tags:\n    x: a\n    x: b", 4, `sluice.yaml:%d:5: topics: rule 1: tags: x is given twice`},
 	{"rule with an own tag", "topics:\n- match: a\n  tags: {le: b}", 2, `topics: rule 1: tags is "le": allowed is as key letters`},
+	{"rule with an unknown key of presence", "topics:\n- match: a\n  presence: {key: name}", 2, `topics: rule 1: presence is "name": allowed is sub, client (given by sluice.yaml:%d:`},
+	{"rule with presences out of range", "topics:\n- match: a\n  presence: {max: 0x20000}", 2, `topics: rule 1: presence is "131072": allowed is max: 1 to 10000 presences (given by sluice.yaml:%d:`},
+	{"rule with an unknown field of presence", "topics:\n- match: a\n  presence: {keys: sub}", 2, `sluice.yaml:%d:3: topics: rule 1: presence: expected true, false, or key, meta, max-meta and max: unknown field "keys"`},
+	{"rule with a presence that is none", "topics:\n- match: a\n  presence: perhaps", 2, `sluice.yaml:%d:13: topics: rule 1: presence: expected true, false, or key, meta, max-meta and max`},
 	{"rule that never counts", "topics:\n- match: a*\n- match: ab", 2, `topics: rule 2: match is "ab": allowed is what no rule above matches: rule 1 (a*) takes all of it, so put this one before that (given by sluice.yaml:%d:10)`},
 	{"rules that are no list", "topics: all", 0, `sluice.yaml:%d:1: topics: expected a list, of lines that begin with -, not one plain value`},
 }
