@@ -280,7 +280,7 @@ func TestMetrics(t *testing.T) {
 		if got := r.counter(metrics.MessagesPushed); got != 2 {
 			t.Errorf("%d messages pushed", got)
 		}
-		if got := r.counter(metrics.SocketsOpened); got != 1 {
+		if got := r.counter(metrics.SocketsOpened, metrics.Transport("websocket")); got != 1 {
 			t.Errorf("%d sockets opened", got)
 		}
 		c.Close()

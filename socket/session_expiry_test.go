@@ -105,6 +105,8 @@ func TestRenewalCountsForItsSocket(t *testing.T) {
 		time.Sleep(50 * time.Second) // of the test's own clock
 		one.text(`["1","2","room:a","access_token",{"access_token":"new"}]`)
 		one.want(`["1","2","room:a","phx_reply",{"status":"ok","response":{}}]`)
+		two.text(beat) // or it ends for its silence, at the same time
+		two.want(beaten)
 		if got := two.next(); got != "close 1008" || time.Since(start) != time.Minute {
 			t.Fatalf("%s after %s", got, time.Since(start))
 		}
