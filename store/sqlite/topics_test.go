@@ -125,6 +125,8 @@ func TestIndexBecomesTheLists(t *testing.T) {
 		`ALTER TABLE sluice_meta DROP COLUMN max_payload`,
 		`DROP TABLE sluice_rejected`,
 		`ALTER TABLE sluice_meta DROP COLUMN installation`,
+		`DROP TABLE sluice_revocations`,
+		`ALTER TABLE sluice_meta DROP COLUMN revoked`,
 		`PRAGMA user_version = 3`,
 	} {
 		if _, err := application(t, dir).Exec(statement); err != nil {
