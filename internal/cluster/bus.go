@@ -46,7 +46,8 @@ type Bus interface {
 	// interest a little later, so the first messages may be missed. What arrives while
 	// handle runs waits, up to [Pending] bytes; what is beyond that is lost and counted.
 	// The function that is returned ends the subscription; it does not wait for a handle
-	// that runs. Subscriptions outlive a bus that is away for a while.
+	// that runs. Subscriptions outlive a bus that is away for a while. It fails only for what
+	// is no subject.
 	Subscribe(subject string, handle func(Message)) (end func(), err error)
 
 	// Answer has requests of that kind answered: handle is called concurrently, with a

@@ -26,6 +26,6 @@
 //
 // # Shutdown
 //
-// Run blocks until its context ends, tells the other nodes that this one leaves, and
-// returns when no handler runs any more and all connections are closed.
+// Run blocks until its context ends, sends what has been published, tells the other nodes
+// after that that this one leaves, and returns when no handler runs any more and all connections are closed.
 package cluster

@@ -144,10 +144,10 @@ func TestMembersAreBounded(t *testing.T) {
 	for i := range 2 * maxPeers {
 		m.hear(key{3, byte(i), byte(i >> 8)}, 1, hello{Hears: hears}, now)
 	}
-	if len(m.peers) != maxPeers || len(m.strangers) != maxStrangers || len(m.left) != maxLeft || len(m.order) != maxLeft {
+	if len(m.peers) != maxPeers || len(m.leaving) != maxPeers || len(m.strangers) != maxStrangers || len(m.left) != maxLeft || len(m.order) != maxLeft {
 		t.Errorf("%d peers, %d strangers, %d that have left (%d)", len(m.peers), len(m.strangers), len(m.left), len(m.order))
 	}
-	if m.sweep(now.Add(NodeTimeout)); len(m.peers)+len(m.strangers) != 0 || len(m.left) != maxLeft {
+	if m.sweep(now.Add(NodeTimeout)); len(m.peers)+len(m.leaving)+len(m.strangers) != 0 || len(m.left) != maxLeft {
 		t.Errorf("after a silence %d peers, %d strangers, %d that have left", len(m.peers), len(m.strangers), len(m.left))
 	}
 }
@@ -170,7 +170,7 @@ func TestOutboxIsBounded(t *testing.T) {
 	if _, ok := o.next(); !ok || o.put("s", data) != nil {
 		t.Error("there is no room after one was taken")
 	}
-	o.close()
+	o.close(nil)
 	for range count {
 		if _, ok := o.next(); !ok {
 			t.Fatal("what was put in is gone")

@@ -22,7 +22,8 @@ type inbox struct {
 	take    func(e envelope, from string) // from is the sender's id, empty of a hello
 
 	// Guarded by NATS.mu.
-	sub     *nats.Subscription // nil while there is no connection yet
+	sub     *nats.Subscription // nil until settle has made it
+	of      *client            // whose sub is
 	queue   []wired
 	bytes   int            // of queue
 	busy    bool           // a goroutine empties it
@@ -36,14 +37,46 @@ type wired struct{ data []byte }
 
 func (w wired) bytes() int { return len(w.data) + messageBytes }
 
-// subscribe has the connection bring what goes to the inbox's subject. Call it with mu held.
-func (b *NATS) subscribe(in *inbox) error {
-	sub, err := b.conn.Subscribe(b.prefix+in.subject, func(m *nats.Msg) { b.arrived(in, wired{m.Data}) })
-	if err != nil {
-		return err
+// unsettle has tend settle subscriptions soon. Call it with mu held.
+func (b *NATS) unsettle() {
+	select {
+	case b.unsettled <- struct{}{}:
+	default:
 	}
-	in.sub = sub
-	return sub.SetPendingLimits(transitMessages, transitBytes)
+}
+
+// settle has a client bring what goes to the subjects of all inboxes, and nothing else. It
+// waits for nats.go, and is called by one goroutine at a time. What a client that has been
+// closed cannot do, the next one does.
+func (b *NATS) settle(c *client) {
+	b.mu.Lock()
+	ended := b.ended
+	b.ended = nil
+	var begin []*inbox
+	for _, in := range b.inboxes {
+		if in.of != c {
+			begin = append(begin, in)
+		}
+	}
+	b.mu.Unlock()
+	for _, sub := range ended {
+		_ = sub.Unsubscribe() // or its client was closed
+	}
+	for _, in := range begin {
+		sub, err := c.conn.Subscribe(b.prefix+in.subject, func(m *nats.Msg) { b.arrived(in, wired{m.Data}) })
+		if err != nil { // it was closed
+			return
+		}
+		_ = sub.SetPendingLimits(transitMessages, transitBytes) // likewise
+		b.mu.Lock()
+		if in.over {
+			b.ended = append(b.ended, sub)
+			b.unsettle()
+		} else {
+			in.sub, in.of, in.dropped = sub, c, 0
+		}
+		b.mu.Unlock()
+	}
 }
 
 // arrived queues a message, or drops it, and never waits.
@@ -117,7 +150,7 @@ func (b *NATS) handle(in *inbox, m wired) {
 func (b *NATS) accept(in *inbox, e envelope) (from, dropped string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := b.members.peers[e.from]
+	p := b.members.sender(e.from)
 	if p == nil {
 		return "", dropStranger
 	}

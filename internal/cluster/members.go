@@ -31,6 +31,7 @@ const (
 type members struct {
 	self      key
 	peers     map[key]*peer     // which have been heard to be there now
+	leaving   map[key]*peer     // which have said bye: what they sent before may still be on its way to a handler
 	strangers map[key]time.Time // heard of, and not yet to have heard of this one
 	left      map[key]uint64    // the last number of those that are peers no more
 	order     []key             // of left, oldest first
@@ -46,7 +47,7 @@ type peer struct {
 }
 
 func newMembers(self key) *members {
-	return &members{self: self, peers: map[key]*peer{}, strangers: map[key]time.Time{}, left: map[key]uint64{}}
+	return &members{self: self, peers: map[key]*peer{}, leaving: map[key]*peer{}, strangers: map[key]time.Time{}, left: map[key]uint64{}}
 }
 
 // parseHello reads one and holds it to its bounds.
@@ -68,8 +69,11 @@ func (m *members) hear(from key, number uint64, h hello, now time.Time) (changed
 			return false, false, dropRepeated
 		}
 		if h.Bye {
-			p.high = max(p.high, number)
+			p.heard, p.high = now, max(p.high, number)
 			m.lose(from)
+			if len(m.leaving) < maxPeers {
+				m.leaving[from] = p
+			}
 			return true, false, ""
 		}
 		changed = p.node != h.Node
@@ -95,6 +99,7 @@ func (m *members) hear(from key, number uint64, h hello, now time.Time) (changed
 		return false, false, dropOverflow
 	}
 	delete(m.strangers, from)
+	delete(m.leaving, from)
 	m.peers[from] = &peer{node: h.Node, heard: now, first: number, hello: number, high: number}
 	return true, !answered, ""
 }
@@ -113,11 +118,37 @@ func (m *members) lose(k key) {
 	m.left[k] = p.high
 }
 
-// sweep forgets those that have been silent for too long, and returns the peers among them.
+// sender is a node whose messages count: a peer, or one that is leaving. nil: there is none.
+func (m *members) sender(k key) *peer {
+	if p := m.peers[k]; p != nil {
+		return p
+	}
+	return m.leaving[k]
+}
+
+// begin notes what has come of each sender up to now, for a new subscription: that is over,
+// whoever repeats it.
+func (m *members) begin(last map[key]uint64) {
+	for k, p := range m.peers {
+		last[k] = p.high
+	}
+	for k, p := range m.leaving {
+		last[k] = p.high
+	}
+}
+
+// sweep forgets those that have been silent for too long, and returns of them those that
+// were peers, or were leaving.
 func (m *members) sweep(now time.Time) (lost []key) {
 	for k, p := range m.peers {
 		if now.Sub(p.heard) >= NodeTimeout {
 			m.lose(k)
+			lost = append(lost, k)
+		}
+	}
+	for k, p := range m.leaving {
+		if now.Sub(p.heard) >= NodeTimeout {
+			delete(m.leaving, k)
 			lost = append(lost, k)
 		}
 	}

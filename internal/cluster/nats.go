@@ -49,22 +49,29 @@ type NATS struct {
 
 	// Written by Run, before mu is first taken by another goroutine for them.
 	seal   *seal
-	prefix string // of all subjects
+	prefix string        // of all subjects
+	url    string        // of NATS; empty: that of this process
+	reach  []nats.Option // what a client needs besides
+
+	unsettled chan struct{} // has room for one: sent to, without waiting, when a subscription is to begin or to end
 
 	working sync.WaitGroup // goroutines that have handlers called; added to with mu held, while life lasts
 
 	mu sync.Mutex
 	// Guarded by mu.
-	conn      *nats.Conn // nil before Run has connected, and at the end
+	client    *client // nil before Run has connected, and at the end
 	server    *server.Server
+	up        bool            // there is a connection, as last heard
+	most      int             // bytes that a message may carry, as last heard
 	why       error           // why there is no connection, as last heard
 	life      context.Context // of handlers
 	end       context.CancelFunc
 	members   *members
 	changed   chan struct{} // has room for one: sent to, without waiting, when members have changed
 	inboxes   []*inbox
-	waiting   int    // bytes, in all of them and in requests that are handled
-	requests  uint64 // number of the last one
+	ended     []*nats.Subscription // which the client has still
+	waiting   int                  // bytes, in all of them and in requests that are handled
+	requests  uint64               // number of the last one
 	asking    map[uint64]*asking
 	answering map[asked]context.CancelFunc
 }
@@ -84,6 +91,8 @@ func New(c Config) *NATS {
 		out:       newOutbox(),
 		hasten:    make(chan struct{}, 1),
 		answers:   map[string]func(context.Context, Message) ([]byte, error){},
+		unsettled: make(chan struct{}, 1),
+		most:      MaxData,
 		why:       errors.New("not connected yet"),
 		members:   newMembers(self),
 		changed:   make(chan struct{}, 1),
@@ -115,7 +124,7 @@ func (b *NATS) Watch(changed func([]Node)) { b.watchers = append(b.watchers, cha
 func (b *NATS) Connected() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.conn != nil && b.conn.IsConnected() {
+	if b.up {
 		return nil
 	}
 	return fmt.Errorf("%w: %w", ErrAway, b.why)
@@ -125,18 +134,7 @@ func (b *NATS) Connected() error {
 func (b *NATS) maxData() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.conn == nil {
-		return MaxData
-	}
-	return b.carries()
-}
-
-// carries is maxData with mu held, of a connection.
-func (b *NATS) carries() int {
-	if most := b.conn.MaxPayload(); most > 0 { // known once there was a connection
-		return min(MaxData, int(most)-overhead)
-	}
-	return MaxData
+	return b.most
 }
 
 // Publish implements [Bus].
@@ -166,26 +164,21 @@ func (b *NATS) Subscribe(subject string, handle func(Message)) (end func(), err 
 	in.take = func(e envelope, from string) { handle(Message{From: from, Data: e.data}) }
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.conn != nil {
-		if err := b.subscribe(in); err != nil {
-			return nil, fmt.Errorf("%w: subscribe to %s: %w", ErrAway, subject, err)
-		}
-	}
-	for k, p := range b.members.peers { // what they have sent before is over, whoever repeats it
-		in.last[k] = p.high
-	}
+	b.members.begin(in.last)
 	b.inboxes = append(b.inboxes, in)
+	b.unsettle()
 	return func() { b.unsubscribe(in) }, nil
 }
 
 func (b *NATS) unsubscribe(in *inbox) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.discard(in)
 	b.inboxes = slices.DeleteFunc(b.inboxes, func(other *inbox) bool { return other == in })
-	sub := in.sub
-	b.mu.Unlock()
-	if sub != nil {
-		_ = sub.Unsubscribe() // fails where there is no connection any more
+	if in.sub != nil {
+		b.ended = append(b.ended, in.sub)
+		in.sub = nil
+		b.unsettle()
 	}
 }
 
@@ -202,10 +195,10 @@ func (b *NATS) Run(ctx context.Context) error {
 	helpers.Go(b.send)
 	beating, stop := context.WithCancel(context.Background())
 	helpers.Go(func() { b.beat(beating) })
+	helpers.Go(func() { b.tend(beating) })
 	b.watch(ctx)
 	stop()
-	b.bye()
-	b.out.close()
+	b.out.close(b.hello(true))
 	helpers.Wait()
 	b.leave()
 	return nil
@@ -236,7 +229,7 @@ func (b *NATS) send() {
 		if !ok {
 			return
 		}
-		if err := b.conn.Publish(b.prefix+m.subject, b.seal.wrap(m.subject, m.number, m.data)); err != nil && m.subject != helloSubject {
+		if err := b.current().conn.Publish(b.prefix+m.subject, b.seal.wrap(m.subject, m.number, m.data)); err != nil && m.subject != helloSubject {
 			b.alarm.drop(dropAway, 1)
 		}
 	}
@@ -254,7 +247,7 @@ func (b *NATS) beat(ctx context.Context) {
 		case <-b.hasten:
 		}
 		b.look()
-		b.hello(false)
+		b.out.hello(b.hello(false))
 		next := helloEvery
 		if n < firstHellos {
 			next = firstEvery
@@ -276,6 +269,7 @@ func (b *NATS) look() {
 	defer b.mu.Unlock()
 	if lost := b.members.sweep(time.Now()); len(lost) > 0 {
 		b.gone(lost)
+		b.forget(lost)
 		b.notice()
 	}
 	for _, in := range b.inboxes {
@@ -297,7 +291,8 @@ func (b *NATS) notice() {
 	}
 }
 
-func (b *NATS) hello(bye bool) {
+// hello is what this node says of itself now.
+func (b *NATS) hello(bye bool) []byte {
 	b.mu.Lock()
 	h := hello{Node: b.config.Self, Hears: b.members.hears(), Bye: bye}
 	b.mu.Unlock()
@@ -305,10 +300,8 @@ func (b *NATS) hello(bye bool) {
 	if err != nil {
 		panic(fmt.Sprintf("cluster: write a hello: %v", err)) // of strings and a time
 	}
-	b.out.hello(text)
+	return text
 }
-
-func (b *NATS) bye() { b.hello(true) }
 
 // takeHello takes in what another node says of itself.
 func (b *NATS) takeHello(e envelope, _ string) {
@@ -322,6 +315,9 @@ func (b *NATS) takeHello(e envelope, _ string) {
 	if changed {
 		if b.members.peers[e.from] == nil {
 			b.gone([]key{e.from})
+			if b.members.leaving[e.from] == nil {
+				b.forget([]key{e.from})
+			}
 		}
 		b.notice()
 	}

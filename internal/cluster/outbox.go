@@ -23,7 +23,8 @@ type outbox struct {
 	number uint64     // of the last message
 	hellos []outgoing // which overtake the others: they keep nodes known
 	queue  []outgoing
-	bytes  int // of queue
+	bytes  int    // of queue
+	bye    []byte // which is sent last; nil once it was, or where there is none
 	closed bool
 }
 
@@ -67,11 +68,15 @@ func (o *outbox) wake() {
 	}
 }
 
-// close has nothing more be taken in, and next end when what there is has been taken.
-func (o *outbox) close() {
+// close has nothing more be taken in, and next end when what there is has been taken, and
+// after it the bye, unless it is nil: whoever hears it has then heard all.
+func (o *outbox) close(bye []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed = true
+	if o.closed {
+		return
+	}
+	o.bye, o.closed = bye, true
 	o.wake()
 }
 
@@ -89,6 +94,11 @@ func (o *outbox) next() (m outgoing, ok bool) {
 			o.queue[0] = outgoing{}
 			o.queue = o.queue[1:]
 			o.bytes -= len(m.data) + messageBytes
+			o.mu.Unlock()
+			return m, true
+		case o.bye != nil:
+			o.number++
+			m, o.bye = outgoing{helloSubject, o.number, o.bye}, nil
 			o.mu.Unlock()
 			return m, true
 		case o.closed:

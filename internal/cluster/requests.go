@@ -149,7 +149,7 @@ func (b *NATS) takeDirect(e envelope, from string) {
 		if e.data[0] == isAnswer {
 			a.end(Reply{Data: data})
 		} else {
-			a.end(Reply{Err: &RemoteError{Node: b.members.peers[e.from].nameOr(from), Text: string(data)}})
+			a.end(Reply{Err: &RemoteError{Node: b.members.sender(e.from).nameOr(from), Text: string(data)}})
 		}
 	case isCancel:
 		b.mu.Lock()
@@ -216,7 +216,8 @@ func (b *NATS) reply(who asked, answer []byte, err error) {
 	_ = b.out.put(nodeSubject+"."+who.from.String(), binary.BigEndian.AppendUint64([]byte{kind}, who.number), answer)
 }
 
-// gone ends what has to do with nodes that are peers no more. Call it with mu held.
+// gone ends what waits for nodes that are peers no more, or is done for them. Call it with
+// mu held.
 func (b *NATS) gone(lost []key) {
 	for _, a := range b.asking {
 		if slices.Contains(lost, a.to) {
@@ -228,6 +229,11 @@ func (b *NATS) gone(lost []key) {
 			cancel()
 		}
 	}
+}
+
+// forget has nothing of these nodes be remembered: nothing that they have sent counts any
+// more. Call it with mu held.
+func (b *NATS) forget(lost []key) {
 	for _, in := range b.inboxes {
 		for _, k := range lost {
 			delete(in.last, k)

@@ -1,0 +1,135 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// said is what a node of a test says to another: its messages, one after the other.
+type said struct {
+	t      *testing.T
+	seal   *seal
+	node   Node
+	number uint64
+}
+
+func (s *said) message(subject string, data []byte) wired {
+	s.number++
+	return wired{s.seal.wrap(subject, s.number, data)}
+}
+
+func (s *said) hello(h hello) wired {
+	h.Node = s.node
+	text, err := json.Marshal(h)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.message(helloSubject, text)
+}
+
+// pairOf is a bus that nothing connects, and another node, which it knows.
+func pairOf(t *testing.T) (*NATS, *said) {
+	t.Helper()
+	b := New(Config{Self: NewNode("a", "test"), Name: "test", Logger: slog.New(slog.DiscardHandler)})
+	b.seal = newSeal(b.members.self, "test", "1", nil)
+	other := &said{t: t, node: NewNode("b", "test")}
+	self, _ := parseKey(other.node.ID)
+	other.seal = newSeal(self, "test", "1", nil)
+	b.arrived(b.inboxes[0], other.hello(hello{Hears: []string{b.config.Self.ID}}))
+	synctest.Wait()
+	if len(b.Nodes()) != 1 {
+		t.Fatal("the other node is not known")
+	}
+	return b, other
+}
+
+// TestByeIsLast has what was published before a node leaves be sent before its bye.
+func TestByeIsLast(t *testing.T) {
+	t.Parallel()
+	o := newOutbox()
+	for _, text := range []string{"1", "2", "3"} {
+		if err := o.put("s", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.hello([]byte("hello"))
+	o.close([]byte("bye"))
+	o.close(nil)
+	o.hello([]byte("late"))
+	if err := o.put("s", nil); err != ErrAway {
+		t.Errorf("after the end: %v", err)
+	}
+	last := uint64(0)
+	for _, want := range []string{"hello", "1", "2", "3", "bye"} {
+		m, ok := o.next()
+		if !ok || string(m.data) != want {
+			t.Fatalf("%q comes, not %q", m.data, want)
+		}
+		if want != "hello" && m.number <= last && want == "bye" {
+			t.Errorf("the bye has number %d, after %d", m.number, last)
+		}
+		last = max(last, m.number)
+	}
+	if m, ok := o.next(); ok {
+		t.Errorf("%q comes after the bye", m.data)
+	}
+}
+
+// TestWhatWasSaidBeforeAByeCounts has a bye be heard before what its node published earlier,
+// which waits for a handler: to a subject that has been heard, to one that has not, and
+// repeated.
+func TestWhatWasSaidBeforeAByeCounts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, other := pairOf(t)
+		heard := map[string][]string{}
+		listen := func(subject string) *inbox {
+			if _, err := b.Subscribe(subject, func(m Message) { heard[subject] = append(heard[subject], string(m.Data)) }); err != nil {
+				t.Fatal(err)
+			}
+			return b.inboxes[len(b.inboxes)-1]
+		}
+		old, fresh := listen("old"), listen("fresh")
+		b.arrived(old, other.message("old", []byte("before")))
+		repeated := other.message("old", []byte("last"))
+		first := other.message("fresh", []byte("first"))
+		bye := other.hello(hello{Bye: true})
+		synctest.Wait()
+		b.arrived(b.inboxes[0], bye)
+		synctest.Wait()
+		if len(b.Nodes()) != 0 {
+			t.Error("who has said bye is still one of the nodes")
+		}
+		if _, err := b.Request(context.Background(), other.node.ID, "k", nil); err == nil {
+			t.Error("who has said bye is asked")
+		}
+		for range 2 {
+			b.arrived(old, repeated)
+			b.arrived(fresh, first)
+			synctest.Wait()
+		}
+		later := listen("later") // which nothing that was said before counts for
+		b.arrived(later, first)
+		synctest.Wait()
+		if len(heard["old"]) != 2 || len(heard["fresh"]) != 1 || len(heard["later"]) != 0 {
+			t.Errorf("heard: %v", heard)
+		}
+		// Of the test's own clock.
+		time.Sleep(NodeTimeout)
+		b.look()
+		if len(b.members.leaving) != 0 || len(old.last) != 0 {
+			t.Errorf("%d nodes leave for ever, %d are remembered", len(b.members.leaving), len(old.last))
+		}
+		b.arrived(old, repeated)
+		b.arrived(fresh, other.message("fresh", []byte("too late")))
+		synctest.Wait()
+		if len(heard["old"]) != 2 || len(heard["fresh"]) != 1 {
+			t.Errorf("heard of one who is gone: %v", heard)
+		}
+		b.end()
+	})
+}
