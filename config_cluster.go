@@ -47,12 +47,19 @@ func (c *Config) validateCluster(f *faults) {
 		f.add("ClusterListen", c.ClusterListen, "a loopback address, or any other with --cluster-secret-file")
 	}
 	for _, route := range c.ClusterRoutes {
-		if !dialable(route) {
+		switch {
+		case !dialable(route):
 			f.add("ClusterRoutes", route, "addresses as "+addresses)
+		case !loopback(route) && c.ClusterSecretFile == "":
+			f.add("ClusterRoutes", route, "addresses on loopback, or any others with --cluster-secret-file: whoever answers there could speak for a node")
 		}
 	}
-	if c.ClusterAdvertise != "" && !dialable(c.ClusterAdvertise) {
+	switch {
+	case c.ClusterAdvertise == "":
+	case !dialable(c.ClusterAdvertise):
 		f.add("ClusterAdvertise", c.ClusterAdvertise, addresses+", by which other nodes reach this one")
+	case !loopback(c.ClusterAdvertise) && c.ClusterSecretFile == "":
+		f.add("ClusterAdvertise", c.ClusterAdvertise, "an address on loopback, or any other with --cluster-secret-file: whoever reaches it could speak for a node")
 	}
 	if n := countGiven(c.ClusterTLSCert, c.ClusterTLSKey, c.ClusterTLSCA); n != 0 && n != 3 {
 		f.add("ClusterTLSCert", c.ClusterTLSCert, "a PEM file, together with --cluster-tls-key and --cluster-tls-ca, or none of them")

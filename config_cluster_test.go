@@ -28,6 +28,15 @@ func TestClusterIsValidated(t *testing.T) {
 		}, "", ""},
 		{"off loopback", func(c *Config) { c.ClusterListen = "0.0.0.0:4002" }, "ClusterListen", "--cluster-secret-file"},
 		{"everywhere", func(c *Config) { c.ClusterListen = ":4002" }, "ClusterListen", "--cluster-secret-file"},
+		{"a route off loopback", func(c *Config) {
+			c.ClusterListen, c.ClusterRoutes = "127.0.0.1:4002", []string{"localhost:4003", "10.0.0.2:4002"}
+		}, "ClusterRoutes", "--cluster-secret-file"},
+		{"a route by a name", func(c *Config) { c.ClusterListen, c.ClusterRoutes = "127.0.0.1:4002", []string{"a:4002"} }, "ClusterRoutes", "--cluster-secret-file"},
+		{"routes on loopback", func(c *Config) {
+			c.ClusterListen, c.ClusterRoutes = "127.0.0.1:4002", []string{"127.0.0.1:4003", "[::1]:4004"}
+		}, "", ""},
+		{"advertised off loopback", func(c *Config) { c.ClusterListen, c.ClusterAdvertise = "127.0.0.1:4002", "a:4002" }, "ClusterAdvertise", "--cluster-secret-file"},
+		{"advertised on loopback", func(c *Config) { c.ClusterListen, c.ClusterAdvertise = "127.0.0.1:4002", "127.0.0.1:4003" }, "", ""},
 		{"no address", func(c *Config) { c.ClusterListen = "4002" }, "ClusterListen", "host:port"},
 		{"no port", func(c *Config) { c.ClusterListen = "localhost:x" }, "ClusterListen", "host:port"},
 		{"both", func(c *Config) { c.ClusterListen, c.NATSURL = "127.0.0.1:4002", "nats://localhost" }, "NATSURL", "choose one"},
@@ -60,9 +69,21 @@ func TestClusterIsValidated(t *testing.T) {
 			t.Errorf("%s: %v; want %s with %q", test.name, err, test.field, test.words)
 		}
 	}
-	c := Config{DatabaseURL: "postgres://localhost/app", NATSURL: "nats://user:password@n:4222"}
-	if text := errorText(c.Validate()); !strings.Contains(text, "NATSURL") || strings.Contains(text, "password") {
-		t.Errorf("a URL is told as %s", text)
+	for _, url := range []string{
+		"nats://user:password@n:4222", "nats://password@n:4222", "nats://a:4222,nats://user:password@n:4222",
+		"nats://user:password@a:4222, nats://user:password@n:4222", "nats://n:4222?token=password", "nats://n/password",
+		"nats://user:password@%zz", "http://user:password@n",
+	} {
+		for _, listen := range []string{"", "127.0.0.1:4002"} { // the URL is wrong by itself, or beside the other
+			c := Config{DatabaseURL: "postgres://localhost/app", NATSURL: url, ClusterListen: listen}
+			if text := errorText(c.Validate()); !strings.Contains(text, "NATSURL") || strings.Contains(text, "password") {
+				t.Errorf("a URL is told as %s", text)
+			}
+			c.DatabaseURL = ""
+			if text := errorText(c.Validate()); !strings.Contains(text, "NATSURL") || strings.Contains(text, "password") {
+				t.Errorf("a URL is told as %s", text)
+			}
+		}
 	}
 }
 

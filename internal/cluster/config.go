@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"regexp"
+	"strings"
 
 	"github.com/sluicehq/sluice/metrics"
 )
@@ -81,14 +82,24 @@ func CheckSubject(subject string) error {
 	return nil
 }
 
-// RedactURL is a NATS URL, or several, without passwords and tokens.
+// RedactURL is a NATS URL, or several with commas between them, with nothing but the
+// schemes and the hosts: what else there is may be a password or a token. What is none is
+// an ellipsis.
 func RedactURL(text string) string {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" {
-		return "…"
+	if text == "" {
+		return ""
 	}
-	if u.User != nil {
-		u.User = url.User("…")
+	var shown []string
+	for each := range strings.SplitSeq(text, ",") {
+		u, err := url.Parse(strings.TrimSpace(each))
+		switch {
+		case err != nil || u.Host == "":
+			shown = append(shown, "…")
+		case u.User != nil:
+			shown = append(shown, u.Scheme+"://…@"+u.Host)
+		default:
+			shown = append(shown, u.Scheme+"://"+u.Host)
+		}
 	}
-	return u.Redacted()
+	return strings.Join(shown, ",")
 }

@@ -22,7 +22,8 @@
 // has heard and repeats counts, and no clocks need to agree.
 //
 // Memory: [Pending] bytes wait to be sent and [Pending] before one subscription at most,
-// four times that before all of them; a server keeps up to maxPending for each other node.
+// four times that before all of them; a server keeps up to maxPending for each other node,
+// and nats.go up to transitBytes of each subscription until [NATS] has taken it over.
 //
 // # Shutdown
 //
