@@ -24,8 +24,8 @@ const tellTimeout = 2 * time.Second
 // the mailboxes of this node's clients, and on its way to the other nodes.
 //
 // An [*InvalidError] says that it is none that clients, or other nodes, can be sent, and
-// [ErrClusterAway] that this node has no bus to the others at present: then nobody gets it. An
-// [*UnreachedError] says that all have been told but the nodes that it names.
+// [ErrClusterAway] that this node has no bus to the others at present, [ErrClusterBusy] that
+// the bus takes no more at the moment: then nobody gets it. An [*UnreachedError] says that all have been told but the nodes that it names.
 func (s *Service) Broadcast(topic, event string, payload any) error {
 	err := store.CheckTopic(topic)
 	if err == nil {
@@ -164,6 +164,17 @@ func (s *Service) joinBroadcasts() error {
 		return strconv.AppendInt(nil, int64(closed), 10), nil
 	})
 	return nil
+}
+
+// lookForMissing has it be known which nodes there are before the first of them can be
+// told anything: from then on an answer that names nobody means that all were told.
+func (s *Service) lookForMissing(ctx context.Context) {
+	if s.missing == nil {
+		return
+	}
+	if err := s.missing.Look(ctx); err != nil && ctx.Err() == nil {
+		s.logger.Warn("cannot tell yet which nodes serve: what is said to be unreached may lack some", "error", err)
+	}
 }
 
 // runBroadcasts listens to other nodes, and knows which of them there should be, until

@@ -50,6 +50,7 @@ func (s *Service) startBus(ctx context.Context, open bool, fail context.CancelCa
 		return nil
 	}
 	return start(ctx, "cluster", func(ctx context.Context) error {
+		s.lookForMissing(ctx)
 		broadcasts := start(ctx, "broadcasts", s.runBroadcasts, fail)
 		return errors.Join(s.config.clusterEnded(s.bus.Run(ctx)), broadcasts.stop())
 	}, fail)

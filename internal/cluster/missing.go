@@ -41,11 +41,12 @@ const heldTimeout = 2 * time.Second
 type Missing struct {
 	config MissingConfig
 
-	changed chan struct{} // the bus's watcher sends, without waiting; Run receives; nobody closes; one is enough to look anew
-	leased  atomic.Pointer[[]string]
+	changed chan struct{}            // the bus's watcher sends, without waiting; Run receives; nobody closes; one is enough to look anew
+	leased  atomic.Pointer[[]string] // nil: nobody has looked yet
 }
 
-// NewMissing returns a Missing that knows of no lease yet. Call it before the bus runs.
+// NewMissing returns a Missing that knows nothing yet. Call it before the bus runs, and
+// [Missing.Look] before anybody relies on it.
 func NewMissing(config MissingConfig) *Missing {
 	if config.Interval <= 0 {
 		config.Interval = DefaultHeldInterval
@@ -54,7 +55,6 @@ func NewMissing(config MissingConfig) *Missing {
 		config.Logger = slog.Default()
 	}
 	m := &Missing{config: config, changed: make(chan struct{}, 1)}
-	m.leased.Store(new([]string))
 	config.Bus.Watch(func([]Node) {
 		select {
 		case m.changed <- struct{}{}:
@@ -72,12 +72,23 @@ func (e *UnreachedError) Error() string {
 	return "not reached: the nodes " + strings.Join(e.Nodes, ", ") + "; GET /api/nodes shows who is heard"
 }
 
-// Any tells whether another node has a lease, heard or not.
-func (m *Missing) Any() bool { return len(*m.leased.Load()) > 0 }
+// Any tells whether another node has a lease, heard or not; also while nobody knows.
+func (m *Missing) Any() bool {
+	leased := m.leased.Load()
+	return leased == nil || len(*leased) > 0
+}
+
+// held are the names of the other nodes that have a lease, as last looked.
+func (m *Missing) held() []string {
+	if leased := m.leased.Load(); leased != nil {
+		return *leased
+	}
+	return nil
+}
 
 // Names are the missing nodes' names, sorted.
 func (m *Missing) Names() []string {
-	leased := *m.leased.Load()
+	leased := m.held()
 	if len(leased) == 0 {
 		return nil
 	}
@@ -94,7 +105,7 @@ func (m *Missing) Names() []string {
 // All are the names of all other nodes, heard or missing, sorted: those whom nothing
 // reaches where the bus takes nothing.
 func (m *Missing) All() []string {
-	names := slices.Clone(*m.leased.Load())
+	names := slices.Clone(m.held())
 	for _, n := range m.config.Bus.Nodes() {
 		names = append(names, n.Name)
 	}
@@ -108,7 +119,7 @@ func (m *Missing) Run(ctx context.Context) error {
 	ticker := time.NewTicker(m.config.Interval)
 	defer ticker.Stop()
 	for told := false; ; {
-		err := m.look(ctx)
+		err := m.Look(ctx)
 		if failed := err != nil && ctx.Err() == nil; failed != told {
 			if told = failed; failed {
 				m.config.Logger.Warn("cannot tell which nodes serve: what is said to be unreached may be out of date", "error", err)
@@ -123,8 +134,8 @@ func (m *Missing) Run(ctx context.Context) error {
 	}
 }
 
-// look reads who has a lease.
-func (m *Missing) look(ctx context.Context) error {
+// Look reads who has a lease.
+func (m *Missing) Look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, heldTimeout)
 	defer cancel()
 	held, err := m.config.Held(ctx, NodeLease)
