@@ -143,6 +143,10 @@ var ErrNotOpen = channels.ErrNoLog
 // others: nothing was sent then, not to this node's clients either.
 var ErrClusterAway = cluster.ErrAway
 
+// ErrClusterBusy is wrapped by what these return while more waits to be sent to the other
+// nodes than there is room for: nothing was sent then, either. Try again a little later.
+var ErrClusterBusy = cluster.ErrBusy
+
 // UnreachedError names the nodes that could not be told, where all others were.
 type UnreachedError = cluster.UnreachedError
 

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,9 +32,19 @@ type member struct {
 // gives them one.
 func members(t *testing.T, net *clustertest.Net, change func(*sluice.Config), names ...string) []*member {
 	t.Helper()
-	var all []*member
+	var buses []cluster.Bus
 	for _, name := range names {
-		m := &member{bus: net.Join(name)}
+		buses = append(buses, net.Join(name))
+	}
+	return membersOn(t, change, buses...)
+}
+
+// membersOn is members, with a bus for each.
+func membersOn(t *testing.T, change func(*sluice.Config), buses ...cluster.Bus) []*member {
+	t.Helper()
+	var all []*member
+	for _, bus := range buses {
+		m := &member{bus: bus}
 		m.Node = sluicetest.Run(t, sluicetest.WithBus(m.bus, change, func(s *sluice.Service) error {
 			m.service = s
 			return s.Handle("others:*", func() sluice.Channel { return &toOthers{} })
@@ -41,7 +52,7 @@ func members(t *testing.T, net *clustertest.Net, change func(*sluice.Config), na
 		all = append(all, m)
 	}
 	for _, m := range all {
-		m.Eventually("the others known", func() bool { return len(m.bus.Nodes()) == len(names)-1 })
+		m.Eventually("the others known", func() bool { return len(m.bus.Nodes()) == len(buses)-1 })
 	}
 	return all
 }
@@ -169,6 +180,49 @@ func TestBroadcastOfBytes(t *testing.T) {
 	if err != nil || op != ws.OpBinary || string(got) != "\x02\x06\x05room:1bytes\x00\xff" {
 		t.Errorf("it has %q, %v", got, err)
 	}
+}
+
+// busyBus takes nothing to be published, from when it is told to.
+type busyBus struct {
+	cluster.Bus
+	busy atomic.Bool
+}
+
+func (b *busyBus) Publish(subject string, data []byte) error {
+	if b.busy.Load() {
+		return cluster.ErrBusy
+	}
+	return b.Bus.Publish(subject, data)
+}
+
+// TestBroadcastOnABusyBus has a bus take nothing more: in every way, whoever asks is told to
+// try again, and nobody is sent anything.
+func TestBroadcastOnABusyBus(t *testing.T) {
+	t.Parallel()
+	net := clustertest.NewNet(t, 1)
+	busy := &busyBus{Bus: net.Join("a")}
+	all := membersOn(t, func(c *sluice.Config) {
+		c.Topics = []sluice.TopicRule{{Match: "*", Publish: sluice.PublishBroadcast}}
+	}, busy, net.Join("b"))
+	client, other := all[0].joined("room:1"), all[0].joined("others:1")
+	all[0].listens(t, "2")
+	busy.busy.Store(true)
+	if err := all[0].service.Broadcast("room:1", "e", nil); !errors.Is(err, sluice.ErrClusterBusy) {
+		t.Errorf("Broadcast says %v", err)
+	}
+	status, answer := all[0].Request("POST", all[0].Admin, "/api/broadcast", nil, `{"topic":"room:1","event":"e","payload":{}}`)
+	if status != 503 || !strings.Contains(answer, "nothing was sent") || !strings.Contains(answer, "try again") {
+		t.Errorf("%d %s", status, answer)
+	}
+	client.Send(`["1","7","room:1","pushed",{}]`)
+	if got := client.Next(); !strings.Contains(got, `"status":"error"`) {
+		t.Errorf("a push is answered %s", got)
+	}
+	other.Send(`["1","7","others:1","pushed",{}]`)
+	if got := other.Next(); !strings.Contains(got, sluice.ErrClusterBusy.Error()) {
+		t.Errorf("BroadcastFrom says %s", got)
+	}
+	quiet([]*sluicetest.Client{client, other})
 }
 
 // TestBroadcastWithoutABus has nothing be done at all while a node has no bus: in every

@@ -52,7 +52,7 @@ func (a *api) postBroadcast(w http.ResponseWriter, r *http.Request) {
 	}
 	unreached, err := a.Node.BroadcastEvents(r.Context(), events)
 	switch {
-	case errors.Is(err, cluster.ErrAway):
+	case errors.Is(err, cluster.ErrAway), errors.Is(err, cluster.ErrBusy):
 		httpserver.Refuse(w, http.StatusServiceUnavailable, err.Error(), "nothing was sent; try again, or append to the log by POST /api/events")
 		return
 	case err != nil:

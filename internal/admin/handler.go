@@ -32,7 +32,7 @@ type Node interface {
 	// BroadcastEvents sends events to whoever is joined now, on all nodes, those of one
 	// topic together. What cannot be encoded is logged, counted and left out. It returns
 	// the names of the nodes that could not be told. With an error, such as
-	// cluster.ErrAway, nobody was. CheckBroadcast returns one for a payload that other
+	// cluster.ErrAway or cluster.ErrBusy, nobody was. CheckBroadcast returns one for a payload that other
 	// nodes cannot be sent.
 	BroadcastEvents(ctx context.Context, events []store.Event) (unreached []string, err error)
 	CheckBroadcast(payload []byte) error

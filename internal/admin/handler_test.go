@@ -77,7 +77,7 @@ func TestAdminAPI(t *testing.T) {
 func TestTooMuchIsNotAskedFor(t *testing.T) {
 	t.Parallel()
 	n := sluicetest.Run(t, sluicetest.With(func(c *sluicetest.Config) { c.MaxBodyBytes = 1 << 10 }))
-	for _, path := range []string{"/api/events", "/api/broadcast", "/api/erase"} {
+	for _, path := range []string{"/api/events", "/api/broadcast", "/api/erase", "/api/revoke"} {
 		for length, want := range map[int]int{1 << 10: http.StatusContinue, 1<<10 + 1: http.StatusRequestEntityTooLarge, 1 << 40: http.StatusRequestEntityTooLarge} {
 			conn, err := net.Dial("tcp", n.Admin)
 			if err != nil {

@@ -11,7 +11,7 @@ import (
 
 // Send implements [channels.Remote]. Its error is a [*store.InvalidError] for a payload
 // larger than [MaxPayload], whether or not there are other nodes at present, or wraps
-// [cluster.ErrAway]: then nothing was sent.
+// [cluster.ErrAway] or [cluster.ErrBusy]: then nothing was sent.
 func (b *Bridge) Send(m *channels.Message) error {
 	if err := CheckSize(m.Payload); err != nil {
 		return err
