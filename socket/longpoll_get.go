@@ -105,7 +105,7 @@ func (p *longpollSession) take() bool {
 }
 
 // keep gives back what a GET took and nothing of which has been written: it is what the
-// next one takes.
+// next one takes, unless its client gets nothing more.
 func (p *longpollSession) keep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,7 +113,11 @@ func (p *longpollSession) keep() {
 		p.batch.Lost(outbound.DropClosed)
 		return
 	}
-	p.kept = true
+	if p.denied != "" {
+		p.batch.Lost(p.denied)
+	} else {
+		p.kept = true
+	}
 	p.rest(p.next)
 }
 

@@ -148,7 +148,8 @@ func (h *Handover) endpoint(path string) *Endpoint {
 var errLost = errors.New("socket: the node that holds the session has not answered")
 
 // retries say how long a request is sent again, from its beginning: while there is no
-// bus, while the holder is not known, and while nothing is answered. Zero is once.
+// bus or it or the holder is busy, while the holder is not known, and while nothing is
+// answered. Zero is once.
 type retries struct{ away, unknown, lost time.Duration }
 
 // ask asks the holder of a session. The request, or its answer, may be lost: it is sent
@@ -205,11 +206,11 @@ const (
 	handedNothing  handedResult = "nothing"  // there was none, or another poll has taken its place
 	handedEnded    handedResult = "ended"    // the holder says that the session has
 	handedLeft     handedResult = "left"     // the client has, or this node drains
-	handedAwayBus  handedResult = "away"     // there is no bus, or it takes no more
+	handedAwayBus  handedResult = "away"     // there is no bus
 	handedUnknown  handedResult = "unknown"  // nobody knows the holder, any more or yet
 	handedLost     handedResult = "lost"     // the holder has not answered
 	handedRefused  handedResult = "refused"  // the holder cannot answer, or not in a way that is understood here
-	handedBusy     handedResult = "busy"     // beyond what is handed over, or held, at a time
+	handedBusy     handedResult = "busy"     // beyond what is handed over, or held, at a time, or than the bus takes
 )
 
 // resultOf is what an error of ask comes to.
@@ -220,6 +221,8 @@ func resultOf(err error) handedResult {
 		return handedLeft
 	case errors.Is(err, cluster.ErrUnknownNode):
 		return handedUnknown
+	case errors.Is(err, cluster.ErrBusy):
+		return handedBusy
 	case errors.Is(err, errLost):
 		return handedLost
 	case errors.As(err, &refused), errors.Is(err, errHandedMalformed):

@@ -9,8 +9,17 @@ import (
 	"github.com/sluicehq/sluice/internal/cluster"
 )
 
-// retriesOfGet is that of a client's GET: there is always another one.
-var retriesOfGet = retries{away: handedAway, unknown: cluster.NodeTimeout, lost: pollTimeout}
+// handedPollTime is how long a GET is asked for at most, whatever is lost meanwhile, and a
+// little less than clients wait: the stock ones take a poll that is not answered within 20 s
+// for a connection that is gone, and the holder is to be told in that time, too.
+const handedPollTime = 15 * time.Second
+
+// retriesOfGet are those of a client's GET that has until limit, of a request that takes
+// an attempt so long: there is always another one.
+func retriesOfGet(limit time.Time, attempt time.Duration) retries {
+	left := time.Until(limit) - attempt
+	return retries{away: min(handedAway, left), unknown: min(cluster.NodeTimeout, left), lost: min(pollTimeout, left)}
+}
 
 // handGet has the holder of a session answer a GET of its client.
 func (e *Endpoint) handGet(w http.ResponseWriter, r *http.Request, token, holder string) {
@@ -40,10 +49,12 @@ func (g *handedGet) run(w http.ResponseWriter, r *http.Request) handedResult {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(g.endpoint.accepting, cancel)() // a drain waits for no poll
-	for end := time.Now().Add(pollTimeout); ; {
+	begun := time.Now()
+	end, limit := begun.Add(pollTimeout), begun.Add(handedPollTime)
+	for {
 		g.id = g.handover.ids.Add(1)
-		wait := max(min(time.Until(end), handedWait), 0)
-		got, data, err := g.handover.ask(ctx, g.holder, g.request(handGet, wait), nil, retriesOfGet)
+		ask := g.request(handGet, max(min(time.Until(end), handedWait), 0))
+		got, data, err := g.handover.ask(ctx, g.holder, ask, nil, retriesOfGet(limit, ask.attempt()))
 		switch {
 		case err != nil:
 			return g.failed(w, r, err)

@@ -70,6 +70,7 @@ func (n *nodes) add(t testing.TB, name string, adjust ...func(*Config)) *rig {
 type recordingBus struct {
 	cluster.Bus
 	lose  atomic.Int64 // so many of the answers that come next
+	busy  atomic.Int64 // so many of the requests that come next find a holder that is busy
 	asked [][]byte     // written by whoever asks, one at a time in the tests that read it
 	keep  bool
 }
@@ -77,6 +78,9 @@ type recordingBus struct {
 func (b *recordingBus) Request(ctx context.Context, node, kind string, data []byte) ([]byte, error) {
 	if b.keep {
 		b.asked = append(b.asked, data)
+	}
+	if b.busy.Add(-1) >= 0 {
+		return nil, fmt.Errorf("node a: %w", cluster.ErrBusy)
 	}
 	answer, err := b.Bus.Request(ctx, node, kind, data)
 	if b.lose.Add(-1) >= 0 {

@@ -54,7 +54,7 @@ func (p *longpollSession) unacknowledged(id handedID) bool {
 func (p *longpollSession) piece(id handedID, offset int) (handedAnswer, []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.unacknowledged(id) {
+	if !p.unacknowledged(id) || p.denied != "" { // what has come of it is not whole, and nothing to the client
 		return handedAnswer{Status: pollGone}, nil
 	}
 	var length int

@@ -3,6 +3,7 @@ package socket
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"slices"
 	"time"
 )
@@ -13,6 +14,10 @@ type heldPiece struct {
 	taken  chan struct{} // closed once answer is set
 	answer handedAnswer
 }
+
+// errHeldFull is returned for a piece of a message that there is no room for: others hold
+// too much. It may be brought again.
+var errHeldFull = errors.New("socket: too much is held of messages that come in pieces")
 
 // heldPieceCost is what a piece costs besides its data, in bytes: a goroutine waits.
 const heldPieceCost = 4 << 10
@@ -61,6 +66,14 @@ func (p *longpollSession) heldPost(ctx context.Context, id handedID, r handedReq
 		}
 		return nil
 	})
+	if errors.Is(err, errHeldFull) { // nothing of it was taken
+		piece.answer = handedAnswer{Status: handedFull}
+		close(piece.taken)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.held.posts, id)
+		return piece.answer
+	}
 	piece.answer = handedAnswer{Status: p.posted(p.endpoint.context, err), Left: max(post.patience, 0).Milliseconds()}
 	close(piece.taken)
 	p.forgetPiece(id)
@@ -68,7 +81,7 @@ func (p *longpollSession) heldPost(ctx context.Context, id handedID, r handedReq
 }
 
 // heldPieceOf finds a piece, or begins it: then it is the caller's. It returns nil if
-// there is no room, or it has come after others that have been forgotten, as it may have
+// there is no room, as many of the session's are under way as are read at a time, or it has come after others that have been forgotten, as it may have
 // been.
 func (p *longpollSession) heldPieceOf(id handedID, size int) (piece *heldPiece, mine bool) {
 	p.mu.Lock()
@@ -77,7 +90,7 @@ func (p *longpollSession) heldPieceOf(id handedID, size int) (piece *heldPiece, 
 		return piece, false
 	}
 	underWay := len(p.held.posts) - len(p.held.last)
-	if id.id <= p.held.old[id.node] || underWay >= heldPieces || !p.endpoint.config.Handover.bodies.reserve(size) {
+	if id.id <= p.held.old[id.node] || underWay >= maxPosts || !p.endpoint.config.Handover.bodies.reserve(size) {
 		return nil, false
 	}
 	if p.held.posts == nil {
@@ -125,7 +138,7 @@ func (p *longpollSession) join(first handedID, data []byte, rest int) (message [
 	case p.state == pollEnded:
 		return nil, errPollOver
 	case !p.endpoint.config.Handover.bodies.reserve(len(data)):
-		return nil, errDispatch
+		return nil, errHeldFull
 	}
 	part.data = append(part.data, data...)
 	if rest == 0 {

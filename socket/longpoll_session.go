@@ -71,11 +71,12 @@ type longpollSession struct {
 
 	// Guarded by mu.
 	state  pollState
-	turn   *pollRequest // the GET that waits or is being answered, nil if there is none
-	next   *pollRequest // the GET after it
-	took   time.Time    // when a GET took the batch
-	kept   bool         // the batch is what the next GET takes
-	held   heldRequests // of other nodes
+	turn   *pollRequest        // the GET that waits or is being answered, nil if there is none
+	next   *pollRequest        // the GET after it
+	took   time.Time           // when a GET took the batch
+	kept   bool                // the batch is what the next GET takes
+	denied outbound.DropReason // why the client gets nothing more, not even of the batch; "" while it does
+	held   heldRequests        // of other nodes
 	posts  map[*pollRequest]struct{}
 	eased  chan struct{} // closed when a GET has taken something; nil if nobody waits for that
 	cause  closeReason   // why the session is being closed, "" while it is not
@@ -166,17 +167,39 @@ func (p *longpollSession) about() (*session, string) { return &p.session, longpo
 
 // shut implements connection. There is no close frame but the end: the GETs take what is
 // left, and the next one finds no session. All of that has closeTimeout.
+//
+// Where there is a reason to discard, also for a session that is being closed already, that
+// goes for what a GET took and has not written, too.
 func (p *longpollSession) shut(info closeInfo, discard outbound.DropReason) bool {
-	if !p.begin(info.reason) {
+	first := p.begin(info.reason)
+	if !first && discard == "" {
 		return false
 	}
+	p.deny(discard)
 	p.outbound.Close(nil, discard)
 	p.wake()
+	if !first {
+		return false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.shutAt = time.Now()
 	p.schedule()
 	return true
+}
+
+// deny has the client get nothing more of the batch, if there is a reason to.
+func (p *longpollSession) deny(reason outbound.DropReason) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if reason == "" || p.denied != "" {
+		return
+	}
+	p.denied = reason
+	if p.kept {
+		p.kept = false
+		p.batch.Lost(reason)
+	}
 }
 
 // cut implements connection.

@@ -56,8 +56,9 @@ type Bus interface {
 	Answer(kind string, handle func(ctx context.Context, m Message) ([]byte, error))
 
 	// Request asks the node with that id, and waits for its answer until ctx ends. Its
-	// error is ErrAway, ErrUnknownNode (also when the node goes meanwhile), ErrTooLarge,
-	// ErrBusy, a [*RemoteError], or ctx's.
+	// error wraps ErrAway, ErrUnknownNode (also when the node goes meanwhile), ErrTooLarge,
+	// ErrBusy (also when the other node has too much to do, and has done nothing), a
+	// [*RemoteError], or ctx's.
 	Request(ctx context.Context, node, kind string, data []byte) ([]byte, error)
 
 	// RequestAll asks all other nodes at once, and returns what those have answered that
@@ -95,7 +96,7 @@ var (
 	ErrAway        = errors.New("the cluster's bus is away")
 	ErrUnknownNode = errors.New("no such node is in the cluster")
 	ErrTooLarge    = errors.New("a message is larger than the cluster's bus carries")
-	ErrBusy        = errors.New("more messages wait to be sent than the cluster's bus takes in")
+	ErrBusy        = errors.New("more waits on the cluster's bus, or is under way at a node, than is taken in: try again")
 )
 
 // RemoteError is what the handler of another node has returned.

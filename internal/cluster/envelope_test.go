@@ -3,6 +3,8 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -190,8 +192,14 @@ func TestOverloadIsAnswered(t *testing.T) {
 		b.answer(asked{key{1}, uint64(i)}, 0, "wait", Message{Data: make([]byte, MaxData)})
 	}
 	m, _ := b.out.next()
-	if !bytes.Contains(m.data, []byte("too many")) || b.waiting > maxWaiting {
+	if len(m.data) != requestHead || m.data[0] != isBusy || b.waiting > maxWaiting {
 		t.Errorf("answered %q, %d bytes wait", m.data, b.waiting)
+	}
+	asks := &asking{to: key{1}, answered: make(chan Reply, 1)} // as the one that is busy gets it
+	b.asking[binary.BigEndian.Uint64(m.data[1:])] = asks
+	b.takeDirect(envelope{from: key{1}, data: m.data}, "")
+	if r := <-asks.answered; !errors.Is(r.Err, ErrBusy) {
+		t.Errorf("a node that is busy is heard as %v", r.Err)
 	}
 	b.leave()
 	if b.waiting != 0 || len(b.answering) != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ const (
 	isAnswer  = 2 // data
 	isFailure = 3 // text
 	isCancel  = 4
+	isBusy    = 5 // the node has too many of them: nothing was done
 )
 
 const requestHead = 1 + 8
@@ -139,17 +141,21 @@ func (b *NATS) takeDirect(e envelope, from string) {
 		left := time.Duration(binary.BigEndian.Uint32(data)) * time.Millisecond
 		kind, data := string(data[5:5+int(data[4])]), data[5+int(data[4]):]
 		b.answer(asked{e.from, number}, left, kind, Message{From: from, Data: data})
-	case isAnswer, isFailure:
+	case isAnswer, isFailure, isBusy:
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		a := b.asking[number]
 		if a == nil || a.to != e.from {
 			return // nobody waits for it any more
 		}
-		if e.data[0] == isAnswer {
+		name := b.members.sender(e.from).nameOr(from)
+		switch e.data[0] {
+		case isAnswer:
 			a.end(Reply{Data: data})
-		} else {
-			a.end(Reply{Err: &RemoteError{Node: b.members.sender(e.from).nameOr(from), Text: string(data)}})
+		case isBusy:
+			a.end(Reply{Err: fmt.Errorf("node %s: %w", name, ErrBusy)})
+		default:
+			a.end(Reply{Err: &RemoteError{Node: name, Text: string(data)}})
 		}
 	case isCancel:
 		b.mu.Lock()
@@ -180,7 +186,7 @@ func (b *NATS) answer(who asked, left time.Duration, kind string, m Message) {
 	}
 	if len(b.answering) >= maxAnswering || b.waiting+len(m.Data)+messageBytes > maxWaiting {
 		b.alarm.drop(dropOverflow, 1)
-		b.reply(who, nil, errors.New("too many requests are under way: try again"))
+		b.respond(who, isBusy, nil)
 		return
 	}
 	if left <= 0 {
@@ -213,7 +219,12 @@ func (b *NATS) reply(who asked, answer []byte, err error) {
 		kind, answer = isFailure, []byte(err.Error())
 		answer = answer[:min(len(answer), maxFailure)]
 	}
-	_ = b.out.put(nodeSubject+"."+who.from.String(), binary.BigEndian.AppendUint64([]byte{kind}, who.number), answer)
+	b.respond(who, kind, answer)
+}
+
+// respond has what comes of a request be sent.
+func (b *NATS) respond(who asked, kind byte, data []byte) {
+	_ = b.out.put(nodeSubject+"."+who.from.String(), binary.BigEndian.AppendUint64([]byte{kind}, who.number), data)
 }
 
 // gone ends what waits for nodes that are peers no more, or is done for them. Call it with
