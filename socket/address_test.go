@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -16,7 +15,7 @@ import (
 func TestConnectionsOfAnAddress(t *testing.T) {
 	t.Parallel()
 	shared := connlimit.NewAddresses(3, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
-	r := newRig(t, func(c *Config) { c.Addresses = shared })
+	r := newPatientRig(t, func(c *Config) { c.Addresses = shared })
 	addr := r.serve()
 	header := func(req *http.Request, client string) {
 		req.Header.Set("X-Forwarded-For", "198.51.100.7, "+client)
@@ -60,10 +59,9 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 		}
 	}
 	first.Close()
-	for r.endpoint.Sockets() == 4 { // until the server has seen it
-		runtime.Gosched()
-	}
-	for status, _ := socket(one); status != 101; status, _ = socket(one) { // until it has let go
-		runtime.Gosched()
-	}
+	until(t, "the server has seen it close", func() bool { return r.endpoint.Sockets() < 4 })
+	until(t, "its place is another's", func() bool {
+		status, _ := socket(one)
+		return status == 101
+	})
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -83,9 +82,7 @@ func tight(here, there *net.TCPConn) {
 // ends waits until all connections of the rig have ended, and checks why.
 func (r *rig) ends(reason closeReason, n int64) {
 	r.t.Helper()
-	for r.endpoint.Sockets() > 0 {
-		runtime.Gosched()
-	}
+	until(r.t, "all connections have ended", func() bool { return r.endpoint.Sockets() == 0 })
 	if got := r.counter(metrics.SocketsClosed, metrics.Reason(string(reason))); got != n {
 		r.t.Fatalf("%d sockets closed for %s, want %d", got, reason, n)
 	}
@@ -94,7 +91,7 @@ func (r *rig) ends(reason closeReason, n int64) {
 func TestCarriedFrames(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
 		for _, c := range frameCases {
-			r := newRig(t, func(c *Config) { c.MaxMessageBytes = frameLimit })
+			r := newPatientRig(t, func(c *Config) { c.MaxMessageBytes = frameLimit })
 			cl := dial.connect(r)
 			c.send(cl)
 			for _, want := range c.want {
@@ -116,7 +113,7 @@ func TestCarriedFrames(t *testing.T) {
 // TestCarriedInPieces sends frames byte by byte, and many in one piece.
 func TestCarriedInPieces(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
-		r := newRig(t, func(c *Config) { c.Options.MailboxSize = 10_000 })
+		r := newPatientRig(t, func(c *Config) { c.Options.MailboxSize = 10_000 })
 		c := dial.connect(r)
 		c.join("room:a", `{}`)
 		masked := func(op ws.OpCode, fin bool, payload string) string {
@@ -149,7 +146,7 @@ func TestCarriedInPieces(t *testing.T) {
 // is a part of a frame, and nobody else waits.
 func TestCarriedToSlowReaders(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
-		r := newRig(t, func(c *Config) {
+		r := newPatientRig(t, func(c *Config) {
 			c.Options.MailboxSize, c.MailboxBytes, c.Writers = 1000, 64<<20, 1
 		})
 		slow, fast := dial.connect(r, tight), dial.connect(r)
@@ -178,10 +175,12 @@ const turnBytesOrSo = 64 << 10
 
 func TestCarriedToClientThatNeverReads(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
-		r := newRig(t, func(c *Config) { c.WriteTimeout, c.MailboxBytes = 50*time.Millisecond, 64<<20 })
+		r := newPatientRig(t, func(c *Config) { c.WriteTimeout, c.MailboxBytes = 50*time.Millisecond, 64<<20 })
 		c := dial.connect(r, tight)
-		c.join("room:a", `{}`)
-		r.log("room:a", "created", `"`+strings.Repeat("x", 32<<20)+`"`)
+		c.text(`["1","1","room:a","phx_join",{}]`)
+		if c.next() != "end" { // a busy machine may take longer than that to write the answer
+			r.log("room:a", "created", `"`+strings.Repeat("x", 32<<20)+`"`)
+		}
 		r.ends(closedTooSlow, 1)
 	})
 }
@@ -190,7 +189,7 @@ func TestCarriedToClientThatNeverReads(t *testing.T) {
 // written on, and then the client is told why.
 func TestCarriedToClientThatIsTooSlow(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
-		r := newRig(t, func(c *Config) { c.Options.MailboxSize = 10 })
+		r := newPatientRig(t, func(c *Config) { c.Options.MailboxSize = 10 })
 		c := dial.connect(r, tight)
 		c.join("room:a", `{}`)
 		closed := metrics.Reason(string(outbound.DropTooSlow))
@@ -212,11 +211,12 @@ func TestCarriedToClientThatIsTooSlow(t *testing.T) {
 
 func TestCarriedInSilence(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
-		r := newRig(t, func(c *Config) { c.HeartbeatTimeout = 50 * time.Millisecond })
+		const timeout = 50 * time.Millisecond
+		r := newPatientRig(t, func(c *Config) { c.HeartbeatTimeout = timeout })
 		start := time.Now()
-		polite, mute := dial.connect(r), dial.connect(r)
+		polite := dial.connect(r)
 		heard, got := start, beaten
-		for got == beaten && heard.Sub(start) < 150*time.Millisecond {
+		for got == beaten && heard.Sub(start) < 3*timeout {
 			at := time.Now()
 			polite.text(beat) // pings would be paced
 			if got = polite.next(); got == beaten {
@@ -226,13 +226,18 @@ func TestCarriedInSilence(t *testing.T) {
 		if got == beaten {
 			got = polite.next()
 		}
-		if since := time.Since(heard); got != "close 1001" || since < 50*time.Millisecond {
+		if since := time.Since(heard); got != "close 1001" || since < timeout {
 			t.Fatalf("%s, %s after the last sign of life", got, since)
 		}
 		polite.frame(ws.OpClose, true, "\x03\xe9")
+		_ = polite.Conn.(*net.TCPConn).CloseWrite()
 		polite.want("end")
-		mute.want("close 1001", "end") // all the same, after closeTimeout
-		r.ends(closedSilent, 2)
+		r.ends(closedSilent, 1)
+
+		r = newPatientRig(t, func(c *Config) { c.HeartbeatTimeout, c.closeTimeout = timeout, timeout })
+		mute := dial.connect(r)
+		mute.want("close 1001", "end") // all the same, when its time to answer is over
+		r.ends(closedSilent, 1)
 	})
 }
 
@@ -286,7 +291,7 @@ func TestCarriedEnds(t *testing.T) {
 				}
 			}, []string{"end"}, closedDrain},
 		} {
-			r := newRig(t)
+			r := newPatientRig(t)
 			cl := dial.connect(r)
 			cl.join("room:a", `{}`)
 			cl.text(`["1","2","room:a","wait",{}]`) // a handler that ends with the connection
@@ -309,7 +314,7 @@ func TestCarriedEnds(t *testing.T) {
 func TestCarriedAtARate(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
 		const rate, messages = 50, 75
-		r := newRig(t, func(c *Config) { c.InboundRate, c.Writers = rate, 1 })
+		r := newPatientRig(t, func(c *Config) { c.InboundRate, c.Writers = rate, 1 })
 		hasty, calm := dial.connect(r), dial.connect(r)
 		start := time.Now()
 		for range messages {
@@ -337,7 +342,7 @@ func TestCarriedAtARate(t *testing.T) {
 func TestCarriedRenewal(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
 		asked, judged := make(chan struct{}), make(chan struct{})
-		r := newRig(t, func(c *Config) {
+		r := newPatientRig(t, func(c *Config) {
 			c.Writers = 1
 			c.Renew = func(_ context.Context, old *channels.Socket, _ string) (*channels.Socket, error) {
 				close(asked)
@@ -362,7 +367,7 @@ func TestCarriedRenewal(t *testing.T) {
 // own.
 func TestCarriedStorm(t *testing.T) {
 	carried(t, func(t *testing.T, dial dialer) {
-		r := newRig(t, func(c *Config) { c.Options.MailboxSize = 1 << 20 })
+		r := newPatientRig(t, func(c *Config) { c.Options.MailboxSize = 1 << 20 })
 		var accepting sync.Mutex // so that both ends are of the same connection
 		var serial atomic.Int64
 		once := func(random *rand.Rand) {

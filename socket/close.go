@@ -57,7 +57,7 @@ const (
 )
 
 // closeTimeout is how long a client has to end its side, once ours has sent
-// the close frame.
+// the close frame, unless Config.closeTimeout says otherwise.
 const closeTimeout = 5 * time.Second
 
 // frameError is an end of the connection that what the client sent calls for.

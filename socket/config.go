@@ -156,6 +156,8 @@ type Config struct {
 	// [DefaultDrainTimeout].
 	DrainTimeout time.Duration
 
+	closeTimeout time.Duration // to end its side, for a client that has been sent the close frame; zero: closeTimeout
+
 	Metrics *metrics.Set // nil: reports nothing
 
 	received *metrics.Counter // messages; from Metrics
@@ -240,6 +242,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, DefaultHeartbeatTimeout)
 	c.WriteTimeout = cmp.Or(c.WriteTimeout, DefaultWriteTimeout)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, DefaultDrainTimeout)
+	c.closeTimeout = cmp.Or(c.closeTimeout, closeTimeout)
 	if c.Connect == nil {
 		c.Connect = func(context.Context, *ConnectRequest) (*channels.Socket, error) {
 			return new(channels.Socket), nil

@@ -28,7 +28,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	e.draining = true
 	e.mu.Unlock()
 	e.refuse()
-	e.guard.Drain(closeTimeout)
+	e.guard.Drain(e.config.closeTimeout)
 
 	ended := make(chan struct{}) // closed by the goroutine below when all connections have ended
 	go func() {

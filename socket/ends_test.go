@@ -80,7 +80,7 @@ type end struct {
 
 // readOn reads what comes, to the end.
 func (c *client) readOn() {
-	c.SetReadDeadline(time.Now().Add(time.Minute))
+	c.SetReadDeadline(time.Now().Add(tooLong))
 	_, _ = io.Copy(io.Discard, c)
 	c.Close()
 }
@@ -111,7 +111,7 @@ var ends = map[string]end{
 	"by a drain": {config: func(c *Config) { c.DrainTimeout = time.Millisecond },
 		do: func(r *rig, _ *client) { _ = r.stop() }},
 	"by a drain, and the client reads": {do: func(r *rig, c *client) { go c.readOn(); _ = r.stop() }, all: true},
-	"too slow to be written to": {config: func(c *Config) { c.WriteTimeout = 3 * time.Second },
+	"too slow to be written to": {config: func(c *Config) { c.WriteTimeout = 5 * time.Second },
 		do: func(*rig, *client) {}, timed: true},
 	"too slow for its mailbox": {config: func(c *Config) { c.Options.MailboxSize = 50 },
 		do: func(r *rig, c *client) { c.reset() }},
@@ -143,9 +143,8 @@ func TestEnds(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer l.Close()
-				r := newRig(t, func(c *Config) {
-					c.MailboxBytes = 64 << 20
-					c.HeartbeatTimeout, c.WriteTimeout, c.DrainTimeout = time.Hour, time.Hour, time.Hour
+				r := newPatientRig(t, func(c *Config) {
+					c.MailboxBytes, c.closeTimeout = 64<<20, closeTimeout // who reads on does not end its side
 					if end.config != nil {
 						end.config(c)
 					}
@@ -165,9 +164,7 @@ func TestEnds(t *testing.T) {
 				ended := weak.Make(c.conn)
 				c.conn = nil
 				pause := func() { time.Sleep(time.Millisecond) } // to look again then: nothing waits for the time to pass
-				for r.endpoint.Sockets() > 0 {
-					pause()
-				}
+				until(t, "the connection has ended", func() bool { return r.endpoint.Sockets() == 0 })
 				isLetGo(t, ended, pause) // and with it the writer that was at it
 				if pushed, got := r.accounted(); got < least || got > n || end.all && pushed != n {
 					t.Errorf("of %d messages, %d are accounted for and %d were pushed", n, got, pushed)

@@ -101,7 +101,7 @@ func (c *epollConn) shortenDeadline() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.shortDeadline = true // the writer that is at it will see it
-	if soon := ticks() + int64(closeTimeout); c.deadline > soon {
+	if soon := ticks() + int64(c.endpoint.config.closeTimeout); c.deadline > soon {
 		c.deadline = soon
 	}
 }
@@ -109,7 +109,7 @@ func (c *epollConn) shortenDeadline() {
 // allowed is how long the client has to accept a piece. Called with mu held.
 func (c *epollConn) allowed() time.Duration {
 	if c.shortDeadline {
-		return min(closeTimeout, c.endpoint.config.WriteTimeout)
+		return min(c.endpoint.config.closeTimeout, c.endpoint.config.WriteTimeout)
 	}
 	return c.endpoint.config.WriteTimeout
 }

@@ -65,7 +65,7 @@ func (c *epollConn) endWriting(o outcome, u *unsent) (again bool) {
 	case written:
 		if u.batch.Last { // the client has some time to answer the close frame
 			c.output = outputCloseSent
-			c.deadline = ticks() + int64(closeTimeout)
+			c.deadline = ticks() + int64(c.endpoint.config.closeTimeout)
 			newDeadline = true
 		} else { // there may be more
 			c.deadline = 0

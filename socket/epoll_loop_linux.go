@@ -231,7 +231,7 @@ func (l *eventLoop) checkDeadlines() {
 			}
 		}
 	}
-	if l.due(&l.deadlinesAt, len(l.withDeadline) > 0, min(config.WriteTimeout/looks, closeTimeout/looks, often)) {
+	if l.due(&l.deadlinesAt, len(l.withDeadline) > 0, min(config.WriteTimeout/looks, config.closeTimeout/looks, often)) {
 		l.withDeadline = slices.DeleteFunc(l.withDeadline, func(c *epollConn) bool { return !c.checkDeadline() })
 	}
 	if alarm := min(l.sweepAt, l.deadlinesAt); alarm != l.alarm {

@@ -147,7 +147,7 @@ func (c *goroutineConn) linger() {
 	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
-	_ = c.net.SetReadDeadline(time.Now().Add(closeTimeout))
+	_ = c.net.SetReadDeadline(time.Now().Add(c.endpoint.config.closeTimeout))
 	_, _ = io.Copy(io.Discard, c.net)
 }
 
@@ -163,7 +163,7 @@ func (c *goroutineConn) shortenDeadline() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.shortDeadline = true
-	_ = c.net.SetWriteDeadline(time.Now().Add(min(closeTimeout, c.endpoint.config.WriteTimeout)))
+	_ = c.net.SetWriteDeadline(time.Now().Add(min(c.endpoint.config.closeTimeout, c.endpoint.config.WriteTimeout)))
 }
 
 // allowPiece gives the client time for a piece.
@@ -172,7 +172,7 @@ func (c *goroutineConn) allowPiece() error {
 	defer c.mu.Unlock()
 	timeout := c.endpoint.config.WriteTimeout
 	if c.shortDeadline {
-		timeout = min(timeout, closeTimeout)
+		timeout = min(timeout, c.endpoint.config.closeTimeout)
 	}
 	return c.net.SetWriteDeadline(time.Now().Add(timeout))
 }
@@ -192,7 +192,7 @@ func (c *goroutineConn) write() {
 		}
 		m.wrote(&g.batch, start)
 		if g.batch.Last {
-			_ = c.net.SetReadDeadline(time.Now().Add(closeTimeout))
+			_ = c.net.SetReadDeadline(time.Now().Add(c.endpoint.config.closeTimeout))
 		}
 	}
 	gatherers.Put(g)

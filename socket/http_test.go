@@ -83,7 +83,7 @@ func (b buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
 func TestHandshake(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *Config) {
+	r := newPatientRig(t, func(c *Config) {
 		c.Connect = func(_ context.Context, r *ConnectRequest) (*channels.Socket, error) {
 			switch r.Params.Get("be") {
 			case "refused":
@@ -166,7 +166,7 @@ func TestHandshake(t *testing.T) {
 
 func TestHandshakeByTheBook(t *testing.T) {
 	t.Parallel()
-	resp, _ := shake(t, newRig(t).serve(), upgrade(""))
+	resp, _ := shake(t, newPatientRig(t).serve(), upgrade(""))
 	if got := resp.Header.Get("Sec-WebSocket-Accept"); got != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" { // RFC 6455, 1.3
 		t.Fatal(got)
 	}
@@ -179,7 +179,7 @@ func TestHandshakeByTheBook(t *testing.T) {
 func TestEarlyFrame(t *testing.T) {
 	t.Parallel()
 	frame := append([]byte{0x81, 0x80 | byte(len(beat)), 0, 0, 0, 0}, beat...)
-	_, c := shake(t, newRig(t).serve(), upgrade("?vsn=2.0.0"), frame...)
+	_, c := shake(t, newPatientRig(t).serve(), upgrade("?vsn=2.0.0"), frame...)
 	c.want(beaten)
 	c.text(beat)
 	c.want(beaten)
@@ -188,7 +188,7 @@ func TestEarlyFrame(t *testing.T) {
 func TestTokenBySubprotocol(t *testing.T) {
 	t.Parallel()
 	tokens := make(chan string, 1)
-	r := newRig(t, func(c *Config) {
+	r := newPatientRig(t, func(c *Config) {
 		c.Connect = func(_ context.Context, r *ConnectRequest) (*channels.Socket, error) {
 			tokens <- r.Token
 			return new(channels.Socket), nil
@@ -213,7 +213,7 @@ func TestTokenBySubprotocol(t *testing.T) {
 
 func TestCapacity(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *Config) { c.MaxConnections = 1 })
+	r := newPatientRig(t, func(c *Config) { c.MaxConnections = 1 })
 	addr := r.serve()
 	_, first := shake(t, addr, upgrade("?vsn=2.0.0"))
 	resp, _ := shake(t, addr, upgrade("?vsn=2.0.0"))
@@ -222,19 +222,17 @@ func TestCapacity(t *testing.T) {
 	}
 	first.frame(0x8, true, "")
 	first.want("close", "end")
-	for { // until the first one's place has been given back
+	until(t, "the first one's place has been given back", func() bool {
 		resp, _ := shake(t, addr, upgrade("?vsn=2.0.0"))
-		if resp.StatusCode == 101 {
-			return
-		}
-	}
+		return resp.StatusCode == 101
+	})
 }
 
 // TestOverTheNetwork gathers writes, and lingers for a client that is still
 // sending.
 func TestOverTheNetwork(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newPatientRig(t)
 	addr := r.serve()
 	_, c := shake(t, addr, upgrade("?vsn=2.0.0"))
 	for i := range 20 {

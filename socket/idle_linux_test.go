@@ -14,7 +14,7 @@ import (
 // starts any.
 func TestIdleConnectionsHaveNoGoroutine(t *testing.T) {
 	const sockets, writers = 300, 2
-	r := newRig(t, func(c *Config) { c.Writers = writers })
+	r := newPatientRig(t, func(c *Config) { c.Writers = writers })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -27,9 +27,7 @@ func TestIdleConnectionsHaveNoGoroutine(t *testing.T) {
 		clients[i] = dial.connect(r)
 		clients[i].join("room:a", `{}`)
 	}
-	for runtime.NumGoroutine() > before+writers { // those of the joins, which end
-		runtime.Gosched()
-	}
+	until(t, "the goroutines of the joins have ended", func() bool { return runtime.NumGoroutine() <= before+writers })
 	for range 3 {
 		for _, c := range clients {
 			c.text(beat)

@@ -283,7 +283,7 @@ func (p *longpollSession) ends() time.Time {
 	case p.shutAt.IsZero():
 		return p.idle.Add(pollGrace)
 	}
-	last := p.shutAt.Add(closeTimeout)
+	last := p.shutAt.Add(p.endpoint.config.closeTimeout)
 	if p.state != pollIdle {
 		return last
 	}

@@ -3,7 +3,6 @@ package socket
 import (
 	"fmt"
 	"net"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,7 +51,7 @@ func (d dialer) paused(r *rig, f func(l *eventLoop)) {
 
 func epollRig(t *testing.T, adjust ...func(*Config)) (*rig, dialer) {
 	t.Helper()
-	r := newRig(t, append(adjust, func(c *Config) { c.Writers, c.MailboxBytes = 1, 64<<20 })...)
+	r := newPatientRig(t, append(adjust, func(c *Config) { c.Writers, c.MailboxBytes = 1, 64<<20 })...)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -81,9 +80,9 @@ func TestPauseIsNoSilence(t *testing.T) {
 	dial.paused(r, func(l *eventLoop) {
 		for _, c := range clients {
 			c.text(beat)
-			epollConnOf(c).lastReceived -= int64(time.Hour)
+			epollConnOf(c).lastReceived -= int64(2 * time.Hour)
 		}
-		epollConnOf(mute).lastReceived -= int64(time.Hour)
+		epollConnOf(mute).lastReceived -= int64(2 * time.Hour)
 		l.sweepAt = 0
 	})
 	for _, c := range clients {
@@ -96,24 +95,27 @@ func TestPauseIsNoSilence(t *testing.T) {
 // their time is over when it goes on.
 func TestPauseIsNoPressure(t *testing.T) {
 	t.Parallel()
-	r, dial := epollRig(t, func(c *Config) { c.WriteTimeout = time.Hour })
+	r, dial := epollRig(t)
 	reader, mute := dial.connect(r, tight), dial.connect(r, tight)
 	reader.join("room:a", `{}`)
 	mute.join("room:a", `{}`)
 	large := `"` + strings.Repeat("x", 4<<20) + `"`
 	r.log("room:a", "created", large)
-	for _, c := range []*client{reader, mute} { // the last that was written found no room
-		for w := epollConnOf(c); ; runtime.Gosched() {
-			w.mu.Lock()
-			blocked := w.output == outputBlocked && w.deadline > 0
-			w.mu.Unlock()
-			if blocked {
-				break
-			}
+	isBlocked := func(c *client, late bool) bool { // since what was written last found no room
+		w := epollConnOf(c)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.output != outputBlocked || w.deadline == 0 {
+			return false
 		}
+		if late {
+			w.deadline = 1
+		}
+		return true
 	}
 	rest := make(chan error, 1)
 	dial.paused(r, func(l *eventLoop) {
+		until(t, "nothing more can be written", func() bool { return isBlocked(reader, false) && isBlocked(mute, false) })
 		go func() {
 			f, err := reader.read()
 			if want := `[null,null,"room:a","created",` + large + `]`; err == nil && string(f.Payload) != want {
@@ -121,30 +123,24 @@ func TestPauseIsNoPressure(t *testing.T) {
 			}
 			rest <- err
 		}()
-		for !isWritable(epollConnOf(reader).fd) {
-			runtime.Gosched()
-		}
-		for _, c := range []*client{reader, mute} {
-			w := epollConnOf(c)
-			w.mu.Lock()
-			w.deadline = 1
-			w.mu.Unlock()
-		}
+		until(t, "there is room for more", func() bool { return isWritable(epollConnOf(reader).fd) && isBlocked(reader, true) })
+		isBlocked(mute, true)
 		l.deadlinesAt = 0
 	})
 	if err := <-rest; err != nil {
 		t.Fatal(err)
 	}
-	for r.counter(metrics.SocketsClosed, metrics.Reason(string(closedTooSlow))) == 0 { // mute
-		runtime.Gosched()
-	}
+	until(t, "the mute is closed", func() bool {
+		isBlocked(mute, true) // again whenever there was room for something more: its buffers are the kernel's
+		return r.counter(metrics.SocketsClosed, metrics.Reason(string(closedTooSlow))) == 1
+	})
 }
 
 // TestDeadlineShortenedWhileWriting shortens a deadline while a writer is at it, in whatever
 // the client's buffers do then.
 func TestDeadlineShortenedWhileWriting(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *Config) { c.WriteTimeout = time.Hour })
+	r := newPatientRig(t)
 	for _, deadline := range []int64{0, ticks() + int64(time.Hour)} {
 		w := &epollConn{loop: &eventLoop{closed: true}, deadline: deadline, output: outputWriting}
 		w.endpoint = r.endpoint
@@ -160,7 +156,7 @@ func TestDeadlineShortenedWhileWriting(t *testing.T) {
 // whose buffers have room again: what it accepts next may not fill a piece.
 func TestWhoAcceptsSomethingHasItsTimeAnew(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *Config) { c.WriteTimeout = time.Hour })
+	r := newPatientRig(t)
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)

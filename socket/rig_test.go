@@ -94,6 +94,31 @@ func newRig(t testing.TB, adjust ...func(*Config)) *rig {
 	return r
 }
 
+// newPatientRig is newRig for tests in which time passes by itself, and says nothing about how
+// far the test has come: what it does not adjust does not end in as long as it may take.
+func newPatientRig(t testing.TB, adjust ...func(*Config)) *rig {
+	t.Helper()
+	return newRig(t, append([]func(*Config){func(c *Config) {
+		c.HandshakeTimeout, c.HeartbeatTimeout, c.WriteTimeout = time.Hour, time.Hour, time.Hour
+		c.DrainTimeout, c.closeTimeout = time.Hour, time.Hour
+	}}, adjust...)...)
+}
+
+// tooLong is how long a test waits for what a machine that has much else to do takes a
+// while for: in vain only for what never comes.
+const tooLong = 10 * time.Minute
+
+// until waits until something is so. It looks again after a pause, which is nobody's but the
+// others' that are to run meanwhile.
+func until(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(tooLong); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited %s in vain until %s", tooLong, what)
+		}
+	}
+}
+
 // log routes one event of the log.
 func (r *rig) log(topic, event, payload string) {
 	r.t.Helper()
@@ -158,7 +183,7 @@ func (c *client) text(payload string) { c.t.Helper(); c.frame(ws.OpText, true, p
 
 func (c *client) raw(data string) {
 	c.t.Helper()
-	_ = c.SetWriteDeadline(time.Now().Add(time.Minute))
+	_ = c.SetWriteDeadline(time.Now().Add(tooLong))
 	if _, err := io.WriteString(c, data); err != nil {
 		c.t.Fatalf("send: %v", err)
 	}
@@ -194,7 +219,7 @@ func (c *client) next() string {
 }
 
 func (c *client) read() (ws.Frame, error) {
-	_ = c.SetReadDeadline(time.Now().Add(time.Hour))
+	_ = c.SetReadDeadline(time.Now().Add(time.Hour)) // in a bubble, the server may have as long
 	h, err := ws.ReadHeader(c)
 	if err != nil {
 		return ws.Frame{}, err
