@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -262,6 +263,10 @@ func (b *syncBuffer) String() string {
 	return b.text.String()
 }
 
+// patience bounds what tests wait for. It says nothing about speed: only what never
+// happens takes so long.
+const patience = 15 * time.Minute
+
 // await returns once words have been written count times.
 func (b *syncBuffer) await(t *testing.T, words string, count int) {
 	t.Helper()
@@ -270,7 +275,20 @@ func (b *syncBuffer) await(t *testing.T, words string, count int) {
 	if b.written == nil {
 		b.written = sync.NewCond(&b.mu)
 	}
+	late := false
+	defer time.AfterFunc(patience, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		late = true
+		b.written.Broadcast()
+	}).Stop()
 	for strings.Count(b.text.String(), words) < count {
+		if late {
+			t.Fatalf("waited %v in vain for %q, %d times, in:\n%s", patience, words, count, b.text.String())
+		}
 		b.written.Wait()
 	}
 }
+
+// count is how often words have been written.
+func (b *syncBuffer) count(words string) int { return strings.Count(b.String(), words) }

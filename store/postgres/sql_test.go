@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,16 +14,18 @@ import (
 // next fetches one event, waiting for it.
 func next(t *testing.T, log *postgres.Log, after int64) store.Event {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	for {
-		events, err := log.Fetch(t.Context(), after, store.Limit{Events: 1})
+		events, err := log.Fetch(ctx, after, store.Limit{Events: 1})
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("fetch after %d: %v", after, err)
 		}
 		if len(events) == 1 {
 			return events[0]
 		}
-		if err := log.Wait(t.Context(), after); err != nil {
-			t.Fatal(err)
+		if err := log.Wait(ctx, after); err != nil {
+			t.Fatalf("wait after %d: %v", after, err)
 		}
 	}
 }

@@ -17,7 +17,8 @@ const (
 	// patience is how long this node's own line may take to read what was sequenced
 	// before it is read for the others.
 	patience = 2 * time.Millisecond
-	// stalled is how long a line may not read that others are not to outrun.
+	// stalled is how long a line may not read that others are not to outrun, unless
+	// Config.stalled says otherwise.
 	stalled = time.Second
 	// aheadSize bounds a read for the others, in events.
 	aheadSize = 500
@@ -267,14 +268,14 @@ func (p *publisher) readAhead(ctx context.Context) {
 	p.mu.Lock()
 	after, through, line, idle := p.queued, p.through, p.line, time.Since(p.moved)
 	p.mu.Unlock()
-	if after >= through || idle < stalled && l.held(line) > l.config.Bytes/2 {
+	if after >= through || idle < l.config.stalled && l.held(line) > l.config.Bytes/2 {
 		return
 	}
 	epoch := l.knownEpoch()
 	if epoch == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, stalled)
+	ctx, cancel := context.WithTimeout(ctx, l.config.stalled)
 	defer cancel()
 	events, err := l.source.Fetch(ctx, after, store.Limit{Events: aheadSize, Bytes: pageTarget, Epoch: epoch})
 	if err != nil || len(events) == 0 {

@@ -128,7 +128,7 @@ func (l *Log) wake() {
 
 // isHealthy tells whether pages are counted on. It is called with mu held.
 func (l *Log) isHealthy() bool {
-	return !l.doubted && !l.heard.IsZero() && time.Since(l.heard) < healthyFor
+	return !l.doubted && !l.heard.IsZero() && time.Since(l.heard) < l.config.healthyFor
 }
 
 // State is how a relay does.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -48,6 +49,10 @@ type Config struct {
 	// brings it, before it reads the database; with more of it a bus that is slow saves
 	// more reads, and an event whose page is lost is that much later. Zero: DefaultGrace.
 	Grace time.Duration
+
+	healthyFor time.Duration // zero: healthyFor
+	stalled    time.Duration // zero: stalled
+
 	// Metrics and Logger may be nil.
 	Metrics *metrics.Set
 	Logger  *slog.Logger
@@ -62,7 +67,8 @@ const (
 )
 
 const (
-	// healthyFor is for how long after a page or a mark others are counted on.
+	// healthyFor is for how long after a page or a mark others are counted on, unless
+	// Config.healthyFor says otherwise.
 	healthyFor = 3 * time.Second
 	// markInterval is how often a node that sequences says how far it is.
 	markInterval = time.Second
@@ -117,6 +123,7 @@ func New(source Source, bus cluster.Bus, config Config) (*Log, error) {
 	if config.Grace == 0 {
 		config.Grace = DefaultGrace
 	}
+	config.healthyFor, config.stalled = cmp.Or(config.healthyFor, healthyFor), cmp.Or(config.stalled, stalled)
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
