@@ -14,8 +14,10 @@ import (
 )
 
 // standstill is how long nothing may be committed before the run gives up: the
-// writers, and not the service, have lost their database.
-const standstill = 2 * time.Minute
+// writers, and not the service, have lost their database. It is far beyond what any
+// fault lasts: on a machine that has much else to do, whoever waits for the lock of a
+// file that others take in turns gets it by chance.
+const standstill = 10 * time.Minute
 
 // inject has faults strike until it is time, or have applied.
 func (r *run) inject(progress report.Progress) error {

@@ -139,7 +139,7 @@ func (r *run) cacheIDs(conn *pgx.Conn) error {
 // patiently runs statements that want a table for themselves, which everybody
 // else waits behind: so it gives up soon, and is tried again.
 func patiently(ctx context.Context, conn *pgx.Conn, sql string) (err error) {
-	for late := time.Now().Add(patience); time.Now().Before(late); {
+	for late := time.Now().Add(standstill); time.Now().Before(late); {
 		if _, err = conn.Exec(ctx, `SET lock_timeout = '1s'; `+sql+`; SET lock_timeout = 0`); err == nil || ctx.Err() != nil {
 			return err
 		}

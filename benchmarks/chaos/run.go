@@ -299,8 +299,8 @@ func (r *run) startClients() error {
 		}
 		select {
 		case <-c.joinedAll:
-		case <-time.After(patience):
-			return fmt.Errorf("benchmarks: a %s client has not joined within %v", c.profile, patience)
+		case <-time.After(standstill):
+			return fmt.Errorf("benchmarks: a %s client has not joined within %v", c.profile, standstill)
 		case <-r.ctx.Done():
 			return context.Cause(r.ctx)
 		}

@@ -143,7 +143,7 @@ func (r *run) deliver(a *audit, progress report.Progress) error {
 		if arrived > seen {
 			seen, moved = arrived, time.Now()
 		}
-		if since := time.Since(moved); come == all && since > calm || since > patience {
+		if since := time.Since(moved); come == all && since > calm || since > standstill/2 {
 			r.tellWhoLags(a)
 			return nil
 		}
