@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -40,20 +41,18 @@ func TestLeadersGo(t *testing.T) {
 	}
 	publish()
 	others := []*service{start(), start()}
-	led := func() int { // by which of the others; the one that is watched hands over
-		for {
-			for i, s := range others {
-				if s.leads(t) {
-					return i
-				}
-			}
-			if watched.leads(t) {
+	led := func() (by int) { // by which of the others; the one that is watched hands over
+		t.Helper()
+		until(t, "one of the others leads", func() bool {
+			by = slices.IndexFunc(others, func(s *service) bool { return s.leads(t) })
+			if by < 0 && watched.leads(t) {
 				stopFor(t, watched, func() {
-					for !others[0].leads(t) && !others[1].leads(t) {
-					}
+					until(t, "the one that is stopped does not lead", func() bool { return others[0].leads(t) || others[1].leads(t) })
 				})
 			}
-		}
+			return by >= 0
+		})
+		return by
 	}
 	for _, signal := range []os.Signal{syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGKILL} {
 		i := led()
@@ -79,8 +78,10 @@ func stopFor(t testing.TB, s *service, do func()) {
 	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	defer func() { // whatever becomes of the test: what is stopped does not end either
+		if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	}()
 	do()
-	if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
 }

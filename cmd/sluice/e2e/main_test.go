@@ -15,7 +15,7 @@ import (
 
 // patience bounds every wait of these tests. It says nothing about speed: only
 // what never happens takes so long.
-const patience = 3 * time.Minute
+const patience = 15 * time.Minute
 
 // The programs under test, built once by TestMain: the service, and an
 // application with channels of its own.

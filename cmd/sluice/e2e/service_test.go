@@ -101,6 +101,16 @@ func (s *service) await(t testing.TB, path string, awaited func(status int, body
 	}
 }
 
+// until waits until something is so, and looks with pauses, in which the services run.
+func until(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for late := time.Now().Add(patience); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("waited %v in vain until %s", patience, what)
+		}
+	}
+}
+
 // client asks without keeping connections, so that none outlives its test.
 var client = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 
