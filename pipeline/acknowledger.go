@@ -275,9 +275,7 @@ func (a *ack[T]) tell() {
 		t.hook(stage, "Ended", func() { f(a.Ack) })
 	}
 	if f := a.to.config.Counted; f != nil {
-		if err := t.guarded(func() error { f(a.done, a.failed); return nil }); err != nil {
-			t.failed(Failure{Stage: stage, Attempts: 1, Err: fmt.Errorf("hook Counted: %w", err)})
-		}
+		t.hookHere(stage, "Counted", func() { f(a.done, a.failed) })
 	}
 }
 

@@ -36,8 +36,7 @@ func (b *Batch[T]) Finish() { b.Fail(nil) }
 // Fail ends all events of the batch as failed.
 func (b *Batch[T]) Fail(err error) {
 	if ranges, ok := b.take(); ok {
-		// Whoever calls it is not ours: what hooks do must not end its goroutine.
-		_ = apart(func() error { acknowledgeAll(ranges, err); return nil })
+		acknowledgeAll(ranges, err)
 	}
 }
 

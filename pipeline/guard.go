@@ -65,6 +65,22 @@ func (t *Topology) hook(stage, name string, f func()) {
 	}
 }
 
+// hookHere is hook on the goroutine at hand, for what is told too often to have one of its own.
+// It may end that goroutine, which is told here all the same: it may be nobody's of ours.
+func (t *Topology) hookHere(stage, name string, f func()) {
+	err := ErrExited
+	defer func() {
+		if err == nil {
+			return
+		}
+		if errors.Is(err, ErrExited) {
+			t.exited.Store(true)
+		}
+		t.failed(Failure{Stage: stage, Attempts: 1, Err: fmt.Errorf("%s: %w", name, err)})
+	}()
+	err = t.guarded(func() error { f(); return nil })
+}
+
 // failed tells OnFailure. What that does wrong itself is returned by Run: there is nobody
 // else to tell.
 func (t *Topology) failed(f Failure) {

@@ -227,10 +227,8 @@ func (l *loop[T]) ask() {
 
 // demandGrew tells that more is wanted by now.
 func (l *loop[T]) demandGrew(n int) {
-	t := l.producer.topology
-	if err := t.guarded(func() error { l.producer.config.OnDemandGrowth(n); return nil }); err != nil {
-		t.failed(Failure{Stage: l.producer.name, Attempts: 1, Err: fmt.Errorf("hook OnDemandGrowth: %w", err)})
-	}
+	p := l.producer
+	p.topology.hookHere(p.name, "OnDemandGrowth", func() { p.config.OnDemandGrowth(n) })
 }
 
 // emit takes what the handler returned.

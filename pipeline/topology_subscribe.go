@@ -25,14 +25,14 @@ func (t *Topology) launch(l *Line, late bool) {
 	t.mu.Unlock()
 	r.source.ask(early)
 	t.goroutines.Go(func() {
+		defer t.ended()
+		defer func() { t.subscriptionEnded(r, r.source.why()) }()
 		wait()
 		if r.feeds == nil {
-			r.source.leave()
+			t.outlive(l.producer, r.source.leave) // begun again where it was
 		} else {
 			t.later(r.source)
 		}
-		t.subscriptionEnded(r, r.source.why())
-		t.ended()
 	})
 }
 

@@ -49,7 +49,13 @@ func acknowledge(ranges []trackedRange, failed []failedAt) {
 	acks.tell()
 }
 
+// acknowledgeAll ends the events of ranges for whoever is at hand, which may be a goroutine that
+// is not ours: what hooks do must not end it.
 func acknowledgeAll(ranges []trackedRange, err error) {
+	_ = apart(func() error { endAll(ranges, err); return nil }) // what hooks do is told where they are called
+}
+
+func endAll(ranges []trackedRange, err error) {
 	var acks ackBatch
 	for _, r := range ranges {
 		r.tracker.end(r.lo, r.hi, err, &acks)
@@ -135,8 +141,14 @@ func (d *derived) positions(_, _ int, into []int64) []int64 {
 // told once, successes and failures together.
 type ackBatch struct{ list []interface{ tell() } }
 
+// tell tells them all, even if what is told ends the goroutine: their events have ended
+// already, and nobody would tell of them later.
 func (b *ackBatch) tell() {
-	for _, a := range b.list {
-		a.tell()
+	if len(b.list) == 0 {
+		return
 	}
+	next := b.list[0]
+	b.list = b.list[1:]
+	defer b.tell()
+	next.tell()
 }
