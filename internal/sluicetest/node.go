@@ -48,6 +48,8 @@ func Start(t *testing.T, serve func(context.Context, sluice.Config) error) *Node
 	config.Listen, config.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
 	config.DataDir = t.TempDir()
 	config.Logger = slog.New(slog.DiscardHandler)
+	// A client of a test says nothing while it waits, and a busy machine drains slowly.
+	config.HeartbeatTimeout, config.DrainTimeout = time.Hour, Patience
 	config.OnListen = func(public, admin net.Addr) {
 		n.Public, n.Admin = public.String(), admin.String()
 		close(listening)
