@@ -47,21 +47,21 @@ func becomes(t *testing.T, what string, so func() bool) {
 // fakeNATS says as much as a client needs to be connected, and after that what a test wants.
 type fakeNATS struct {
 	listener net.Listener
-	greeted  chan net.Conn // sent each connection that has been greeted, and is not read from any more; has room for many
+	deaf     bool          // it reads nothing more from those that it has greeted
+	greeted  chan net.Conn // sent each connection that has been greeted; has room for many
 	serving  sync.WaitGroup
 
 	mu    sync.Mutex
 	conns []net.Conn // guarded by mu: all that there were
-	heard []string   // likewise: the lines that clients sent before they were greeted
 }
 
-func newFakeNATS(t *testing.T) *fakeNATS {
+func newFakeNATS(t *testing.T, deaf bool) *fakeNATS {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fakeNATS{listener: listener, greeted: make(chan net.Conn, 64)}
+	f := &fakeNATS{listener: listener, deaf: deaf, greeted: make(chan net.Conn, 64)}
 	f.serving.Go(func() {
 		for {
 			conn, err := listener.Accept()
@@ -86,30 +86,35 @@ func newFakeNATS(t *testing.T) *fakeNATS {
 	return f
 }
 
-// greet lets a client in.
+// greet lets a client in, and says that it is there for as long as it asks.
 func (f *fakeNATS) greet(conn net.Conn) {
 	fmt.Fprintf(conn, "INFO {\"server_id\":\"fake\",\"version\":\"2.15.3\",\"max_payload\":%d,\"proto\":1}\r\n", 1<<20)
-	for lines := bufio.NewReader(conn); ; {
+	lines := bufio.NewReader(conn)
+	for greeted := false; !greeted || !f.deaf; {
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			return
 		}
-		if strings.HasPrefix(line, "PING") {
-			break
+		if !strings.HasPrefix(line, "PING") {
+			continue
+		}
+		fmt.Fprint(conn, "PONG\r\n")
+		if !greeted {
+			f.greeted <- conn
+			greeted = true
 		}
 	}
-	fmt.Fprint(conn, "PONG\r\n")
-	f.greeted <- conn
 }
 
-func (f *fakeNATS) next(t *testing.T) net.Conn {
-	t.Helper()
-	select {
-	case conn := <-f.greeted:
-		return conn
-	case <-time.After(patience):
-		t.Fatal("nobody connects")
-		return nil
+// refuse ends all connections that have been greeted so far with an error.
+func (f *fakeNATS) refuse(text string) {
+	for {
+		select {
+		case conn := <-f.greeted:
+			fmt.Fprintf(conn, "-ERR '%s'\r\n", text)
+		default:
+			return
+		}
 	}
 }
 
@@ -148,19 +153,24 @@ func TestARefusedClientIsReplaced(t *testing.T) {
 	for _, refusal := range []string{"Authentication Timeout", "Maximum Payload Violation", "whatever comes to be said"} {
 		t.Run(refusal, func(t *testing.T) {
 			t.Parallel()
-			fake := newFakeNATS(t)
+			fake := newFakeNATS(t, false)
 			b := New(outside("nats://" + fake.listener.Addr().String()))
 			stop := runBus(t, b)
-			first := fake.next(t)
 			becomes(t, "connected", func() bool { return b.current() != nil && b.Connected() == nil })
 			old := b.current()
-			fmt.Fprintf(first, "-ERR '%s'\r\n", refusal)
-			fake.next(t)
-			becomes(t, "connected anew", func() bool { return b.current() != old && b.Connected() == nil })
-			b.mu.Lock()
-			c, inboxes := b.client, len(b.inboxes)
-			b.mu.Unlock()
-			becomes(t, "subscribed anew", func() bool { return c.conn.NumSubscriptions() == inboxes })
+			becomes(t, "there is another client", func() bool {
+				if b.current() != old {
+					return true
+				}
+				fake.refuse(refusal) // the connection that there is, or another that took its place meanwhile
+				return false
+			})
+			becomes(t, "connected and subscribed anew", func() bool {
+				b.mu.Lock()
+				c, inboxes := b.client, len(b.inboxes)
+				b.mu.Unlock()
+				return b.Connected() == nil && c.conn.NumSubscriptions() == inboxes
+			})
 			stop()
 		})
 	}
@@ -169,14 +179,20 @@ func TestARefusedClientIsReplaced(t *testing.T) {
 // TestLeavingAfterTheClientHasEnded has nats.go close before the bus ends.
 func TestLeavingAfterTheClientHasEnded(t *testing.T) {
 	t.Parallel()
-	fake := newFakeNATS(t)
+	fake := newFakeNATS(t, false)
 	b := New(outside("nats://" + fake.listener.Addr().String()))
 	stop := runBus(t, b)
-	conn := fake.next(t)
 	becomes(t, "there is a client", func() bool { return b.current() != nil })
 	c := b.current()
-	fmt.Fprint(conn, "-ERR 'go away'\r\n")
-	within(t, "nats.go has closed", c.closed)
+	becomes(t, "nats.go has closed", func() bool {
+		select {
+		case <-c.closed:
+			return true
+		default:
+			fake.refuse("go away")
+			return false
+		}
+	})
 	fake.listener.Close() // so that no other client is let in
 	stop()
 }
@@ -272,16 +288,15 @@ func (d *stallingDialer) cut() {
 // TestANATSThatTakesNothingIsLeft has a NATS read nothing more after it has let a client in.
 func TestANATSThatTakesNothingIsLeft(t *testing.T) {
 	t.Parallel()
-	fake := newFakeNATS(t)
+	fake := newFakeNATS(t, true)
 	b := New(outside("nats://" + fake.listener.Addr().String()))
 	stop := runBus(t, b)
-	fake.next(t)
+	becomes(t, "connected", func() bool { return len(fake.greeted) > 0 })
 	data := make([]byte, MaxData)
-	becomes(t, "more waits than is taken in", func() bool {
-		err := b.Publish("s", data)
-		return errors.Is(err, ErrBusy) || errors.Is(err, ErrAway) && len(fake.greeted) > 0
+	becomes(t, "it has connected anew", func() bool {
+		_ = b.Publish("s", data) // until more waits than is taken in
+		return len(fake.greeted) > 1
 	})
-	fake.next(t)
 	stop()
 }
 
