@@ -155,11 +155,16 @@ func (l *List) Hasten() {
 }
 
 // Refresh asks the store for what has come since it was last asked. If something has,
-// it returns once [Config.Changed] has.
+// it returns once [Config.Changed] has: also with an error, if that was not the first read.
 func (l *List) Refresh(ctx context.Context, log store.Revocations) error {
 	l.reading.Lock()
 	defer l.reading.Unlock()
 	changed := false
+	defer func() {
+		if changed {
+			l.config.Changed()
+		}
+	}()
 	for {
 		began := l.config.Now()
 		list, err := l.fetch(ctx, log)
@@ -174,9 +179,6 @@ func (l *List) Refresh(ctx context.Context, log store.Revocations) error {
 		l.read = began
 		l.mu.Unlock()
 		l.sweep(began)
-		if changed {
-			l.config.Changed()
-		}
 		return nil
 	}
 }

@@ -21,6 +21,7 @@ type table struct {
 	mu    sync.Mutex
 	list  []store.Revocation
 	err   error
+	good  int // reads that succeed before err
 	reads int
 }
 
@@ -37,9 +38,10 @@ func (s *table) Revocations(_ context.Context, after int64, limit int) ([]store.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
-	if s.err != nil {
+	if s.err != nil && s.good <= 0 {
 		return nil, s.err
 	}
+	s.good--
 	list := s.list[min(int(after), len(s.list)):]
 	return list[:min(limit, len(list))], nil
 }
@@ -207,6 +209,33 @@ func TestRun(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestWhatWasReadIsTold has the store fail after some pages of many revocations: those that
+// have come are told, with all the rest, or with the error.
+func TestWhatWasReadIsTold(t *testing.T) {
+	t.Parallel()
+	const all = 2*page + 1
+	for good := range 4 {
+		var log table
+		until := time.Now().Add(time.Hour)
+		for i := range all {
+			log.list = append(log.list, store.Revocation{Kind: store.ClaimSubject, Value: fmt.Sprint(i), IssuedBefore: until, Until: until, Number: int64(i + 1)})
+		}
+		changes, known := 0, 0
+		var l *List
+		l = New(Config{Changed: func() { changes, known = changes+1, l.Count() }})
+		log.good, log.err = good, errors.New("away")
+		err := l.Refresh(t.Context(), &log)
+		want := min(good*page, all)
+		if told := good > 0; (err == nil) != (good == 3) || (changes == 1) != told || known != want {
+			t.Errorf("after %d good reads: %v; told %d times, of %d, want %d", good, err, changes, known, want)
+		}
+		log.err = nil
+		if err := l.Refresh(t.Context(), &log); err != nil || l.Count() != all || good < 3 && known != all {
+			t.Errorf("after %d good reads, and then all: %v; told of %d of %d", good, err, known, l.Count())
+		}
+	}
 }
 
 // TestIdle counts what an idle list costs: one read an interval, however many are known.
