@@ -73,6 +73,9 @@ func (p *publisher) sequenced(s store.Sequenced) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s.After != p.through { // others have, in between
+		if p.wanted() {
+			p.log.counted.unread.Add(max(p.through-p.queued, 0))
+		}
 		p.queued, p.fresh = s.After, true
 	}
 	p.through = s.Through
@@ -182,7 +185,8 @@ func (p *publisher) reading(after int64) {
 }
 
 // read reads the database, and publishes what it brings if that is this node's to do.
-// Who reads what is to be published next does so alone.
+// Who reads what is to be published next does so alone; what has been read for the others
+// since the caller looked is not read again.
 func (p *publisher) read(ctx context.Context, after int64, limit store.Limit) ([]store.Event, error) {
 	l := p.log
 	if p.isNext(after) {
@@ -192,8 +196,10 @@ func (p *publisher) read(ctx context.Context, after int64, limit store.Limit) ([
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+	if p.hasMoved(after) {
 		if events := l.fromPages(after, limit); len(events) > 0 {
-			return events, nil // was read meanwhile, for the others
+			return events, nil
 		}
 	}
 	events, err := l.source.Fetch(ctx, after, limit)
@@ -220,12 +226,16 @@ func (p *publisher) run(ctx context.Context) {
 	defer marks.Stop()
 	ahead := time.NewTimer(patience)
 	defer ahead.Stop()
+	waits := int64(-1) // the offset after which the timer is set for what nobody has read; -1: it is not
 	for {
 		p.publishQueued()
-		if p.isBehind() {
-			ahead.Reset(patience)
-		} else {
+		switch after, behind := p.isBehind(); {
+		case !behind:
 			ahead.Stop()
+			waits = -1
+		case after != waits: // more rounds do not put it off
+			ahead.Reset(patience)
+			waits = after
 		}
 		select {
 		case <-ctx.Done():
@@ -234,6 +244,7 @@ func (p *publisher) run(ctx context.Context) {
 		case <-marks.C:
 			p.mark()
 		case <-ahead.C:
+			waits = -1
 			p.readAhead(ctx)
 		}
 	}
@@ -248,11 +259,11 @@ func (p *publisher) publishQueued() {
 }
 
 // isBehind tells whether events were moved that nobody has read for the others, and
-// that this node's line does not read by itself.
-func (p *publisher) isBehind() bool {
+// that this node's line does not read by itself, and after which offset.
+func (p *publisher) isBehind() (after int64, behind bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.queued < p.through && p.wanted()
+	return p.queued, p.queued < p.through && p.wanted()
 }
 
 // readAhead reads what was moved, and publishes it: unless the line is at it, or far
@@ -291,6 +302,7 @@ func (p *publisher) skip(after, through int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.queued == after {
+		p.log.counted.unread.Add(through - after)
 		p.queued = through
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,6 +113,7 @@ type counters struct {
 	malformed, unspoken, otherEpoch   *metrics.Counter // pages that were not taken
 	repeated, erased                  *metrics.Counter
 	queueFull, away, unpublishable    *metrics.Counter // events that were not published
+	unread                            *metrics.Counter // likewise
 }
 
 // New returns the log of source, with its pages published and received through the bus.
@@ -150,6 +152,7 @@ func New(source Source, bus cluster.Bus, config Config) (*Log, error) {
 			queueFull:     unpublished("queue"),
 			away:          unpublished("away"),
 			unpublishable: unpublished("too_large"),
+			unread:        unpublished("unread"),
 		},
 		window: window{limit: config.Bytes},
 	}
@@ -212,6 +215,7 @@ func (l *Log) note(head store.Head) {
 	defer l.mu.Unlock()
 	l.doubted = false
 	if head.Epoch != l.epoch {
+		l.replace(head.Epoch)
 		l.epoch, l.passed, l.barred = head.Epoch, 0, 0
 		l.window.empty()
 		l.heard = time.Time{}
@@ -222,6 +226,22 @@ func (l *Log) note(head store.Head) {
 	}
 	l.bar(head.Trimmed)
 	l.wake()
+}
+
+// maxPast bounds the epochs that are known to be over, until the database lists them anew.
+const maxPast = 64
+
+// replace notes that the epoch so far is over, and another one is not. It is called with mu
+// held.
+func (l *Log) replace(by string) {
+	l.past = slices.DeleteFunc(l.past, func(id string) bool { return id == by })
+	if l.epoch == "" {
+		return
+	}
+	if len(l.past) >= maxPast {
+		l.past = slices.Delete(l.past, 0, 1)
+	}
+	l.past = append(l.past, l.epoch)
 }
 
 // bar has nothing of up to an offset read from pages. It is called with mu held.
