@@ -27,7 +27,7 @@ const (
 	eraseRejectedSQL = `UPDATE sluice_rejected SET payload = '{}' WHERE topic = $1 AND payload::text <> '{}'
 		AND ($2::text IS NULL OR key = $2) AND ($3::timestamptz IS NULL OR inserted_at < $3)`
 
-	eraseCountSQL = `UPDATE sluice_meta SET erased = erased + 1 RETURNING erased`
+	eraseCountSQL = `UPDATE sluice_meta SET erased = erased + 1 RETURNING erased, ` + boundedSQL // as of a revocation
 	eraseNoteSQL  = `INSERT INTO sluice_erasures (number, topic, up_to) VALUES ($1, $2, $3)`
 	eraseOldSQL   = `DELETE FROM sluice_erasures WHERE at < now() - interval '1 day'`
 )
@@ -81,7 +81,7 @@ func (l *Log) erase(ctx context.Context, which store.Selection) (count, through 
 		}
 		count += done.RowsAffected()
 		var number int64
-		if err := tx.QueryRow(ctx, eraseCountSQL).Scan(&number); err != nil {
+		if err := tx.QueryRow(ctx, eraseCountSQL).Scan(&number, nil); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, eraseNoteSQL, number, topic, upTo); err != nil {

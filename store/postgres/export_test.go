@@ -47,6 +47,12 @@ func (l *Log) Setting(ctx context.Context, name string) (value string, err error
 	return value, err
 }
 
+// Statements that set something for the transaction that they are in.
+var (
+	RevokeCountSQL, EraseCountSQL = revokeCountSQL, eraseCountSQL
+	LeadSQL, KeepLeadSQL          = leadSQL, keepLeadSQL
+)
+
 // MigrateTo makes the tables of an older version.
 func MigrateTo(ctx context.Context, databaseURL string, version int) error {
 	server, err := newServer(Config{DatabaseURL: databaseURL})

@@ -27,7 +27,10 @@ const leadSQL = `INSERT INTO sluice_leases AS l (name, holder, until) VALUES ($1
 	ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = greatest(l.fence + 1, excluded.fence), since = clock_timestamp(), until = clock_timestamp() + $3::interval
 	RETURNING fence`
 
-const keepLeadSQL = `UPDATE sluice_leases SET until = clock_timestamp() + $4::interval WHERE name = $1 AND holder = $2 AND fence = $3`
+// keepLeadSQL is committed without waiting for disks or standbys: a note that a crash of
+// the server loses is written again, and rounds are not to wait for it.
+const keepLeadSQL = `UPDATE sluice_leases SET until = clock_timestamp() + $4::interval
+	FROM (SELECT set_config('synchronous_commit', 'off', true)) AS asynchronous WHERE name = $1 AND holder = $2 AND fence = $3`
 
 // leadership is who leads, as far as this node knows.
 type leadership struct {

@@ -12,14 +12,19 @@ import (
 )
 
 const (
-	// The row of sluice_meta stays locked until the commit: see the migration.
-	revokeCountSQL = `UPDATE sluice_meta SET revoked = revoked + 1 RETURNING revoked, clock_timestamp()`
+	// The row of sluice_meta stays locked until the commit: see the migration. A process
+	// that hangs meanwhile loses its session, so that others can go on.
+	revokeCountSQL = `UPDATE sluice_meta SET revoked = revoked + 1 RETURNING revoked, clock_timestamp(), ` + boundedSQL
 	revokeEndedSQL = `DELETE FROM sluice_revocations WHERE until <= $1`
 	revokeSQL      = `INSERT INTO sluice_revocations AS r (kind, value, issued_before, until, number) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (kind, value) DO UPDATE SET issued_before = greatest(r.issued_before, excluded.issued_before),
 			until = greatest(r.until, excluded.until), number = excluded.number
 		RETURNING issued_before, until`
 	revokedSQL = `SELECT count(*) FROM sluice_revocations`
+
+	// boundedSQL, an expression, has the server end a transaction in which nothing is asked
+	// for 5 s, and the session with it.
+	boundedSQL = `set_config('idle_in_transaction_session_timeout', '5000', true)`
 
 	revocationsSQL = `SELECT kind, value, issued_before, until, number FROM sluice_revocations
 		WHERE number > $1 AND until > clock_timestamp() ORDER BY number LIMIT $2`
@@ -30,7 +35,7 @@ func (l *Log) Revoke(ctx context.Context, r store.Revocation) (store.Revocation,
 	err := pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error {
 		var number int64
 		var now time.Time
-		err := tx.QueryRow(ctx, revokeCountSQL).Scan(&number, &now)
+		err := tx.QueryRow(ctx, revokeCountSQL).Scan(&number, &now, nil)
 		if err != nil {
 			return err
 		}
