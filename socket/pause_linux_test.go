@@ -140,7 +140,7 @@ func TestPauseIsNoPressure(t *testing.T) {
 // the client's buffers do then.
 func TestDeadlineShortenedWhileWriting(t *testing.T) {
 	t.Parallel()
-	r := newPatientRig(t)
+	r := newRig(t, func(c *Config) { c.WriteTimeout = time.Hour })
 	for _, deadline := range []int64{0, ticks() + int64(time.Hour)} {
 		w := &epollConn{loop: &eventLoop{closed: true}, deadline: deadline, output: outputWriting}
 		w.endpoint = r.endpoint
