@@ -26,7 +26,7 @@ var settings = []string{
 }
 
 // patience is generous: the machine may be busy with other work.
-const patience = 3 * time.Minute
+const patience = 15 * time.Minute
 
 // instance is one data directory and, while it is up, the process that serves
 // it.

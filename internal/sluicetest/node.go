@@ -15,7 +15,7 @@ import (
 )
 
 // Patience is how long something may take before it is taken for missing.
-const Patience = 3 * time.Minute
+const Patience = 15 * time.Minute
 
 // again is how often something that has to come true is looked at.
 const again = 5 * time.Millisecond
