@@ -25,6 +25,7 @@ var floors = map[string]int{
 	"internal/connlimit":      1,
 	"internal/httpserver":     1,
 	"internal/httpservertest": 1, // for tests alone
+	"internal/lograte":        1,
 	"internal/ring":           1,
 	"internal/pgserver":       1, // for tests and scenarios alone
 	"internal/reload":         1,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/lease"
+	"github.com/sluicehq/sluice/internal/lograte"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
@@ -204,11 +205,14 @@ func untilAvailable[T any](ctx context.Context, do func() (T, error), logger *sl
 		}
 		return result, err
 	}
+	throttle := lograte.New(time.Minute)
 	return backoff.Retry(ctx, try,
 		backoff.WithBackOff(waiting),
 		backoff.WithMaxElapsedTime(0), // for ever
 		backoff.WithNotify(func(err error, wait time.Duration) {
-			logger.Warn("store not reachable, trying again", "error", err, "wait", wait.Round(time.Millisecond))
+			if _, ok := throttle.Allow(""); ok {
+				logger.Warn("store not reachable; trying again until it is", "error", err, "wait", wait.Round(time.Millisecond))
+			}
 		}),
 	)
 }

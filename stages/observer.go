@@ -3,6 +3,7 @@ package stages
 import (
 	"log/slog"
 
+	"github.com/sluicehq/sluice/internal/lograte"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/pipeline"
 )
@@ -52,11 +53,15 @@ func (r *recorder) Record(report pipeline.Report) {
 	}
 }
 
-// reportFailure logs what the delivery gave up, or tries again.
+// reportFailure logs what the delivery gave up, and, once in a while for as long as that
+// lasts, what it tries again.
 func reportFailure(logger *slog.Logger) func(pipeline.Failure) {
+	throttle := lograte.New(tellInterval)
 	return func(f pipeline.Failure) {
 		if f.Events == 0 {
-			logger.Warn("stage failed, trying again", "stage", f.Stage, "attempts", f.Attempts, "error", f.Err)
+			if withheld, ok := throttle.Allow(f.Stage + ": " + Outline(f.Err)); ok {
+				logger.Warn("stage failed, trying again", "stage", f.Stage, "attempts", f.Attempts, "error", f.Err, "failed_before", withheld)
+			}
 			return
 		}
 		logger.Error("events given up", "stage", f.Stage, "events", f.Events, "offsets", f.Positions, "error", f.Err)

@@ -65,16 +65,20 @@ const MaxStall = 5 * time.Second
 // StalledError says that events wait in the outbox and nobody sequences them, or
 // that this node, whose turn it is, cannot tell whether there are any.
 type StalledError struct {
-	For time.Duration // as this node has seen it
-	Err error         // why; nil where it is another node's to know
+	For  time.Duration // as this node has seen it
+	Err  error         // why; nil where it is another node's to know
+	Hint string        // whose turn it is then, and what to do; may be empty
 }
 
 func (e *StalledError) Error() string {
 	text := fmt.Sprintf("for %v, events of the outbox have not been sequenced", e.For.Round(time.Second))
-	if e.Err == nil {
-		return text + ": the log of the node that sequences says why"
+	switch {
+	case e.Err != nil:
+		return text + ": " + e.Err.Error()
+	case e.Hint != "":
+		return text + ": " + e.Hint
 	}
-	return text + ": " + e.Err.Error()
+	return text + ": the log of the node that sequences says why"
 }
 
 func (e *StalledError) Unwrap() error { return e.Err }

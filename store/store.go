@@ -140,7 +140,8 @@ type Log interface {
 	// Sequencing returns nil while events get from the outbox into the log,
 	// whoever moves them, or while there are none. A [*StalledError] says that
 	// some have been seen waiting for MaxStall or longer with none moved; any
-	// other, that the store takes no writes or cannot be asked. Ask every second
+	// other, that the store takes no writes, refuses this process what it needs, or
+	// cannot be asked. Each says what to do, where that is known. Ask every second
 	// or so. A log that nobody runs, anywhere, stalls.
 	Sequencing(ctx context.Context) error
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluicehq/sluice/internal/lograte"
 	"github.com/sluicehq/sluice/store"
 )
 
@@ -93,7 +94,7 @@ func Acquire(ctx context.Context, config Config) (*Lease, error) {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	w := waiter{Config: config}
+	w := waiter{Config: config, throttle: lograte.New(time.Minute)}
 	holder, end := newHolder()
 	w.claim = store.Claim{Name: config.Name, Holder: holder, Term: config.Term}
 	for {
@@ -121,7 +122,8 @@ func Acquire(ctx context.Context, config Config) (*Lease, error) {
 // waiter is who waits for a name.
 type waiter struct {
 	Config
-	claim store.Claim
+	claim    store.Claim
+	throttle *lograte.Throttle // of what is told while the store is away
 
 	// By this machine's clock; zero while nobody is seen to have the name.
 	first     time.Time // when somebody was
@@ -146,7 +148,9 @@ func (w *waiter) failed(err error, now time.Time) (pause time.Duration, _ error)
 	}
 	w.first, w.seen, w.claim.Over = time.Time{}, nil, nil // who has it could not renew it either
 	w.Waiting(err)
-	w.Logger.Warn("store not reachable, trying again", "error", err, "wait", retryPause)
+	if _, ok := w.throttle.Allow(""); ok {
+		w.Logger.Warn("store not reachable; trying again until it is", "error", err, "wait", retryPause)
+	}
 	return retryPause, nil
 }
 

@@ -33,14 +33,15 @@ func (l *Log) insert(ctx context.Context, drafts []store.Draft) error {
 			keys[i] = &present[i]
 		}
 	}
+	end := l.writing.begin(appending)
 	_, err := l.pool.Exec(ctx, insertSQL, topics, names, payloads, keys)
 	if refusal := new(pgconn.PgError); errors.As(err, &refusal) && class(refusal) == "54" {
 		err = l.insertQuietly(ctx, topics, names, payloads, keys)
 	}
 	if err != nil {
-		return l.failure("append", err, writes)
+		err = l.failure("append", err, writes)
 	}
-	return nil
+	return end(err)
 }
 
 // hushSQL has the trigger that wakes the sequencer believe that it has done so.

@@ -23,7 +23,7 @@ const cursorSQL = `SELECT epoch, "offset", pg_is_in_recovery() FROM (VALUES (1))
 func (l *Log) Head(ctx context.Context) (store.Head, error) {
 	head, err := l.readHead(ctx, l.pool)
 	if err != nil {
-		return store.Head{}, l.failure("read the log's head", err, reads)
+		return store.Head{}, l.blame(ctx, l.pool, l.failure("read the log's head", err, reads))
 	}
 	return head, nil
 }
@@ -68,8 +68,10 @@ const commitSQL = `INSERT INTO sluice_cursors AS c (name, epoch, "offset") VALUE
 // Commit implements [store.Log]. It may be repeated, so a failure is always
 // safe to retry.
 func (l *Log) Commit(ctx context.Context, name string, c store.Cursor) error {
-	if _, err := l.pool.Exec(ctx, commitSQL, name, c.Epoch, c.Offset); err != nil {
-		return l.failure(fmt.Sprintf("commit cursor %q at %d", name, c.Offset), err, reads)
+	end := l.writing.begin(committing)
+	_, err := l.pool.Exec(ctx, commitSQL, name, c.Epoch, c.Offset)
+	if err != nil {
+		err = l.failure(fmt.Sprintf("commit cursor %q at %d", name, c.Offset), err, reads)
 	}
-	return nil
+	return end(err)
 }

@@ -186,6 +186,8 @@ func (s *server) hint(err error) string {
 			return fmt.Sprintf("check user %q and its password in the database URL, and the server's pg_hba.conf", config.User)
 		case "3D000":
 			return fmt.Sprintf("create the database: createdb %s", config.Database)
+		case "53100":
+			return "the disk of the database is full: make room"
 		case "53300":
 			return "raise the server's max_connections, or lower pool_max_conns in the database URL"
 		case "25006":

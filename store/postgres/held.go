@@ -75,16 +75,3 @@ func (s *session) pollInterval() time.Duration {
 	}
 	return min(s.log.poll, maxRest)
 }
-
-const lockersSQL = `SELECT coalesce(string_agg(DISTINCT format('session %s holds %s on %s', pid, mode, relation::regclass), ', '), '')
-	FROM pg_locks WHERE locktype = 'relation' AND granted AND pid <> pg_backend_pid()
-		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-		AND (relation = $1::oid OR relation IN (SELECT 'sluice_log'::regclass UNION SELECT inhrelid FROM pg_inherits WHERE inhparent = 'sluice_log'::regclass))
-		AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock', 'ShareUpdateExclusiveLock')`
-
-// lockers says who holds the tables, for a refusal that a lock is not to be had.
-func (s *session) lockers(ctx context.Context) string {
-	var text string
-	s.conn.QueryRow(ctx, lockersSQL, s.outbox).Scan(&text)
-	return text
-}

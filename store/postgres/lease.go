@@ -57,6 +57,11 @@ func (l *Log) Acquire(ctx context.Context, claim store.Claim) (store.Lease, erro
 
 // Renew implements [store.Leases].
 func (l *Log) Renew(ctx context.Context, lease store.Lease) error {
+	end := l.writing.begin(renewing)
+	return end(l.renew(ctx, lease))
+}
+
+func (l *Log) renew(ctx context.Context, lease store.Lease) error {
 	for {
 		tag, err := l.pool.Exec(ctx, renewSQL, lease.Name, lease.Holder, lease.Fence, lease.Since, lease.Term)
 		if err == nil && tag.RowsAffected() > 0 {

@@ -90,6 +90,8 @@ type Log struct {
 	rounds     rounds
 	backlog    backlog
 	leadership leadership
+	writing    writing
+	vetting    vetting
 	budget     budget // owned by Run
 
 	maxPayload atomic.Int64 // as last read from sluice_meta

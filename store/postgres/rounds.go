@@ -1,8 +1,6 @@
 package postgres
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"sync"
@@ -98,9 +96,11 @@ func (r *rounds) heard() {
 // maxQuiet is for how long no round need be committed before this node looks
 // whether there is something to move, and maxStall for how long that may lie there.
 var (
-	maxQuiet = time.Second // tests change them
+	maxQuiet = usualQuiet // tests change them
 	maxStall = store.MaxStall
 )
+
+const usualQuiet = time.Second
 
 // quiet takes in how far the log goes, and tells whether no round has been committed
 // for a while. A node that hears of no round, behind a pooler or because the server
@@ -146,30 +146,6 @@ func (r *rounds) saw(rows bool, err error) (time.Duration, error) {
 	}
 	return waiting, r.cause
 }
-
-// Sequencing implements [store.Log].
-func (l *Log) Sequencing(ctx context.Context) error {
-	quiet := l.rounds.quiet(l.head.Offset())
-	if !quiet && !l.backlog.due(time.Now()) {
-		return nil
-	}
-	readOnly, rows, err := l.look(ctx, quiet)
-	if !quiet {
-		return nil // rounds are committed, whatever this node sees of the outbox
-	}
-	waiting, cause := l.rounds.saw(rows, err)
-	switch {
-	case waiting >= maxStall+l.poll: // for so long may a wake-up that was lost go unnoticed
-		return &store.StalledError{For: waiting, Err: cause}
-	case err != nil:
-		return l.failure("look for events that wait", err, reads)
-	case readOnly:
-		return l.server.unavailable("write", errReadOnly)
-	}
-	return nil
-}
-
-var errReadOnly = errors.New("the server takes no writes: it is a standby, or set to be read-only")
 
 // unheard is for how long no round has been heard of, if one ever was.
 func (r *rounds) unheard() (d time.Duration, known bool) {

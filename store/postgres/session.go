@@ -199,9 +199,7 @@ func (s *session) tell(ctx context.Context, err error) {
 	if code(err) == lockNotAvailable {
 		ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 		defer cancel()
-		if holders := s.lockers(ctx); holders != "" {
-			err = fmt.Errorf("%w (%s: wait for it, or end it with pg_terminate_backend)", err, holders)
-		}
+		err = s.log.blame(ctx, s.conn, err)
 	}
 	s.log.rounds.fail(err, false)
 }
