@@ -14,6 +14,7 @@ import (
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/internal/connlimit"
+	"github.com/sluicehq/sluice/internal/lograte"
 	"github.com/sluicehq/sluice/metrics"
 )
 
@@ -160,8 +161,9 @@ type Config struct {
 
 	Metrics *metrics.Set // nil: reports nothing
 
-	received *metrics.Counter // messages; from Metrics
-	Logger   *slog.Logger     // nil: slog.Default
+	received *metrics.Counter  // messages; from Metrics
+	throttle *lograte.Throttle // of what is logged at the pace of clients
+	Logger   *slog.Logger      // nil: slog.Default
 }
 
 // ConnectFunc decides about a connection. An error refuses it: with the status

@@ -20,6 +20,7 @@ import (
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/internal/httpserver"
+	"github.com/sluicehq/sluice/internal/lograte"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
 
@@ -32,18 +33,17 @@ import (
 // rest: a handler between must let http.ResponseController through.
 type Endpoint struct {
 	// Immutable after New.
-	config           Config
-	gate             gate
-	originRejections originRejections
-	metrics          endpointMetrics
-	tokens           sessionTokens
-	name             string // stands before the serial numbers of connections
-	guard            *httpserver.Guard
-	handler          http.Handler    // serve, guarded
-	context          context.Context // of handlers: cancelled when connections are cut
-	cancel           context.CancelFunc
-	accepting        context.Context // of polls that other nodes answer: cancelled when draining begins
-	refuse           context.CancelFunc
+	config    Config
+	gate      gate
+	metrics   endpointMetrics
+	tokens    sessionTokens
+	name      string // stands before the serial numbers of connections
+	guard     *httpserver.Guard
+	handler   http.Handler    // serve, guarded
+	context   context.Context // of handlers: cancelled when connections are cut
+	cancel    context.CancelFunc
+	accepting context.Context // of polls that other nodes answer: cancelled when draining begins
+	refuse    context.CancelFunc
 
 	group sync.WaitGroup // one for each connection
 	loops loopPool       // serves the connections that have no goroutine of their own
@@ -83,6 +83,7 @@ func New(config Config) (*Endpoint, error) {
 	}
 	measures := newEndpointMetrics(config.Metrics)
 	config.received = measures.received
+	config.throttle = lograte.New(logEvery)
 	e := &Endpoint{
 		config:      config,
 		metrics:     measures,
@@ -112,8 +113,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler
 
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	if !e.gate.answersTo(r) {
-		e.logRejected(r, "host")
-		e.reject(w, &rejection{rejectedOrigin, http.StatusForbidden, "the listener does not answer to this host name",
+		e.reject(w, r, &rejection{rejectedOrigin, http.StatusForbidden, "the listener does not answer to this host name",
 			"use localhost or an IP address, or list the host in --origins"})
 		return
 	}
@@ -173,14 +173,6 @@ func (e *Endpoint) Sockets() int {
 	return len(e.connections)
 }
 
-// rejection says what is wrong with a request, to its client and to the metrics.
-type rejection struct {
-	reason rejectReason
-	status int
-	text   string
-	hint   string
-}
-
 // admission is a place that is reserved for a connection: the caller registers or
 // releases it.
 type admission struct {
@@ -197,9 +189,8 @@ func (e *Endpoint) admit(r *http.Request, params Params, token string) (admissio
 		return admission{}, &rejection{rejectedVersion, http.StatusForbidden,
 			"unsupported protocol version", "vsn must be 1.0.x or 2.0.x"}
 	}
-	if !e.letsPage(r) {
-		return admission{}, &rejection{rejectedOrigin, http.StatusForbidden,
-			"origin not allowed", "pages of this origin may not connect: see the list of origins"}
+	if !e.gate.allows(r) {
+		return admission{}, pageRejected()
 	}
 	client := e.config.Addresses.Client(r)
 	leave, rejected := e.reserve(client)
@@ -217,7 +208,7 @@ func (e *Endpoint) admit(r *http.Request, params Params, token string) (admissio
 				rejected.reason = rejectReason(explicit.Cause)
 			}
 		} else {
-			e.config.Logger.Warn("connect hook failed", "remote_addr", r.RemoteAddr, "error", err)
+			e.config.hookFailed("connect", r.RemoteAddr, err)
 		}
 		return admission{}, rejected
 	}
@@ -264,12 +255,19 @@ func guard(hook string, call func() (*channels.Socket, error)) (_ *channels.Sock
 	return call()
 }
 
+// hookFailed logs that one of the application's hooks failed, once in a while.
+func (c *Config) hookFailed(hook, remoteAddr string, err error) {
+	if withheld, ok := c.throttle.Allow(hook + " hook"); ok {
+		c.Logger.Warn(hook+" hook failed", "remote_addr", remoteAddr, "error", err, "failed_since", withheld)
+	}
+}
+
 // reserve makes room for a client's connection. Release gives it back.
 func (e *Endpoint) reserve(client netip.Addr) (leave func(), rejected *rejection) {
 	leave, ok := e.config.Addresses.Reserve(client)
 	if !ok {
 		return nil, &rejection{rejectedCapacity, http.StatusServiceUnavailable,
-			"too many connections from one address", "the limit of connections of an address is reached"}
+			tooManyOfClient, "the limit of connections of an address is reached"}
 	}
 	if rejected := e.reserveAny(); rejected != nil {
 		if leave != nil {
@@ -289,7 +287,7 @@ func (e *Endpoint) reserveAny() *rejection {
 			"shutting down", "connect again: another node, or this one once it is back, takes over"}
 	case e.config.MaxConnections > 0 && e.reserved >= e.config.MaxConnections:
 		return &rejection{rejectedCapacity, http.StatusServiceUnavailable,
-			"too many connections", "the limit of connections of this node is reached"}
+			tooMany, "the limit of connections of this node is reached"}
 	}
 	e.reserved++
 	e.group.Add(1)
@@ -349,12 +347,6 @@ func (e *Endpoint) snapshot() []connection {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Collect(maps.Keys(e.connections))
-}
-
-// reject answers a request that does not become a connection.
-func (e *Endpoint) reject(w http.ResponseWriter, r *rejection) {
-	e.metrics.rejected[r.reason].Add(1)
-	respond(w, r.status, r.text, r.hint)
 }
 
 // respond answers with an error in the form that all of Sluice's HTTP uses.

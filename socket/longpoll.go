@@ -30,7 +30,7 @@ const (
 func (e *Endpoint) longpoll(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if !e.allowOrigin(w, r) {
-		e.metrics.rejected[rejectedOrigin].Add(1)
+		e.tell(r, pageRejected())
 		answer(w, pollForbidden, "", nil)
 		return
 	}
@@ -46,14 +46,14 @@ func (e *Endpoint) longpoll(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		e.pollPost(w, r, token)
 	default:
-		e.reject(w, &rejection{rejectedRequest, http.StatusBadRequest, "method is not GET, POST or OPTIONS", "use a Phoenix client"})
+		e.reject(w, r, &rejection{rejectedRequest, http.StatusBadRequest, "method is not GET, POST or OPTIONS", "use a Phoenix client"})
 	}
 }
 
 // allowOrigin tells whether the page that a request comes from may connect, and
 // if so lets it read the answer.
 func (e *Endpoint) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
-	if !e.letsPage(r) {
+	if !e.gate.allows(r) {
 		return false
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
@@ -103,7 +103,7 @@ func (e *Endpoint) pollGet(w http.ResponseWriter, r *http.Request, params Params
 	// As long as there is a body, the server does not tell whether the client is
 	// still there.
 	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxGetBody)); err != nil {
-		e.reject(w, &rejection{rejectedRequest, http.StatusBadRequest, "a GET with a body", "use a Phoenix client"})
+		e.reject(w, r, &rejection{rejectedRequest, http.StatusBadRequest, "a GET with a body", "use a Phoenix client"})
 		return
 	}
 	if token != "" && !e.config.Handover.awaitOpen(r.Context(), handedAway) {
@@ -154,7 +154,7 @@ func (e *Endpoint) pollOpen(w http.ResponseWriter, r *http.Request, params Param
 	}
 	admitted, rejected := e.admit(r, params, r.Header.Get(authTokenHeader))
 	if rejected != nil {
-		e.metrics.rejected[rejected.reason].Add(1)
+		e.tell(r, rejected)
 		status := pollForbidden
 		if rejected.status == http.StatusServiceUnavailable {
 			status = pollError // they come back

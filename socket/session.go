@@ -263,7 +263,9 @@ func (s *session) reply(to outbound.Address, status outbound.Status, response ou
 		err = s.outbound.Reply(frame)
 	}
 	if err != nil && !errors.Is(err, outbound.ErrClosed) && !errors.Is(err, outbound.ErrOverflow) {
-		s.config.Logger.Error("reply failed", "topic", to.Topic, "error", err)
+		if withheld, ok := s.config.throttle.Allow("reply"); ok {
+			s.config.Logger.Error("reply failed", "topic", to.Topic, "error", err, "failed_since", withheld)
+		}
 	}
 }
 

@@ -112,7 +112,7 @@ func (s *session) askRenew(old *channels.Socket, token string) (*channels.Socket
 	defer cancel()
 	renewed, err := guard("renew", func() (*channels.Socket, error) { return s.config.Renew(ctx, old, token) })
 	if errors.Is(err, errHookPanicked) {
-		s.config.Logger.Error("renew hook failed", "remote_addr", old.RemoteAddr, "error", err)
+		s.config.hookFailed("renew", old.RemoteAddr, err)
 	}
 	return renewed, err
 }

@@ -18,7 +18,7 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 		if rejected.status == http.StatusUpgradeRequired {
 			w.Header().Set("Sec-WebSocket-Version", "13")
 		}
-		e.reject(w, rejected)
+		e.reject(w, r, rejected)
 		return
 	}
 	admitted, rejected := e.admit(r, parseParams(r.URL.RawQuery), bearerToken(r.Header))
@@ -26,7 +26,7 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 		if rejected.status == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "1")
 		}
-		e.reject(w, rejected)
+		e.reject(w, r, rejected)
 		return
 	}
 	upgrader := ws.HTTPUpgrader{Timeout: e.config.HandshakeTimeout}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 	maxMessage = 16 << 20
 	// maxConnectError is as much as is read of an answer that refuses a connection.
 	maxConnectError = 4 << 10
+	// maxConnectWords is how much of it is shown where it is in no form of ours.
+	maxConnectWords = 300
 	// frameBacklog lets reading go on while lines are being printed.
 	frameBacklog = 64
 )
@@ -73,7 +76,7 @@ func dialSocket(endpoint, token string) dialer {
 	}
 	return func(ctx context.Context) (net.Conn, *bufio.Reader, error) {
 		d := d // each attempt has a callback of its own
-		var said *apiError
+		var said error
 		d.OnStatusError = func(_ int, _ []byte, answer io.Reader) { said = readConnectError(answer) }
 		conn, rest, _, err := d.Dial(ctx, endpoint)
 		var status ws.StatusError
@@ -93,11 +96,12 @@ func dialSocket(endpoint, token string) dialer {
 // than 101.
 type connectError struct {
 	status int
-	said   *apiError // what the server says of it; nil if it says nothing that we know
+	said   error // what the server says of it; nil if it says nothing
 }
 
-// readConnectError reads why a server refuses, from a whole HTTP response.
-func readConnectError(answer io.Reader) *apiError {
+// readConnectError reads why a server refuses, from a whole HTTP response: in our form, or,
+// of another server or of what stands between, its first words.
+func readConnectError(answer io.Reader) error {
 	response, err := http.ReadResponse(bufio.NewReader(answer), nil)
 	if err != nil {
 		return nil
@@ -105,15 +109,21 @@ func readConnectError(answer io.Reader) *apiError {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxConnectError))
 	said := new(apiError)
-	if err != nil || json.Unmarshal(body, said) != nil || said.Message == "" {
+	switch {
+	case err != nil && len(body) == 0:
 		return nil
+	case json.Unmarshal(body, said) == nil && said.Message != "":
+		return said
 	}
-	return said
+	if words := strings.Join(strings.Fields(string(body)), " "); words != "" {
+		return fmt.Errorf("%.*q", maxConnectWords, words)
+	}
+	return nil
 }
 
 func (e *connectError) Error() string {
-	if e.said != nil {
-		return fmt.Sprintf("the server refused the connection (%d): %v", e.status, e.said)
+	if ours := new(apiError); errors.As(e.said, &ours) {
+		return fmt.Sprintf("the server refused the connection (%d): %v", e.status, ours)
 	}
 	hint := "is that a socket of sluice?"
 	switch e.status {
@@ -122,7 +132,11 @@ func (e *connectError) Error() string {
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		hint = "it is starting, or has no room"
 	}
-	return fmt.Sprintf("the server refused the connection (%d %s): %s", e.status, http.StatusText(e.status), hint)
+	text := fmt.Sprintf("the server refused the connection (%d %s): %s", e.status, http.StatusText(e.status), hint)
+	if e.said != nil {
+		text += fmt.Sprintf("; it says %v", e.said)
+	}
+	return text
 }
 
 // passing tells whether the server may well accept the next attempt.

@@ -356,8 +356,10 @@ func TestWatchTellsWhyItIsRefused(t *testing.T) {
 	for answer, want := range map[string]string{
 		`{"error":"the token has expired","hint":"get a new one"}`: "the server refused the connection (403): the token has expired: get a new one",
 		`{"error":"connection refused"}`:                           "the server refused the connection (403): connection refused",
-		`{"code": 7}`:                                              "the server refused the connection (403 Forbidden): it may want a token: give one with --token",
-		strings.Repeat("x", 2*maxConnectError):                     "the server refused the connection (403 Forbidden): it may want a token: give one with --token",
+		``:                                                         "the server refused the connection (403 Forbidden): it may want a token: give one with --token",
+		`{"code": 7}`:                                              `the server refused the connection (403 Forbidden): it may want a token: give one with --token; it says "{\"code\": 7}"`,
+		"<h1>No</h1>\n\tsays\x1b[31m the proxy\n": `the server refused the connection (403 Forbidden): it may want a token: give one with --token; it says "<h1>No</h1> says\x1b[31m the proxy"`,
+		strings.Repeat("x", 2*maxConnectError):    `the server refused the connection (403 Forbidden): it may want a token: give one with --token; it says "` + strings.Repeat("x", maxConnectWords) + `"`,
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusForbidden)

@@ -33,7 +33,9 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request) {
 	case store.RetrySafe(err):
 		httpserver.Refuse(w, http.StatusServiceUnavailable, err.Error(), "nothing was written; try again")
 	default:
-		a.Logger.Error("append failed", "events", len(drafts), "error", err)
+		if withheld, ok := a.throttle.Allow("append"); ok {
+			a.Logger.Error("append failed", "events", len(drafts), "error", err, "failed_since", withheld)
+		}
 		a.audit(r, "append", len(drafts), "outcome", "unknown")
 		httpserver.Refuse(w, http.StatusInternalServerError, err.Error(), "the events may or may not have been written")
 	}

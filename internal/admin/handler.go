@@ -5,11 +5,13 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/channels/presence"
 	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/httpserver"
+	"github.com/sluicehq/sluice/internal/lograte"
 	"github.com/sluicehq/sluice/internal/revocation"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
@@ -73,11 +75,17 @@ type Config struct {
 }
 
 // api serves what a Config has. It changes nothing of it.
-type api struct{ Config }
+type api struct {
+	Config
+	throttle *lograte.Throttle // of what fails at the pace of requests
+}
+
+// failuresEvery is how often the log tells that requests fail for one reason.
+const failuresEvery = time.Minute
 
 // New returns all that the admin listener serves.
 func New(c Config) http.Handler {
-	a := &api{c}
+	a := &api{c, lograte.New(failuresEvery)}
 	return a.handler()
 }
 
