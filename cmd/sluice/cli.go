@@ -16,18 +16,24 @@ import (
 // cli is the grammar of the command line. A flag's default is what its field
 // holds before parsing, so that a default stands in one place only.
 type cli struct {
-	Help   helpFlag `short:"h" help:"Show help, for a command when one is named."`
-	Config string   `placeholder:"FILE" help:"YAML file of settings: its keys are the names of flags."`
+	Help        helpFlag    `short:"h" help:"Show help, for a command when one is named."`
+	ShowVersion versionFlag `name:"version" help:"Print version, commit and Go version."`
+	Config      string      `placeholder:"FILE" help:"YAML file of settings: its keys are the names of flags."`
 
-	Serve     serveCmd     `cmd:"" help:"Run the service."`
-	Publish   publishCmd   `cmd:"" help:"Append events to the log of a running service."`
-	Watch     watchCmd     `cmd:"" help:"Join a topic as a client and print what arrives."`
-	Broadcast broadcastCmd `cmd:"" help:"Send to whoever is joined now, on all nodes; not logged."`
-	Erase     eraseCmd     `cmd:"" help:"Empty the payloads of a topic's events that the log keeps."`
-	Revoke    revokeCmd    `cmd:"" help:"Have clients' tokens count no more, or list what is revoked."`
-	Bench     benchCmd     `cmd:"" help:"Run a scenario of load or chaos, and report."`
-	Migrate   migrateCmd   `cmd:"" help:"Create or upgrade the tables."`
-	Version   versionCmd   `cmd:"" help:"Print version, commit and Go version."`
+	Serve      serveCmd      `cmd:"" help:"Run the service."`
+	Publish    publishCmd    `cmd:"" help:"Append events to the log of a running service."`
+	Watch      watchCmd      `cmd:"" help:"Join a topic as a client and print what arrives."`
+	Broadcast  broadcastCmd  `cmd:"" help:"Send to whoever is joined now, on all nodes; not logged."`
+	Erase      eraseCmd      `cmd:"" help:"Empty the payloads of a topic's events that the log keeps."`
+	Revoke     revokeCmd     `cmd:"" help:"Have clients' tokens count no more, or list what is revoked."`
+	Token      tokenCmd      `cmd:"" help:"Make a token for trying rules out, or check one."`
+	Check      checkCmd      `cmd:"" help:"Say what is wrong with the settings that serve would have, and start nothing."`
+	Bench      benchCmd      `cmd:"" help:"Run a scenario of load or chaos, and report."`
+	Migrate    migrateCmd    `cmd:"" help:"Create or upgrade the tables."`
+	StatsD     statsdCmd     `cmd:"" name:"statsd" help:"Show what arrives of metrics: a StatsD server for development."`
+	Completion completionCmd `cmd:"" help:"Print what has a shell complete command lines."`
+	Manual     helpCmd       `cmd:"" name:"help" help:"Show help, for a command when one is named."`
+	Version    versionCmd    `cmd:"" help:"Print version, commit and Go version."`
 }
 
 func defaults() *cli {
@@ -41,6 +47,9 @@ func defaults() *cli {
 		Broadcast: broadcastCmd{Post: defaultPost()},
 		Erase:     eraseCmd{AdminURL: defaultPost().AdminURL},
 		Revoke:    revokeCmd{AdminURL: defaultPost().AdminURL},
+		Token:     tokenCmd{Expires: time.Hour, JWTRequireExp: true},
+		Check:     checkCmd{Settings: configFlags(sluice.DefaultConfig()), Log: defaultLog()},
+		StatsD:    defaultStatsD(),
 		Migrate: migrateCmd{
 			DataDir: sluice.DefaultConfig().DataDir,
 			Log:     defaultLog(),

@@ -103,7 +103,7 @@ func fileFlags(app *kong.Application) map[string]*kong.Flag {
 	flags := map[string]*kong.Flag{}
 	for _, command := range app.Leaves(false) {
 		for _, flag := range command.Flags {
-			flags[flag.Name] = flag
+			flags[settingName(flag)] = flag
 		}
 	}
 	return flags

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -92,7 +93,7 @@ func (r *configResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag)
 		}
 		return value, nil
 	}
-	if value, ok := r.file.settings[flag.Name]; ok {
+	if value, ok := r.file.settings[settingName(flag)]; ok {
 		r.from[flag.Name] = value.place
 		return value.value, nil
 	}
@@ -126,15 +127,19 @@ func (r *configResolver) placeOf(setting string) place {
 
 // envNames lists the variables that can set a flag, the strongest first.
 func envNames(flag *kong.Flag) []string {
-	if flag.Name == "help" {
+	if flag.Name == "help" || flag.Name == "version" {
 		return nil
 	}
-	names := []string{envName(flag.Name)}
+	names := []string{envName(settingName(flag))}
 	if also := flag.Tag.Get("also"); also != "" {
 		names = append(names, also)
 	}
 	return names
 }
+
+// settingName is what a flag is called in a file, and with it in the environment: one that
+// means something else than serve's of the same name has another there.
+func settingName(flag *kong.Flag) string { return cmp.Or(flag.Tag.Get("setting"), flag.Name) }
 
 func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))

@@ -25,7 +25,7 @@ const slips = 2
 func (p process) checkVariables(app *kong.Application, resolver *configResolver) {
 	known := map[string]*kong.Flag{} // by what follows the prefix
 	for _, flag := range append(slices.Collect(maps.Values(fileFlags(app))), app.Flags...) {
-		known[strings.TrimPrefix(envName(flag.Name), envPrefix)] = flag
+		known[strings.TrimPrefix(envName(settingName(flag)), envPrefix)] = flag
 	}
 	names := p.environ()
 	slices.Sort(names)

@@ -3,13 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 )
 
-// errHelpShown ends a run that was asked for help only.
-var errHelpShown = errors.New("help shown")
+// errShown ends a run that was asked for help, or the version, only.
+var errShown = errors.New("shown")
 
 // helpFlag shows help as soon as it is seen, before anything else about the
 // command line can be wrong.
@@ -20,7 +21,7 @@ func (helpFlag) BeforeReset(parsed *kong.Context) error {
 	if err := parsed.PrintUsage(false); err != nil {
 		return err
 	}
-	return errHelpShown
+	return errShown
 }
 
 // exemplary is a command that shows how it is used.
@@ -71,4 +72,32 @@ func helpCommand(parsed *kong.Context) string {
 		return "sluice " + selected.Name + " --help"
 	}
 	return "sluice --help"
+}
+
+// helpCmd is the flag as a command, which people try first.
+type helpCmd struct {
+	Command string `arg:"" optional:"" help:"Which command; none: the program."`
+}
+
+// Examples implements exemplary.
+func (*helpCmd) Examples() string {
+	return `sluice help
+sluice help serve`
+}
+
+// Run is called by kong.
+func (h *helpCmd) Run(parsed *kong.Context) error {
+	args := []string{"--help"}
+	if h.Command != "" {
+		names := strings.Fields(commandNames(parsed.Model))
+		if !slices.Contains(names, h.Command) {
+			return &usageError{"<command>", h.Command, "one of " + strings.Join(names, ", ")}
+		}
+		args = []string{h.Command, "--help"}
+	}
+	_, err := parsed.Kong.Parse(args)
+	if errors.Is(err, errShown) {
+		return nil
+	}
+	return err
 }

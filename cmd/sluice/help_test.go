@@ -157,3 +157,17 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+// TestHelpIsACommandToo, and version a flag, as people try them.
+func TestHelpIsACommandToo(t *testing.T) {
+	t.Parallel()
+	for asked, same := range map[string]string{"help": "--help", "help serve": "serve --help", "help help": "help --help", "--version": "version"} {
+		got, want := call{args: strings.Fields(asked)}.run(t), call{args: strings.Fields(same)}.run(t)
+		if got != want || got.exit != exitOK || got.stdout == "" {
+			t.Errorf("%s: %+v\n%s: %+v", asked, got, same, want)
+		}
+	}
+	if got := (call{args: []string{"help", "serv"}}).run(t); got.exit != exitUsage || !strings.Contains(got.stderr, `<command> is "serv": allowed is one of serve, `) {
+		t.Errorf("%+v", got)
+	}
+}

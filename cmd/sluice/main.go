@@ -59,7 +59,7 @@ func (p process) run(ctx context.Context, args []string) int {
 		panic(err) // the grammar is wrong: a programmer's error
 	}
 	command, err := resolver.parse(parser, args)
-	if errors.Is(err, errHelpShown) || readerGone(err) {
+	if errors.Is(err, errShown) || readerGone(err) {
 		return exitOK
 	}
 	help := helpCommand(command)

@@ -12,7 +12,18 @@ type versionCmd struct{}
 // Examples implements exemplary.
 func (versionCmd) Examples() string {
 	return `sluice version
-sluice version --help`
+sluice --version`
+}
+
+// versionFlag is the command as a flag, which people try first.
+type versionFlag bool
+
+// BeforeReset is called by kong when the flag is given.
+func (versionFlag) BeforeReset(p process) error {
+	if err := (versionCmd{}).Run(p); err != nil {
+		return err
+	}
+	return errShown
 }
 
 // Run is called by kong.
