@@ -67,6 +67,7 @@ const (
 // openRelayed opens the log, and has it read through the bus where there is one. The
 // embedded store has one process, and so nobody to share its reads with.
 func (s *Service) openRelayed(ctx context.Context) (store.Log, error) {
+	relay.Measure(s.metrics) // also where it counts nothing
 	log, err := openLog(ctx, &s.config, s.logger, s.metrics, s.readiness.Fail)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/internal/sluicetest"
 )
@@ -61,6 +63,60 @@ func TestMetricsMove(t *testing.T) {
 	if first != second {
 		t.Errorf("reading the depth of mailboxes changes it: %s, then %s", first, second)
 	}
+}
+
+// promised are the metrics that dashboards and alerts are made of: they are there from the start,
+// before anything has happened, so that a rate of them is none and not missing.
+var promised = []string{
+	"events_fetched_total", "events_routed_total", "events_appended_total", "events_sequenced_total", "events_rejected_total{reason=",
+	"messages_pushed_total", "messages_received_total", "messages_duplicate_total", "messages_dropped_total{reason=", "messages_replayed_total", "bytes_pushed_total", "catchups_total",
+	"sockets_opened_total{transport=", "sockets_closed_total{reason=", "joins_total{status=",
+	`sockets_refused_total{reason="version"}`, `sockets_refused_total{reason="origin"}`, `sockets_refused_total{reason="token_missing"}`, `sockets_refused_total{reason="token_expired"}`,
+	`sockets_refused_total{reason="token_invalid"}`, `sockets_refused_total{reason="hook"}`, `sockets_refused_total{reason="capacity"}`, `sockets_refused_total{reason="drain"}`,
+	"http_requests_total{route=", "http_requests_total{status=", "stage_errors_total{stage=", "relay_pages_total", "relay_gaps_total",
+	"up", "ready", "sockets{transport=", "channels", "topics", "log_head", "log_lag", "outbox_rows", "outbox_age", "leader", "cluster_nodes", "stage_demand{stage=", "stage_buffer{stage=", "mailbox_depth",
+	"build_info{version=", "build_info{commit=", "build_info{go=",
+	`stage_time_seconds_bucket{stage="fetch"}`, `stage_time_seconds_bucket{stage="encode"}`, `stage_time_seconds_bucket{stage="route"}`, `stage_time_seconds_bucket{stage="write"}`,
+	`stage_wait_seconds_bucket{stage="mailbox"}`,
+	"delivery_time_seconds_bucket", "join_time_seconds_bucket", "replay_time_seconds_bucket", "http_time_seconds_bucket", "append_time_seconds_bucket", "sequence_time_seconds_bucket",
+}
+
+// TestMetricsArePresentAndSound asks a node for its metrics, and has the answer judged by what
+// promtool check metrics judges by.
+func TestMetricsArePresentAndSound(t *testing.T) {
+	t.Parallel()
+	node := sluicetest.Run(t, sluicetest.With(func(*sluice.Config) {}))
+	node.Ask("GET", "/api/stats") // which counts, and has a name
+	var answer string
+	node.Eventually("a request that counts", func() bool {
+		_, answer = node.Ask("GET", "/metrics")
+		return strings.Contains(answer, `route="GET /api/stats"`)
+	})
+	if names := missing(answer); len(names) > 0 {
+		t.Errorf("missing are %s", strings.Join(names, ", "))
+	}
+	problems, err := promlint.New(strings.NewReader(answer)).Lint()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// missing lists the promised metrics that an answer lacks.
+func missing(answer string) (names []string) {
+	for _, want := range promised {
+		name, label, labelled := strings.Cut(strings.TrimSuffix(want, "}"), "{")
+		pattern := `(?m)^sluice_` + name + `[{ ]`
+		if labelled {
+			pattern = `(?m)^sluice_` + name + `\{[^}]*` + label
+		}
+		if !regexp.MustCompile(pattern).MatchString(answer) {
+			names = append(names, want)
+		}
+	}
+	return names
 }
 
 // withNode is a line's pattern, with the tag that all have, wherever it stands.

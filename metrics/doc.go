@@ -19,7 +19,8 @@
 // from any goroutine, at any time, also after Run has returned. Counters and
 // the histograms of Prometheus miss nothing; StatsD gets counters as sums and
 // gauges as they stand once per flush interval, and of each timing a uniform
-// sample of at most SampleSize values per interval. Nothing here grows with
+// sample of at most SampleSize values per interval, each with its rate where it
+// stands for several. Nothing here grows with
 // load: the number of handles is the number of distinct names and tags asked
 // for, and tags are few by rule (see names.go).
 //

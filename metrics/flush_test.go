@@ -3,6 +3,7 @@ package metrics
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +24,10 @@ func (r *recording) Gauge(name string, value int64, _ ...statsd.Tag) {
 
 func (r *recording) PrecisionTiming(name string, d time.Duration, _ ...statsd.Tag) {
 	r.lines = append(r.lines, name+" "+d.String())
+}
+
+func (r *recording) SampledTiming(name string, d time.Duration, rate float64, _ ...statsd.Tag) {
+	r.lines = append(r.lines, name+" "+d.String()+" @"+strconv.FormatFloat(rate, 'f', -1, 64))
 }
 
 func newSet(t *testing.T) *Set {
@@ -64,6 +69,11 @@ func TestFlushSendsASampleOfATiming(t *testing.T) {
 	set.flush(to)
 	if len(to.lines) != SampleSize {
 		t.Errorf("got %d values, want %d", len(to.lines), SampleSize)
+	}
+	for _, line := range to.lines {
+		if !strings.HasSuffix(line, " @0.25") {
+			t.Errorf("%s does not say that it stands for four", line)
+		}
 	}
 	timing.Observe(time.Hour)
 	to.lines = nil

@@ -113,6 +113,34 @@ func TestStatsDLines(t *testing.T) {
 	}
 }
 
+// TestSamplesSayTheirRate has more durations within an interval than are sent: each that is says
+// for how many it stands, in every style.
+func TestSamplesSayTheirRate(t *testing.T) {
+	t.Parallel()
+	for style, want := range map[metrics.TagStyle]string{
+		"datadog":  "sluice.stage.time:1.5|ms|@0.250000000|#node:a,stage:encode",
+		"influx":   "sluice.stage.time,node=a,stage=encode:1.5|ms|@0.250000000",
+		"graphite": "sluice.stage.time;node=a;stage=encode:1.5|ms|@0.250000000",
+	} {
+		t.Run(string(style), func(t *testing.T) {
+			t.Parallel()
+			addr, lines := listenStatsD(t)
+			set, err := metrics.New(metrics.Config{StatsD: addr, Prefix: "sluice.", TagStyle: style, Tags: []metrics.Tag{{Key: "node", Value: "a"}}, FlushInterval: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			timing := set.Timing(metrics.StageTime, metrics.Stage("encode"))
+			for range 4 * metrics.SampleSize {
+				timing.Observe(1500 * time.Microsecond)
+			}
+			run(t, set)() // which flushes at its end
+			if got := lines(1); !slices.Equal(got, []string{want}) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
 // trimZeros takes the trailing zeros off milliseconds, whose number is the
 // client's affair.
 func trimZeros(lines []string) []string {
@@ -171,6 +199,23 @@ func TestNilMeasuresNothing(t *testing.T) { // not parallel: it counts allocatio
 	set.GaugeFunc(metrics.LogHead, func() int64 { panic("read") })
 	if got := set.Counter(metrics.Joins).Value() + set.Gauge(metrics.Sockets).Value(); got != 0 || allocs != 0 {
 		t.Errorf("value %d, %v allocations", got, allocs)
+	}
+}
+
+// TestRecordingAllocatesNothing, on the way of each event; what it costs, the benchmarks say.
+func TestRecordingAllocatesNothing(t *testing.T) { // not parallel: it counts allocations
+	set, err := metrics.New(metrics.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counter, gauge, timing := set.Counter(metrics.MessagesPushed), set.Gauge(metrics.Sockets), set.Timing(metrics.StageTime)
+	allocs := testing.AllocsPerRun(10*metrics.SampleSize, func() {
+		counter.Add(1)
+		gauge.Set(1)
+		timing.Observe(time.Millisecond)
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations", allocs)
 	}
 }
 

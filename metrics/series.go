@@ -151,10 +151,15 @@ func (t *Timing) Observe(d time.Duration) {
 
 func (t *Timing) flush(to statsdClient) {
 	t.mu.Lock()
+	seen := t.seen
 	t.sample, t.sending, t.seen = t.sending[:0], t.sample, 0
 	t.mu.Unlock()
 	for _, d := range t.sending {
-		to.PrecisionTiming(t.label.name, d, t.label.tags...)
+		if seen > len(t.sending) {
+			to.SampledTiming(t.label.name, d, float64(len(t.sending))/float64(seen), t.label.tags...)
+		} else {
+			to.PrecisionTiming(t.label.name, d, t.label.tags...)
+		}
 	}
 }
 

@@ -14,6 +14,8 @@ type statsdClient interface {
 	Incr(name string, count int64, tags ...statsd.Tag)
 	Gauge(name string, value int64, tags ...statsd.Tag)
 	PrecisionTiming(name string, d time.Duration, tags ...statsd.Tag)
+	// SampledTiming is PrecisionTiming of one duration that stands for 1/rate of them.
+	SampledTiming(name string, d time.Duration, rate float64, tags ...statsd.Tag)
 }
 
 // statsdName is a series' name and tags as the StatsD client takes them.
@@ -40,15 +42,7 @@ func (s *Set) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	client := statsd.NewClient(s.config.StatsD,
-		statsd.ReconnectInterval(s.config.ReconnectInterval),
-		statsd.MetricPrefix(s.config.Prefix),
-		statsd.TagStyle(tagStyles[s.config.TagStyle]),
-		statsd.DefaultTags(statsdTags(s.config.Tags)...),
-		statsd.SendQueueCapacity(packetsPerFlush),
-		statsd.BufPoolCapacity(packetsPerFlush),
-		statsd.Logger(printf{s.config.Logger}),
-	)
+	client := s.openStatsD()
 	// The client panics when it is used after Close. Only this goroutine uses
 	// it, so that cannot happen.
 	defer client.Close()

@@ -116,6 +116,34 @@ type counters struct {
 	unread                            *metrics.Counter // likewise
 }
 
+// Measure has what a Log counts be among the metrics, also of a node that has none.
+func Measure(set *metrics.Set) { newCounters(set) }
+
+func newCounters(set *metrics.Set) counters {
+	dropped := func(why string) *metrics.Counter { return set.Counter(metrics.RelayDropped, metrics.Reason(why)) }
+	unpublished := func(why string) *metrics.Counter {
+		return set.Counter(metrics.RelayUnpublished, metrics.Reason(why))
+	}
+	return counters{
+		received:   set.Counter(metrics.RelayPages, metrics.Status("received")),
+		published:  set.Counter(metrics.RelayPages, metrics.Status("published")),
+		hits:       set.Counter(metrics.RelayHits),
+		misses:     set.Counter(metrics.RelayMisses),
+		lost:       set.Counter(metrics.RelayGaps, metrics.Reason("lost")),
+		tooLarge:   set.Counter(metrics.RelayGaps, metrics.Reason("too_large")),
+		malformed:  dropped("malformed"),
+		unspoken:   dropped("version"),
+		otherEpoch: dropped("epoch"),
+		repeated:   dropped("repeated"),
+		erased:     dropped("erased"),
+
+		queueFull:     unpublished("queue"),
+		away:          unpublished("away"),
+		unpublishable: unpublished("too_large"),
+		unread:        unpublished("unread"),
+	}
+}
+
 // New returns the log of source, with its pages published and received through the bus.
 // Call it before either runs.
 func New(source Source, bus cluster.Bus, config Config) (*Log, error) {
@@ -129,38 +157,16 @@ func New(source Source, bus cluster.Bus, config Config) (*Log, error) {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	set := config.Metrics
-	dropped := func(why string) *metrics.Counter { return set.Counter(metrics.RelayDropped, metrics.Reason(why)) }
-	unpublished := func(why string) *metrics.Counter {
-		return set.Counter(metrics.RelayUnpublished, metrics.Reason(why))
-	}
 	l := &Log{
 		Log: source, source: source, bus: bus, config: config, began: time.Now(),
-		counted: counters{
-			received:   set.Counter(metrics.RelayPages, metrics.Status("received")),
-			published:  set.Counter(metrics.RelayPages, metrics.Status("published")),
-			hits:       set.Counter(metrics.RelayHits),
-			misses:     set.Counter(metrics.RelayMisses),
-			lost:       set.Counter(metrics.RelayGaps, metrics.Reason("lost")),
-			tooLarge:   set.Counter(metrics.RelayGaps, metrics.Reason("too_large")),
-			malformed:  dropped("malformed"),
-			unspoken:   dropped("version"),
-			otherEpoch: dropped("epoch"),
-			repeated:   dropped("repeated"),
-			erased:     dropped("erased"),
-
-			queueFull:     unpublished("queue"),
-			away:          unpublished("away"),
-			unpublishable: unpublished("too_large"),
-			unread:        unpublished("unread"),
-		},
-		window: window{limit: config.Bytes},
+		counted: newCounters(config.Metrics),
+		window:  window{limit: config.Bytes},
 	}
 	l.publisher.init(l)
 	l.graced.Store(-1)
 	source.OnSequenced(l.publisher.sequenced, l.publisher.wanted)
 	bus.Watch(func(nodes []cluster.Node) { l.publisher.others.Store(int64(len(nodes))) })
-	set.GaugeFunc(metrics.RelayAge, func() int64 { return int64(l.State().Age) })
+	config.Metrics.GaugeFunc(metrics.RelayAge, func() int64 { return int64(l.State().Age) })
 	return l, nil
 }
 
