@@ -100,7 +100,6 @@ func TestTokenToConnect(t *testing.T) {
 				continue // nothing is there to win
 			}
 			t.Run(way.says+": "+try.says, func(t *testing.T) {
-				t.Parallel()
 				status, poll := http.StatusForbidden, 403
 				if try.accepted {
 					status, poll = http.StatusSwitchingProtocols, 410
@@ -117,7 +116,6 @@ func TestTokenToConnect(t *testing.T) {
 		}
 	}
 	t.Run("a nested token is none", func(t *testing.T) {
-		t.Parallel()
 		if response := dialRaw(t, s.public).upgrade(t, "/socket/websocket?vsn=2.0.0&token[jwt]="+good, nil); response.StatusCode != http.StatusForbidden {
 			t.Errorf("answered %s", response.Status)
 		}
@@ -145,7 +143,6 @@ func TestTokenToJoin(t *testing.T) {
 		{"no rules, a token that lists none", free, listless, map[string]bool{"orders:eu": true, "lobby": true}},
 	} {
 		t.Run(try.says, func(t *testing.T) {
-			t.Parallel()
 			c := dialRaw(t, try.service.public)
 			if response := c.upgrade(t, "/socket/websocket?vsn=2.0.0&token="+try.token, nil); response.StatusCode != http.StatusSwitchingProtocols {
 				t.Fatalf("answered %s", response.Status)
@@ -175,7 +172,6 @@ func TestTokenOfStockClients(t *testing.T) {
 	}
 	for i, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
 			c := connect(t, s.public, append(append([]string{}, f.args...), options[f.args[0]])...)
 			topic := fmt.Sprintf("chat:%d", i)
 			c.join(t, topic, nil)
@@ -187,7 +183,6 @@ func TestTokenOfStockClients(t *testing.T) {
 		})
 	}
 	t.Run("refused: a stock client is not let in", func(t *testing.T) {
-		t.Parallel()
 		for _, f := range flavours {
 			c := dial(t, s.public, f.args...)
 			c.next(t, "close")

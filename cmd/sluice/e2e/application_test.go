@@ -17,7 +17,6 @@ func TestApplication(t *testing.T) {
 	s := runs(t, application, t.TempDir()).ready(t)
 	for i, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
 			c := &visitor{phoenix: connect(t, s.public, f.args...), flavour: f, service: s, own: fmt.Sprint(i)}
 			for _, line := range roomLines {
 				t.Run(line.says, func(t *testing.T) { line.test(c, t) })
@@ -50,7 +49,6 @@ func TestConnectHook(t *testing.T) {
 	s := runs(t, application, t.TempDir()).ready(t)
 	for _, f := range flavours {
 		t.Run("params nested, token apart from params: "+f.name, func(t *testing.T) {
-			t.Parallel()
 			const token = "?>~ of bytes that the alphabets differ in"
 			options, err := json.Marshal(map[string]any{
 				"authToken": token,
@@ -87,7 +85,6 @@ func TestConnectHook(t *testing.T) {
 	}
 
 	t.Run("token by subprotocol, in either alphabet of base64", func(t *testing.T) {
-		t.Parallel()
 		const token = "???>>>~~~\x00ü"
 		for name, encoding := range map[string]*base64.Encoding{"standard": base64.RawStdEncoding, "URL": base64.RawURLEncoding, "padded": base64.StdEncoding} {
 			c := dialRaw(t, s.public)
@@ -104,7 +101,6 @@ func TestConnectHook(t *testing.T) {
 	})
 
 	t.Run("connect refused: the status that the connect hook gives", func(t *testing.T) {
-		t.Parallel()
 		if response := dialRaw(t, s.public).upgrade(t, "/full/websocket?vsn=2.0.0", nil); response.StatusCode != http.StatusTooManyRequests {
 			t.Errorf("answered %s", response.Status)
 		}

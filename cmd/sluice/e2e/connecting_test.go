@@ -55,7 +55,6 @@ func TestConnecting(t *testing.T) {
 		{"a token where there are no keys", path + "&token=whatever", nil, 101},
 	} {
 		t.Run(try.says, func(t *testing.T) {
-			t.Parallel()
 			c := dialRaw(t, s.public)
 			response := c.upgrade(t, try.path, try.headers)
 			if response.StatusCode != try.status {
@@ -71,7 +70,6 @@ func TestConnecting(t *testing.T) {
 	}
 
 	t.Run("missing vsn speaks in objects", func(t *testing.T) {
-		t.Parallel()
 		c := dialRaw(t, s.public)
 		c.upgrade(t, "/socket/websocket", nil)
 		c.text(t, `{"topic":"phoenix","event":"heartbeat","payload":{},"ref":"1"}`)
@@ -79,7 +77,6 @@ func TestConnecting(t *testing.T) {
 	})
 
 	t.Run("what the reader had buffered is consumed", func(t *testing.T) {
-		t.Parallel()
 		c := dialRaw(t, s.public)
 		eager := frame(fin|opText, beat("early"))
 		c.write(t, upgradeRequest(s.public, path, nil), eager, eager, eager[:9])
@@ -94,7 +91,6 @@ func TestConnecting(t *testing.T) {
 	})
 
 	t.Run("subprotocol phoenix is answered phoenix", func(t *testing.T) {
-		t.Parallel()
 		for _, offer := range []string{"phoenix", "graphql-ws, phoenix", "phoenix, base64url.bearer.phx." + base64.RawStdEncoding.EncodeToString([]byte("anyone?>"))} {
 			c := dialRaw(t, s.public)
 			response := c.upgrade(t, path, map[string]string{"Sec-WebSocket-Protocol": offer})
@@ -127,7 +123,6 @@ func TestOrigins(t *testing.T) {
 		"http://127.0.0.1":            403,
 	} {
 		t.Run("origin "+origin, func(t *testing.T) {
-			t.Parallel()
 			response := dialRaw(t, s.public).upgrade(t, "/socket/websocket?vsn=2.0.0", map[string]string{"Origin": origin})
 			if response.StatusCode != status {
 				t.Errorf("answered %s, want %d", response.Status, status)

@@ -17,7 +17,6 @@ func TestInsertReachesStockClients(t *testing.T) {
 	s := serve(t, "--database-url", url).ready(t)
 	for i, flavour := range flavours {
 		t.Run(flavour.name, func(t *testing.T) {
-			t.Parallel()
 			db, c := database(t, url), connect(t, s.public, flavour.args...)
 			bare, numbered := fmt.Sprintf("bare:%d", i), fmt.Sprintf("numbered:%d", i)
 

@@ -321,7 +321,6 @@ func TestLongPoll(t *testing.T) {
 		}},
 	} {
 		t.Run(line.says, func(t *testing.T) {
-			t.Parallel()
 			line.test(t)
 		})
 	}

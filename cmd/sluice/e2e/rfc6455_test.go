@@ -50,7 +50,6 @@ func TestRFC6455(t *testing.T) {
 		t.Run(group.name, func(t *testing.T) {
 			for _, test := range group.cases {
 				t.Run(test.name, func(t *testing.T) {
-					t.Parallel()
 					c := openRaw(t, s.public, "2.0.0")
 					for _, part := range test.sends {
 						c.write(t, []byte(part))

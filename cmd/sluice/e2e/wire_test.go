@@ -172,7 +172,6 @@ func TestWire(t *testing.T) {
 	} {
 		for _, line := range version.lines {
 			t.Run(version.name+" "+line.says, func(t *testing.T) {
-				t.Parallel()
 				c := openRaw(t, s.public, version.name)
 				for _, step := range append(line.steps, step{version.alive, []string{version.answer}}) {
 					op := byte(opText)
@@ -189,7 +188,6 @@ func TestWire(t *testing.T) {
 	}
 
 	t.Run("malformed message: closed with 1011", func(t *testing.T) {
-		t.Parallel()
 		for _, malformed := range []struct {
 			name, version string
 			op            byte
@@ -223,7 +221,6 @@ func TestWire(t *testing.T) {
 	})
 
 	t.Run("binary broadcast: kind 2, topic, event, data", func(t *testing.T) {
-		t.Parallel()
 		const topic = "chat:wire:bytes"
 		var all []*raw
 		for range 2 {
@@ -240,7 +237,6 @@ func TestWire(t *testing.T) {
 	})
 
 	t.Run("version 1 gets no bytes", func(t *testing.T) {
-		t.Parallel()
 		const topic = "chat:wire:mixed"
 		old, sender := openRaw(t, s.public, "1.0.0"), openRaw(t, s.public, "2.0.0")
 		old.text(t, `{"topic":"`+topic+`","event":"phx_join","payload":{},"ref":"1"}`)
