@@ -40,17 +40,16 @@ func newSet(t *testing.T) (set *metrics.Set, value func(name string) float64) {
 }
 
 // awaitLeader has the log look until it sees what is wanted.
-func awaitLeader(t *testing.T, log *postgres.Log, wanted func(store.Leader) bool) store.Leader {
+func awaitLeader(t *testing.T, log *postgres.Log, wanted func(store.Leader) bool) (l store.Leader) {
 	t.Helper()
-	for {
-		if l := log.Outbox().Leader; wanted(l) {
-			return l
-		}
-		if err := t.Context().Err(); err != nil {
-			t.Fatal(err)
+	until(t, "it sees who leads", func() bool {
+		if l = log.Outbox().Leader; wanted(l) {
+			return true
 		}
 		_ = log.Sequencing(t.Context()) // it looks, whatever it finds
-	}
+		return false
+	})
+	return l
 }
 
 func led(by string, self bool) func(store.Leader) bool {
@@ -116,11 +115,15 @@ func TestLeaderIsSeen(t *testing.T) {
 	mustExec(t, conn, `SELECT pg_terminate_backend($1)`, leader(t, conn))
 	lines[1].await(t, "this node leads no more", 1)
 	lines[1].await(t, "pg_terminate_backend", 1)
-	for who := logs[0].Outbox().Leader; !who.Self; who = logs[0].Outbox().Leader { // b comes back first, perhaps
-		if pid := leader(t, conn); logs[1].Outbox().Leader.Self && pid != 0 {
+	until(t, "a leads again", func() bool {
+		if logs[0].Outbox().Leader.Self {
+			return true
+		}
+		if pid := leader(t, conn); logs[1].Outbox().Leader.Self && pid != 0 { // b comes back first, perhaps
 			mustExec(t, conn, `SELECT pg_terminate_backend($1)`, pid)
 		}
-	}
+		return false
+	})
 	lines[0].await(t, "from=b", 1)
 	stop()
 }
@@ -156,12 +159,10 @@ func TestOutboxIsSeen(t *testing.T) {
 			if rows > 1000 { // it is known to the statistics a moment later
 				mustExec(t, conn, `SELECT pg_stat_force_next_flush()`)
 			}
-			for {
+			until(t, "it sees what waits", func() bool {
 				_ = log.Sequencing(t.Context()) // of rows that wait it says so
-				if o := log.Outbox(); rows == 0 || o.Rows > int64(rows)/2 {
-					break
-				}
-			}
+				return rows == 0 || log.Outbox().Rows > int64(rows)/2
+			})
 			o := log.Outbox()
 			if rows <= 1001 && o.Rows != int64(rows) || o.Rows > 2*int64(rows) {
 				t.Errorf("of %d rows it sees %d", rows, o.Rows)
@@ -176,9 +177,10 @@ func TestOutboxIsSeen(t *testing.T) {
 			if rows > 0 {
 				next(t, log, int64(rows)-1)
 			}
-			for log.Outbox().Rows > 0 {
+			until(t, "it sees that nothing waits", func() bool {
 				_ = log.Sequencing(t.Context())
-			}
+				return log.Outbox().Rows == 0
+			})
 			if got := value("sluice_events_sequenced_total"); got != float64(rows) {
 				t.Errorf("of %d events it has sequenced %v", rows, got)
 			}

@@ -50,8 +50,7 @@ func TestStallOutlivesWhatIsNotSeen(t *testing.T) {
 		mustExec(t, holder, `BEGIN; LOCK TABLE sluice_log IN SHARE MODE`)
 		mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
 		stalled := new(store.StalledError)
-		for err := error(nil); !errors.As(err, &stalled); err = log.Sequencing(t.Context()) {
-		}
+		until(t, "it is said to stall", func() bool { return errors.As(log.Sequencing(t.Context()), &stalled) })
 		mustExec(t, conn, `REVOKE SELECT ON sluice_outbox FROM `+userOf(t, url))
 		if err := log.Sequencing(t.Context()); err == nil {
 			t.Error("it cannot look, and says nothing")
@@ -62,8 +61,7 @@ func TestStallOutlivesWhatIsNotSeen(t *testing.T) {
 		}
 		mustExec(t, holder, `COMMIT`)
 		next(t, log, after)
-		for log.Sequencing(t.Context()) != nil {
-		}
+		until(t, "all is said to be well", func() bool { return log.Sequencing(t.Context()) == nil })
 	}
 }
 

@@ -267,6 +267,16 @@ func (b *syncBuffer) String() string {
 // happens takes so long.
 const patience = 15 * time.Minute
 
+// until waits until something is so, and looks with pauses, in which the server runs.
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for late := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("waited %v in vain until %s", patience, what)
+		}
+	}
+}
+
 // await returns once words have been written count times.
 func (b *syncBuffer) await(t *testing.T, words string, count int) {
 	t.Helper()
