@@ -9,8 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"runtime"
 	"testing"
+	"time"
 
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/internal/sluicetest"
@@ -91,7 +91,7 @@ func ExampleService_Publish() {
 
 	order := sluice.Event{Topic: "orders:eu", Event: "created", Payload: map[string]int{"id": 7}}
 	for err = service.Publish(ctx, order); errors.Is(err, sluice.ErrNotOpen); err = service.Publish(ctx, order) {
-		runtime.Gosched() // Run opens the log
+		time.Sleep(10 * time.Millisecond) // Run opens the log
 	}
 	fmt.Println("in the log:", err)
 	fmt.Println("sent:", service.Broadcast("orders:eu", "typing", map[string]string{"who": "ann"}))

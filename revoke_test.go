@@ -70,7 +70,7 @@ func TestRevoke(t *testing.T) {
 		subject, id string
 		ago         time.Duration
 	}
-	const old, newer = time.Hour, -time.Minute // the newer one is issued by a clock that is ahead
+	const old, newer = time.Hour, -30 * time.Minute // the newer one is issued by a clock that is ahead, by more than a test takes
 	everybody := []client{
 		{"7", "", old}, {"7", "", 0}, {"7", "x", old}, {"7", "x", 0}, {"7", "", newer}, {"7", "y", newer},
 		{"8", "", old}, {"8", "x", 0}, {"8", "x", newer}, {"", "x", old}, {"", "", 0}, {"x", "7", old}, {"-", "", 0},

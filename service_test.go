@@ -51,12 +51,7 @@ func TestStart(t *testing.T) {
 
 func TestNotReadyWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
-	nobody, err := net.Listen("tcp", "127.0.0.1:0") // a port that nobody serves
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := nobody.Addr().String()
-	nobody.Close()
+	const address = "127.0.0.1:1" // nobody serves it, and no other test is given it
 	n := sluicetest.Start(t, sluicetest.With(func(c *sluice.Config) { c.DatabaseURL = "postgres://user:hidden@" + address + "/app" }))
 	n.Eventually("telling why", func() bool {
 		status, body := n.Ask("GET", "/readyz")

@@ -198,10 +198,10 @@ func TestAListIsNeverLeftWrong(t *testing.T) {
 				default:
 					slow.read()
 				}
-				time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond)
+				time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond) // of the test's own clock
 				synctest.Wait()
 			}
-			time.Sleep(5 * time.Second)
+			time.Sleep(5 * time.Second) // of the test's own clock
 			slow.settle()
 			who, lists, _ := list(t, slow.got())
 			if want := l.truth(); !sameMembers(who, want) {
@@ -234,10 +234,10 @@ func TestAStormOfJoinsIsFewMessages(t *testing.T) {
 			clients = append(clients, l.join(1000, 64<<20, CatchUp, nil, &here{key: fmt.Sprint("user", i)}))
 			if i%(joins/intervals) == joins/intervals-1 {
 				synctest.Wait()
-				time.Sleep(gathered)
+				time.Sleep(gathered) // of the test's own clock
 			}
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		synctest.Wait()
 		messages := 0
 		for i, c := range clients {
@@ -295,7 +295,7 @@ func TestPresencesLeaveWithTheirChannel(t *testing.T) {
 			if got, total := h.ctx.Presences(); total != 2 || len(got) != 2 || got[0].Key != "ann" || string(got[0].Meta) != `{"n":1}` {
 				t.Errorf("%s: %d are there: %+v", name, total, got)
 			}
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // of the test's own clock
 			end(c, h)
 			synctest.Wait()
 			if held := l.tracker.Held(); held != 0 {
@@ -304,7 +304,7 @@ func TestPresencesLeaveWithTheirChannel(t *testing.T) {
 			if err := h.ctx.Track("late", nil); name != "untracked" && !errors.Is(err, ErrClosed) {
 				t.Errorf("%s: tracking after the end: %v", name, err)
 			}
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // of the test's own clock
 			watcher.settle()
 			if who, _, changes := list(t, watcher.got()); name != "untracked" && (len(who) != 0 || changes != 1) {
 				t.Errorf("%s: %d are seen after %d changes", name, len(who), changes)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -167,7 +166,7 @@ func TestWhatGoesWrongIsFound(t *testing.T) {
 					t.Errorf("complete: %v, %v", complete, err)
 				}
 				for s.Arrived() < int64(len(test.numbers)) { // behind what made it complete
-					runtime.Gosched()
+					<-time.After(time.Millisecond)
 				}
 				closeSwarm(t, s)
 				tally := s.Tally()

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
-	"runtime"
 	"testing"
+	"time"
 )
 
 func isDone(w *Window) bool {
@@ -106,7 +106,7 @@ func TestClientsApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for s.Arrivals(1) == 0 {
-		runtime.Gosched()
+		<-time.After(time.Millisecond)
 	}
 	closeSwarm(t, s)
 	if tally := s.Tally(); !tally.Sound() || tally.Deliveries != 2 || tally.Joins.Samples != 2 || tally.First.IsZero() || tally.Last.Before(tally.First) {

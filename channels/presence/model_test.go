@@ -128,7 +128,7 @@ func (w *world) step() {
 		w.net.drop, w.net.again, w.net.slow = w.rand.Float64()/3, w.rand.Float64()/2, time.Duration(1+w.rand.IntN(3000))*time.Millisecond
 		w.net.mu.Unlock()
 	default:
-		time.Sleep(time.Duration(w.rand.IntN(90)) * time.Second)
+		time.Sleep(time.Duration(w.rand.IntN(90)) * time.Second) // of the test's own clock
 	}
 }
 
@@ -153,7 +153,7 @@ func (w *world) end(which func(*session) bool) {
 }
 
 func (w *world) pause() {
-	time.Sleep(time.Duration(w.rand.IntN(400)) * time.Millisecond)
+	time.Sleep(time.Duration(w.rand.IntN(400)) * time.Millisecond) // of the test's own clock
 }
 
 // settled checks that all nodes agree with the truth.
@@ -230,10 +230,10 @@ func TestListsAreTheSessionsThatThereAre(t *testing.T) {
 					}
 					w.end(func(each *session) bool { return gone[each] })
 				}
-				time.Sleep(20 * time.Second)
+				time.Sleep(20 * time.Second) // of the test's own clock
 				w.settled(fmt.Sprint("plan ", seed))
 			}
-			time.Sleep(2 * time.Minute) // what was kept of nodes that have gone is forgotten
+			time.Sleep(2 * time.Minute) // of the test's own clock: what was kept of nodes that have gone is forgotten
 			w.forgotten(fmt.Sprint("plan ", seed))
 			for _, i := range w.up() {
 				w.nodes[i].stop()

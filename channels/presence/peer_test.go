@@ -19,7 +19,7 @@ func nodes(t *testing.T, n int, change func(*Config)) (*network, []*testNode) {
 	for i := range n {
 		all = append(all, runNode(t, net, fmt.Sprint("node", i), change))
 	}
-	time.Sleep(5 * time.Second)
+	time.Sleep(5 * time.Second) // of the test's own clock
 	return net, all
 }
 
@@ -59,20 +59,20 @@ func TestWhoComesBackFromANodeThatShutsDownNeverLeaves(t *testing.T) {
 		for _, key := range []string{"ann", "ann", "ben"} {
 			all[0].enter(key, `{}`)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		all[0].Leave()
 		all[0].stop()
-		time.Sleep(Grace / 2)
+		time.Sleep(Grace / 2) // of the test's own clock
 		all[1].sees("in the grace", "ann {}", "ann {}", "ben {}")
 		all[2].enter("ann", `{"back":true}`)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		for _, n := range all[1:] {
 			n.sees("one is back", `ann {"back":true}`, "ann {}", "ben {}")
 			if _, flapped, updates := n.heard(); flapped != "" || updates != 1 {
 				t.Errorf("%s saw %s leave, and %d updates", n.name, flapped, updates)
 			}
 		}
-		time.Sleep(Grace)
+		time.Sleep(Grace) // of the test's own clock
 		for _, n := range all[1:] {
 			n.sees("after the grace", `ann {"back":true}`)
 			if _, flapped, _ := n.heard(); flapped != "ben" {
@@ -95,7 +95,7 @@ func TestANodeThatIsSilent(t *testing.T) {
 		net, all := nodes(t, 2, func(c *Config) { c.Metrics = set })
 		fetches := set.Counter(metrics.PresenceFetches)
 		all[0].enter("ann", `{}`)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		before := fetches.Value()
 		cut := func() {
 			net.mu.Lock()
@@ -103,25 +103,25 @@ func TestANodeThatIsSilent(t *testing.T) {
 			net.mu.Unlock()
 		}
 		cut()
-		time.Sleep(SilentAfter + time.Second)
+		time.Sleep(SilentAfter + time.Second) // of the test's own clock
 		all[1].sees("silent")
 		net.heal()
-		time.Sleep(3 * time.Second)
+		time.Sleep(3 * time.Second) // of the test's own clock
 		all[1].sees("heard again", "ann {}")
 		if fetches.Value() != before {
 			t.Error("what had not been missed was fetched")
 		}
 		cut()
 		ben := all[0].enter("ben", `{}`)
-		time.Sleep(2 * time.Minute)
+		time.Sleep(2 * time.Minute) // of the test's own clock
 		if held := all[1].Held(); held != 0 {
 			t.Errorf("%d presences are kept of a node that has been silent for too long", held)
 		}
 		net.heal()
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // of the test's own clock
 		all[1].sees("fetched", "ann {}", "ben {}")
 		ben.Leave()
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		all[1].sees("left", "ann {}")
 		stopAll(all)
 	})
@@ -133,12 +133,12 @@ func TestANodeThatIsKilledAndStartsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net, all := nodes(t, 2, nil)
 		all[0].enter("ann", `{}`)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		all[0].stop()
 		again := runNode(t, net, "node0", nil)
-		time.Sleep(time.Second) // less than it takes to be silent
+		time.Sleep(time.Second) // of the test's own clock: less than it takes to be silent
 		again.enter("ben", `{}`)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		all[1].sees("another life", "ben {}")
 		stopAll(append(all, again))
 	})
@@ -156,12 +156,12 @@ func TestManyAtOnceBetweenNodes(t *testing.T) {
 		for i := range joins {
 			all[0].enter(fmt.Sprint("user", i), meta)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		if sent := net.messages() - before; sent > 20 {
 			t.Errorf("%d messages for %d joins", sent, joins)
 		}
 		late := runNode(t, net, "late", nil)
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // of the test's own clock
 		for _, n := range append(all, late) {
 			if got := n.Count("t"); got != joins {
 				t.Errorf("%s has %d of %d", n.name, got, joins)
@@ -188,7 +188,7 @@ func TestMoreThanAreListed(t *testing.T) {
 		for i := range 5 {
 			all = append(all, n.enter(fmt.Sprint(i), "{}"))
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		n.sees("full", "0 {}", "1 {}", "2 {}")
 		if entries, total := n.List("t"); total != 5 || len(entries) != 3 {
 			t.Errorf("%d of %d are listed", len(entries), total)
@@ -197,19 +197,19 @@ func TestMoreThanAreListed(t *testing.T) {
 		if err := all[0].Update(`{"x":1}`); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		n.sees("one has left", `0 {"x":1}`, "2 {}", "3 {}")
 		most = 1
 		all[3].Leave()
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		n.sees("fewer are listed", `0 {"x":1}`)
 		most = 10
 		all[4].Leave()
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		n.sees("more are listed", `0 {"x":1}`, "2 {}")
 		all[0].Leave()
 		all[2].Leave()
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		n.sees("nobody")
 		n.stop()
 	})
@@ -224,7 +224,7 @@ func TestWhatIsOverWithinAnInterval(t *testing.T) {
 		for range 50 {
 			all[0].enter("ann", "{}").Leave()
 		}
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond) // of the test's own clock
 		here, _, _ := all[0].heard()
 		there, _, _ := all[1].heard()
 		if sent := net.messages() - before; here+there != 0 || sent > 2 { // beats
@@ -235,9 +235,9 @@ func TestWhatIsOverWithinAnInterval(t *testing.T) {
 			if err := ann.Update(fmt.Sprintf(`{"n":%d}`, i)); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // of the test's own clock
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) // of the test's own clock
 		all[1].sees("updated", `ann {"n":99}`)
 		if told, _, _ := all[1].heard(); told > 4 {
 			t.Errorf("of updates within a second clients are told %d times", told)
@@ -291,7 +291,7 @@ func TestWhatOtherNodesSendIsChecked(t *testing.T) {
 		if got := rejected("invalid") - before; got != int64(len(bad)) {
 			t.Errorf("%d ops are invalid, of %d", got, len(bad))
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of the test's own clock
 		n.sees("checked")
 		n.stop()
 	})

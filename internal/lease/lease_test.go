@@ -158,10 +158,16 @@ func TestSecondTakesOver(t *testing.T) {
 		first func(t *testing.T, s *shop)
 		after time.Duration
 	}{
-		"hangs": {func(t *testing.T, s *shop) { s.hold(t); time.Sleep(9 * time.Second) }, 6 * time.Second},
+		"hangs": {func(t *testing.T, s *shop) {
+			s.hold(t)
+			time.Sleep(9 * time.Second) // of the test's own clock
+		}, 6 * time.Second},
 		"is let go of": {func(t *testing.T, s *shop) {
 			l := s.hold(t)
-			go func() { time.Sleep(1400 * time.Millisecond); s.Release(t.Context(), l) }()
+			go func() {
+				time.Sleep(1400 * time.Millisecond) // of the test's own clock
+				s.Release(t.Context(), l)
+			}()
 		}, 1500 * time.Millisecond},
 		"for ever": {func(t *testing.T, s *shop) {
 			l := s.hold(t)

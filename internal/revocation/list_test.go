@@ -181,23 +181,23 @@ func TestRun(t *testing.T) {
 
 		for range 2 {
 			log.fail(errors.New("out of reach"))
-			time.Sleep(MaxAge)
+			time.Sleep(MaxAge) // of the test's own clock
 			synctest.Wait()
 			if revoked, err := l.Check("7", "", old); !revoked || err != nil || strings.Contains(lines.String(), "refused") {
 				t.Errorf("away for %v: %v, %v", l.Age(), revoked, err)
 			}
-			time.Sleep(2 * Interval)
+			time.Sleep(2 * Interval) // of the test's own clock
 			synctest.Wait()
 			if _, err := l.Check("7", "", old); !errors.As(err, &aged) || aged.Age <= MaxAge || !strings.Contains(lines.String(), "out of reach") {
 				t.Errorf("away for %v: %v; log:\n%s", l.Age(), err, lines.String())
 			}
-			time.Sleep(5 * time.Minute)
+			time.Sleep(5 * time.Minute) // of the test's own clock
 			synctest.Wait()
 			if told := strings.Count(lines.String(), "out of reach"); told < 5 || told > 7 {
 				t.Errorf("told %d times in five minutes", told)
 			}
 			log.fail(nil)
-			time.Sleep(Interval)
+			time.Sleep(Interval) // of the test's own clock
 			synctest.Wait()
 			if revoked, err := l.Check("7", "", old); !revoked || err != nil || !strings.Contains(lines.String(), "seen again") {
 				t.Errorf("back: %v, %v; log:\n%s", revoked, err, lines.String())
