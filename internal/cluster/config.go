@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/sluicehq/sluice/metrics"
 )
@@ -41,9 +42,21 @@ type Config struct {
 	CredsFile string
 	ClientTLS *tls.Config
 
+	// NodeTimeout is after how long a silence another node is no longer one of Nodes, and
+	// nearly how soon a connection that is cut is noticed. Longer bears machines that are too
+	// busy to say anything; shorter notices sooner who has gone without a word. Zero is the
+	// constant NodeTimeout.
+	NodeTimeout time.Duration
+
 	Metrics *metrics.Set // nil: nothing is counted
 	Logger  *slog.Logger // nil means slog.Default
 }
+
+// pingEvery and pingsMissed that are is how soon a connection that is cut is noticed.
+func (c *Config) pingEvery() time.Duration { return c.NodeTimeout * 2 / 3 }
+
+// dialTimeout is how long a connection may take to be made.
+func (c *Config) dialTimeout() time.Duration { return c.NodeTimeout * 2 / 3 }
 
 // ListenError says that there can be no server at an address.
 type ListenError struct {

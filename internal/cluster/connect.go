@@ -10,10 +10,8 @@ import (
 )
 
 const (
-	// pingEvery and two that are missed is how soon a connection that is cut is noticed.
-	pingEvery, pingsMissed = 2 * time.Second, 2
-	reconnectWait          = 250 * time.Millisecond
-	dialTimeout            = 2 * time.Second
+	pingsMissed   = 2 // and a connection is taken to be cut
+	reconnectWait = 250 * time.Millisecond
 	// stallTimeout is how long a NATS may take in nothing of what is written to it.
 	stallTimeout = 5 * time.Second
 	// redialWait is how long it takes until there is another client where one was ended.
@@ -65,8 +63,8 @@ func (b *NATS) dial() error {
 		nats.MaxReconnects(-1),
 		nats.ReconnectBufSize(-1), // what cannot be sent now counts for nothing later
 		nats.ReconnectWait(reconnectWait),
-		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsMissed),
-		nats.Timeout(dialTimeout),
+		nats.PingInterval(b.config.pingEvery()), nats.MaxPingsOutstanding(pingsMissed),
+		nats.Timeout(b.config.dialTimeout()),
 		nats.FlusherTimeout(stallTimeout), nats.ReconnectOnFlusherError(),
 		nats.IgnoreAuthErrorAbort(), // who is refused may be let in later
 		nats.ConnectHandler(b.connected), nats.ReconnectHandler(b.connected),

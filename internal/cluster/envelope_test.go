@@ -134,7 +134,7 @@ func TestTroubleIsToldNowAndThen(t *testing.T) {
 // TestMembersAreBounded has ever new nodes say hello.
 func TestMembersAreBounded(t *testing.T) {
 	t.Parallel()
-	m := newMembers(key{9})
+	m := newMembers(key{9}, NodeTimeout)
 	hears := []string{m.self.String()}
 	now := time.Now()
 	for i := range 2 * maxLeft {

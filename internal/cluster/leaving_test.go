@@ -118,8 +118,7 @@ func TestWhatWasSaidBeforeAByeCounts(t *testing.T) {
 		if len(heard["old"]) != 2 || len(heard["fresh"]) != 1 || len(heard["later"]) != 0 {
 			t.Errorf("heard: %v", heard)
 		}
-		// Of the test's own clock.
-		time.Sleep(NodeTimeout)
+		time.Sleep(NodeTimeout) // of the test's own clock
 		b.look()
 		if len(b.members.leaving) != 0 || len(old.last) != 0 {
 			t.Errorf("%d nodes leave for ever, %d are remembered", len(b.members.leaving), len(old.last))

@@ -30,6 +30,7 @@ const (
 // members are the other nodes, as one node knows them. It has no lock of its own.
 type members struct {
 	self      key
+	timeout   time.Duration     // after how long a silence one is none any more
 	peers     map[key]*peer     // which have been heard to be there now
 	leaving   map[key]*peer     // which have said bye: what they sent before may still be on its way to a handler
 	strangers map[key]time.Time // heard of, and not yet to have heard of this one
@@ -46,8 +47,8 @@ type peer struct {
 	high  uint64 // the highest number that came from it
 }
 
-func newMembers(self key) *members {
-	return &members{self: self, peers: map[key]*peer{}, leaving: map[key]*peer{}, strangers: map[key]time.Time{}, left: map[key]uint64{}}
+func newMembers(self key, timeout time.Duration) *members {
+	return &members{self: self, timeout: timeout, peers: map[key]*peer{}, leaving: map[key]*peer{}, strangers: map[key]time.Time{}, left: map[key]uint64{}}
 }
 
 // parseHello reads one and holds it to its bounds.
@@ -141,19 +142,19 @@ func (m *members) begin(last map[key]uint64) {
 // were peers, or were leaving.
 func (m *members) sweep(now time.Time) (lost []key) {
 	for k, p := range m.peers {
-		if now.Sub(p.heard) >= NodeTimeout {
+		if now.Sub(p.heard) >= m.timeout {
 			m.lose(k)
 			lost = append(lost, k)
 		}
 	}
 	for k, p := range m.leaving {
-		if now.Sub(p.heard) >= NodeTimeout {
+		if now.Sub(p.heard) >= m.timeout {
 			delete(m.leaving, k)
 			lost = append(lost, k)
 		}
 	}
 	for k, heard := range m.strangers {
-		if now.Sub(heard) >= NodeTimeout {
+		if now.Sub(heard) >= m.timeout {
 			delete(m.strangers, k)
 		}
 	}

@@ -81,6 +81,9 @@ func New(c Config) *NATS {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	if c.NodeTimeout <= 0 {
+		c.NodeTimeout = NodeTimeout
+	}
 	self, ok := parseKey(c.Self.ID)
 	if !ok {
 		panic("cluster: a node's id is 16 hexadecimal digits, not " + c.Self.ID)
@@ -94,7 +97,7 @@ func New(c Config) *NATS {
 		unsettled: make(chan struct{}, 1),
 		most:      MaxData,
 		why:       errors.New("not connected yet"),
-		members:   newMembers(self),
+		members:   newMembers(self, c.NodeTimeout),
 		changed:   make(chan struct{}, 1),
 		asking:    map[uint64]*asking{},
 		answering: map[asked]context.CancelFunc{},

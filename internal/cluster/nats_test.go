@@ -21,7 +21,11 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long something may take before it is taken for missing.
-const patience = time.Minute
+const patience = 5 * time.Minute
+
+// unhurried is after how long a silence a node of a test is gone: longer than a machine may
+// be too busy to let one speak, and shorter than patience.
+const unhurried = time.Minute
 
 const installation = "11111111-1111-4111-8111-111111111111"
 
@@ -35,7 +39,18 @@ func quiet(name string) cluster.Config {
 		Installation: func() string { return installation },
 		Secret:       secret,
 		Logger:       slog.New(slog.DiscardHandler),
+		NodeTimeout:  unhurried,
 	}
+}
+
+// inSuite is quiet for a case of the suite: in that which has nodes be cut off, they notice
+// as soon as usual.
+func inSuite(t *testing.T, name string) cluster.Config {
+	c := quiet(name)
+	if strings.HasSuffix(t.Name(), "/NodesAreCutOff") {
+		c.NodeTimeout = cluster.NodeTimeout
+	}
+	return c
 }
 
 // TestEmbedded has servers of the nodes' own pass the suite, which reach each other
@@ -55,7 +70,7 @@ func TestEmbedded(t *testing.T) {
 			return bus.Load()
 		}
 		return clustertest.Harness{
-			Join: func(t *testing.T, name string) cluster.Bus { return through(t, quiet(name)) },
+			Join: func(t *testing.T, name string) cluster.Bus { return through(t, inSuite(t, name)) },
 			Strangers: strangers(func(t *testing.T, c cluster.Config) cluster.Bus {
 				c.Listen, c.Routes = "127.0.0.1:0", routes
 				return cluster.New(c)
@@ -80,7 +95,7 @@ func TestOutside(t *testing.T) {
 			return cluster.New(c)
 		}
 		return clustertest.Harness{
-			Join:      func(t *testing.T, name string) cluster.Bus { return join(t, quiet(name)) },
+			Join:      func(t *testing.T, name string) cluster.Bus { return join(t, inSuite(t, name)) },
 			Strangers: strangers(join),
 			Cut:       func(*testing.T) { each(proxies, (*proxy).cut) },
 			Heal:      func(*testing.T) { each(proxies, (*proxy).heal) },

@@ -101,11 +101,11 @@ func (b *NATS) serverOptions(installation, token string) (*server.Options, error
 			Port:         port,
 			Advertise:    b.config.Advertise,
 			PoolSize:     -1, // there is one account: more connections would stay idle
-			PingInterval: pingEvery,
+			PingInterval: b.config.pingEvery(),
 			MaxPingsOut:  pingsMissed,
 			TLSConfig:    b.config.TLS,
-			TLSTimeout:   dialTimeout.Seconds(),
-			AuthTimeout:  dialTimeout.Seconds(),
+			TLSTimeout:   b.config.dialTimeout().Seconds(),
+			AuthTimeout:  b.config.dialTimeout().Seconds(),
 		},
 	}
 	var user *url.Userinfo

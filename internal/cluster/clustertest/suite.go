@@ -31,7 +31,7 @@ type Harness struct {
 }
 
 // patience is how long something may take before it is taken for missing.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // again is how often something that has to come true is looked at.
 const again = 5 * time.Millisecond
@@ -191,6 +191,13 @@ func (e *ear) all() (heard []cluster.Message) {
 	return heard
 }
 
+// count is how many messages were heard, probes too.
+func (e *ear) count() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.heard)
+}
+
 // has tells whether a text was heard from a node.
 func (e *ear) has(from cluster.Bus, text string) bool {
 	e.mu.Lock()
@@ -218,21 +225,27 @@ func reach(t *testing.T, from cluster.Bus, subject string, ears ...*ear) {
 	})
 }
 
-// publish publishes, again while the bus takes in no more, or is away for a moment, as on
-// a machine that does not get round to answering pings.
+// publish publishes: see tryPublish.
 func publish(t *testing.T, from cluster.Bus, subject string, data []byte) {
 	t.Helper()
-	var err error
-	eventually(t, "published", func() bool {
-		err = from.Publish(subject, data)
-		return !errors.Is(err, cluster.ErrBusy) && !errors.Is(err, cluster.ErrAway)
-	})
-	if err != nil {
-		t.Fatal(err)
+	if err := tryPublish(from, subject, data); err != nil {
+		t.Fatalf("%s publishes: %v", from.Self().Name, err)
 	}
 }
 
-// ask requests, again where an answer may be lost.
+// tryPublish publishes, again while the bus takes in no more, or is away for a moment, as on
+// a machine that does not get round to answering pings. Any goroutine may call it.
+func tryPublish(from cluster.Bus, subject string, data []byte) error {
+	for began := time.Now(); ; <-time.After(again) {
+		err := from.Publish(subject, data)
+		if !errors.Is(err, cluster.ErrBusy) && !errors.Is(err, cluster.ErrAway) || time.Since(began) > patience {
+			return err
+		}
+	}
+}
+
+// ask requests, again where an answer may be lost, and while a node that is there is not
+// heard, as on a machine that does not let it speak.
 func ask(t *testing.T, h Harness, from cluster.Bus, node, kind string, data []byte) ([]byte, error) {
 	t.Helper()
 	for began := time.Now(); ; {
@@ -244,8 +257,10 @@ func ask(t *testing.T, h Harness, from cluster.Bus, node, kind string, data []by
 		answer, err := from.Request(ctx, node, kind, data)
 		late := ctx.Err() != nil
 		cancel()
-		if !late || !h.Lossy || time.Since(began) > patience {
+		unheard := errors.Is(err, cluster.ErrUnknownNode) || errors.Is(err, cluster.ErrAway)
+		if !unheard && (!late || !h.Lossy) || time.Since(began) > patience {
 			return answer, err
 		}
+		<-time.After(again)
 	}
 }

@@ -14,11 +14,13 @@ func testNodesMeet(t *testing.T, h Harness) {
 		if self := m.Self(); self.ID == "" || self.Name == "" || self.Started.IsZero() {
 			t.Errorf("a node says that it is %+v", self)
 		}
-		if err := m.Connected(); err != nil {
-			t.Errorf("%s is not connected: %v", m.Self().Name, err)
-		}
+		eventually(t, m.Self().Name+" connected, and its watcher told", func() bool {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return m.Connected() == nil && len(m.watched) > 0
+		})
 		m.mu.Lock()
-		if len(m.watched) == 0 || slices.ContainsFunc(m.watched, func(nodes []cluster.Node) bool {
+		if slices.ContainsFunc(m.watched, func(nodes []cluster.Node) bool {
 			return slices.Contains(ids(nodes), m.Self().ID)
 		}) {
 			t.Errorf("the watcher of %s was told %v", m.Self().Name, m.watched)
@@ -127,12 +129,10 @@ func testStrangersNeverMeet(t *testing.T, h Harness) {
 		eventually(t, "the stranger connected", func() bool { return other.Connected() == nil })
 		for range 20 {
 			reach(t, c, "s", ours...)
-			if err := other.Publish("s", []byte("strange")); err != nil {
-				t.Errorf("the stranger publishes: %v", err)
-			}
+			publish(t, other, "s", []byte("strange"))
 		}
-		if len(other.Nodes()) > 0 || len(theirs.all()) > 0 || theirs.has(c, probe) {
-			t.Errorf("the stranger knows %v and has heard %v", other.Nodes(), theirs.all())
+		if len(other.Nodes()) > 0 || theirs.count() > 0 {
+			t.Errorf("the stranger knows %v and has heard %d messages", other.Nodes(), theirs.count())
 		}
 		if _, err := other.Request(t.Context(), a.Self().ID, "echo", nil); !errors.Is(err, cluster.ErrUnknownNode) {
 			t.Errorf("the stranger asks: %v", err)

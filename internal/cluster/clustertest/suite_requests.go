@@ -71,7 +71,10 @@ func testRequestsEnd(t *testing.T, h Harness) {
 	wait := func(ctx context.Context) <-chan error {
 		t.Helper()
 		outcome := make(chan error, 1)
-		for {
+		for start := time.Now(); ; {
+			if time.Since(start) > patience {
+				t.Fatal("the request is not handled")
+			}
 			attempt, cancel := context.WithCancel(ctx)
 			go func() {
 				defer cancel()
@@ -88,6 +91,8 @@ func testRequestsEnd(t *testing.T, h Harness) {
 			select {
 			case <-began:
 				return outcome
+			case <-outcome: // b was not heard, for a moment
+				<-time.After(again)
 			case <-time.After(limit):
 				if !h.Lossy {
 					t.Fatal("the request did not come")
@@ -139,7 +144,10 @@ func testAllAreAsked(t *testing.T, h Harness) {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
 		replies := a.RequestAll(ctx, "who", nil)
-		if len(replies) != 2 || replies[0].Node.Name != "b" || replies[1].Node.ID != c.Self().ID {
+		if len(replies) < 2 {
+			return false // one is not heard, for a moment
+		}
+		if len(replies) > 2 || replies[0].Node.Name != "b" || replies[1].Node.ID != c.Self().ID {
 			t.Fatalf("asked all: %+v", replies)
 		}
 		for _, r := range replies {
@@ -149,18 +157,23 @@ func testAllAreAsked(t *testing.T, h Harness) {
 		}
 		return replies[0].Err == nil && replies[1].Err == nil
 	})
-	var first error
 	eventually(t, "one has answered, and one has not", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		replies := a.RequestAll(ctx, "slow", []byte("x"))
-		first = replies[0].Err
-		if !errors.Is(replies[1].Err, context.DeadlineExceeded) || replies[1].Data != nil {
+		if len(replies) < 2 {
+			return false
+		}
+		if replies[1].Err == nil || isRemote(replies[1].Err) || replies[1].Data != nil {
 			t.Errorf("c has answered %+v", replies[1])
 		}
-		return first == nil && string(replies[0].Data) == "x"
+		return replies[0].Err == nil && string(replies[0].Data) == "x" && errors.Is(replies[1].Err, context.DeadlineExceeded)
 	})
-	if replies := b.RequestAll(t.Context(), "fail", nil); !h.Lossy && (len(replies) != 2 || !isRemote(replies[0].Err) || !isRemote(replies[1].Err)) {
-		t.Errorf("all fail: %+v", replies)
+	if h.Lossy {
+		return
 	}
+	eventually(t, "all fail", func() bool {
+		replies := b.RequestAll(t.Context(), "fail", nil)
+		return len(replies) == 2 && isRemote(replies[0].Err) && isRemote(replies[1].Err)
+	})
 }
