@@ -126,3 +126,24 @@ func TestClusterFilesAreRead(t *testing.T) {
 		}
 	}
 }
+
+// TestListsOfPresenceAreBounded has rules list so many presences, of so many bytes.
+func TestListsOfPresenceAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		rule PresenceRule
+		good bool
+	}{
+		{PresenceRule{On: true, Max: maxListed}, true}, // what the service says is short
+		{PresenceRule{On: true, Meta: PresenceMetaClient}, true},
+		{PresenceRule{On: true, Meta: PresenceMetaClient, Max: maxListed}, true},
+		{PresenceRule{On: true, Meta: PresenceMetaClient, MaxMeta: 64 << 10, Max: 100}, true},
+		{PresenceRule{On: true, Meta: PresenceMetaClient, MaxMeta: 64 << 10}, false},
+		{PresenceRule{On: true, Meta: PresenceMetaClient, MaxMeta: 2 << 10, Max: maxListed}, false},
+	} {
+		c := Config{Anonymous: new(true), Topics: []TopicRule{{Match: "*", Presence: test.rule}}}
+		if err := c.Validate(); (err == nil) != test.good || err != nil && !strings.Contains(err.Error(), "16MiB") {
+			t.Errorf("%+v: %v", test.rule, err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package sluice
 import (
 	"cmp"
 	"errors"
+	"fmt"
 
 	"github.com/sluicehq/sluice/channels/presence"
 )
@@ -84,7 +85,21 @@ func (r *PresenceRule) validate(f *faults) {
 			each.validate(f)
 		}
 	}
+	if r.Meta != PresenceMetaClient {
+		return
+	}
+	if most := maxList / (r.maxMeta() + presence.MaxKey + presenceFields); r.listed() > most {
+		f.add("Presence", fmt.Sprintf("max: %d, max-meta: %d", r.listed(), r.maxMeta()), fmt.Sprintf(
+			"max: at most %d with that max-meta, or less of that: the list of who is on a topic is one message, of %s at most", most, ByteSize(maxList)))
+	}
 }
+
+const (
+	// maxList bounds the list of who is on a topic, in bytes.
+	maxList = 16 << 20
+	// presenceFields is what each presence takes of it besides its key and its meta.
+	presenceFields = 64
+)
 
 // maxListed bounds how many presences of a topic are listed: they are one message.
 const maxListed = 10_000

@@ -83,6 +83,7 @@ type Connection struct {
 	held       int // bytes of all queues, and of what the writer has in hand
 	inHand     int // bytes of what the last Take returned
 	seeing     int // bytes of what channels are looking at, which held is without
+	lists      int // bytes that a list of who is on a topic may have brought beyond the bound; see mailbox_presence.go
 	excused    int // bytes that were collected and have not been taken yet; see mailbox_flush.go
 	replayed   int // bytes of held and seeing that are charged to replays; see replay_budget.go
 	replies    int // control entries queued
@@ -146,6 +147,9 @@ func (c *Connection) Take(b *WriteBatch, limit, pieces int) bool {
 		c.excused = 0
 	}
 	c.inHand = 0
+	if c.held*2 <= c.config.Bytes {
+		c.lists = 0
+	}
 	for size := 0; size < limit && len(b.Frames) < pieces; {
 		e := c.next()
 		if e == nil {

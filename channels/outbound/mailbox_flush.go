@@ -73,7 +73,7 @@ func (c *Connection) collected(m *Mailbox) {
 func (c *Connection) crowded() bool { return len(c.collecting) > 0 && c.held*2 > c.config.Bytes }
 
 // limit is how many bytes may be held. Called with mu held.
-func (c *Connection) limit() int { return c.config.Bytes + c.excused }
+func (c *Connection) limit() int { return c.config.Bytes + c.excused + c.lists }
 
 // flushAll ends all collecting. Called with mu held.
 func (c *Connection) flushAll() {

@@ -31,6 +31,10 @@ func (m *Mailbox) FollowPresence() bool {
 // It returns false if there is no room now: less than half of what the mailbox may hold,
 // so that a slow client is not sent one list after the other. To a channel that does not
 // wait, or has ended, nothing is sent.
+//
+// A list may be larger than all that the connection may hold. That is none of its client's
+// doing: until it has been taken, and no more than half is held, the connection may hold as
+// much more.
 func (m *Mailbox) PushPresence(frame []byte) bool {
 	c := m.conn
 	c.mu.Lock()
@@ -42,6 +46,7 @@ func (m *Mailbox) PushPresence(frame []byte) bool {
 		return false
 	}
 	c.charge(len(frame))
+	c.lists = max(c.lists, len(frame))
 	e := m.enter(private, 1, noHash)
 	e.fill(private, m.counters, frame)
 	e.presence = true
