@@ -22,7 +22,7 @@ func TestSlowClientHarmsItselfAlone(t *testing.T) {
 	url := pgtest.Schema(t)
 	const inMailbox, chunk = 600, 500
 	s := serve(t, "--database-url", url, "--mailbox-size", fmt.Sprint(inMailbox), "--mailbox-bytes", "64MiB",
-		"--heartbeat-timeout", "1h", "--write-timeout", "1h").ready(t) // the quick one is as quick as the machine lets it be
+		"--heartbeat-timeout", "1h").ready(t)
 	db := database(t, url)
 	var clients []*subscriber
 	for range 2 {
