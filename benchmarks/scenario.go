@@ -22,7 +22,7 @@ type Scenario interface {
 func Scenarios() []Scenario {
 	return []Scenario{
 		DefaultFanout(), DefaultSingle(), DefaultTopics(), DefaultBacklog(), DefaultLog(), DefaultRow(), DefaultSteady(),
-		DefaultIdle(), DefaultReconnect(), DefaultSlow(), DefaultLongPoll(), DefaultCluster(), chaos.Default(),
+		DefaultIdle(), DefaultReconnect(), DefaultSlow(), DefaultLongPoll(), DefaultCluster(), DefaultPresence(), chaos.Default(),
 	}
 }
 

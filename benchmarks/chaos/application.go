@@ -26,6 +26,7 @@ type application struct {
 	MaxMessageBytes, FetchBytes            sluice.ByteSize
 	MaxConnections                         int
 	Topics                                 []sluice.TopicRule
+	busSettings                            // as JSON, its fields are among these
 }
 
 // anewPause is how long such a node waits before it starts anew.
@@ -49,6 +50,9 @@ func ServeNode(ctx context.Context, file string) error {
 	config.MailboxBytes, config.Recent, config.FetchBytes = a.MailboxBytes, a.Recent, a.FetchBytes
 	config.InboundBytes, config.MaxMessageBytes = a.InboundBytes, a.MaxMessageBytes
 	config.MaxConnections, config.Topics = a.MaxConnections, a.Topics
+	config.RelayBytes = relayBytes
+	config.ClusterListen, config.ClusterAdvertise, config.ClusterRoutes = a.ClusterListen, a.ClusterAdvertise, a.ClusterRoutes
+	config.NATSURL, config.ClusterSecretFile = a.NATSURL, a.ClusterSecretFile
 	config.Logger = slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	for anew := false; ; anew = true {
 		service, err := sluice.New(config)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,12 @@ import (
 //
 //	writers ──▶ relay ──▶ Postgres ◀── relay ◀── nodes ◀── clients
 //	   └─ what was committed ─────▶ checked ◀───── what arrived ─┘
+//
+// Nodes that hear each other are a cluster (see Bus): what is between them is struck too,
+// long-polls ask any node at each request, and there are watchers, who are told who is
+// there and what is broadcast. At the end the lists of all must be the sessions that the
+// nodes hold, and a broadcast of each node reach all watchers; none may ever have come
+// twice to a connection, or out of its sender's order.
 //
 // It shares no code with what it checks: the clients speak the protocol by
 // themselves, the writers know what they have committed.
@@ -45,11 +52,21 @@ type Chaos struct {
 	// Spared are kinds of faults and of hostile clients, by their names in the
 	// report, that there are none of.
 	Spared []string
+	// Only are kinds of faults, by their names in the report, that are all there are.
+	// Empty: all kinds that the run is open to.
+	Only []string
 
-	Nodes   int // processes on one database
-	Topics  int
-	Sockets int // clients; each watches some of the topics
-	Writers int // that insert at the same time
+	Nodes int // processes on one database
+	// Bus is how the nodes hear each other. Empty: BusRoutes for three or more of them,
+	// BusNone for fewer.
+	Bus BusKind
+	// PresenceWithin is how soon all lists of who is there must be whole, once the last
+	// fault is over, the nodes are ready and know each other again, and clients have come
+	// back. Zero: however long it takes, up to some minutes.
+	PresenceWithin time.Duration
+	Topics         int
+	Sockets        int // clients; each watches some of the topics
+	Writers        int // that insert at the same time
 	// Pause is how long each writer rests between transactions, at most. A longer
 	// one leaves the faults what they are, and spares the machine. Zero: 20 ms.
 	Pause time.Duration
@@ -68,7 +85,7 @@ type Chaos struct {
 
 // Default is a minute of it, for 64 clients of two nodes.
 func Default() *Chaos {
-	return &Chaos{Seed: 1, For: time.Minute, Nodes: 2, Topics: 14, Sockets: 64, Writers: 6, Outage: 13 * time.Second}
+	return &Chaos{Seed: 1, For: time.Minute, Nodes: 2, Topics: 14, Sockets: 64, Writers: 6, Outage: 13 * time.Second, PresenceWithin: 10 * time.Second}
 }
 
 // Name implements [Scenario].
@@ -89,6 +106,10 @@ func (c *Chaos) validate() error {
 		return fmt.Errorf("benchmarks: chaos of %d nodes, %d topics, %d sockets, %d writers: want 1 or more", c.Nodes, c.Topics, c.Sockets, c.Writers)
 	case c.Embedded && (c.DatabaseURL != "" || c.Nodes != 1):
 		return errors.New("benchmarks: chaos on the embedded store takes one node, and no database")
+	case c.clustered() && (c.Nodes < 2 || c.Embedded):
+		return fmt.Errorf("benchmarks: chaos of %d nodes with a bus: want 2 or more, on Postgres", c.Nodes)
+	case !slices.Contains([]BusKind{BusNone, BusRoutes, BusNATS}, c.busKind()):
+		return fmt.Errorf("benchmarks: chaos with the bus %q: want %s, %s or %s", c.Bus, BusNone, BusRoutes, BusNATS)
 	case c.DatabaseURL != "" && !strings.HasPrefix(c.DatabaseURL, "postgres://") && !strings.HasPrefix(c.DatabaseURL, "postgresql://"):
 		return errors.New("benchmarks: chaos takes Postgres, as a URL such as postgres://user@localhost:5432/db")
 	}
@@ -100,6 +121,9 @@ func (c *Chaos) params() []report.Param {
 	params := []report.Param{
 		{Name: "seed", Value: c.Seed}, {Name: "for", Value: c.For.String()}, {Name: "faults_at_most", Value: c.Faults}, {Name: "nodes", Value: c.Nodes},
 		{Name: "topics", Value: c.Topics}, {Name: "sockets", Value: c.Sockets}, {Name: "writers", Value: c.Writers}, {Name: "owns_database", Value: c.DatabaseURL == "" && !c.Embedded},
+	}
+	if c.clustered() {
+		params = append(params, report.Param{Name: "bus", Value: string(c.busKind())})
 	}
 	if c.Embedded {
 		params = append(params, report.Param{Name: "embedded", Value: true})
@@ -113,6 +137,9 @@ func (c *Chaos) Replay() string {
 		c.Seed, c.For, c.Faults, c.Nodes, c.Topics, c.Sockets, c.Writers)
 	if c.Embedded {
 		again += " --embedded"
+	}
+	if c.Bus != "" {
+		again += " --bus " + string(c.Bus)
 	}
 	if c.DatabaseURL != "" {
 		again += " --database-url …"
@@ -155,6 +182,7 @@ const (
 	messageBytes = 64 << 10
 	recentBytes  = 1 << 20
 	fetchBytes   = 1 << 20
+	relayBytes   = 2 << 20
 	maxDemand    = 50
 	lanes        = 2
 	// maxPayload is the largest payload, largePayload what most of the large ones

@@ -270,6 +270,7 @@ func TestBudgetGrowsWithEachBound(t *testing.T) {
 		"inbound bytes": func(b *Budget) { b.InboundBytes++ },
 		"message bytes": func(b *Budget) { b.MessageBytes++ },
 		"payload":       func(b *Budget) { b.Payload++ },
+		"nodes":         func(b *Budget) { b.Nodes = 2 },
 	} {
 		larger := b
 		more(&larger)
@@ -288,6 +289,9 @@ func TestChaosRefuses(t *testing.T) {
 		"a keyword string":    func(c *Chaos) { c.DatabaseURL = "host=localhost" },
 		"nobody that writes":  func(c *Chaos) { c.Writers = 0 },
 		"two nodes on a file": func(c *Chaos) { c.DatabaseURL, c.Embedded = "", true },
+		"a bus on a file":     func(c *Chaos) { c.DatabaseURL, c.Embedded, c.Nodes, c.Bus = "", true, 1, BusRoutes },
+		"a bus of one":        func(c *Chaos) { c.Nodes, c.Bus = 1, BusNATS },
+		"no such bus":         func(c *Chaos) { c.Bus = "train" },
 		"two stores":          func(c *Chaos) { c.Nodes, c.Embedded = 1, true },
 	} {
 		c := Default()

@@ -54,6 +54,7 @@ type client struct {
 	// Immutable after its making.
 	profile  profile
 	nodes    []*node // it connects to any of them
+	anyNode  bool    // and polls any of them, at each request
 	random   *rand.Rand
 	erasures bool            // events may come without their payload
 	hurry    <-chan struct{} // closed when nobody may be slow any more
@@ -163,7 +164,7 @@ func (c *client) open(ctx context.Context) (w transport, err error) {
 	c.to = node.Name()
 	switch c.profile {
 	case pollingProfile:
-		w, err = openPolls(ctx, node.Public)
+		w, err = openPolls(ctx, c.polled(node))
 	default:
 		held := 0
 		if c.leisurely() {
@@ -178,6 +179,27 @@ func (c *client) open(ctx context.Context) (w transport, err error) {
 	defer c.mu.Unlock()
 	c.transport = w
 	return w, nil
+}
+
+// polled says where the next poll of a session goes, which is begun at a node.
+func (c *client) polled(first *node) func() string {
+	if !c.anyNode {
+		return func() string { return first.Public }
+	}
+	c.to = "any node"
+	return anyOf(c.nodes, c.random.Uint64())
+}
+
+// anyOf says where a client goes that a load balancer knows nothing of. It may be called
+// concurrently.
+func anyOf(nodes []*node, seed uint64) func() string {
+	var mu sync.Mutex
+	random := rand.New(rand.NewPCG(seed, 0))
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return nodes[random.IntN(len(nodes))].Public
+	}
 }
 
 func (c *client) version() string {
@@ -213,7 +235,7 @@ func (c *client) session(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		m, err := c.decode(text)
+		m, err := decodeMessage(c.profile == oldProfile, text)
 		if err != nil {
 			c.breaks("%v", err)
 			return err
@@ -279,10 +301,7 @@ func (c *client) join(w transport, topic string, s *subscription) error {
 
 func (c *client) send(w transport, join, topic, event, payload string) error {
 	c.refs++
-	if c.profile == oldProfile {
-		return w.send(fmt.Appendf(nil, `{"topic":%q,"event":%q,"payload":%s,"ref":"%d","join_ref":%q}`, topic, event, payload, c.refs, join))
-	}
-	return w.send(fmt.Appendf(nil, `[%q,"%d",%q,%q,%s]`, join, c.refs, topic, event, payload))
+	return w.send(encodeMessage(c.profile == oldProfile, join, strconv.Itoa(c.refs), topic, event, payload))
 }
 
 // answer is what a client reads of an answer.
@@ -439,35 +458,4 @@ func (c *client) receive(s *subscription, payload []byte) error {
 		c.arrived.Add(1)
 	}
 	return nil
-}
-
-// phoenixMessage is a message of either version.
-type phoenixMessage struct {
-	joinRef, ref, topic, event string
-	payload                    json.RawMessage
-}
-
-func (c *client) decode(text []byte) (m phoenixMessage, err error) {
-	var joinRef, ref *string
-	if c.profile == oldProfile {
-		object := struct {
-			Topic   *string
-			Event   *string
-			Payload *json.RawMessage
-			Ref     **string
-		}{&m.topic, &m.event, &m.payload, &ref}
-		err = json.Unmarshal(text, &object)
-	} else {
-		err = json.Unmarshal(text, &[]any{&joinRef, &ref, &m.topic, &m.event, &m.payload})
-	}
-	if err != nil {
-		return m, fmt.Errorf("a message that is none: %.200s: %w", text, err)
-	}
-	if joinRef != nil {
-		m.joinRef = *joinRef
-	}
-	if ref != nil {
-		m.ref = *ref
-	}
-	return m, nil
 }

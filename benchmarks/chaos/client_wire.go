@@ -95,7 +95,7 @@ func (s *socketTransport) close() {
 // it, as it does for the stock client.
 type pollTransport struct {
 	client *http.Client
-	url    string
+	where  func() string // host:port that the next request goes to
 	token  string
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -110,11 +110,8 @@ type polled struct {
 	Messages []json.RawMessage
 }
 
-func openPolls(ctx context.Context, address string) (transport, error) {
-	p := &pollTransport{
-		client: &http.Client{Transport: &http.Transport{}, Timeout: patience},
-		url:    "http://" + address + "/socket/longpoll?vsn=2.0.0",
-	}
+func openPolls(ctx context.Context, where func() string) (transport, error) {
+	p := &pollTransport{client: &http.Client{Transport: &http.Transport{}, Timeout: patience}, where: where}
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	answer, err := p.request(http.MethodGet, nil)
 	if err == nil && (answer.Status != http.StatusGone || answer.Token == nil) {
@@ -129,7 +126,7 @@ func openPolls(ctx context.Context, address string) (transport, error) {
 }
 
 func (p *pollTransport) request(method string, body []byte) (answer polled, err error) {
-	request, err := http.NewRequestWithContext(p.ctx, method, p.url, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(p.ctx, method, "http://"+p.where()+"/socket/longpoll?vsn=2.0.0", bytes.NewReader(body))
 	if err != nil {
 		return answer, err
 	}

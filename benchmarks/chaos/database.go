@@ -50,8 +50,14 @@ func (r *run) applyToDatabase(f fault) error {
 	return nil
 }
 
-// outage lasts from one statement until the other.
+// outage lasts from one statement until the other. A node that starts meanwhile ends with
+// what it lacks, as it should: so all have started before.
 func (r *run) outage(kind faultKind, take, give string) error {
+	for _, node := range r.nodes {
+		if err := node.Ready(r.ctx); err != nil {
+			return err
+		}
+	}
 	return r.direct(func(conn *pgx.Conn) error {
 		if err := patiently(r.ctx, conn, take); err != nil {
 			return err
@@ -157,27 +163,20 @@ const beyondRetention = retention*3/2 + time.Second
 // leaveBehind stops a node that does not sequence until what it has not read
 // is trimmed.
 func (r *run) leaveBehind(whom uint64) error {
-	var leader string
 	if r.Embedded { // it is the one that sequences
 		err := r.nodes[0].Hang()
 		pause(r.ctx, nil, beyondRetention)
 		return errors.Join(err, r.nodes[0].Continue())
 	}
-	if err := r.direct(func(conn *pgx.Conn) error {
-		err := conn.QueryRow(r.ctx, `SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
-			WHERE locktype = 'advisory' AND granted AND starts_with(application_name, $1) LIMIT 1`, nodesName).Scan(&leader)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
-		}
-		return err
-	}); err != nil {
+	leads, err := r.leader()
+	if err != nil {
 		return err
 	}
 	i := int(whom % uint64(len(r.nodes)))
-	if nodeName(i) == leader {
+	if i == leads {
 		i = (i + 1) % len(r.nodes)
 	}
-	err := r.nodes[i].Hang()
+	err = r.nodes[i].Hang()
 	pause(r.ctx, nil, beyondRetention)
 	return errors.Join(err, r.nodes[i].Continue())
 }

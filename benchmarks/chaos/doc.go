@@ -6,6 +6,9 @@
 //	writers ──▶ relay ──▶ Postgres ◀── relay ◀── nodes ◀── clients, hostiles
 //	   └─ what was committed ─────▶ audit ◀───── what arrived ─┘
 //
+// Three nodes or more hear each other, through relays too; watchers are told who is there
+// and what is broadcast, and in the end all must know the same.
+//
 // On the embedded store there is one node, its file in the database's place, and
 // no relays: writers insert as another program on the same machine does.
 //

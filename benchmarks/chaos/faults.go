@@ -178,6 +178,8 @@ func (r *run) apply(f fault) error {
 		return r.removeByHand(f)
 	case rowsLarge, rowsMany, rowsSlow, rowsLocked, rowsChanged, idsCached:
 		return r.applyToRows(f)
+	case busCut, busStalled, busAway, nodeAlone, nodesRolled, leadersKilled, leaderHung:
+		return r.applyToCluster(f, last)
 	case logLocked, rightsRevoked, rowsHidden, serverReadOnly, notifiesHeld, standbyLags:
 		return r.applyToDatabase(f)
 	default:

@@ -48,6 +48,15 @@ const (
 	notifiesHeld   faultKind = "notifications held up"
 	standbyLags    faultKind = "standby lags while the primary refuses"
 
+	// What strikes a cluster.
+	busCut        faultKind = "bus cut between nodes"
+	busStalled    faultKind = "bus stalled between nodes"
+	busAway       faultKind = "bus away"
+	nodeAlone     faultKind = "node cut off from bus and database"
+	nodesRolled   faultKind = "nodes restarted one after the other"
+	leadersKilled faultKind = "leaders killed one after the other"
+	leaderHung    faultKind = "leader hung"
+
 	// What is the embedded store's alone.
 	fileLocked   faultKind = "embedded store's file locked"
 	topicsErased faultKind = "topics erased"
@@ -75,7 +84,8 @@ var (
 	}
 )
 
-// Kinds is how many kinds of faults strike a database of the run's own.
+// Kinds is how many kinds of faults strike a database of the run's own, and nodes that
+// share nothing else.
 var Kinds = len(outsideFaults) + len(ownFaults)
 
 // fault is one of the plan.
@@ -99,15 +109,23 @@ var nodeAndClientFaults = []faultKind{
 	nodeKilled, nodeRestarted, nodeHung, nodeLeftBehind, clientsCut, clientsStalled, clientsAway, clientsReturn,
 }
 
-// kinds are the faults of a run: those that its store is open to.
-func (c *Chaos) kinds() []faultKind {
+// kinds are the faults of a run: those that its store and its nodes are open to, and of
+// them the ones that were asked for.
+func (c *Chaos) kinds() (kinds []faultKind) {
+	kinds = outsideFaults
 	switch {
 	case c.Embedded:
-		return embeddedFaults
+		kinds = embeddedFaults
 	case c.DatabaseURL == "":
-		return slices.Concat(outsideFaults, ownFaults)
+		kinds = slices.Concat(outsideFaults, ownFaults)
 	}
-	return outsideFaults
+	if c.clustered() {
+		kinds = slices.Concat(kinds, clusterFaults)
+	}
+	if len(c.Only) == 0 {
+		return kinds
+	}
+	return slices.DeleteFunc(slices.Clone(kinds), func(kind faultKind) bool { return !slices.Contains(c.Only, string(kind)) })
 }
 
 func newPlan(seed uint64, kinds []faultKind, spared ...string) *plan {

@@ -33,9 +33,12 @@ type run struct {
 	standbyRelays []*relay // between some of the nodes and the database's standby
 	writerRelay   *relay   // between the writers and the database
 	nodes         []*node
+	bus           *bus
 	writers       []*writer
 	bulk          *writer // one of them, whose rows are faults: Run's goroutine is it
 	clients       []*client
+	watchers      []*watcher     // of a cluster
+	broadcasters  []*broadcaster // likewise, one for each node
 	topics        []string
 	hostiles      []*hostile
 	folder        string          // with the nodes' files
@@ -50,11 +53,13 @@ type run struct {
 	fail      context.CancelCauseFunc // ends all, with the reason
 	enough    chan struct{}           // closed by verify: nobody writes any more
 	hurry     chan struct{}           // closed by verify: no client is slow any more
+	quiet     chan struct{}           // closed by verify: nobody broadcasts any more
 	over      chan struct{}           // closed by verify: no client connects any more
 	writing   sync.WaitGroup
 	reading   sync.WaitGroup
 	measuring sync.WaitGroup
 	attacking sync.WaitGroup
+	telling   sync.WaitGroup // broadcasters
 
 	// Owned by Run's goroutine.
 	database string // URL of the schema, past the relays
@@ -65,6 +70,7 @@ type run struct {
 	removed  time.Time        // when the log was first cut by hand
 	erased   map[string]bool  // topics that events were erased of
 	unready  int64            // times that nodes had to say so, and did
+	settled  settled
 }
 
 // measureEvery is how often the nodes' memory is looked at.
@@ -78,7 +84,7 @@ const lookEvery = 20 * time.Millisecond
 func setUp(ctx context.Context, c *Chaos) (r *run, err error) {
 	r = &run{
 		Chaos: c, topics: c.topicNames(), plan: newPlan(c.Seed, c.kinds(), c.Spared...), log: &lineLog{out: c.Log}, applied: map[faultKind]int64{}, counted: map[string]int64{}, erased: map[string]bool{},
-		enough: make(chan struct{}), hurry: make(chan struct{}), over: make(chan struct{}),
+		enough: make(chan struct{}), hurry: make(chan struct{}), quiet: make(chan struct{}), over: make(chan struct{}),
 	}
 	r.ctx, r.fail = context.WithCancelCause(ctx)
 	if r.folder, err = os.MkdirTemp("", "sluice-chaos-"); err == nil && !c.Embedded {
@@ -87,10 +93,10 @@ func setUp(ctx context.Context, c *Chaos) (r *run, err error) {
 	if err != nil {
 		return nil, errors.Join(err, r.end())
 	}
-	whole := false
+	whole, half := false, r
 	defer func() {
-		if !whole { // or the goroutine ends within, as a test'r may
-			err = errors.Join(err, r.end())
+		if !whole { // or the goroutine ends within, as a test's may
+			err = errors.Join(err, half.end())
 		}
 	}()
 	start := r.startNodes
@@ -134,6 +140,9 @@ func (r *run) startNodes() error {
 		return err
 	}
 	if err := r.createRole(); err != nil {
+		return err
+	}
+	if r.bus, err = startBus(r.busKind(), r.Nodes, r.folder); err != nil {
 		return err
 	}
 	for i := range r.Nodes {
@@ -223,7 +232,7 @@ type node struct {
 func (r *run) newNode(i int, database string) (*node, error) {
 	name := processName(i)
 	if i%2 == 0 {
-		return r.newServe(i, "--database-url", database)
+		return r.newServe(i, append(r.bus.nodes[i].flags(), "--database-url", database)...)
 	}
 	process, err := target.NewProcess(r.Program, name, r.log)
 	if err != nil {
@@ -234,7 +243,7 @@ func (r *run) newNode(i int, database string) (*node, error) {
 		Retention: retention, DrainTimeout: hastyDrain,
 		MailboxSize: mailboxSize, MaxDemand: maxDemand, Lanes: lanes,
 		MailboxBytes: mailboxBytes, InboundBytes: inboundBytes, MaxMessageBytes: messageBytes, Recent: recentBytes, FetchBytes: fetchBytes,
-		MaxConnections: r.maxConnections(), Topics: r.rules(),
+		MaxConnections: r.maxConnections(), Topics: r.rules(), busSettings: r.bus.nodes[i],
 	})
 	if err != nil {
 		return nil, err
@@ -259,7 +268,7 @@ func (r *run) newServe(i int, flags ...string) (*node, error) {
 		"--mailbox-size", fmt.Sprint(mailboxSize), "--mailbox-bytes", fmt.Sprint(mailboxBytes), "--inbound-bytes", fmt.Sprint(inboundBytes), "--max-message-bytes", fmt.Sprint(messageBytes),
 		"--recent", fmt.Sprint(recentBytes), "--fetch-bytes", fmt.Sprint(fetchBytes),
 		"--lanes", fmt.Sprint(lanes), "--max-demand", fmt.Sprint(maxDemand),
-		"--max-connections", fmt.Sprint(r.maxConnections()),
+		"--max-connections", fmt.Sprint(r.maxConnections()), "--relay-bytes", fmt.Sprint(relayBytes),
 	}, flags...)...)
 	if err != nil {
 		return nil, err
@@ -272,7 +281,7 @@ func (r *run) newServe(i int, flags ...string) (*node, error) {
 func (r *run) startClients() error {
 	for i := range r.Sockets {
 		c := &client{
-			profile: profiles[i%len(profiles)], nodes: r.nodes, random: rand.New(rand.NewPCG(r.Seed, 2000+uint64(i))),
+			profile: profiles[i%len(profiles)], nodes: r.nodes, anyNode: r.clustered(), random: rand.New(rand.NewPCG(r.Seed, 2000+uint64(i))),
 			erasures: r.Embedded, hurry: r.hurry, over: r.over, joinedAll: make(chan struct{}), subscriptions: map[string]*subscription{},
 		}
 		for _, topic := range r.choose(c, i) {
@@ -305,8 +314,12 @@ func (r *run) startClients() error {
 			return context.Cause(r.ctx)
 		}
 	}
+	if err := r.startWatchers(); err != nil {
+		return err
+	}
 	r.began = time.Now()
 	r.startHostiles()
+	r.startBroadcasters()
 	for _, w := range r.writers[:r.Writers] {
 		r.writing.Go(func() { w.run(r.ctx, r.enough) })
 	}
@@ -365,6 +378,10 @@ func (r *run) end() (err error) {
 	r.reading.Wait()
 	r.measuring.Wait()
 	r.attacking.Wait()
+	r.telling.Wait()
+	if r.bus != nil {
+		err = errors.Join(err, r.bus.close())
+	}
 	err = errors.Join(err, r.closeFile())
 	if r.folder != "" {
 		err = errors.Join(err, os.RemoveAll(r.folder))

@@ -27,8 +27,8 @@ var topicKinds = []string{plainTopic, collectedTopic, latestTopic, strictTopic, 
 // flushInterval is how long a collected topic's events are collected.
 const flushInterval = 300 * time.Millisecond
 
-// topicNames are the names of the run's topics: of each kind in turn, and then
-// one for each client that is alone on its own.
+// topicNames are the names of the run's topics: of each kind in turn, then one for each
+// client that is alone on its own, and those of watchers.
 func (c *Chaos) topicNames() (names []string) {
 	for i := range c.Topics {
 		names = append(names, topicName(topicKinds[i%len(topicKinds)], i))
@@ -38,7 +38,7 @@ func (c *Chaos) topicNames() (names []string) {
 			names = append(names, topicName(lonelyTopic, i))
 		}
 	}
-	return names
+	return append(names, c.hereTopics()...)
 }
 
 func topicName(kind string, i int) string { return fmt.Sprintf("%s%s:%d", swarm.TopicPrefix, kind, i) }
@@ -62,6 +62,7 @@ func (c *Chaos) rules() []sluice.TopicRule {
 		{Match: match(strictTopic), Overflow: sluice.Disconnect},
 		{Match: match(openTopic), Publish: "broadcast"},
 		{Match: match(loggedTopic), Publish: "log"},
+		{Match: match(hereTopic), Presence: sluice.PresenceRule{On: true, Key: sluice.PresenceKeyClient}},
 		{Match: swarm.TopicPrefix + "*"},
 	}
 }
@@ -76,6 +77,9 @@ func (c *Chaos) rulesFile() string {
 			if field.value != "" {
 				fmt.Fprintf(&b, "    %s: %s\n", field.name, field.value)
 			}
+		}
+		if rule.Presence.On {
+			fmt.Fprintf(&b, "    presence: {key: %s}\n", rule.Presence.Key)
 		}
 		if rule.FlushInterval > 0 {
 			fmt.Fprintf(&b, "    flush-interval: %v\n", rule.FlushInterval)

@@ -21,6 +21,11 @@ func (r *run) verify(progress report.Progress) (a *audit, err error) {
 	r.tell("enough is written")
 	close(r.enough)
 	close(r.hurry)
+	if err := r.settle(); err != nil {
+		return nil, err
+	}
+	close(r.quiet)
+	r.telling.Wait()
 	r.writing.Wait()
 	if a, err = r.logged(); err != nil {
 		return nil, err
@@ -46,6 +51,9 @@ func (r *run) verify(progress report.Progress) (a *audit, err error) {
 	}
 	for _, c := range r.clients {
 		c.cut() // the nodes have closed them; whoever is between two, not
+	}
+	for _, w := range r.watchers {
+		w.cut()
 	}
 	r.reading.Wait()
 	r.tell("all have ended")
@@ -244,6 +252,7 @@ func (r *run) report(a *audit) report.Result {
 	for _, h := range r.hostiles {
 		result.Add("hostile: "+h.kind, h.done.Load())
 	}
+	r.reportCluster(&result)
 	r.weigh(&result)
 	for _, node := range r.nodes {
 		r.broken = append(r.broken, node.Alarms()...)
@@ -310,6 +319,9 @@ func (r *run) weigh(result *report.Result) {
 	var peak int64
 	for _, node := range r.nodes {
 		peak = max(peak, node.Peak())
+		if r.clustered() {
+			result.Add("peak memory of "+node.Name(), mebibytes(node.Peak()))
+		}
 	}
 	bound := r.bound()
 	result.Add("peak memory of a node", mebibytes(peak))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,7 +20,7 @@ import (
 // benchCmd runs scenarios of package benchmarks. What is not given is the
 // scenario's own.
 type benchCmd struct {
-	Scenario string `arg:"" help:"What to run: list names them, all runs each once but chaos and cluster."`
+	Scenario string `arg:"" help:"What to run: list names them, all runs each once but chaos, cluster and presence."`
 
 	Target         string `group:"Server" placeholder:"URL" help:"Server to measure, such as ws://localhost:4000; none: one that is started for the run."`
 	AdminURL       string `name:"admin-url" group:"Server" placeholder:"URL" help:"The target's admin listener."`
@@ -46,6 +47,7 @@ type benchCmd struct {
 	Seed      *int64         `group:"Scenario" help:"Seed of the plan of faults; the same seed, the same plan."`
 	Faults    *int64         `group:"Scenario" help:"Faults to inject at most."`
 	Nodes     *int64         `group:"Scenario" help:"Processes to run on one database."`
+	Bus       string         `group:"Scenario" placeholder:"KIND" help:"How the nodes of chaos hear each other: routes, nats (one that the run starts) or none. Three of them or more: routes."`
 	Inserters *int64         `group:"Scenario" help:"Connections that insert at the same time."`
 
 	Sweep  string `group:"Report" placeholder:"SETTING=N,N,…" help:"Run once for each value of a setting, such as sockets=100,1000,5000, and show how cost grows."`
@@ -62,7 +64,7 @@ func (b *benchCmd) Help() string {
 
 The server is started as a process of its own, on a core of its own where there are several, with a store that is removed afterwards. What counts is what it delivers per second of its own CPU time: that depends least on what else the machine has to do. Still, compare only what was measured one right after the other.
 
-chaos injects faults into nodes, database connections and clients, by a plan that its seed draws, and says how to run the same plan again. Without --database-url it starts PostgreSQL with a standby by itself, and injects faults into these too; with --embedded it runs one node on the embedded store. cluster measures what crosses nodes, which it starts as processes of their own; --nodes 1 is what to compare with. It takes Postgres, and backlog, log and row are about rows there: give them a --database-url, or --postgres.`
+chaos injects faults into nodes, database connections and clients, by a plan that its seed draws, and says how to run the same plan again. Without --database-url it starts PostgreSQL with a standby by itself, and injects faults into these too; with --embedded it runs one node on the embedded store. With --nodes 3 or more the nodes are a cluster, and what is between them is struck too. cluster and presence measure what crosses nodes, which they start as processes of their own; --nodes 1 is what to compare with. They take Postgres, and backlog, log and row are about rows there: give them a --database-url, or --postgres.`
 }
 
 // Examples implements exemplary.
@@ -85,6 +87,9 @@ func (b *benchCmd) Run(ctx context.Context, p process) (err error) {
 	}
 	if b.Embedded && (b.Scenario != chaosScenario || b.DatabaseURL != "" || b.Postgres) {
 		return &usageError{"--embedded", "true", "true for chaos, without --database-url and --postgres"}
+	}
+	if b.Bus != "" && (b.Scenario != chaosScenario || !slices.Contains(busKinds, chaos.BusKind(b.Bus))) {
+		return &usageError{"--bus", b.Bus, "routes, nats or none, for chaos"}
 	}
 	log, err := b.openLog()
 	if err != nil {
@@ -122,6 +127,9 @@ func (b *benchCmd) Run(ctx context.Context, p process) (err error) {
 	return nil
 }
 
+// busKinds are how nodes of chaos can hear each other.
+var busKinds = []chaos.BusKind{chaos.BusRoutes, chaos.BusNATS, chaos.BusNone}
+
 // durable has a server of our own behave as one that keeps real data.
 var durable = []string{"fsync=on", "full_page_writes=on", "shared_buffers=256MB", "max_wal_size=4GB"}
 
@@ -142,7 +150,7 @@ func listScenarios(w io.Writer) error {
 	for _, s := range benchmarks.Scenarios() {
 		fmt.Fprintf(table, "%s\t%s\n", s.Name(), s.Measures())
 	}
-	fmt.Fprintf(table, "%s\t%s\n", allScenarios, "each of the above once, but for chaos and cluster")
+	fmt.Fprintf(table, "%s\t%s\n", allScenarios, "each of the above once, but for chaos, cluster and presence")
 	return table.Flush()
 }
 

@@ -16,6 +16,8 @@ func (b *benchCmd) configure(scenario benchmarks.Scenario, log io.Writer) error 
 		return b.configureChaos(s, log)
 	case *benchmarks.Cluster:
 		return b.configureCluster(s, log)
+	case *benchmarks.Presence:
+		return b.configurePresence(s, log)
 	case benchmarks.ServerScenario:
 		server, err := b.server(log)
 		if err != nil {
@@ -40,7 +42,7 @@ func (b *benchCmd) configureChaos(s *chaos.Chaos, log io.Writer) (err error) {
 	if s.Program, err = executable(); err != nil {
 		return err
 	}
-	s.DatabaseURL, s.Log = b.DatabaseURL, log
+	s.DatabaseURL, s.Log, s.Bus = b.DatabaseURL, log, chaos.BusKind(b.Bus)
 	if s.Embedded = b.Embedded; s.Embedded {
 		s.Nodes = 1
 	}
@@ -54,14 +56,14 @@ func (b *benchCmd) configureChaos(s *chaos.Chaos, log io.Writer) (err error) {
 	if s.Embedded && s.Nodes != 1 {
 		return &usageError{"--nodes", fmt.Sprint(s.Nodes), "1 with --embedded: a folder has one service"}
 	}
+	if s.Bus != "" && s.Bus != chaos.BusNone && s.Nodes < 2 {
+		return &usageError{"--bus", b.Bus, "none with one node: give --nodes 2 or more"}
+	}
 	return b.enoughFiles(2 * s.Sockets) // through relays
 }
 
 func (b *benchCmd) configureCluster(s *benchmarks.Cluster, log io.Writer) (err error) {
-	if b.DatabaseURL == "" || b.Target != "" {
-		return &usageError{"--database-url", b.DatabaseURL, "a Postgres for cluster, which starts its nodes by itself; or give --postgres"}
-	}
-	if s.Program, err = executable(); err != nil {
+	if s.Program, err = b.clusterProgram(); err != nil {
 		return err
 	}
 	s.DatabaseURL, s.Log = b.DatabaseURL, log
@@ -69,6 +71,25 @@ func (b *benchCmd) configureCluster(s *benchmarks.Cluster, log io.Writer) (err e
 		return err
 	}
 	return b.enoughFiles(s.Sockets)
+}
+
+func (b *benchCmd) configurePresence(s *benchmarks.Presence, log io.Writer) (err error) {
+	if s.Program, err = b.clusterProgram(); err != nil {
+		return err
+	}
+	s.DatabaseURL, s.Log = b.DatabaseURL, log
+	if err := b.set(s.Settings()); err != nil {
+		return err
+	}
+	return b.enoughFiles(s.Sockets)
+}
+
+// clusterProgram is what scenarios run that start nodes by themselves, on a Postgres.
+func (b *benchCmd) clusterProgram() (string, error) {
+	if b.DatabaseURL == "" || b.Target != "" {
+		return "", &usageError{"--database-url", b.DatabaseURL, "a Postgres for " + b.Scenario + ", which starts its nodes by itself; or give --postgres"}
+	}
+	return executable()
 }
 
 // set sets each field whose flag was given. Of all scenarios, those are set that

@@ -130,7 +130,7 @@ func TestBenchAll(t *testing.T) {
 	t.Parallel()
 	got := call{args: []string{"bench", "all", "--in-process", "--sockets", "4", "--topics", "1", "--events", "60", "--batch", "20",
 		"--rounds", "1", "--rate", "500", "--for", "100ms"}}.run(t)
-	if got.exit != exitOK || strings.Count(got.stdout, "\n") != len(benchmarks.Scenarios())-1 { // without chaos and cluster, with a head
+	if got.exit != exitOK || strings.Count(got.stdout, "\n") != len(benchmarks.Scenarios())-2 { // without chaos, cluster and presence, with a head
 		t.Errorf("%+v", got)
 	}
 	if !strings.Contains(got.stderr, "1/11 fanout, sockets: 0 of 4\n") {
@@ -159,14 +159,14 @@ func TestBenchTarget(t *testing.T) {
 // Each flag sets what it says, for the scenarios that have a use for it.
 func TestBenchSettings(t *testing.T) {
 	t.Parallel()
-	command := call{args: []string{"bench", "chaos", "--for", "10m", "--seed", "7", "--faults", "5", "--nodes", "3", "--inserters", "2", "--topics", "4", "--sockets", "9", "--database-url", "postgres://h/d"}}.parse(t).Bench
+	command := call{args: []string{"bench", "chaos", "--for", "10m", "--seed", "7", "--faults", "5", "--nodes", "3", "--bus", "nats", "--inserters", "2", "--topics", "4", "--sockets", "9", "--database-url", "postgres://h/d"}}.parse(t).Bench
 	got := chaos.Default()
 	if err := command.configure(got, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := &chaos.Chaos{
 		Program: got.Program, DatabaseURL: "postgres://h/d", Seed: 7, For: 10 * time.Minute, Faults: 5,
-		Nodes: 3, Topics: 4, Sockets: 9, Writers: 2, Outage: chaos.Default().Outage,
+		Nodes: 3, Bus: chaos.BusNATS, Topics: 4, Sockets: 9, Writers: 2, Outage: chaos.Default().Outage, PresenceWithin: chaos.Default().PresenceWithin,
 	}
 	if !reflect.DeepEqual(got, want) || got.Program == "" {
 		t.Errorf("configured %+v, want %+v", got, want)
@@ -178,6 +178,14 @@ func TestBenchSettings(t *testing.T) {
 	}
 	if want := (benchmarks.Cluster{Program: nodes.Program, DatabaseURL: "postgres://h/d", Nodes: 2, Load: swarm.Load{Topics: 4, Sockets: 9, Payload: 77}, Rate: 5, For: 9 * time.Second}); *nodes != want || nodes.Program == "" {
 		t.Errorf("configured %+v, want %+v", *nodes, want)
+	}
+	command = call{args: []string{"bench", "presence", "--nodes", "2", "--sockets", "9", "--database-url", "postgres://h/d"}}.parse(t).Bench
+	present := benchmarks.DefaultPresence()
+	if err := command.configure(present, nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := (benchmarks.Presence{Program: present.Program, DatabaseURL: "postgres://h/d", Nodes: 2, Sockets: 9}); *present != want || present.Program == "" {
+		t.Errorf("configured %+v, want %+v", *present, want)
 	}
 	command = call{args: []string{"bench", "chaos", "--embedded"}}.parse(t).Bench
 	if err := command.configure(got, nil); err != nil || !got.Embedded || got.Nodes != 1 || got.DatabaseURL != "" {
@@ -197,6 +205,10 @@ func TestBenchRefuses(t *testing.T) {
 		{[]string{"steady", "--by", "pigeon"}, `--by is "pigeon": allowed is [broadcast events sql]`},
 		{[]string{"steady", "--by", "sql"}, `--by is "sql": allowed is sql together with --database-url`},
 		{[]string{"cluster"}, `--database-url is "": allowed is a Postgres for cluster`},
+		{[]string{"presence"}, `--database-url is "": allowed is a Postgres for presence`},
+		{[]string{"chaos", "--bus", "train"}, `--bus is "train": allowed is routes, nats or none, for chaos`},
+		{[]string{"steady", "--bus", "nats"}, `--bus is "nats": allowed is routes, nats or none, for chaos`},
+		{[]string{"chaos", "--nodes", "1", "--bus", "nats"}, `--bus is "nats": allowed is none with one node`},
 		{[]string{"steady", "--embedded"}, `--embedded is "true": allowed is true for chaos`},
 		{[]string{"chaos", "--embedded", "--database-url", "postgres://h/d"}, `--embedded is "true": allowed is true for chaos, without --database-url`},
 		{[]string{"chaos", "--embedded", "--nodes", "2"}, `--nodes is "2": allowed is 1 with --embedded`},
