@@ -31,6 +31,9 @@ const settling = 5 * time.Minute
 // lookAtListsEvery is how often all the lists are compared.
 const lookAtListsEvery = 100 * time.Millisecond
 
+// tellMissingEvery is how often the log is told what is still waited for.
+const tellMissingEvery = 2 * time.Second
+
 // settle waits until the nodes of a cluster know each other again, and sees whether they
 // agree on who is there. The last fault is over, and the watchers come and go no more. What
 // has to be whole soon is timed from when all nodes are ready, see exactly each other and
@@ -70,8 +73,13 @@ func (r *run) settle() error {
 func (r *run) until(most time.Duration, missing func() (string, error)) error {
 	look := time.NewTicker(lookAtListsEvery)
 	defer look.Stop()
-	for late := time.Now().Add(most); ; {
+	told := time.Now()
+	for late := told.Add(most); ; {
 		what, err := missing()
+		if what != "" && time.Since(told) > tellMissingEvery {
+			told = time.Now()
+			r.tell("still waiting: %s", what)
+		}
 		if what == "" && err == nil {
 			return nil
 		}

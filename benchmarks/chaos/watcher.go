@@ -141,7 +141,7 @@ func (w *watcher) open(ctx context.Context) (transport, error) {
 	if w.old {
 		version = "1.0.0"
 	}
-	if w.slow {
+	if w.slow && !over(ctx, w.hurry) {
 		held = slowHeld
 	}
 	return openSocket(ctx, w.nodes[w.random.IntN(len(w.nodes))].Public, version, held)
@@ -165,8 +165,12 @@ func (w *watcher) session(ctx context.Context) error {
 		}
 	}
 	beat, began := time.Now(), time.Now()
+	narrow := w.slow && !over(ctx, w.hurry)
 	for {
-		if w.slow {
+		if narrow && over(ctx, w.hurry) {
+			return errChurn // the connection is as narrow as it was slow
+		}
+		if narrow {
 			pause(ctx, w.hurry, time.Duration(w.random.Int64N(int64(slowRead))))
 		}
 		text, err := t.next()
