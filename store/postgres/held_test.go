@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluicehq/sluice/internal/pgtest"
-	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/postgres"
 )
 
@@ -189,14 +188,11 @@ func TestLockedRowIsNoStall(t *testing.T) {
 	next(t, leads, 0)
 	mustExec(t, holder, `BEGIN; LOCK TABLE sluice_log IN SHARE MODE`)
 	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('held', 'e')`)
-	stalled := new(store.StalledError)
-	for err := error(nil); !errors.As(err, &stalled); err = leads.Sequencing(t.Context()) {
-	}
+	awaitStall(t, leads, false)
 	mustExec(t, conn, `BEGIN`)
 	mustExec(t, conn, `SELECT FROM sluice_outbox FOR UPDATE`)
 	mustExec(t, holder, `COMMIT`)
-	for leads.Sequencing(t.Context()) != nil {
-	}
+	until(t, "events are sequenced again", func() bool { return leads.Sequencing(t.Context()) == nil })
 	mustExec(t, conn, `COMMIT`)
 	next(t, leads, 1)
 }

@@ -1,13 +1,11 @@
 package postgres_test
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/postgres"
 )
 
@@ -31,9 +29,7 @@ func TestPartitionsThatCannotBeMade(t *testing.T) {
 	}
 	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, $1)`, end+5)
 	next(t, log, int64(end-2))
-	stalled := new(store.StalledError)
-	for err := error(nil); !errors.As(err, &stalled) || stalled.Err == nil; err = log.Sequencing(t.Context()) {
-	}
+	stalled := awaitStall(t, log, true)
 	for _, words := range []string{"next partition", "GRANT EXECUTE ON FUNCTION " + schemaOf(t, owner) + ".sluice_extend_log() TO " + userOf(t, role)} {
 		if text := fmt.Sprint(stalled); !strings.Contains(text, words) {
 			t.Errorf("the reason does not say %s: %s", words, text)

@@ -116,9 +116,7 @@ func TestTablesAreEmptied(t *testing.T) {
 			before := epochOf(t, log)
 			mustExec(t, conn, `TRUNCATE sluice_meta, sluice_epochs, sluice_log, sluice_outbox, sluice_cursors, sluice_marks, sluice_rejected`)
 			mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
-			stalled := new(store.StalledError)
-			for err := error(nil); !errors.As(err, &stalled); err = log.Sequencing(t.Context()) {
-			}
+			stalled := awaitStall(t, log, false)
 			_, headErr := log.Head(t.Context())
 			_, extentErr := log.Extent(t.Context())
 			for _, err := range []error{stalled, headErr, extentErr} {

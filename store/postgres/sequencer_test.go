@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -275,6 +276,16 @@ func until(t *testing.T, what string, is func() bool) {
 			t.Fatalf("waited %v in vain until %s", patience, what)
 		}
 	}
+}
+
+// awaitStall is why a log does not move; with a cause, once it knows the error behind it.
+func awaitStall(t *testing.T, log interface{ Sequencing(context.Context) error }, cause bool) *store.StalledError {
+	t.Helper()
+	stalled := new(store.StalledError)
+	until(t, "the log says that it stalls", func() bool {
+		return errors.As(log.Sequencing(t.Context()), &stalled) && (stalled.Err != nil || !cause)
+	})
+	return stalled
 }
 
 // await returns once words have been written count times.

@@ -1,7 +1,6 @@
 package postgres_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -9,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sluicehq/sluice/internal/pgtest"
-	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/postgres"
 )
 
@@ -44,9 +42,7 @@ func TestStallIsSeen(t *testing.T) {
 			}
 			mustExec(t, app, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
 			lines.await(t, "events are not sequenced", 1)
-			stalled := new(store.StalledError)
-			for err := error(nil); !errors.As(err, &stalled) || stalled.Err == nil; err = log.Sequencing(t.Context()) {
-			}
+			stalled := awaitStall(t, log, true)
 			for _, word := range test.words {
 				if word = inSchema(word, schemaOf(t, owner)); !strings.Contains(stalled.Error(), word) {
 					t.Errorf("the reason does not say %q: %v", word, stalled)
@@ -57,8 +53,7 @@ func TestStallIsSeen(t *testing.T) {
 			}
 			next(t, log, 1)
 			lines.await(t, "events are sequenced again", 1)
-			for log.Sequencing(t.Context()) != nil {
-			}
+			until(t, "events are sequenced again", func() bool { return log.Sequencing(t.Context()) == nil })
 			if strings.Contains(lines.String(), "database is lost") {
 				t.Errorf("it took this for an outage:\n%s", lines.String())
 			}
@@ -75,13 +70,10 @@ func TestNobodyRunsTheLog(t *testing.T) {
 		t.Errorf("with nothing to do: %v", err)
 	}
 	mustExec(t, connect(t, url), `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
-	stalled := new(store.StalledError)
-	for err := error(nil); !errors.As(err, &stalled); err = log.Sequencing(t.Context()) {
-	}
+	awaitStall(t, log, false)
 	mustRun(t, log)
 	next(t, log, 0)
-	for log.Sequencing(t.Context()) != nil {
-	}
+	until(t, "events are sequenced again", func() bool { return log.Sequencing(t.Context()) == nil })
 }
 
 // TestCachedIDsAreHealed gives the sequence a cache, before the log is opened and

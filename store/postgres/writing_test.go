@@ -92,8 +92,7 @@ func TestRefusedWritesAreSeen(t *testing.T) {
 				return log.Sequencing(ctx)
 			}
 			write()
-			for look() != nil {
-			}
+			until(t, "writes are taken again", func() bool { return look() == nil })
 			conn := connect(t, url)
 			mustExec(t, conn, strings.ReplaceAll(test.take, "%s", test.table))
 			written := make(chan struct{}) // closed when the last write has ended
@@ -105,28 +104,26 @@ func TestRefusedWritesAreSeen(t *testing.T) {
 					time.Sleep(10 * time.Millisecond) // between attempts: a node makes one each second
 				}
 			}()
-			awaitReason(look, test.words...)
+			awaitReason(t, look, test.words...)
 			stop()
 			mustExec(t, conn, strings.ReplaceAll(test.give, "%s", test.table))
 			<-written
 			if test.table != "sluice_outbox" { // of which an attempt of the log's own tells
 				write()
 			}
-			for look() != nil {
-			}
+			until(t, "writes are taken again", func() bool { return look() == nil })
 		})
 	}
 }
 
 // awaitReason looks until the reason that is given has all of these words: on a slow machine
 // there may be others before it.
-func awaitReason(look func() error, words ...string) {
-	for {
+func awaitReason(t *testing.T, look func() error, words ...string) {
+	t.Helper()
+	until(t, "the reason is given: "+strings.Join(words, ", "), func() bool {
 		err := look()
-		if err != nil && !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(err.Error(), word) }) {
-			return
-		}
-	}
+		return err != nil && !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(err.Error(), word) })
+	})
 }
 
 // TestRefusedDataIsNoOutage has the application's own trigger refuse an event: the store
@@ -160,11 +157,10 @@ func TestNobodyLeads(t *testing.T) {
 	mustRun(t, log)
 	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`)
 	kill := `SELECT pg_terminate_backend(` + pidOf(t, holder) + `)`
-	awaitReason(func() error { return log.Sequencing(t.Context()) }, kill, "forgotten")
+	awaitReason(t, func() error { return log.Sequencing(t.Context()) }, kill, "forgotten")
 	mustExec(t, conn, kill)
 	next(t, log, 0)
-	for log.Sequencing(t.Context()) != nil {
-	}
+	until(t, "events are sequenced again", func() bool { return log.Sequencing(t.Context()) == nil })
 }
 
 func pidOf(t *testing.T, conn *pgx.Conn) (pid string) {
@@ -188,6 +184,6 @@ func TestAbsentNodesAreNamed(t *testing.T) {
 		{`INSERT INTO sluice_leases (name, holder, until) VALUES ('leader', 'elsewhere', now() + interval '1 hour')`, "node elsewhere leads: its log says why"},
 	} {
 		mustExec(t, conn, test.leads)
-		awaitReason(func() error { return log.Sequencing(t.Context()) }, test.words)
+		awaitReason(t, func() error { return log.Sequencing(t.Context()) }, test.words)
 	}
 }

@@ -20,6 +20,7 @@ import (
 // another process has written: the log says so, and goes on once there is room.
 func TestFullDiskIsSeen(t *testing.T) {
 	t.Parallel()
+	begun := time.Now()
 	dir := t.TempDir()
 	var lines lockedBuffer
 	log, err := sqlite.Open(t.Context(), sqlite.Config{Dir: dir, PollInterval: time.Millisecond, Logger: slog.New(slog.NewTextHandler(&lines, nil))})
@@ -57,8 +58,8 @@ func TestFullDiskIsSeen(t *testing.T) {
 	if !strings.Contains(stalled.Error(), "make room") {
 		t.Errorf("the reason does not say what to do: %v", stalled)
 	}
-	if told := strings.Count(lines.String(), "log fails"); told != 1 {
-		t.Errorf("told %d times within a minute:\n%s", told, lines.String())
+	if told := strings.Count(lines.String(), "log fails"); told < 1 || told > 1+int(time.Since(begun)/time.Minute) {
+		t.Errorf("told %d times, not once a minute:\n%s", told, lines.String())
 	}
 	if err := log.LimitPages(t.Context(), 0); err != nil {
 		t.Fatal(err)
