@@ -27,6 +27,7 @@ var floors = map[string]int{
 	"internal/httpservertest": 1, // for tests alone
 	"internal/lograte":        1,
 	"internal/ring":           1,
+	"internal/openapitest":    1, // for tests alone
 	"internal/pgserver":       1, // for tests and scenarios alone
 	"internal/reload":         1,
 	"metrics":                 1,

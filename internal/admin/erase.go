@@ -42,18 +42,12 @@ func (r *eraseRequest) selection() (which store.Selection, err error) {
 // postErase erases payloads from the log and from this node's memory. Other nodes
 // learn of it with their next look at the log.
 func (a *api) postErase(w http.ResponseWriter, r *http.Request) {
-	if !a.fits(w, r) {
-		return
-	}
 	const hint = `a request is {"topic":"…"}, with "before" (an offset or a time) and "key" to choose among its events`
 	var request eraseRequest
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, a.MaxBodyBytes))
-	in.DisallowUnknownFields() // a slip must not erase more than was meant
-	err := in.Decode(&request)
-	var which store.Selection
-	if err == nil {
-		which, err = request.selection()
+	if !a.readRequest(w, r, &request, hint) {
+		return
 	}
+	which, err := request.selection()
 	if err != nil {
 		httpserver.Refuse(w, http.StatusBadRequest, err.Error(), hint)
 		return

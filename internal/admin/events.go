@@ -2,7 +2,6 @@ package admin
 
 import (
 	"errors"
-	"fmt"
 	"mime"
 	"net/http"
 
@@ -88,28 +87,8 @@ func (a *api) readDrafts(w http.ResponseWriter, r *http.Request, check func(payl
 	default:
 		drafts, err = parseOne(text, draftParser{maxPayload: a.Payload.Bytes(), check: check})
 	}
-	tooLarge := new(http.MaxBytesError)
-	switch {
-	case errors.As(err, &tooLarge):
-		a.refuseTooLarge(w)
-	case err != nil:
-		httpserver.Refuse(w, http.StatusBadRequest, err.Error(),
-			`an event is {"topic":"…","event":"…","payload":{…}}, with "key" if it has one; nothing was done`)
+	if err != nil {
+		a.refuseBody(w, err, `an event is {"topic":"…","event":"…","payload":{…}}, with "key" if it has one; nothing was done`)
 	}
 	return drafts, err == nil
-}
-
-// fits tells whether a body is as short as it has to be, by the length that is declared, or
-// answers that it is not: who waits to be asked for it never sends it.
-func (a *api) fits(w http.ResponseWriter, r *http.Request) bool {
-	if r.ContentLength > a.MaxBodyBytes {
-		a.refuseTooLarge(w)
-		return false
-	}
-	return true
-}
-
-func (a *api) refuseTooLarge(w http.ResponseWriter) {
-	httpserver.Refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %s", a.BytesText(a.MaxBodyBytes)),
-		"send it in parts, or raise --max-body-bytes")
 }

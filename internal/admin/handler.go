@@ -89,38 +89,87 @@ func New(c Config) http.Handler {
 	return a.handler()
 }
 
-func (a *api) handler() http.Handler {
-	api := http.NewServeMux()
-	api.HandleFunc("POST /api/events", a.postEvents)
-	api.HandleFunc("POST /api/broadcast", a.postBroadcast)
-	api.HandleFunc("POST /api/erase", a.postErase)
-	api.HandleFunc("POST /api/revoke", a.postRevoke)
-	api.HandleFunc("GET /api/revocations", a.getRevocations)
-	api.HandleFunc("GET /api/sockets", a.getSockets)
-	api.HandleFunc("DELETE /api/sockets/{id}", a.deleteSockets)
-	api.HandleFunc("GET /api/topics", a.getTopics)
-	api.HandleFunc("GET /api/presence/{topic...}", a.getPresence)
-	api.HandleFunc("GET /api/stats", a.getStats)
-	api.HandleFunc("GET /api/nodes", a.getNodes)
-	api.Handle("GET /metrics", a.Metrics.Handler())
-	api.HandleFunc("/", nothingHere)
+// route is an endpoint of the listener.
+type route struct {
+	method, path string // as http.ServeMux takes them
+	handle       http.HandlerFunc
+	open         bool // to who brings no token
+}
 
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+HealthPath, GetHealth)
-	mux.HandleFunc("GET /readyz", a.getReadiness)
-	mux.Handle("/api/", a.authorised(httpserver.Routed(api)))
-	mux.Handle("/metrics", a.authorised(httpserver.Routed(api)))
-	mux.Handle(ConsolePath, a.Console)
-	mux.Handle(ConsolePath+"/", a.Console)
-	if a.Page != nil {
-		mux.Handle("/{$}", a.Page)
+// routes are all that there is, but for the console's socket.
+func (a *api) routes() []route {
+	return []route{
+		{"POST", "/api/events", a.postEvents, false},
+		{"POST", "/api/broadcast", a.postBroadcast, false},
+		{"POST", "/api/erase", a.postErase, false},
+		{"POST", "/api/revoke", a.postRevoke, false},
+		{"GET", "/api/revocations", a.getRevocations, false},
+		{"GET", "/api/sockets", a.getSockets, false},
+		{"DELETE", "/api/sockets/{id}", a.deleteSockets, false},
+		{"GET", "/api/topics", a.getTopics, false},
+		{"GET", "/api/presence/{topic...}", a.getPresence, false},
+		{"GET", "/api/stats", a.getStats, false},
+		{"GET", "/api/nodes", a.getNodes, false},
+		{"GET", "/api/openapi.yaml", getOpenAPI, false},
+		{"GET", "/metrics", a.Metrics.Handler().ServeHTTP, false},
+		{"GET", HealthPath, GetHealth, true},
+		{"GET", "/readyz", a.getReadiness, true},
+		{"GET", "/{$}", a.getPage, true},
 	}
-	mux.HandleFunc("/", nothingHere)
-	return a.sameSite(mux)
+}
+
+func (a *api) handler() http.Handler {
+	open, guarded := http.NewServeMux(), http.NewServeMux()
+	allowed := map[string][]string{}
+	for _, r := range a.routes() {
+		mux := guarded
+		if r.open {
+			mux = open
+		}
+		mux.HandleFunc(r.method+" "+r.path, r.handle)
+		if len(allowed[r.path]) == 0 {
+			mux.HandleFunc(r.path, func(w http.ResponseWriter, q *http.Request) { notThatWay(w, q, allowed[r.path]) })
+		}
+		allowed[r.path] = append(allowed[r.path], methods(r.method)...)
+		if above, _, ok := strings.Cut(r.path, "/{topic...}"); ok { // where a mux would redirect to itself for ever, as slashes at the end are cut off
+			mux.HandleFunc(above, nothingHere)
+		}
+	}
+	guarded.HandleFunc("/", nothingHere)
+	authorised := a.authorised(httpserver.Routed(guarded))
+	open.Handle("/api/", authorised)
+	open.Handle("/metrics", authorised)
+	open.Handle(ConsolePath, a.Console)
+	open.Handle(ConsolePath+"/", a.Console)
+	open.HandleFunc("/", nothingHere)
+	return a.sameSite(open)
+}
+
+// methods are those that a route's own answers, as http.ServeMux has it.
+func methods(own string) []string {
+	if own == http.MethodGet {
+		return []string{http.MethodGet, http.MethodHead}
+	}
+	return []string{own}
+}
+
+func notThatWay(w http.ResponseWriter, r *http.Request, allowed []string) {
+	list := strings.Join(allowed, ", ")
+	w.Header().Set("Allow", list)
+	httpserver.Refuse(w, http.StatusMethodNotAllowed, "there is no "+r.Method+" "+r.URL.Path, "it takes "+list)
 }
 
 func nothingHere(w http.ResponseWriter, r *http.Request) {
-	httpserver.Refuse(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path, "the API is described in the README")
+	httpserver.Refuse(w, http.StatusNotFound, "there is no "+r.Method+" "+r.URL.Path, "GET /api/openapi.yaml describes the API")
+}
+
+// getPage is the console, where there is one.
+func (a *api) getPage(w http.ResponseWriter, r *http.Request) {
+	if a.Page == nil {
+		httpserver.Refuse(w, http.StatusNotFound, "there is no page here", "GET /api/openapi.yaml describes the API")
+		return
+	}
+	a.Page.ServeHTTP(w, r)
 }
 
 // authorised lets pass who brings an admin token that allows the request, or

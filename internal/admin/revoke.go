@@ -80,24 +80,11 @@ func infoOf(r store.Revocation) revocationInfo {
 // postRevoke revokes tokens.
 func (a *api) postRevoke(w http.ResponseWriter, r *http.Request) {
 	const hint = `a request is {"sub":"…"} or {"jti":"…"}, with "issued_before" and "until" (times) if need be`
-	if !a.fits(w, r) {
-		return
-	}
 	var request revokeRequest
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, a.MaxBodyBytes))
-	in.DisallowUnknownFields() // a slip must not revoke other than was meant
-	err := in.Decode(&request)
-	if err == nil && in.More() {
-		err = errors.New("more than one request: send one at a time")
-	}
-	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		a.refuseTooLarge(w)
+	if !a.readRequest(w, r, &request, hint) {
 		return
 	}
-	var which store.Revocation
-	if err == nil {
-		which, err = request.revocation()
-	}
+	which, err := request.revocation()
 	if err != nil {
 		httpserver.Refuse(w, http.StatusBadRequest, err.Error(), hint)
 		return

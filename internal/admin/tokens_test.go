@@ -31,7 +31,10 @@ func TestAdminToken(t *testing.T) {
 	n := sluicetest.Run(t, sluicetest.With(func(c *sluicetest.Config) {
 		c.AdminTokenFile = path
 		c.AdminReadTokenFile = put(t, filepath.Join(dir, "read"), readToken)
-		c.Console = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the page") })
+		c.Console = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			io.WriteString(w, "the page")
+		})
 	}))
 	const event = `{"topic":"a","event":"b"}`
 	for _, test := range []struct {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/internal/admin"
+	"github.com/sluicehq/sluice/internal/openapitest"
 )
 
 // Patience is how long something may take before it is taken for missing.
@@ -80,7 +82,8 @@ func (n *Node) Ask(method, path string) (status int, body string) {
 }
 
 // Request makes a request to a listener and returns the status and body of the
-// answer. A header "Host" names the host that is asked for.
+// answer. A header "Host" names the host that is asked for. What the admin listener is
+// asked and answers has to be as its description has it.
 func (n *Node) Request(method, listener, path string, header map[string]string, body string) (status int, answer string) {
 	n.t.Helper()
 	request, err := http.NewRequestWithContext(n.t.Context(), method, "http://"+listener+path, strings.NewReader(body))
@@ -103,8 +106,31 @@ func (n *Node) Request(method, listener, path string, header map[string]string, 
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	if listener == n.Admin {
+		n.described(request, body, response, text)
+	}
 	return response.StatusCode, string(text)
 }
+
+// described holds an exchange with the admin listener to the description of its API.
+func (n *Node) described(request *http.Request, body string, response *http.Response, answer []byte) {
+	n.t.Helper()
+	description, err := description()
+	if err != nil {
+		n.t.Fatalf("the description of the admin API: %v", err)
+	}
+	if err := description.Check(openapitest.Exchange{
+		Method: request.Method, URL: request.URL, Type: request.Header.Get("Content-Type"), Body: []byte(body),
+		Status: response.StatusCode, Header: response.Header, Answer: answer,
+	}); err != nil {
+		n.t.Errorf("not as internal/admin/openapi.yaml has it: %v", err)
+	}
+}
+
+// description is read once, by whoever needs it first.
+var description = sync.OnceValues(func() (*openapitest.Description, error) {
+	return openapitest.Read(admin.OpenAPI, admin.ConsolePath)
+})
 
 // Eventually waits until what was expected has come true.
 func (n *Node) Eventually(what string, happened func() bool) {
