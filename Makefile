@@ -8,7 +8,7 @@ NODE        := cmd/sluice/e2e/node/node_modules/.package-lock.json
 
 PEERS       := benchmarks/peers
 
-.PHONY: run build test needs programs lint bench peers screenshot clean
+.PHONY: run build test needs programs lint bench peers screenshot release verify-release clean
 
 run: build
 	@exec bin/sluice serve
@@ -52,5 +52,13 @@ screenshot: needs
 	$(GO) test -count 1 -run TestConsole -artifacts -outputdir artifacts ./cmd/sluice/e2e
 	cp "$$(find artifacts -name console.png | head -1)" docs/console.png
 
+# What is committed, for all systems, with checksums: in dist/.
+release:
+	@GO=$(GO) .ci/release
+
+# Builds it again from nothing, and compares.
+verify-release:
+	@GO=$(GO) .ci/release verify
+
 clean:
-	rm -rf bin artifacts cmd/sluice/e2e/node/node_modules
+	rm -rf bin dist artifacts cmd/sluice/e2e/node/node_modules
