@@ -50,7 +50,7 @@ func (d *Description) check(x Exchange) error {
 		return errors.New("the method is not described")
 	default:
 		if allow := strings.Join(methods, ", "); x.Header.Get("Allow") != allow {
-			return fmt.Errorf("Allow is %q, and described are %q", x.Header.Get("Allow"), allow)
+			return fmt.Errorf("the header Allow is %q, and described are %q", x.Header.Get("Allow"), allow)
 		}
 		return fits(d.failure, "application/json", x.Header, x.Answer)
 	}
