@@ -113,10 +113,11 @@ func (w *writing) stuck() error {
 
 // writable says why the store does not take this node's writes, if it does not. Positions
 // and leases are written again and again. Of events nobody may have one to append until the node
-// is ready: an attempt that leaves nothing behind tells whether one would be taken.
+// is ready: an attempt that leaves nothing behind tells whether one would be taken. A trigger of
+// the application's that refuses the attempt itself could do so since the store took it.
 func (l *Log) writable(ctx context.Context) error {
 	if l.writing.fails(appending) != nil {
-		if err := l.writing.begin(appending)(l.probe(ctx)); err != nil {
+		if err := l.writing.begin(appending)(l.probe(ctx)); err != nil && !ofData(err) {
 			return err
 		}
 	}

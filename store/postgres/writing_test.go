@@ -143,6 +143,27 @@ func TestRefusedDataIsNoOutage(t *testing.T) {
 	}
 }
 
+// TestRefusedAttemptIsNoOutage has the application's own trigger refuse what the log tries
+// after an outage: that is over all the same.
+func TestRefusedAttemptIsNoOutage(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	log := mustOpen(t, postgres.Config{DatabaseURL: url})
+	conn := connect(t, url)
+	mustExec(t, conn, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$`)
+	mustExec(t, conn, `CREATE TRIGGER refuse BEFORE INSERT ON sluice_outbox FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	if err := log.Append(t.Context(), []store.Draft{{Topic: "t", Name: "e"}}); err == nil {
+		t.Error("appended")
+	}
+	if err := log.Sequencing(t.Context()); err == nil {
+		t.Error("ready while it takes no events")
+	}
+	mustExec(t, conn, `CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no such topic'; END $$`)
+	if err := log.Sequencing(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestNobodyLeads has a session that is no node's keep all nodes from the lead: the log
 // says which, and what to do, which mends it.
 func TestNobodyLeads(t *testing.T) {
