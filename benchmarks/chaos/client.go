@@ -158,8 +158,8 @@ func (c *client) leisurely() bool {
 	return (c.profile == slowProfile || c.profile == siblingsProfile) && !over(context.Background(), c.hurry)
 }
 
-// open connects to one of the nodes.
-func (c *client) open(ctx context.Context) (w transport, err error) {
+// open connects to one of the nodes; narrow is a connection of which the kernel holds little.
+func (c *client) open(ctx context.Context, narrow bool) (w transport, err error) {
 	node := c.nodes[c.random.IntN(len(c.nodes))]
 	c.to = node.Name()
 	switch c.profile {
@@ -167,7 +167,7 @@ func (c *client) open(ctx context.Context) (w transport, err error) {
 		w, err = openPolls(ctx, c.polled(node))
 	default:
 		held := 0
-		if c.leisurely() {
+		if narrow {
 			held = slowHeld
 		}
 		w, err = openSocket(ctx, node.Public, c.version(), held)
@@ -179,6 +179,21 @@ func (c *client) open(ctx context.Context) (w transport, err error) {
 	defer c.mu.Unlock()
 	c.transport = w
 	return w, nil
+}
+
+// closesOn closes a connection once a channel is closed, until stop is called. One that is
+// narrow is not waited for: what has piled up before it passes slowly, and a kernel that has
+// found its window closed looks ever more seldom whether it has opened.
+func closesOn(hurry <-chan struct{}, t transport) (stop func()) {
+	stopped := make(chan struct{})
+	go func() {
+		select {
+		case <-hurry:
+			t.close()
+		case <-stopped:
+		}
+	}()
+	return func() { close(stopped) }
 }
 
 // polled says where the next poll of a session goes, which is begun at a node.
@@ -211,12 +226,16 @@ func (c *client) version() string {
 
 // session is one connection, until it ends.
 func (c *client) session(ctx context.Context) error {
-	w, err := c.open(ctx)
+	narrow := c.leisurely()
+	w, err := c.open(ctx, narrow)
 	if err != nil {
 		return err
 	}
 	defer w.close()
 	defer context.AfterFunc(ctx, w.close)()
+	if narrow {
+		defer closesOn(c.hurry, w)()
+	}
 	c.sessions++
 	for topic, sub := range c.subscriptions {
 		sub.went("connected to %s", c.to)
@@ -225,12 +244,8 @@ func (c *client) session(ctx context.Context) error {
 		}
 	}
 	beat := time.Now()
-	leisurely := c.leisurely()
 	for {
 		c.linger(ctx)
-		if leisurely && !c.leisurely() {
-			return errChurn // the connection is as narrow as it was slow
-		}
 		text, err := w.next()
 		if err != nil {
 			return err

@@ -133,7 +133,7 @@ func (w *watcher) cut() {
 	}
 }
 
-func (w *watcher) open(ctx context.Context) (transport, error) {
+func (w *watcher) open(ctx context.Context, narrow bool) (transport, error) {
 	if w.polls {
 		return openPolls(ctx, anyOf(w.nodes, w.random.Uint64()))
 	}
@@ -141,7 +141,7 @@ func (w *watcher) open(ctx context.Context) (transport, error) {
 	if w.old {
 		version = "1.0.0"
 	}
-	if w.slow && !over(ctx, w.hurry) {
+	if narrow {
 		held = slowHeld
 	}
 	return openSocket(ctx, w.nodes[w.random.IntN(len(w.nodes))].Public, version, held)
@@ -149,12 +149,16 @@ func (w *watcher) open(ctx context.Context) (transport, error) {
 
 // session is one connection, until it ends.
 func (w *watcher) session(ctx context.Context) error {
-	t, err := w.open(ctx)
+	narrow := w.slow && !over(ctx, w.hurry)
+	t, err := w.open(ctx, narrow)
 	if err != nil {
 		return err
 	}
 	defer t.close()
 	defer context.AfterFunc(ctx, t.close)()
+	if narrow {
+		defer closesOn(w.hurry, t)()
+	}
 	w.mu.Lock()
 	w.transport, w.places = t, map[string]*watched{}
 	w.sessions++
@@ -165,11 +169,7 @@ func (w *watcher) session(ctx context.Context) error {
 		}
 	}
 	beat, began := time.Now(), time.Now()
-	narrow := w.slow && !over(ctx, w.hurry)
 	for {
-		if narrow && over(ctx, w.hurry) {
-			return errChurn // the connection is as narrow as it was slow
-		}
 		if narrow {
 			pause(ctx, w.hurry, time.Duration(w.random.Int64N(int64(slowRead))))
 		}
