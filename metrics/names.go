@@ -40,6 +40,7 @@ const (
 	BroadcastsDropped  Name = "broadcasts.dropped"
 	BroadcastsLost     Name = "broadcasts.lost"
 	ClusterDropped     Name = "cluster.dropped"
+	ClusterGone        Name = "cluster.gone"
 	RelayPages         Name = "relay.pages"
 	RelayGaps          Name = "relay.gaps"
 	RelayHits          Name = "relay.hits"
@@ -115,6 +116,7 @@ var Meaning = map[Name]string{
 	PresenceFetches:   "Times that all presences of another node were fetched.",
 	Presences:         "Presences that this node knows, of all nodes.",
 	ClusterDropped:    "Messages between nodes that were lost or counted for nothing, by reason.",
+	ClusterGone:       "Nodes that are no longer there, by reason: silent, or stopped, as they said themselves.",
 	ClusterNodes:      "Nodes that this one knows to be there, itself included.",
 	Up:                "1 for as long as the node runs.",
 	Ready:             "1 while the node is ready, as GET /readyz says it, else 0.",

@@ -21,12 +21,21 @@ var advice = map[string][2]string{
 	dropOverflow:     {"messages of the cluster were lost, since they came faster than they were handled", "see whether this machine is overloaded"},
 }
 
+// goneReason is why a node is no longer there.
+type goneReason string
+
+const (
+	goneSilent  goneReason = "silent"  // nothing has been heard of it for NodeTimeout
+	goneStopped goneReason = "stopped" // it has said so
+)
+
 // alarm counts what is lost, and tells of it and of other trouble now and then. Its
 // methods may be called concurrently.
 type alarm struct {
 	// Immutable after newAlarm.
 	logger   *slog.Logger
 	counters map[string]*metrics.Counter // by reason
+	gone     map[goneReason]*metrics.Counter
 
 	mu   sync.Mutex
 	told map[string]*told // guarded by mu; as many as there are messages in the code
@@ -38,7 +47,10 @@ type told struct {
 }
 
 func newAlarm(logger *slog.Logger, set *metrics.Set) *alarm {
-	a := &alarm{logger: logger, counters: map[string]*metrics.Counter{}, told: map[string]*told{}}
+	a := &alarm{logger: logger, counters: map[string]*metrics.Counter{}, gone: map[goneReason]*metrics.Counter{}, told: map[string]*told{}}
+	for _, reason := range []goneReason{goneSilent, goneStopped} {
+		a.gone[reason] = set.Counter(metrics.ClusterGone, metrics.Reason(string(reason)))
+	}
 	for _, reason := range reasons {
 		a.counters[reason] = set.Counter(metrics.ClusterDropped, metrics.Reason(reason))
 	}

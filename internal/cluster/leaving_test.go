@@ -1,12 +1,16 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sluicehq/sluice/metrics"
 )
 
 // said is what a node of a test says to another: its messages, one after the other.
@@ -31,14 +35,21 @@ func (s *said) hello(h hello) wired {
 	return s.message(helloSubject, text)
 }
 
+// speaker is another node of the test's cluster.
+func speaker(t *testing.T, name string) *said {
+	t.Helper()
+	s := &said{t: t, node: NewNode(name, "test")}
+	self, _ := parseKey(s.node.ID)
+	s.seal = newSeal(self, "test", "1", nil)
+	return s
+}
+
 // pairOf is a bus that nothing connects, and another node, which it knows.
 func pairOf(t *testing.T) (*NATS, *said) {
 	t.Helper()
 	b := New(Config{Self: NewNode("a", "test"), Name: "test", Logger: slog.New(slog.DiscardHandler)})
 	b.seal = newSeal(b.members.self, "test", "1", nil)
-	other := &said{t: t, node: NewNode("b", "test")}
-	self, _ := parseKey(other.node.ID)
-	other.seal = newSeal(self, "test", "1", nil)
+	other := speaker(t, "b")
 	b.arrived(b.inboxes[0], other.hello(hello{Hears: []string{b.config.Self.ID}}))
 	synctest.Wait()
 	if len(b.Nodes()) != 1 {
@@ -129,6 +140,65 @@ func TestWhatWasSaidBeforeAByeCounts(t *testing.T) {
 		if len(heard["old"]) != 2 || len(heard["fresh"]) != 1 {
 			t.Errorf("heard of one who is gone: %v", heard)
 		}
+		b.end()
+	})
+}
+
+// TestWhoComesAndGoesIsTold has two nodes come, one say bye and the other fall silent: the
+// log names each, and each is counted once, for its reason.
+func TestWhoComesAndGoesIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		set, err := metrics.New(metrics.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		plain := func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+		b := New(Config{Self: NewNode("a", "test"), Name: "test", Metrics: set, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: plain}))})
+		b.seal = newSeal(b.members.self, "test", "1", nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		var watching sync.WaitGroup
+		watching.Go(func() { b.watch(ctx) })
+		check := func(after, line string, stopped, silent int64) {
+			t.Helper()
+			synctest.Wait()
+			if got, want := log.String(), "level=INFO msg=\"other nodes have come or gone\" "+line+"\n"; line == "" && got != "" || line != "" && got != want {
+				t.Errorf("after %s the log has\n%swant\n%s", after, got, line)
+			}
+			log.Reset()
+			for reason, want := range map[goneReason]int64{goneStopped: stopped, goneSilent: silent} {
+				if got := set.Counter(metrics.ClusterGone, metrics.Reason(string(reason))).Value(); got != want {
+					t.Errorf("after %s %d are gone because of %s, want %d", after, got, reason, want)
+				}
+			}
+		}
+		check("nothing", "", 0, 0)
+		hears := hello{Hears: []string{b.config.Self.ID}}
+		one, two := speaker(t, "b"), speaker(t, "c")
+		b.arrived(b.inboxes[0], one.hello(hears))
+		check("a hello", "came=[b] gone=[] nodes=2", 0, 0)
+		b.arrived(b.inboxes[0], two.hello(hears))
+		check("another", "came=[c] gone=[] nodes=3", 0, 0)
+		b.arrived(b.inboxes[0], one.hello(hears))
+		check("one of a node that is known", "", 0, 0)
+		bye := hello{Bye: true}
+		b.arrived(b.inboxes[0], one.hello(bye))
+		check("a bye", "came=[] gone=[b] nodes=2", 1, 0)
+		b.arrived(b.inboxes[0], one.hello(bye))
+		check("a second bye", "", 1, 0)
+		time.Sleep(NodeTimeout) // of the test's own clock
+		b.look()
+		check("a silence", "came=[] gone=[c] nodes=1", 1, 1)
+		b.look()
+		check("a longer silence", "", 1, 1)
+		cancel()
+		watching.Wait()
 		b.end()
 	})
 }

@@ -139,18 +139,18 @@ func (m *members) begin(last map[key]uint64) {
 }
 
 // sweep forgets those that have been silent for too long, and returns of them those that
-// were peers, or were leaving.
-func (m *members) sweep(now time.Time) (lost []key) {
+// were peers, and those that were leaving.
+func (m *members) sweep(now time.Time) (silent, left []key) {
 	for k, p := range m.peers {
 		if now.Sub(p.heard) >= m.timeout {
 			m.lose(k)
-			lost = append(lost, k)
+			silent = append(silent, k)
 		}
 	}
 	for k, p := range m.leaving {
 		if now.Sub(p.heard) >= m.timeout {
 			delete(m.leaving, k)
-			lost = append(lost, k)
+			left = append(left, k)
 		}
 	}
 	for k, heard := range m.strangers {
@@ -158,7 +158,7 @@ func (m *members) sweep(now time.Time) (lost []key) {
 			delete(m.strangers, k)
 		}
 	}
-	return lost
+	return silent, left
 }
 
 // nodes are the peers, by name.

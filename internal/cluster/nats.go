@@ -215,6 +215,7 @@ func (b *NATS) watch(ctx context.Context) {
 			for _, watcher := range b.watchers {
 				watcher(slices.Clone(nodes))
 			}
+			b.report(told, nodes)
 			told = nodes
 		}
 		select {
@@ -222,6 +223,22 @@ func (b *NATS) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// report says in the log which nodes have come and gone.
+func (b *NATS) report(before, now []Node) {
+	names := func(of, but []Node) (names []string) {
+		for _, n := range of {
+			if !slices.ContainsFunc(but, func(other Node) bool { return other.ID == n.ID }) {
+				names = append(names, n.Name)
+			}
+		}
+		return names
+	}
+	came, gone := names(now, before), names(before, now)
+	if len(came)+len(gone) > 0 {
+		b.config.Logger.Info("other nodes have come or gone", "came", came, "gone", gone, "nodes", len(now)+1)
 	}
 }
 
@@ -270,7 +287,9 @@ func (b *NATS) beat(ctx context.Context) {
 func (b *NATS) look() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if lost := b.members.sweep(time.Now()); len(lost) > 0 {
+	silent, left := b.members.sweep(time.Now())
+	if lost := append(silent, left...); len(lost) > 0 {
+		b.alarm.gone[goneSilent].Add(int64(len(silent)))
 		b.gone(lost)
 		b.forget(lost)
 		b.notice()
@@ -317,6 +336,7 @@ func (b *NATS) takeHello(e envelope, _ string) {
 	changed, answer, dropped := b.members.hear(e.from, e.number, h, time.Now())
 	if changed {
 		if b.members.peers[e.from] == nil {
+			b.alarm.gone[goneStopped].Add(1)
 			b.gone([]key{e.from})
 			if b.members.leaving[e.from] == nil {
 				b.forget([]key{e.from})
