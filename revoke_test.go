@@ -277,7 +277,8 @@ func TestRevocationsOutOfSight(t *testing.T) {
 		status, body := n.Ask("GET", "/readyz")
 		return status == 503 && strings.Contains(body, "revocations")
 	})
-	if _, metrics := n.Ask("GET", "/metrics"); !strings.Contains(metrics, `reason="unavailable"} 1`) || !strings.Contains(metrics, "sluice_revocations_age{") {
+	if _, metrics := n.Ask("GET", "/metrics"); !strings.Contains(metrics, `reason="unavailable"} 1`) || !strings.Contains(metrics, "sluice_revocations_age{") ||
+		!strings.Contains(metrics, `reason="unavailable",status="rejected"} 1`) {
 		t.Errorf("metrics:\n%s", metrics)
 	}
 	rename("hidden", "sluice_revocations")

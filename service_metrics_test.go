@@ -1,8 +1,10 @@
 package sluice_test
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -70,12 +72,75 @@ func TestMetricsMove(t *testing.T) {
 	})
 }
 
+// TestJoinsAreCountedByReason has joins answered in each way that there is.
+func TestJoinsAreCountedByReason(t *testing.T) {
+	t.Parallel()
+	node := sluicetest.Run(t, sluicetest.WithService(func(c *sluice.Config) {
+		c.Node = "n"
+		c.MaxChannels = 1
+		c.Topics = []sluice.TopicRule{{Match: "secret", Access: sluice.AccessDeny}, {Match: "open"}}
+	}, func(s *sluice.Service) error {
+		return s.Handle("app:*", func() sluice.Channel { return ends{} })
+	}))
+	client := node.Connect("/socket", "")
+	for i, join := range []struct{ topic, params, told, labels string }{
+		{"secret", `{}`, `"unauthorized"`, `reason="unauthorized",status="rejected"`},
+		{"phoenix", `{}`, `"unmatched topic"`, `reason="unmatched_topic",status="rejected"`},
+		{"open", `{"after":-3}`, `"invalid after"`, `reason="invalid_after",status="rejected"`},
+		{"app:1", `"reject"`, `"name taken"`, `reason="handler",status="rejected"`},
+		{"app:1", `"panic"`, `"join crashed"`, `reason="panic",status="crashed"`},
+		{"app:1", `"fail"`, `"join crashed"`, `reason="error",status="crashed"`},
+		{"app:1", `"unencodable"`, `"join crashed"`, `reason="error",status="crashed"`},
+		{"open", `{}`, ``, `status="ok"`},
+		{"app:1", `{}`, `"too many channels joined"`, `reason="too_many_channels",status="rejected"`},
+	} {
+		count := func() (n int) {
+			_, answer := node.Ask("GET", "/metrics")
+			found := regexp.MustCompile(`(?m)^sluice_joins_total\{node="n",` + join.labels + `\} (\d+)$`).FindStringSubmatch(answer)
+			if found == nil {
+				t.Fatalf("no joins with %s in\n%s", join.labels, answer)
+			}
+			n, _ = strconv.Atoi(found[1])
+			return n
+		}
+		before := count()
+		client.Send(fmt.Sprintf(`["%d","%d","%s","phx_join",%s]`, i, i, join.topic, join.params))
+		reply := `{"status":"ok","response":{}}`
+		if join.told != "" {
+			reply = `{"status":"error","response":{"reason":` + join.told + `}}`
+		}
+		ref := fmt.Sprintf(`"%d"`, i)
+		if join.topic == "phoenix" {
+			ref = "null"
+		}
+		client.Expect(fmt.Sprintf(`[%s,"%d","%s","phx_reply",%s]`, ref, i, join.topic, reply))
+		node.Eventually("a join counted with "+join.labels, func() bool { return count() == before+1 })
+	}
+}
+
+// ends is a Channel whose Join ends as its params say.
+type ends struct{}
+
+func (ends) Join(_ *sluice.Context, params sluice.Payload) (any, error) {
+	switch string(params.Data) {
+	case `"reject"`:
+		return nil, sluice.Reject("name taken")
+	case `"panic"`:
+		panic("as told")
+	case `"fail"`:
+		return nil, errors.New("as told")
+	case `"unencodable"`:
+		return func() {}, nil
+	}
+	return nil, nil
+}
+
 // promised are the metrics that dashboards and alerts are made of: they are there from the start,
 // before anything has happened, so that a rate of them is none and not missing.
 var promised = []string{
 	"events_fetched_total", "events_routed_total", "events_appended_total", "events_sequenced_total", "events_rejected_total{reason=",
 	"messages_pushed_total", "messages_received_total", "messages_duplicate_total", "messages_dropped_total{reason=", "messages_replayed_total", "bytes_pushed_total", "catchups_total",
-	"sockets_opened_total{transport=", "sockets_closed_total{reason=", "joins_total{status=",
+	"sockets_opened_total{transport=", "sockets_closed_total{reason=", `joins_total{status="ok"}`, `joins_total{reason="unauthorized"`,
 	`sockets_refused_total{reason="version"}`, `sockets_refused_total{reason="origin"}`, `sockets_refused_total{reason="token_missing"}`, `sockets_refused_total{reason="token_expired"}`,
 	`sockets_refused_total{reason="token_invalid"}`, `sockets_refused_total{reason="hook"}`, `sockets_refused_total{reason="capacity"}`, `sockets_refused_total{reason="drain"}`,
 	"http_requests_total{route=", "http_requests_total{status=", "stage_errors_total{stage=", "relay_pages_total", "relay_gaps_total",

@@ -111,11 +111,16 @@ func (a *Actor) subscribe() bool {
 
 // turnDown answers a join with an error, and ends the channel.
 func (a *Actor) turnDown(j *pendingJoin, err error) {
-	status, response := outbound.JoinCrashed, Reason("join crashed")
+	why, response := outbound.JoinFailed, Reason("join crashed")
 	var rejection *Rejection
-	if errors.As(err, &rejection) {
-		status, response = outbound.JoinRejected, rejection.Response
-	} else {
+	var crash *PanicError
+	switch {
+	case errors.As(err, &rejection):
+		why, response = rejection.reason(), rejection.Response
+	case errors.As(err, &crash):
+		why = outbound.JoinPanicked
+		fallthrough
+	default:
 		a.log(err, "phx_join")
 	}
 	p, err := payloadOf(response)
@@ -124,11 +129,11 @@ func (a *Actor) turnDown(j *pendingJoin, err error) {
 		p = emptyObject
 	}
 	a.end(err, a.encodeReply(j.ref, outbound.StatusError, p))
-	a.counted(status, j)
+	a.counted(why, j)
 }
 
 // counted counts a join that has been answered.
-func (a *Actor) counted(status outbound.JoinStatus, j *pendingJoin) {
-	a.mailbox.CountJoin(status)
+func (a *Actor) counted(why outbound.JoinReason, j *pendingJoin) {
+	a.mailbox.CountJoin(why)
 	a.host.hub.metrics.joinTime.Observe(time.Since(j.arrived))
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels/outbound"
+	"github.com/sluicehq/sluice/metrics"
 )
 
 // ours tells whether an offset is of the topic "t": each fifth is another's.
@@ -388,6 +389,9 @@ func TestResumeIsRefusedWhileTheHistoryIsAway(t *testing.T) {
 		c.settle()
 		if want := `reply 1 error {"reason":"unavailable"};`; c.got() != want {
 			t.Errorf("got %s, want %s", c.got(), want)
+		}
+		if n := w.set.Counter(metrics.Joins, metrics.Status("rejected"), metrics.Reason("unavailable")).Value(); n != 1 {
+			t.Errorf("counted %d times", n)
 		}
 		c.group.Wait()
 	})

@@ -92,12 +92,23 @@ func Reject(reason string) error { return &Rejection{Reason(reason)} }
 
 func (r *Rejection) Error() string { return fmt.Sprintf("channels: join rejected: %v", r.Response) }
 
-// Reason is the usual form of an error's response: {"reason": "…"}.
-func Reason(reason string) any {
-	return struct {
-		Reason string `json:"reason"`
-	}{reason}
+// reason is what joins are counted by: what the client is told, where the service says it
+// too, for an application's own words have no bound.
+func (r *Rejection) reason() outbound.JoinReason {
+	told, _ := r.Response.(reasonResponse)
+	switch why := outbound.JoinReason(told.Reason); why {
+	case outbound.JoinUnauthorized, outbound.JoinUnavailable:
+		return why
+	}
+	return outbound.JoinHandler
 }
+
+type reasonResponse struct {
+	Reason string `json:"reason"`
+}
+
+// Reason is the usual form of an error's response: {"reason": "…"}.
+func Reason(reason string) any { return reasonResponse{reason} }
 
 // Result is what becomes of a client's push. The zero Result is NoReply.
 type Result struct {

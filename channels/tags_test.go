@@ -75,8 +75,8 @@ func TestTagsOfAChannel(t *testing.T) {
 			"overflow acme":     set.Counter(metrics.MessagesDropped, append(tags, metrics.Reason("overflow"))...),
 			"joins ok":          set.Counter(metrics.Joins, metrics.Status("ok")),
 			"joins ok acme":     set.Counter(metrics.Joins, append(tags, metrics.Status("ok"))...),
-			"joins denied":      set.Counter(metrics.Joins, metrics.Status("rejected")),
-			"joins denied acme": set.Counter(metrics.Joins, append(tags, metrics.Status("rejected"))...),
+			"joins denied":      set.Counter(metrics.Joins, metrics.Status("rejected"), metrics.Reason("handler")),
+			"joins denied acme": set.Counter(metrics.Joins, append(tags, metrics.Status("rejected"), metrics.Reason("handler"))...),
 		} {
 			got[name] = value.Value()
 		}

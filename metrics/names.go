@@ -107,7 +107,7 @@ var Meaning = map[Name]string{
 	SocketsRefused:    "Connections refused, by reason.",
 	LongpollHanded:    "Requests of long-polls handed over to the nodes that hold their sessions, by result.",
 	LongpollHeld:      "Requests of other nodes about long-polls whose sessions are held here.",
-	Joins:             "Joins answered, by status.",
+	Joins:             "Joins answered, by status and, of those that were not accepted, reason.",
 	HTTPRequests:      "Requests answered, by route and status; those that became sockets count in sockets.opened.",
 	StageErrors:       "Failures of a stage, by stage.",
 	AdminGuesses:      "Requests to the admin listener with a wrong token.",

@@ -148,17 +148,18 @@ func (s *session) join(m phoenix.ClientMessage, old *channels.Actor) {
 	}
 	factory := s.config.Routes.Find(m.Topic)
 	if factory == nil || !store.ValidTopic(m.Topic) {
-		s.replyError(outbound.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
+		s.turnDown(outbound.JoinUnmatched, outbound.Address{Topic: m.Topic, Ref: m.Ref}, "unmatched topic")
 		return
 	}
 	if err := s.config.Admit(s.current()); err != nil {
-		s.replyError(m.Address(), refusedFor(err))
+		why := refusedFor(err)
+		s.turnDown(why, m.Address(), string(why))
 		return
 	}
 	m.Payload = withoutToken(m.Payload)
 	resume, err := channels.ParseResume(m.Payload)
 	if err != nil {
-		s.replyError(m.Address(), err.Error())
+		s.turnDown(outbound.JoinInvalidAfter, m.Address(), err.Error())
 		return
 	}
 	format := s.format
@@ -169,7 +170,7 @@ func (s *session) join(m phoenix.ClientMessage, old *channels.Actor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.joined.len() >= s.config.MaxChannels {
-		s.replyError(m.Address(), "too many channels joined")
+		s.turnDown(outbound.JoinTooMany, m.Address(), "too many channels joined")
 		return
 	}
 	topic, to := m.Topic, m.Address()
@@ -245,11 +246,17 @@ func (s *session) endChannels() {
 }
 
 // refusedFor is what a client is told that is not admitted.
-func refusedFor(err error) (reason string) {
+func refusedFor(err error) outbound.JoinReason {
 	if errors.Is(err, ErrUnavailable) {
-		return "unavailable"
+		return outbound.JoinUnavailable
 	}
-	return "unauthorized"
+	return outbound.JoinUnauthorized
+}
+
+// turnDown answers a join that no actor answers, and counts it.
+func (s *session) turnDown(why outbound.JoinReason, to outbound.Address, told string) {
+	s.replyError(to, told)
+	s.outbound.CountJoin(why)
 }
 
 func (s *session) replyError(to outbound.Address, reason string) {

@@ -92,7 +92,7 @@ func (s *session) renew(m phoenix.ClientMessage, actor *channels.Actor) {
 	old := s.current()
 	renewed, err := s.askRenew(old, body.Token)
 	if err != nil || renewed == nil || renewed.ID != old.ID {
-		s.replyError(to, refusedFor(err))
+		s.replyError(to, string(refusedFor(err)))
 		return
 	}
 	own := *renewed

@@ -50,9 +50,6 @@ func (m *Mailbox) Format() Format { return m.wire }
 // Needs are the formats that segments for the mailbox must have been encoded in.
 func (m *Mailbox) Needs() FormatSet { return m.formats }
 
-// CountJoin counts the answer to the join that the mailbox is for.
-func (m *Mailbox) CountJoin(status JoinStatus) { m.counters.joined(status) }
-
 // Owner is the channel that a mailbox belongs to.
 type Owner interface {
 	// CatchUp has the mailbox given what it missed, as it has got room. It is

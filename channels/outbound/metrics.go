@@ -72,15 +72,6 @@ func (m *Metrics) depth(n int) {
 	}
 }
 
-// JoinStatus is how a join was answered.
-type JoinStatus string
-
-const (
-	JoinOK       JoinStatus = "ok"
-	JoinRejected JoinStatus = "rejected" // by the handler, or for what was asked
-	JoinCrashed  JoinStatus = "crashed"
-)
-
 // counters are those of channels with the same tags. A message counts in
 // those of its channel and in no other.
 type counters struct {
@@ -88,7 +79,7 @@ type counters struct {
 	duplicate *metrics.Counter
 	replayed  *metrics.Counter
 	dropped   map[DropReason]*metrics.Counter
-	joins     map[JoinStatus]*metrics.Counter
+	joins     map[JoinReason]*metrics.Counter
 }
 
 func newCounters(set *metrics.Set, tags []metrics.Tag) *counters {
@@ -98,19 +89,16 @@ func newCounters(set *metrics.Set, tags []metrics.Tag) *counters {
 		duplicate: set.Counter(metrics.MessagesDuplicate, tagged()...),
 		replayed:  set.Counter(metrics.MessagesReplayed, tagged()...),
 		dropped:   make(map[DropReason]*metrics.Counter),
-		joins:     make(map[JoinStatus]*metrics.Counter),
+		joins:     make(map[JoinReason]*metrics.Counter),
 	}
 	for _, reason := range dropReasons {
 		s.dropped[reason] = set.Counter(metrics.MessagesDropped, tagged(metrics.Reason(string(reason)))...)
 	}
-	for _, status := range []JoinStatus{JoinOK, JoinRejected, JoinCrashed} {
-		s.joins[status] = set.Counter(metrics.Joins, tagged(metrics.Status(string(status)))...)
+	for _, reason := range joinReasons {
+		s.joins[reason] = set.Counter(metrics.Joins, tagged(reason.tags()...)...)
 	}
 	return s
 }
-
-// joined counts a join that has been answered.
-func (s *counters) joined(status JoinStatus) { s.joins[status].Add(1) }
 
 func (s *counters) drop(reason DropReason, n int) {
 	if n > 0 {
