@@ -15,7 +15,8 @@
 //
 // # Guarantees
 //
-// A counter costs one atomic addition, whatever listens. Handles may be used
+// A counter costs one atomic addition, whatever listens, and a timing two and, where
+// StatsD listens, a random number. Nothing is allocated. Handles may be used
 // from any goroutine, at any time, also after Run has returned. Counters and
 // the histograms of Prometheus miss nothing; StatsD gets counters as sums and
 // gauges as they stand once per flush interval, and of each timing a uniform

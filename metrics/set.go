@@ -119,12 +119,7 @@ func (s *Set) Timing(name Name, tags ...Tag) *Timing {
 		return nil
 	}
 	return intern(s, name, tags, func() *Timing {
-		return newTiming(label(name, tags), prometheus.HistogramOpts{
-			Name:        prometheusName(name, "_seconds"),
-			Help:        Meaning[name],
-			ConstLabels: s.labels(tags),
-			Buckets:     buckets,
-		})
+		return newTiming(label(name, tags), s.describe(name, "_seconds", tags), s.config.StatsD != "")
 	})
 }
 
