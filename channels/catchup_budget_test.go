@@ -104,6 +104,40 @@ func TestReplaysAreGivenBack(t *testing.T) {
 	}
 }
 
+// TestWhatIsCollectedIsNoReplay has a client read all that is replayed to it while
+// another channel of its connection collects, more than that or less: nothing stays
+// charged to replays, so that nobody waits for the end of the collecting.
+func TestWhatIsCollectedIsNoReplay(t *testing.T) {
+	t.Parallel()
+	for _, collected := range []int{1, 10, 100, 800} {
+		t.Run(fmt.Sprint(collected), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 0)
+				w.publish(400)
+				c := w.join(1024, 40_000, CatchUp, &Resume{After: 0}, accepts{})
+				synctest.Wait()
+				collecting := c.mailbox(Options{MailboxSize: 10_000, FlushInterval: time.Hour})
+				*private[bool](collecting, "open") = true
+				for i := range collected {
+					collecting.Deliver(segment(t, "u", outbound.Formats(0), int64(i+1)), time.Now())
+				}
+				if bytes, _ := w.replayer.charged(); bytes == 0 {
+					t.Fatal("nothing is charged")
+				}
+				c.settle()
+				c.expect(t, 1, 400)
+				if bytes, holders := w.replayer.charged(); bytes != 0 || holders != 0 || stateOf(c.Connection).collecting != 1 {
+					t.Errorf("%d bytes of %d connections are left, %d mailboxes collect", bytes, holders, stateOf(c.Connection).collecting)
+				}
+				c.actor.End(ErrDisconnected)
+				_ = collecting.End(false)
+				c.group.Wait()
+			})
+		})
+	}
+}
+
 // TestNobodyDripsForLong has clients that take a little again and again hold all that
 // replays may take, whether little is left or live messages come in its place, and
 // one that comes after them wait no longer for that.

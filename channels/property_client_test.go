@@ -25,6 +25,7 @@ type modelConn struct {
 	batch      outbound.WriteBatch
 	group      sync.WaitGroup
 	bytes      int
+	taken      int  // frames
 	eager      bool // it reads all that it is sent
 	gone       bool
 	overflowed atomic.Bool
@@ -305,11 +306,25 @@ func (c *modelConn) read(bytes, pieces int) bool {
 	c.batch.Written()
 	for _, frames := range c.batch.Frames {
 		for frame := range strings.SplitSeq(strings.TrimSuffix(string(frames), ";"), ";") {
+			c.taken++
 			c.frame(frame)
 		}
 	}
 	c.gone = c.batch.Last
 	return more
+}
+
+// progress grows whenever something comes to a client, or its channel gets further.
+func (m *model) progress() (n int) {
+	for _, c := range m.conns {
+		n += c.taken
+	}
+	for _, w := range m.joins {
+		lockOf(w.conn.Connection).Lock()
+		n += int(boxOf(w.actor).pushed)
+		lockOf(w.conn.Connection).Unlock()
+	}
+	return n
 }
 
 // hasMore tells whether something can be taken.

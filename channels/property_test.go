@@ -115,14 +115,27 @@ func (m *model) play(r *rapid.T) {
 func (m *model) settle() {
 	m.log.heal()
 	m.publish()
-	for range 40 {
-		time.Sleep(150 * time.Millisecond) // of the test's own clock
-		m.attend()
-	}
+	m.rest()
 	for _, w := range m.watching() {
 		if w.conn.eager && !w.conn.slow() && w.delivery.FlushInterval <= time.Second {
 			w.checkComplete()
 		}
+	}
+}
+
+// rest lets time pass until nothing has come to anybody for longer than a client may
+// hold others up who are behind.
+func (m *model) rest() {
+	const tick = 150 * time.Millisecond
+	for quiet := time.Duration(0); quiet <= replayPatience+replayDeadline; quiet += tick {
+		before := m.progress()
+		time.Sleep(tick) // of the test's own clock
+		m.attend()
+		if m.progress() != before {
+			quiet = 0
+			m.newStep()
+		}
+		m.check()
 	}
 }
 
@@ -132,13 +145,13 @@ func (m *model) finish() {
 	m.newStep()
 	m.finishing = true
 	m.settle()
-	m.newStep()
-	time.Sleep(2 * collectLong) // of the test's own clock
-	for range 100 {
-		time.Sleep(200 * time.Millisecond) // of the test's own clock
-		m.attend()
+	// What a channel is behind with may come to it after others have been collected, and
+	// then is collected itself: as long as there is something, there may be more.
+	for before := -1; before != m.progress(); {
+		before = m.progress()
+		time.Sleep(2 * collectLong) // of the test's own clock
+		m.rest()
 	}
-	m.check()
 	for _, w := range m.watching() {
 		w.checkComplete()
 		if boxOf(w.actor).catchingUp {

@@ -171,7 +171,7 @@ func (c *Connection) Take(b *WriteBatch, limit, pieces int) bool {
 		b.Queued = b.queued.time()
 	}
 	if c.replayed > 0 {
-		c.settle()
+		c.settleTaken()
 		c.touched = momentOf(time.Now())
 		if b.Last {
 			c.giveBack(c.replayed) // nobody comes back for it

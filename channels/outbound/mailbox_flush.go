@@ -50,12 +50,18 @@ func (m *Mailbox) flush() {
 	c := m.conn
 	m.collecting = false
 	m.timer.Stop() // if it fires all the same, what is collected next goes early
-	for i := range m.queue.n {
-		c.excused += m.queue.at(i).held
-	}
-	c.excused = min(c.excused, c.config.Bytes/2)
+	c.excused = min(c.excused+m.collected(), c.config.Bytes/2)
 	c.collected(m)
 	c.ready(m, m.queue.len())
+}
+
+// collected is how many bytes are charged for what the mailbox holds. Called with
+// conn.mu held.
+func (m *Mailbox) collected() (held int) {
+	for i := range m.queue.n {
+		held += m.queue.at(i).held
+	}
+	return held
 }
 
 // collects notes that a mailbox collects. Called with mu held.

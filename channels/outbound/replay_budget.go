@@ -104,8 +104,15 @@ func (c *Connection) giveBack(bytes int) {
 }
 
 // settle takes back what the connection does not hold any more. Called with mu held.
-func (c *Connection) settle() {
-	if has := c.held + c.seeing; c.replayed > has {
-		c.giveBack(c.replayed - has)
+func (c *Connection) settle() { c.giveBack(c.replayed - c.held - c.seeing) }
+
+// settleTaken is settle once the writer has taken something: what it could not take,
+// since that is being collected, has come live, and is no part of a replay. Called with
+// mu held.
+func (c *Connection) settleTaken() {
+	collected := 0
+	for _, m := range c.collecting {
+		collected += m.collected()
 	}
+	c.giveBack(c.replayed - max(0, c.held-collected) - c.seeing)
 }
