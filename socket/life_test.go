@@ -265,16 +265,16 @@ func TestMetrics(t *testing.T) {
 		synctest.Wait()
 		for _, m := range []struct {
 			name metrics.Name
-			tag  metrics.Tag
+			tags []metrics.Tag
 			want int64
 		}{
-			{metrics.Joins, metrics.Status("ok"), 1},
-			{metrics.Joins, metrics.Status("rejected"), 1},
-			{metrics.Joins, metrics.Status("crashed"), 1},
-			{metrics.StageErrors, metrics.Stage("channel"), 1},
+			{metrics.Joins, []metrics.Tag{metrics.Status("ok")}, 1},
+			{metrics.Joins, []metrics.Tag{metrics.Status("rejected"), metrics.Reason("handler")}, 1},
+			{metrics.Joins, []metrics.Tag{metrics.Status("crashed"), metrics.Reason("panic")}, 1},
+			{metrics.StageErrors, []metrics.Tag{metrics.Stage("channel")}, 1},
 		} {
-			if got := r.counter(m.name, m.tag); got != m.want {
-				t.Errorf("%s %v is %d, want %d", m.name, m.tag, got, m.want)
+			if got := r.counter(m.name, m.tags...); got != m.want {
+				t.Errorf("%s %v is %d, want %d", m.name, m.tags, got, m.want)
 			}
 		}
 		if got := r.counter(metrics.MessagesPushed); got != 2 {
