@@ -39,7 +39,7 @@ type marks [bulkCommitters][]int
 func TestBulk(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Schema(t)
-	s := serve(t, "--database-url", url, "--mailbox-size", "100000", "--mailbox-bytes", "256MiB", "--heartbeat-timeout", "1h").ready(t)
+	s := serve(t, "--database-url", url, "--mailbox-size", "100000", "--mailbox-bytes", "256MiB").ready(t)
 
 	group, ctx := errgroup.WithContext(t.Context())
 	var due, got [bulkTopics]marks

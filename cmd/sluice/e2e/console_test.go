@@ -21,10 +21,7 @@ func TestConsole(t *testing.T) {
 	}
 	const others = 8
 	picture := filepath.Join(t.ArtifactDir(), "console.png")
-	person := &phoenix{
-		process: start(t, "node", "node/console.mjs", "http://"+s.admin+"/", chromium, picture, fmt.Sprint(others+1)),
-		seen:    map[string]int{},
-	}
+	person := alone(start(t, "node", "node/console.mjs", "http://"+s.admin+"/", chromium, picture, fmt.Sprint(others+1)))
 	person.next(t, "joined")
 	if sent := person.next(t, "sent"); !strings.Contains(string(sent.Response), "Published") {
 		t.Errorf("the page says %s of what it sent", sent.Response)

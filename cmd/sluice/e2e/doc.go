@@ -6,6 +6,7 @@
 // mistake with what it tests; it reads the log table and the wire instead. Chaos
 // and the slow client are scenarios of package benchmarks, whose checker shares
 // no code with the service either.
+//
 // The clients under node are driven by JSON lines: see node/client.mjs. What
 // an application brings, internal/application brings.
 //

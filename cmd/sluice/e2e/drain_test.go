@@ -32,7 +32,7 @@ func TestThousandsJoinThenDrain(t *testing.T) {
 	if raceEnabled {
 		sockets = 2000 // the race detector takes ten times the memory and time
 	}
-	s := serve(t, "--data-dir", t.TempDir(), "--heartbeat-timeout", "1h").ready(t)
+	s := serve(t, "--data-dir", t.TempDir()).ready(t)
 
 	group, ctx := errgroup.WithContext(t.Context())
 	group.SetLimit(256) // the kernel's queue of connections to accept is bounded

@@ -8,10 +8,12 @@ import (
 	"testing"
 )
 
-// A phoenix is the npm client at work in a Node process.
+// A phoenix is the npm client at work in a Node process, alone or among others.
 type phoenix struct {
 	*process
-	seen map[string]int // by kind of report, the place after the last one read
+	begins string         // what its reports begin with
+	number int            // among the clients of its process; 0 if it is alone
+	seen   map[string]int // by kind of report, the place after the last one read
 }
 
 // A report is what the client says has happened: see node/client.mjs.
@@ -70,11 +72,42 @@ func connect(t testing.TB, address string, args ...string) *phoenix {
 // dial runs a client and has it connect.
 func dial(t testing.TB, address string, args ...string) *phoenix {
 	t.Helper()
-	c := &phoenix{
-		process: start(t, "node", append([]string{"node/client.mjs", mount(address)}, args...)...),
-		seen:    map[string]int{},
-	}
+	c := alone(start(t, "node", append([]string{"node/client.mjs", mount(address)}, args...)...))
 	c.do(t, "connect", nil)
+	return c
+}
+
+// alone is the client of a process that has no other.
+func alone(p *process) *phoenix {
+	return &phoenix{process: p, begins: `{"what":"`, seen: map[string]int{}}
+}
+
+// A crowd is a Node process with many clients: one costs little more than its connection.
+type crowd struct {
+	*process
+	clients int
+}
+
+func newCrowd(t testing.TB) *crowd {
+	t.Helper()
+	return &crowd{process: start(t, "node", "node/client.mjs")}
+}
+
+// dial is as that of a client that is alone.
+func (all *crowd) dial(t testing.TB, address string, args ...string) *phoenix {
+	t.Helper()
+	all.clients++
+	c := &phoenix{process: all.process, begins: fmt.Sprintf(`{"client":%d,"what":"`, all.clients), number: all.clients, seen: map[string]int{}}
+	c.do(t, "begin", map[string]any{"args": append([]string{mount(address)}, args...)})
+	c.do(t, "connect", nil)
+	return c
+}
+
+// connect is as that of a client that is alone.
+func (all *crowd) connect(t testing.TB, address string, args ...string) *phoenix {
+	t.Helper()
+	c := all.dial(t, address, args...)
+	c.next(t, "open")
 	return c
 }
 
@@ -82,6 +115,9 @@ func dial(t testing.TB, address string, args ...string) *phoenix {
 func (c *phoenix) do(t testing.TB, what string, with map[string]any) {
 	t.Helper()
 	command := map[string]any{"do": what}
+	if c.number > 0 {
+		command["client"] = c.number
+	}
 	for key, value := range with {
 		command[key] = value
 	}
@@ -120,11 +156,11 @@ func (c *phoenix) next(t testing.TB, kinds ...string) report {
 	}
 	at := from - 1
 	for {
-		next, ok := c.stdout.next(t.Context(), at+1, func(line string) bool { return slices.Contains(kinds, kindOf(line)) })
+		next, ok := c.stdout.next(t.Context(), at+1, func(line string) bool { return slices.Contains(kinds, c.kindOf(line)) })
 		if !ok {
 			t.Fatalf("the client has not reported %q; it said:\n%s", kinds, c.stdout.text())
 		}
-		if at = next; at < c.seen[kindOf(c.stdout.line(at))] {
+		if at = next; at < c.seen[c.kindOf(c.stdout.line(at))] {
 			continue // read before
 		}
 		var r report
@@ -136,9 +172,9 @@ func (c *phoenix) next(t testing.TB, kinds ...string) report {
 	}
 }
 
-// kindOf is what a line reports, empty for a line that is no report.
-func kindOf(line string) string {
-	rest, is := strings.CutPrefix(line, `{"what":"`)
+// kindOf is what a line reports, empty for a line that is no report of this client.
+func (c *phoenix) kindOf(line string) string {
+	rest, is := strings.CutPrefix(line, c.begins)
 	kind, _, ends := strings.Cut(rest, `"`)
 	if !is || !ends {
 		return ""

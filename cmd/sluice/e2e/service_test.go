@@ -20,10 +20,11 @@ type service struct {
 }
 
 // serve runs the service on free ports and waits until it serves. Its
-// clean-up stops it and expects a clean end.
+// clean-up stops it and expects a clean end. No client that a busy machine
+// keeps from running is taken for gone, unless args say so.
 func serve(t testing.TB, args ...string) *service {
 	t.Helper()
-	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"}, args...)
+	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json", "--heartbeat-timeout", "1h"}, args...)
 	return runs(t, sluice, args...)
 }
 

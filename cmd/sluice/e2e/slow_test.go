@@ -21,8 +21,7 @@ func TestSlowClientHarmsItselfAlone(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Schema(t)
 	const inMailbox, chunk = 600, 500
-	s := serve(t, "--database-url", url, "--mailbox-size", fmt.Sprint(inMailbox), "--mailbox-bytes", "64MiB",
-		"--heartbeat-timeout", "1h").ready(t)
+	s := serve(t, "--database-url", url, "--mailbox-size", fmt.Sprint(inMailbox), "--mailbox-bytes", "64MiB").ready(t)
 	db := database(t, url)
 	var clients []*subscriber
 	for range 2 {

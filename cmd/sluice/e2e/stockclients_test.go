@@ -51,7 +51,7 @@ func TestManyChannelsPushAtOnce(t *testing.T) {
 				t.Errorf("the pushes are answered %s", got)
 			}
 			for _, line := range strings.Split(c.stdout.text(), "\n") {
-				if kind := kindOf(line); kind == "close" || kind == "errored" || kind == "refused" {
+				if kind := c.kindOf(line); kind == "close" || kind == "errored" || kind == "refused" {
 					t.Error(line)
 				}
 			}
@@ -108,7 +108,7 @@ func TestRealtimeClient(t *testing.T) {
 	stock.join(t, "realtime:room", nil)
 	var clients []*phoenix
 	for range 2 {
-		c := &phoenix{process: start(t, "node", "node/realtime.mjs", mount(s.public)), seen: map[string]int{}}
+		c := alone(start(t, "node", "node/realtime.mjs", mount(s.public)))
 		c.do(t, "join", map[string]any{"topic": "room"})
 		if got := c.next(t, "joined", "refused"); got.What != "joined" {
 			t.Fatalf("not joined: %+v", got)

@@ -1,26 +1,34 @@
-// A stock phoenix client on strings: it does what JSON lines on standard
-// input tell it, and reports what happens as JSON lines on standard output.
+// Stock phoenix clients on strings: they do what JSON lines on standard input tell them,
+// and report what happens as JSON lines on standard output.
 //
 //   node client.mjs URL phoenix16|phoenix1721|phoenix17|phoenix18 [1|2] [websocket|longpoll] [OPTIONS]
+//   node client.mjs
 //
 // The number is the serialization; OPTIONS, in JSON, go to the Socket. A
-// payload of bytes is written {"bytes": BASE64}, in both directions.
+// payload of bytes is written {"bytes": BASE64}, in both directions. Without arguments
+// there may be many clients: {"do": "begin", "client": NUMBER, "args": [...]} makes one,
+// and its number is in all lines of it.
 
 import { createInterface } from "node:readline"
 import WebSocket from "ws"
 import { XMLHttpRequest } from "./xhr.mjs"
 
-const [url, library, version = "2", transport = "websocket", options = "{}"] = process.argv.slice(2)
-
-// Old clients know no fetch, and look for what browsers have.
-if (library !== "phoenix18") Object.assign(globalThis, { self: globalThis, XMLHttpRequest })
-const { Socket, LongPoll } = await import(library)
+// Old clients know no fetch, and look for what browsers have: in what is called self when
+// they are imported.
+const libraries = new Map()
+async function load(name) {
+  if (!libraries.has(name)) {
+    if (name !== "phoenix18") globalThis.self = Object.assign(Object.create(globalThis), { XMLHttpRequest })
+    libraries.set(name, await import(name))
+    delete globalThis.self
+  }
+  return libraries.get(name)
+}
 
 const written = (_, value) =>
   value instanceof ArrayBuffer ? { bytes: Buffer.from(value).toString("base64") } : value
 const read = (_, value) =>
   typeof value?.bytes === "string" ? new Uint8Array(Buffer.from(value.bytes, "base64")).buffer : value
-const report = (what, more) => console.log(JSON.stringify({ what, ...more }, written))
 
 // The package itself speaks version 2 only. Version 1 is objects, without a
 // join_ref: its clients knew the join that ends by the ref.
@@ -35,95 +43,110 @@ const versionOne = {
   },
 }
 
-// The Socket minds encode and decode only of transports other than LongPoll.
-class OtherLongPoll extends LongPoll {}
+// begin makes a client, and returns what it can be told to do.
+async function begin(client, url, library, version = "2", transport = "websocket", options = "{}") {
+  const { Socket, LongPoll, Presence } = await load(library)
+  const report = (what, more) => console.log(JSON.stringify({ client, what, ...more }, written))
 
-const transports = { websocket: WebSocket, longpoll: version === "1" ? OtherLongPoll : LongPoll }
+  // The Socket minds encode and decode only of transports other than LongPoll.
+  class OtherLongPoll extends LongPoll {}
 
-const socket = new Socket(url, {
-  transport: transports[transport],
-  // None of these is due before the tests' own patience ends: on a machine that is
-  // busy a client would take the service, or a join, for lost.
-  heartbeatIntervalMs: 60_000,
-  timeout: 60_000,
-  longpollerTimeout: 60_000,
-  reconnectAfterMs: () => 20,
-  rejoinAfterMs: () => 20,
-  ...(version === "1" ? versionOne : {}),
-  ...JSON.parse(options),
-})
-socket.onOpen(() => report("open"))
-socket.onClose(({ code, reason }) => report("close", { code, reason }))
+  const transports = { websocket: WebSocket, longpoll: version === "1" ? OtherLongPoll : LongPoll }
 
-// What belongs to no channel: heartbeats, and answers to raw messages.
-const channels = new Map()
-socket.onMessage((message) => {
-  if (!channels.has(message.topic)) report("frame", message)
-})
+  const socket = new Socket(url, {
+    transport: transports[transport],
+    // None of these is due before the tests' own patience ends: on a machine that is
+    // busy a client would take the service, or a join, for lost.
+    heartbeatIntervalMs: 60_000,
+    timeout: 60_000,
+    longpollerTimeout: 60_000,
+    reconnectAfterMs: () => 20,
+    rejoinAfterMs: () => 20,
+    ...(version === "1" ? versionOne : {}),
+    ...JSON.parse(options),
+  })
+  socket.onOpen(() => report("open"))
+  socket.onClose(({ code, reason }) => report("close", { code, reason }))
 
-const commands = {
-  connect: () => socket.connect(),
-  disconnect: () => socket.disconnect(),
+  // What belongs to no channel: heartbeats, and answers to raw messages.
+  const channels = new Map()
+  socket.onMessage((message) => {
+    if (!channels.has(message.topic)) report("frame", message)
+  })
 
-  // Joins as the docs show it. With params of {after}, the channel resumes
-  // after what it saw last whenever it has to join again.
-  join({ topic, params = {} }) {
-    let at = params
-    const resumes = "after" in params
-    const channel = socket.channel(topic, () => at)
-    channel.onMessage = (event, payload) => {
-      if (!event.startsWith("phx_") && !event.startsWith("chan_reply_")) {
-        if (resumes && payload.offset !== undefined) at.after = payload.offset
-        report("message", { topic, event, payload })
+  return {
+    connect: () => socket.connect(),
+    disconnect: () => socket.disconnect(),
+
+    // Joins as the docs show it. With params of {after}, the channel resumes
+    // after what it saw last whenever it has to join again. With presence it reports who
+    // is here, how often each, whenever the client says that it knows.
+    join({ topic, params = {}, presence = false }) {
+      let at = params
+      const resumes = "after" in params
+      const channel = socket.channel(topic, () => at)
+      channel.onMessage = (event, payload) => {
+        // 1.7 has no event for a push that is given up after its connection.
+        if (event && !event.startsWith("phx_") && !event.startsWith("chan_reply_")) {
+          if (resumes && payload.offset !== undefined) at.after = payload.offset
+          report("message", { topic, event, payload })
+        }
+        return payload
       }
-      return payload
-    }
-    channel.onClose(() => {
-      if (channels.get(topic) === channel) channels.delete(topic)
-      report("closed", { topic })
-    })
-    channel.onError((reason) => report("errored", { topic, payload: reason ?? null }))
-    channels.set(topic, channel)
-    channel.join()
-      .receive("ok", (response) => {
-        const { epoch, offset, resumed } = response
-        if (resumes) at = { epoch, after: resumed ? at.after ?? offset : offset }
-        report("joined", { topic, response })
+      channel.onClose(() => {
+        if (channels.get(topic) === channel) channels.delete(topic)
+        report("closed", { topic })
       })
-      .receive("error", (response) => report("refused", { topic, response }))
-  },
-
-  leave: ({ topic }) =>
-    channels.get(topic).leave().receive("ok", (response) => report("left", { topic, response })),
-
-  // Several pushes at once, each with its number. What they are answered is counted.
-  pushMany({ topics, event, count }) {
-    const answers = {}
-    let left = topics.length * count
-    const answer = (status) => (response) => {
-      const what = response?.reason ?? status
-      answers[what] = (answers[what] ?? 0) + 1
-      if (--left === 0) report("answered", { event, response: answers })
-    }
-    for (const topic of topics) {
-      for (let n = 0; n < count; n++) {
-        channels.get(topic).push(event, { n }, 60_000)
-          .receive("ok", answer("ok")).receive("error", answer("error")).receive("timeout", answer("timeout"))
+      channel.onError((reason) => report("errored", { topic, payload: reason ?? null }))
+      if (presence) {
+        const all = new Presence(channel)
+        all.onSync(() => report("here", { topic, payload: Object.fromEntries(all.list((key, { metas }) => [key, metas.length])) }))
       }
-    }
-  },
+      channels.set(topic, channel)
+      channel.join()
+        .receive("ok", (response) => {
+          const { epoch, offset, resumed } = response
+          if (resumes) at = { epoch, after: resumed ? at.after ?? offset : offset }
+          report("joined", { topic, response })
+        })
+        .receive("error", (response) => report("refused", { topic, response }))
+    },
 
-  push({ topic, event, payload }) {
-    const answer = (status) => (response) => report("reply", { topic, event, status, response })
-    channels.get(topic).push(event, payload).receive("ok", answer("ok")).receive("error", answer("error"))
-  },
+    leave: ({ topic }) =>
+      channels.get(topic).leave().receive("ok", (response) => report("left", { topic, response })),
 
-  // A message that the client would not send of its own accord.
-  raw: ({ message }) => socket.push({ ref: socket.makeRef(), join_ref: null, ...message }),
+    // Several pushes at once, each with its number. What they are answered is counted.
+    pushMany({ topics, event, count }) {
+      const answers = {}
+      let left = topics.length * count
+      const answer = (status) => (response) => {
+        const what = response?.reason ?? status
+        answers[what] = (answers[what] ?? 0) + 1
+        if (--left === 0) report("answered", { event, response: answers })
+      }
+      for (const topic of topics) {
+        for (let n = 0; n < count; n++) {
+          channels.get(topic).push(event, { n }, 60_000)
+            .receive("ok", answer("ok")).receive("error", answer("error")).receive("timeout", answer("timeout"))
+        }
+      }
+    },
+
+    push({ topic, event, payload }) {
+      const answer = (status) => (response) => report("reply", { topic, event, status, response })
+      channels.get(topic).push(event, payload).receive("ok", answer("ok")).receive("error", answer("error"))
+    },
+
+    // A message that the client would not send of its own accord.
+    raw: ({ message }) => socket.push({ ref: socket.makeRef(), join_ref: null, ...message }),
+  }
 }
 
+const clients = new Map()
+if (process.argv.length > 2) clients.set(undefined, await begin(undefined, ...process.argv.slice(2)))
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line, read)
-  commands[command.do](command)
+  if (command.do === "begin") clients.set(command.client, await begin(command.client, ...command.args))
+  else clients.get(command.client)[command.do](command)
 }
 process.exit(0)

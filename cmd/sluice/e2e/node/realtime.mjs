@@ -10,7 +10,8 @@ import WebSocket from "ws"
 const client = new RealtimeClient(process.argv[2], {
   transport: WebSocket,
   params: { apikey: "none" },
-  heartbeatIntervalMs: 200,
+  heartbeatIntervalMs: 900_000, // neither is due before the tests' own patience ends
+  timeout: 900_000,
   reconnectAfterMs: () => 20,
 })
 const report = (what, more) => console.log(JSON.stringify({ what, ...more }))
@@ -18,9 +19,12 @@ const channels = new Map()
 
 const commands = {
   // What it calls a topic begins with "realtime:" on the wire.
-  join({ topic }) {
-    const channel = client.channel(topic, { config: { broadcast: { ack: true, self: true } } })
+  join({ topic, key }) {
+    const channel = client.channel(topic, { config: { broadcast: { ack: true, self: true }, presence: { key } } })
     channels.set(topic, channel)
+    if (key !== undefined) {
+      channel.on("presence", { event: "sync" }, () => report("here", { topic, payload: channel.presenceState() }))
+    }
     channel.on("broadcast", { event: "*" }, ({ event, payload }) => report("message", { topic, event, payload }))
     channel.subscribe((status, error) =>
       report(status === "SUBSCRIBED" ? "joined" : "refused", { topic, status, reason: error?.message }))
@@ -28,6 +32,14 @@ const commands = {
 
   async push({ topic, event, payload }) {
     report("reply", { topic, event, status: await channels.get(topic).send({ type: "broadcast", event, payload }) })
+  },
+
+  async track({ topic, meta }) {
+    report("tracked", { topic, status: await channels.get(topic).track(meta) })
+  },
+
+  async untrack({ topic }) {
+    report("untracked", { topic, status: await channels.get(topic).untrack() })
   },
 
   async token({ token }) {

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/sluicehq/sluice"
 )
@@ -34,7 +35,8 @@ func serve(ctx context.Context, logger *slog.Logger) error {
 	config := sluice.DefaultConfig()
 	config.Listen, config.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
 	config.DataDir = os.Args[1]
-	config.InboundQueue = 64 // so that a test fills it soon
+	config.InboundQueue = 64            // so that a test fills it soon
+	config.HeartbeatTimeout = time.Hour // no client that a busy machine keeps from running is taken for gone
 	config.Logger = logger
 	config.OnListen = func(public, admin net.Addr) {
 		logger.Info("serving", "socket", "ws://"+public.String()+config.SocketPath, "console", "http://"+admin.String())
