@@ -56,14 +56,6 @@ func (s *Service) startBus(ctx context.Context, open bool, fail context.CancelCa
 	}, fail)
 }
 
-// RelayMode says whether a node reads the log through the bus between nodes.
-type RelayMode string
-
-const (
-	RelayAuto RelayMode = "auto" // where there is a bus
-	RelayOff  RelayMode = "off"
-)
-
 // openRelayed opens the log, and has it read through the bus where there is one. The
 // embedded store has one process, and so nobody to share its reads with.
 func (s *Service) openRelayed(ctx context.Context) (store.Log, error) {
@@ -108,12 +100,14 @@ func version() string {
 	return "(unknown)"
 }
 
-// Entry is one who is on a topic: see [Service.Presences].
-type Entry = channels.Entry
+// PresenceEntry is one who is on a topic: see [Service.Presences].
+type PresenceEntry = channels.PresenceEntry
 
 // Presences are those who are on a topic now, on all nodes: the ones that are listed, at
 // most as many as the topic's rule says, and how many there are in all.
-func (s *Service) Presences(topic string) (listed []Entry, total int) { return s.presences.List(topic) }
+func (s *Service) Presences(topic string) (listed []PresenceEntry, total int) {
+	return s.presences.List(topic)
+}
 
 // newPresences makes what knows who is on which topic.
 func (s *Service) newPresences() (*presence.Tracker, error) {

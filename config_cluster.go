@@ -15,6 +15,16 @@ import (
 	"github.com/sluicehq/sluice/internal/reload"
 )
 
+// RelayMode says whether a node reads the log through the bus between nodes.
+type RelayMode string
+
+const (
+	// RelayAuto reads it so where there is a bus.
+	RelayAuto RelayMode = "auto"
+	// RelayOff has each node read it by itself.
+	RelayOff RelayMode = "off"
+)
+
 // clustered tells whether this node is one of several that talk to each other.
 func (c *Config) clustered() bool { return c.ClusterListen != "" || c.NATSURL != "" }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/sluicehq/sluice/channels/presence"
 )
 
-// Entry is one who is on a topic: see [Context.Presences].
-type Entry = presence.Entry
+// PresenceEntry is one who is on a topic: see [Context.Presences].
+type PresenceEntry = presence.Entry
 
 // MaxTracked is how many presences one channel may have.
 const MaxTracked = 16
@@ -123,7 +123,7 @@ func (c *Context) Untrack(key string) {
 
 // Presences are those who are on the topic now, on all nodes: the ones that are listed,
 // and how many there are.
-func (c *Context) Presences() (listed []Entry, total int) {
+func (c *Context) Presences() (listed []PresenceEntry, total int) {
 	if tracker := c.actor.host.presences; tracker != nil {
 		return tracker.List(c.Topic())
 	}
