@@ -20,7 +20,7 @@ test: needs lint # which has vetted all packages, with more checks than go test 
 	$(GO) test -race -vet=off -p 2 -timeout 60m ./...
 	cd $(PEERS) && $(GO) test -race -vet=off -timeout 60m ./...
 
-# PostgreSQL, Chromium and the npm packages that the end-to-end tests drive.
+# PostgreSQL, Chromium, nginx, HAProxy and the npm packages that the end-to-end tests drive.
 needs: programs $(NODE)
 
 programs:

@@ -38,6 +38,20 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
+// balancers are the load balancers' programs, by name.
+var balancers = make(map[string]string)
+
+// find looks for a program where the system's administrator has it, too.
+func find(program string) (path string, err error) {
+	if path, err = exec.LookPath(program); err != nil {
+		var sbin error
+		if path, sbin = exec.LookPath("/usr/sbin/" + program); sbin != nil {
+			return "", fmt.Errorf("these tests need %s (make needs installs it, or apt-get install %s): %w", program, program, err)
+		}
+	}
+	return path, nil
+}
+
 // build makes the programs, with the race detector in them where these tests
 // have it in them, and looks for what else they need.
 func build() error {
@@ -45,6 +59,13 @@ func build() error {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("these tests need %s (make needs installs it): %w", program, err)
 		}
+	}
+	for _, program := range []string{"nginx", "haproxy"} {
+		path, err := find(program)
+		if err != nil {
+			return err
+		}
+		balancers[program] = path
 	}
 	if _, err := os.Stat("node/node_modules/phoenix18"); err != nil {
 		return fmt.Errorf("these tests need the npm packages (make needs installs them): %w", err)

@@ -29,7 +29,14 @@ type process struct {
 // start runs a program; the test's clean-up ends it.
 func start(t testing.TB, name string, args ...string) *process {
 	t.Helper()
-	p := &process{name: name, cmd: exec.Command(name, args...), exited: make(chan struct{})}
+	return startCommand(t, exec.Command(name, args...))
+}
+
+// startCommand is start for what needs more than arguments.
+func startCommand(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	name, args := cmd.Args[0], cmd.Args[1:]
+	p := &process{name: name, cmd: cmd, exited: make(chan struct{})}
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
