@@ -179,7 +179,8 @@ func read(t *testing.T, name string) (text docText) {
 	fenced, shell := false, false
 	for i, line := range strings.Split(string(content), "\n") {
 		if mark, ok := strings.CutPrefix(strings.TrimSpace(line), "```"); ok {
-			fenced, shell = !fenced, mark == "sh"
+			language, _, _ := strings.Cut(mark, " ") // what follows says what a test does with it
+			fenced, shell = !fenced, language == "sh"
 			continue
 		}
 		l := docLine{number: i + 1, text: line, fenced: fenced}

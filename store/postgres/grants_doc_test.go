@@ -24,7 +24,7 @@ func sqlOf(t *testing.T, path string) map[string]string {
 	sections := map[string]string{}
 	for section := range strings.SplitSeq(string(text), "\n## ") {
 		heading, rest, _ := strings.Cut(section, "\n")
-		for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(rest, -1) {
+		for _, block := range regexp.MustCompile("(?s)```sql[^\n]*\n(.*?)```").FindAllStringSubmatch(rest, -1) {
 			sections[heading] += block[1]
 		}
 	}

@@ -3,6 +3,10 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -74,5 +78,106 @@ func TestVersion(t *testing.T) {
 	code, stdout, stderr := run(t, "", sluice, "version")
 	if code != 0 || !strings.Contains(stdout, "go1.") {
 		t.Errorf("version ended with status %d:\n%s%s", code, stdout, stderr)
+	}
+}
+
+// A token that is made for trying out lets in by the rules, and check says what it grants.
+func TestToken(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	secret, config := filepath.Join(folder, "secret"), filepath.Join(folder, "sluice.yaml")
+	rules := "jwt-secret-file: " + secret + "\ntopics:\n- match: room:*\n  access: token\n"
+	for path, content := range map[string]string{secret: "of thirty-two characters or more\n", config: rules} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, token, stderr := run(t, "", sluice, "token", "--jwt-secret-file", secret, "--sub", "7", "--topics", "room:*")
+	if code != 0 || stderr != "" {
+		t.Fatalf("making a token ended with status %d:\n%s", code, stderr)
+	}
+	if code, stdout, stderr := run(t, token, sluice, "token", "--jwt-secret-file", secret, "--check", "-"); code != 0 || !strings.Contains(stdout, "user:7") {
+		t.Errorf("checking it ended with status %d:\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr := run(t, token[:len(token)-8], sluice, "token", "--jwt-secret-file", secret, "--check", "-"); code != 1 || !strings.Contains(stderr, "token_invalid") {
+		t.Errorf("checking a part of it ended with status %d:\n%s%s", code, stdout, stderr)
+	}
+	s := serve(t, "--data-dir", filepath.Join(folder, "data"), "--config", config).ready(t)
+	if status, body := s.post(t, "/api/events", "application/json", `{"topic":"room:1","event":"said"}`); status != http.StatusAccepted {
+		t.Fatalf("publish: %d %s", status, body)
+	}
+	for topic, want := range map[string]int{"room:1": 0, "private": 1} {
+		code, stdout, stderr := run(t, "", sluice, "watch", topic, "--url", mount(s.public), "--token", strings.TrimSpace(token), "--after", "0", "--count", "1")
+		if code != want {
+			t.Errorf("watching %s ended with status %d:\n%s%s", topic, code, stdout, stderr)
+		}
+	}
+}
+
+// What would keep serve from starting, check says, and starts nothing; what is in force it
+// prints as a file that serve reads.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := run(t, "", sluice, "check", "--lanes", "0x", "--listen", "0.0.0.0:4000")
+	if code != 2 || stdout != "" || !strings.Contains(stderr, "--lanes") || !strings.Contains(stderr, "--anonymous") {
+		t.Errorf("what is wrong ended with status %d:\n%s%s", code, stdout, stderr)
+	}
+	code, printed, stderr := run(t, "", sluice, "check", "--print", "--lanes", "3", "--database-url", "postgres://app:secret@localhost/app")
+	if code != 0 || !strings.Contains(printed, "lanes: 3") || strings.Contains(printed, "secret@") {
+		t.Errorf("printing ended with status %d:\n%s%s", code, printed, stderr)
+	}
+	config := filepath.Join(t.TempDir(), "sluice.yaml")
+	if err := os.WriteFile(config, []byte(printed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := run(t, "", sluice, "check", "--config", config); code != 0 || stderr != "" {
+		t.Errorf("what is printed is read with status %d:\n%s%s", code, stdout, stderr)
+	}
+}
+
+// The stand-in for a StatsD server shows what the service sends.
+func TestStatsD(t *testing.T) {
+	t.Parallel()
+	server := start(t, sluice, "statsd", "--listen", "127.0.0.1:0", "--raw", "--filter", "sluice.ready")
+	at, ok := server.stderr.next(t.Context(), 0, func(line string) bool { return strings.Contains(line, "receiving metrics at") })
+	if !ok {
+		t.Fatalf("it receives nothing:\n%s", server.stderr.text())
+	}
+	address := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(server.stderr.line(at))
+	serve(t, "--data-dir", t.TempDir(), "--statsd", address).ready(t)
+	if _, ok := server.stdout.next(t.Context(), 0, func(line string) bool { return strings.HasPrefix(line, "sluice.ready:1|g") }); !ok {
+		t.Errorf("it shows no metric:\n%s", server.stdout.text())
+	}
+	if code := server.stop(t); code != 0 {
+		t.Errorf("it ended with status %d", code)
+	}
+}
+
+// What helps with the command line does.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	_, help, _ := run(t, "", sluice, "serve", "--help")
+	for _, each := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"--version"}, 0, "go1."},
+		{[]string{"help"}, 0, "Run the service."},
+		{[]string{"help", "serve"}, 0, help},
+		{[]string{"help", "nothing"}, 2, "publish"},
+		{[]string{"completion", "bash"}, 0, "complete -o filenames -F _sluice sluice"},
+		{[]string{"completion", "zsh"}, 0, "#compdef sluice"},
+		{[]string{"completion", "fish"}, 0, "complete -c sluice"},
+		{[]string{"completion", "csh"}, 2, "bash, zsh, fish"},
+	} {
+		if code, stdout, stderr := run(t, "", sluice, each.args...); code != each.code || !strings.Contains(stdout+stderr, each.says) {
+			t.Errorf("%q ended with status %d, and does not say %s:\n%s%s", each.args, code, each.says, stdout, stderr)
+		}
+	}
+	_, script, _ := run(t, "", sluice, "completion", "bash")
+	code, words, stderr := run(t, script+"\nCOMP_WORDS=(sluice serve --lan) COMP_CWORD=2; _sluice; echo \"${COMPREPLY[@]}\"\n", "bash")
+	if code != 0 || words != "--lanes\n" {
+		t.Errorf("bash completes %q, with status %d:\n%s", words, code, stderr)
 	}
 }
