@@ -15,6 +15,10 @@ import (
 // tellPause is how often trouble is told, for as long as it lasts.
 const tellPause = time.Minute
 
+// probePause is for how long nothing may have been written before the log writes to see
+// whether it could: with how long it waits for a lock, less than ten seconds.
+const probePause = 3 * time.Second
+
 // maxStall is for how long the outbox may not be moved before that is a stall.
 var maxStall = store.MaxStall // tests change it
 
@@ -28,7 +32,8 @@ type trouble struct {
 	failing time.Time // since when the outbox cannot be moved; zero while it can
 	cause   error     // why
 	told    time.Time
-	refused bool // the last transaction, whosoever, for what is no fault of its data
+	refused bool      // the last transaction, whosoever, for what is no fault of its data
+	written time.Time // when the last one was taken; zero before that
 }
 
 // begin notes that the outbox cannot be moved, and tells why.
@@ -63,7 +68,7 @@ func (t *trouble) wrote(err error) {
 	defer t.mu.Unlock()
 	switch {
 	case err == nil:
-		t.refused = false
+		t.refused, t.written = false, time.Now()
 	case errors.As(err, &refusal):
 		switch refusal.Code() & 0xff {
 		case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH:
@@ -73,28 +78,31 @@ func (t *trouble) wrote(err error) {
 	}
 }
 
-// state returns for how long the outbox has not been moved, and why, and whether
-// the last transaction was refused.
-func (t *trouble) state() (failing time.Duration, cause error, refused bool) {
+// state returns for how long the outbox has not been moved, and why, and whether it is
+// not known that a transaction would be taken now.
+func (t *trouble) state() (failing time.Duration, cause error, doubtful bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.failing.IsZero() {
 		failing = time.Since(t.failing)
 	}
-	return failing, t.cause, t.refused
+	return failing, t.cause, t.refused || time.Since(t.written) >= probePause
 }
 
 const probeSQL = `UPDATE sluice_meta SET trimmed = trimmed`
 
-// Sequencing implements [store.Log]. After a write that has failed it tries one of
-// its own.
+// Sequencing implements [store.Log]. After a write that has failed, and where nobody has
+// written for a while, it tries one of its own.
 func (l *Log) Sequencing(ctx context.Context) error {
+	if err := l.checkFile(); err != nil {
+		return err
+	}
 	l.lookAtOutbox(ctx)
-	failing, cause, refused := l.trouble.state()
+	failing, cause, doubtful := l.trouble.state()
 	if failing >= maxStall {
 		return &store.StalledError{For: failing, Err: cause}
 	}
-	if !refused {
+	if !doubtful {
 		return nil
 	}
 	err := l.borrowWriter(ctx, func(w *writer) error {
