@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -52,6 +53,11 @@ type Config struct {
 	// [store.DefaultMaxPayload].
 	MaxPayload int64
 
+	// MaxRevocations bounds how many may be in force once this log has added one. Fewer
+	// take less of every node's memory. Zero means [store.MaxRevocations], which is the
+	// most.
+	MaxRevocations int
+
 	// Node is what this node is called where others see who leads. Empty: the host's
 	// name and the process's id.
 	Node string
@@ -71,16 +77,17 @@ const DefaultPollInterval = 100 * time.Millisecond
 // Log is a [store.Log] in PostgreSQL. Its methods may be called concurrently.
 type Log struct {
 	// Immutable after Open.
-	server    server // where and how to connect
-	pool      *pgxpool.Pool
-	poll      time.Duration
-	retention time.Duration // 0 keeps all
-	logger    *slog.Logger
-	appends   *groupcommit.Group
-	failures  *metrics.Counter // of sequencing and trimming
-	refused   *metrics.Counter // events that the log does not take
-	aside     *aside.Teller    // of payloads that are too large
-	healed    bool             // ids were not drawn in ascending order before
+	server         server // where and how to connect
+	pool           *pgxpool.Pool
+	poll           time.Duration
+	retention      time.Duration // 0 keeps all
+	maxRevocations int
+	logger         *slog.Logger
+	appends        *groupcommit.Group
+	failures       *metrics.Counter // of sequencing and trimming
+	refused        *metrics.Counter // events that the log does not take
+	aside          *aside.Teller    // of payloads that are too large
+	healed         bool             // ids were not drawn in ascending order before
 
 	appendTime   *metrics.Timing
 	appended     *metrics.Counter
@@ -121,10 +128,14 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if config.MaxPayload < 0 {
 		return nil, fmt.Errorf("postgres: Config.MaxPayload is %d: want 0, which keeps to what the database says, or more", config.MaxPayload)
 	}
+	if config.MaxRevocations < 0 || config.MaxRevocations > store.MaxRevocations {
+		return nil, fmt.Errorf("postgres: Config.MaxRevocations is %d: want 0, which means %d, to that", config.MaxRevocations, store.MaxRevocations)
+	}
 	if config.Retention < 0 {
 		return nil, fmt.Errorf("postgres: Config.Retention is %v: want 0, which keeps all, or more", config.Retention)
 	}
-	l := &Log{server: server, poll: config.PollInterval, retention: config.Retention, logger: config.Logger}
+	l := &Log{server: server, poll: config.PollInterval, retention: config.Retention, logger: config.Logger,
+		maxRevocations: cmp.Or(config.MaxRevocations, store.MaxRevocations)}
 	if l.poll <= 0 {
 		l.poll = DefaultPollInterval
 	}

@@ -58,7 +58,7 @@ func harness(t testing.TB, config postgres.Config) storetest.Harness {
 	return storetest.Harness{
 		Open: func(ctx context.Context, settings storetest.Settings) (store.Log, error) {
 			config := config // Open is called concurrently
-			config.PollInterval, config.Retention, config.MaxPayload = settings.Poll, settings.Retention, settings.MaxPayload
+			config.PollInterval, config.Retention, config.MaxPayload, config.MaxRevocations = settings.Poll, settings.Retention, settings.MaxPayload, settings.MaxRevocations
 			return open(ctx, config)
 		},
 		DB:            db,

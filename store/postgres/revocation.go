@@ -50,7 +50,7 @@ func (l *Log) Revoke(ctx context.Context, r store.Revocation) (store.Revocation,
 		}
 		r.IssuedBefore, r.Until, r.Number = r.IssuedBefore.UTC(), r.Until.UTC(), number
 		var all int
-		if err = tx.QueryRow(ctx, revokedSQL).Scan(&all); err == nil && all > store.MaxRevocations {
+		if err = tx.QueryRow(ctx, revokedSQL).Scan(&all); err == nil && all > l.maxRevocations {
 			err = store.ErrTooManyRevocations
 		}
 		return err

@@ -64,7 +64,7 @@ func TestConformanceWithJustTheRights(t *testing.T) {
 		config := postgres.Config{DatabaseURL: role, Logger: quiet}
 		h.Open = func(ctx context.Context, settings storetest.Settings) (store.Log, error) {
 			config := config
-			config.PollInterval, config.Retention, config.MaxPayload = settings.Poll, settings.Retention, settings.MaxPayload
+			config.PollInterval, config.Retention, config.MaxPayload, config.MaxRevocations = settings.Poll, settings.Retention, settings.MaxPayload, settings.MaxRevocations
 			return open(ctx, config)
 		}
 		return h

@@ -135,7 +135,7 @@ func onPostgres(t *testing.T) (h storetest.Harness, open opener) {
 	}
 	h.DB = application(t, "pgx", url)
 	return h, func(ctx context.Context, settings storetest.Settings) (relay.Source, error) {
-		log, err := postgres.Open(ctx, postgres.Config{DatabaseURL: url, Migrate: true, PollInterval: settings.Poll, Retention: settings.Retention, MaxPayload: settings.MaxPayload, Logger: quiet})
+		log, err := postgres.Open(ctx, postgres.Config{DatabaseURL: url, Migrate: true, PollInterval: settings.Poll, Retention: settings.Retention, MaxPayload: settings.MaxPayload, MaxRevocations: settings.MaxRevocations, Logger: quiet})
 		if err != nil {
 			return nil, err // not a nil *postgres.Log in an interface
 		}
@@ -152,7 +152,7 @@ func onSQLite(t *testing.T) (h storetest.Harness, open opener) {
 		BeginEpoch: `INSERT INTO sluice_epochs DEFAULT VALUES`, TakesAnyBytes: true,
 	}
 	return h, func(ctx context.Context, settings storetest.Settings) (relay.Source, error) {
-		log, err := sqlite.Open(ctx, sqlite.Config{Dir: dir, PollInterval: settings.Poll, Retention: settings.Retention, MaxPayload: settings.MaxPayload, Logger: quiet})
+		log, err := sqlite.Open(ctx, sqlite.Config{Dir: dir, PollInterval: settings.Poll, Retention: settings.Retention, MaxPayload: settings.MaxPayload, MaxRevocations: settings.MaxRevocations, Logger: quiet})
 		if err != nil {
 			return nil, err
 		}

@@ -61,7 +61,7 @@ func (l *Log) revoke(ctx context.Context, r store.Revocation) (store.Revocation,
 	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM sluice_revocations`).Scan(&all); err != nil {
 		return r, err
 	}
-	if all > store.MaxRevocations {
+	if all > l.maxRevocations {
 		return r, store.ErrTooManyRevocations
 	}
 	return r, tx.Commit()

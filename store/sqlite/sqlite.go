@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -47,6 +48,11 @@ type Config struct {
 	// [store.DefaultMaxPayload].
 	MaxPayload int64
 
+	// MaxRevocations bounds how many may be in force once this log has added one. Fewer
+	// take less of every node's memory. Zero means [store.MaxRevocations], which is the
+	// most.
+	MaxRevocations int
+
 	// Node is what this process is called, as who leads.
 	Node string
 
@@ -74,16 +80,17 @@ const (
 // Log is a [store.Log] in a file. Its methods may be called concurrently.
 type Log struct {
 	// Immutable after Open.
-	path      string
-	file      os.FileInfo // as it was opened
-	queries   *sql.DB     // reads of a row or two; before that, what makes the tables
-	poll      time.Duration
-	retention time.Duration // 0 keeps all
-	logger    *slog.Logger
-	appends   *groupcommit.Group
-	failures  *metrics.Counter // of Run
-	aside     *aside.Teller    // of payloads that are too large
-	trouble   trouble
+	path           string
+	file           os.FileInfo // as it was opened
+	queries        *sql.DB     // reads of a row or two; before that, what makes the tables
+	poll           time.Duration
+	retention      time.Duration // 0 keeps all
+	maxRevocations int
+	logger         *slog.Logger
+	appends        *groupcommit.Group
+	failures       *metrics.Counter // of Run
+	aside          *aside.Teller    // of payloads that are too large
+	trouble        trouble
 
 	appendTime   *metrics.Timing
 	appended     *metrics.Counter
@@ -113,6 +120,9 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if config.MaxPayload < 0 {
 		return nil, fmt.Errorf("sqlite: Config.MaxPayload is %d: want 0, which keeps to what the file says, or more", config.MaxPayload)
 	}
+	if config.MaxRevocations < 0 || config.MaxRevocations > store.MaxRevocations {
+		return nil, fmt.Errorf("sqlite: Config.MaxRevocations is %d: want 0, which means %d, to that", config.MaxRevocations, store.MaxRevocations)
+	}
 	if config.Retention < 0 {
 		return nil, fmt.Errorf("sqlite: Config.Retention is %v: want 0, which keeps all, or more", config.Retention)
 	}
@@ -123,7 +133,8 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	l := &Log{path: filepath.Join(dir, FileName), poll: config.PollInterval, retention: config.Retention, logger: config.Logger}
+	l := &Log{path: filepath.Join(dir, FileName), poll: config.PollInterval, retention: config.Retention, logger: config.Logger,
+		maxRevocations: cmp.Or(config.MaxRevocations, store.MaxRevocations)}
 	if l.poll <= 0 {
 		l.poll = DefaultPollInterval
 	}

@@ -28,7 +28,7 @@ func harness(t testing.TB) storetest.Harness {
 	dir := t.TempDir()
 	return storetest.Harness{
 		Open: func(ctx context.Context, settings storetest.Settings) (store.Log, error) {
-			log, err := sqlite.Open(ctx, sqlite.Config{Dir: dir, PollInterval: settings.Poll, Retention: settings.Retention, MaxPayload: settings.MaxPayload, Logger: quiet})
+			log, err := sqlite.Open(ctx, sqlite.Config{Dir: dir, PollInterval: settings.Poll, Retention: settings.Retention, MaxPayload: settings.MaxPayload, MaxRevocations: settings.MaxRevocations, Logger: quiet})
 			if err != nil {
 				return nil, err
 			}

@@ -43,6 +43,13 @@ type ledger struct {
 	uncertain map[string]bool // the database was lost before it answered
 }
 
+// size is how many rows are committed.
+func (l *ledger) size() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.certain)
+}
+
 // row names one row: the committer, its transaction, and the row therein.
 func row(committer, transaction, number int) string {
 	return fmt.Sprintf("%d/%d/%d", committer, transaction, number)

@@ -135,11 +135,20 @@ func testRevocationsEnd(t *testing.T, h Harness) {
 
 // testRevocationsAreBounded has as many in force as there may be.
 func testRevocationsAreBounded(t *testing.T, h Harness) {
-	log := open(t, h, polling)
+	const most = 1000
+	settings := polling
+	for _, not := range []int{-1, store.MaxRevocations + 1} {
+		settings.MaxRevocations = not
+		if log, err := h.Open(t.Context(), settings); err == nil || !strings.Contains(err.Error(), "MaxRevocations") {
+			t.Errorf("opened with at most %d revocations: %v, %v", not, log, err)
+		}
+	}
+	settings.MaxRevocations = most
+	log := open(t, h, settings)
 	first := revoke(t, log, store.Revocation{Kind: store.ClaimSubject, Value: "first"})
 	fill := fmt.Sprintf(`INSERT INTO sluice_revocations (kind, value, issued_before, until, number)
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
-		SELECT 'jti', 'token ' || i, issued_before, until, -i FROM sluice_revocations, n`, store.MaxRevocations-2)
+		SELECT 'jti', 'token ' || i, issued_before, until, -i FROM sluice_revocations, n`, most-2)
 	if _, err := h.DB.ExecContext(t.Context(), fill); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +161,7 @@ func testRevocationsAreBounded(t *testing.T, h Harness) {
 	if list := revocations(t, log, 0); !slices.Equal(list, []store.Revocation{last, again}) {
 		t.Errorf("there are %+v", list)
 	}
-	if list := revocations(t, log, -store.MaxRevocations); len(list) != store.MaxRevocations {
+	if list := revocations(t, log, -most); len(list) != most {
 		t.Errorf("there are %d", len(list))
 	}
 	if _, err := h.DB.ExecContext(t.Context(), `DELETE FROM sluice_revocations WHERE number = -1`); err != nil {

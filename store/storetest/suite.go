@@ -54,7 +54,8 @@ type Settings struct {
 	Poll      time.Duration
 	Retention time.Duration
 
-	MaxPayload int64
+	MaxPayload     int64
+	MaxRevocations int
 }
 
 // polling finds what is not announced soon, and neverPolling late enough for
