@@ -55,7 +55,7 @@ func find(program string) (path string, err error) {
 // build makes the programs, with the race detector in them where these tests
 // have it in them, and looks for what else they need.
 func build() error {
-	for _, program := range []string{"node", "chromium"} {
+	for _, program := range []string{"node", "chromium", "promtool"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("these tests need %s (make needs installs it): %w", program, err)
 		}
