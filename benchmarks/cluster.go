@@ -20,6 +20,9 @@ import (
 // for a third of the time: broadcasts in bulk through the first node, broadcasts at an
 // even rate through it, whose latency is taken on the other nodes and on its own, and
 // rows at that rate, while Postgres counts how often its log is read.
+//
+// A broadcast is kept nowhere: one that is under way to a node that the machine does not let
+// run may be lost. It is counted so, and the next part begins, with sockets of its own.
 type Cluster struct {
 	// Program is the sluice binary that the nodes run.
 	Program string
@@ -77,19 +80,10 @@ func (c *Cluster) Run(ctx context.Context, progress report.Progress) (r report.R
 	if err != nil {
 		return r, err
 	}
-	run := &clusterRun{Cluster: c, nodes: nodes, prefix: newPrefix(), progress: progress}
-	err = run.join(ctx)
-	if err == nil {
-		err = run.measure(ctx, &r)
-	}
-	for _, s := range run.swarms {
-		s.Ending()
-	}
-	err = errors.Join(err, stop())
-	for _, s := range run.swarms {
-		err = errors.Join(err, s.Close())
-	}
-	if err != nil {
+	run := &clusterRun{Cluster: c, nodes: nodes, progress: progress, patience: patience}
+	err = run.measure(ctx, &r)
+	run.part()
+	if err = errors.Join(err, stop(), run.close()); err != nil {
 		return report.Result{}, err
 	}
 	run.report(&r)
@@ -100,13 +94,43 @@ func (c *Cluster) Run(ctx context.Context, progress report.Progress) (r report.R
 type clusterRun struct {
 	*Cluster
 	nodes    []*target.Endpoint
-	swarms   []*swarm.Swarm // of each node
-	prefix   string
+	over     [][]*swarm.Swarm // of the parts before, which have what came of them
+	swarms   []*swarm.Swarm   // of each node
+	prefix   string           // of the part's topics
 	progress report.Progress
 
-	published int64
-	measuring bool // whether latencies are taken
+	patience  time.Duration // for deliveries
+	published int64         // in this part
+	measuring bool          // whether latencies are taken
 	due       int64
+}
+
+// errLost ends a part: deliveries have been lost, and so nobody can get all that there were.
+var errLost = errors.New("benchmarks: cluster: deliveries have been lost")
+
+// rowsPatience is how long nothing of the rows may come: they are not lost, however slow the
+// machine is.
+const rowsPatience = 5 * time.Minute
+
+// part ends a part of the run, whose sockets stay as they are.
+func (c *clusterRun) part() {
+	for _, s := range c.swarms {
+		s.Ending()
+	}
+	if len(c.swarms) > 0 {
+		c.over = append(c.over, c.swarms)
+	}
+	c.swarms, c.published, c.due = nil, 0, 0
+}
+
+// close closes the sockets of all parts.
+func (c *clusterRun) close() (err error) {
+	for _, part := range c.over {
+		for _, s := range part {
+			err = errors.Join(err, s.Close())
+		}
+	}
+	return err
 }
 
 // share is the load of one node.
@@ -123,8 +147,10 @@ func (c *clusterRun) share(node int) swarm.Load {
 // joined: that is not acknowledged.
 const interestSettles = 2 * time.Second
 
-// join has the sockets of all nodes join.
+// join has the sockets of all nodes join, for a part of the run.
 func (c *clusterRun) join(ctx context.Context) error {
+	c.part()
+	c.prefix = newPrefix()
 	joined := int64(0)
 	for i, node := range c.nodes {
 		load := c.share(i)
@@ -155,6 +181,25 @@ func (c *clusterRun) arrived() (n int64) {
 
 // measure publishes all that there is.
 func (c *clusterRun) measure(ctx context.Context, r *report.Result) error {
+	if err := c.join(ctx); err != nil {
+		return err
+	}
+	err := c.broadcasts(ctx, r)
+	c.measuring = false
+	if err != nil && !errors.Is(err, errLost) {
+		return err
+	}
+	if err != nil {
+		r.Add("broadcasts_ended", "some were lost")
+		if err := c.join(ctx); err != nil {
+			return err
+		}
+	}
+	return c.rows(ctx, r)
+}
+
+// broadcasts publishes them in bulk, and then at the rate.
+func (c *clusterRun) broadcasts(ctx context.Context, r *report.Result) error {
 	broadcasts, err := c.nodes[0].Publisher(ctx, target.Broadcast, c.Load, c.prefix)
 	if err != nil {
 		return err
@@ -168,11 +213,7 @@ func (c *clusterRun) measure(ctx context.Context, r *report.Result) error {
 		return err
 	}
 	c.measuring = true
-	if err := c.pace(ctx, broadcasts); err != nil {
-		return err
-	}
-	c.measuring = false
-	return c.rows(ctx, r)
+	return c.pace(ctx, broadcasts)
 }
 
 // publish publishes events at once, and waits until all sockets have them.
@@ -195,12 +236,12 @@ func (c *clusterRun) publish(ctx context.Context, to swarm.Publisher, events int
 		return err
 	}
 	for i, s := range c.swarms {
-		complete, err := s.Await(ctx, windows[i], patience, func(int64) { c.progress.Tell("deliveries", min(c.arrived(), c.due), c.due) })
+		complete, err := s.Await(ctx, windows[i], c.patience, func(int64) { c.progress.Tell("deliveries", min(c.arrived(), c.due), c.due) })
 		if err != nil {
 			return err
 		}
 		if !complete {
-			return fmt.Errorf("benchmarks: cluster: node %d has lost broadcasts: %d of %d deliveries came", i, c.arrived(), c.due)
+			return fmt.Errorf("%w: node %d: %d of %d deliveries came", errLost, i, c.arrived(), c.due)
 		}
 	}
 	return nil
@@ -216,11 +257,15 @@ func (c *clusterRun) bulk(ctx context.Context, to swarm.Publisher, r *report.Res
 	for _, n := range c.nodes {
 		cpu -= target.UsageOf(n.PID).CPU
 	}
+	var err error
 	for time.Since(began) < c.third() {
-		if err := c.publish(ctx, to, clusterBatch); err != nil {
-			return err
+		if err = c.publish(ctx, to, clusterBatch); err != nil {
+			break
 		}
 		r.Series = append(r.Series, report.Sample{Seconds: time.Since(began).Seconds(), Deliveries: c.arrived() - before})
+	}
+	if err != nil && !errors.Is(err, errLost) {
+		return err
 	}
 	r.Seconds = time.Since(began).Seconds()
 	r.Events, r.Deliveries = c.published-published, c.arrived()-before
@@ -232,7 +277,7 @@ func (c *clusterRun) bulk(ctx context.Context, to swarm.Publisher, r *report.Res
 	if r.CPUSeconds = cpu.Seconds(); r.CPUSeconds > 0 {
 		r.EventsPerCPUSecond, r.DeliveriesPerCPUSecond = float64(r.Events)/r.CPUSeconds, float64(r.Deliveries)/r.CPUSeconds
 	}
-	return nil
+	return err
 }
 
 // pace publishes one event after the other at the rate, as far as the nodes keep up.
@@ -268,6 +313,7 @@ func (c *clusterRun) rows(ctx context.Context, r *report.Result) error {
 	if err != nil {
 		return err
 	}
+	c.patience = rowsPatience
 	began, published := time.Now(), c.published
 	if err := c.pace(ctx, inserts); err != nil {
 		return err
@@ -298,21 +344,27 @@ func (c *clusterRun) report(r *report.Result) {
 		{Name: "nodes", Value: c.Nodes}, {Name: "topics", Value: c.Topics}, {Name: "sockets", Value: c.Sockets},
 		{Name: "payload_bytes", Value: c.Payload}, {Name: "rate", Value: c.Rate}}
 	across, joins := swarm.NewLatencies(), swarm.NewLatencies()
-	for i, s := range c.swarms {
-		tally := s.Tally()
-		r.Check = r.Check.Plus(tally.Check)
-		if r.CutBecause == "" {
-			r.CutBecause = tally.CutBecause
+	here := swarm.NewLatencies()
+	for _, part := range c.over {
+		for i, s := range part {
+			tally := s.Tally()
+			r.Check = r.Check.Plus(tally.Check)
+			if r.CutBecause == "" {
+				r.CutBecause = tally.CutBecause
+			}
+			joins.Merge(s.Joins())
+			if i == 0 {
+				here.Merge(s.Latencies())
+			} else {
+				across.Merge(s.Latencies())
+			}
 		}
-		joins.Merge(s.Joins())
-		switch here := tally.Latency; {
-		case i > 0:
-			across.Merge(s.Latencies())
-		case c.Nodes == 1:
-			r.Latency = here
-		case here != nil:
-			r.Addf("latency_on_the_same_node_ms", "p50 %.3g, p99 %.3g", float64(here.P50), float64(here.P99))
-		}
+	}
+	switch same := here.Percentiles(); {
+	case c.Nodes == 1:
+		r.Latency = same
+	case same != nil:
+		r.Addf("latency_on_the_same_node_ms", "p50 %.3g, p99 %.3g", float64(same.P50), float64(same.P99))
 	}
 	if c.Nodes > 1 {
 		r.Latency = across.Percentiles()
