@@ -26,6 +26,7 @@ var floors = map[string]int{
 	"internal/httpserver":     1,
 	"internal/httpservertest": 1, // for tests alone
 	"internal/lograte":        1,
+	"internal/logtail":        1,
 	"internal/ring":           1,
 	"internal/openapitest":    1, // for tests alone
 	"internal/pgserver":       1, // for tests and scenarios alone
@@ -40,6 +41,7 @@ var floors = map[string]int{
 	"internal/cluster":    2,
 	"internal/pgtest":     2, // for tests alone
 	"internal/revocation": 2,
+	"internal/timeline":   2,
 	"store/storetest":     2, // for tests alone
 
 	"channels":       3,
@@ -87,7 +89,7 @@ var folders = []string{
 
 // top is what stands in the root folder: what an importer reads. More of the
 // configuration may stand in config_*.go, and all else has a package of its own.
-var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "broadcast", "listen", "revoke", "bytesize"}
+var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "broadcast", "listen", "revoke", "bytesize", "console"}
 
 // topTests are tests there of no file: of the house, and of what its documents show.
 var topTests = []string{"layout", "docs", "readme", "example"}

@@ -57,7 +57,7 @@ func (s *Service) listen(ctx context.Context) (_ *servers, err error) {
 			}
 		}
 	}()
-	plan := connlimit.PlanFor(connlimit.Descriptors(), s.config.MaxConnections*(len(s.mounts)-1))
+	plan := connlimit.PlanFor(connlimit.Descriptors(), s.config.MaxConnections*s.publicMounts())
 	var public, private net.Addr
 	if s.config.Listen != NoListener {
 		bounds := &connlimit.Listener{Max: plan.Public, Spare: plan.Spare, Addresses: s.addresses, Refused: s.overCapacity("public", plan.Public)}
@@ -159,8 +159,11 @@ func (s *Service) adminConfig() admin.Config {
 		Payload:      s.payload,
 		Revoked:      s.revoked,
 		Metrics:      s.metrics,
+		Timeline:     s.timeline,
+		Tail:         s.tail,
 		Logger:       s.logger,
 		Console:      s.console.endpoint,
+		View:         s.view.endpoint,
 		Page:         s.config.Console,
 		MaxBodyBytes: int64(s.config.MaxBodyBytes),
 		BytesText:    writeBytes,
@@ -172,7 +175,7 @@ func (s *Service) publicHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+admin.HealthPath, admin.GetHealth)
 	for _, m := range s.mounts {
-		if m != s.console {
+		if !m.private {
 			mux.Handle(m.path, m.endpoint)
 			mux.Handle(m.path+"/", m.endpoint)
 		}

@@ -1,6 +1,7 @@
 package sluice
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type Mount struct {
 	path     string
 	routes   *channels.Routes // filled before the service runs
 	endpoint *socket.Endpoint
+	private  bool // it is the admin listener's
 }
 
 // makeSockets makes the topics and the mounts through which they are reached.
@@ -54,10 +56,7 @@ func (s *Service) makeSockets() error {
 	if s.public, err = s.mountPublic(s.config.SocketPath, hook); err != nil {
 		return err
 	}
-	if s.console, err = s.mount(socket.Config{Path: admin.ConsolePath, OwnOrigin: true, Connect: s.admin.Connect, Holds: s.admin.Holds}); err != nil {
-		return err
-	}
-	return s.console.Handle("*", s.ruled(func() []TopicRule { return nil }))
+	return s.mountConsole()
 }
 
 // OnConnect has a hook decide who may connect to Config.SocketPath, in place
@@ -71,7 +70,7 @@ func (s *Service) OnConnect(hook ConnectFunc) { s.hook, s.hooked = hook, true }
 // else. Config.Origins counts here too, and Config.MaxConnections counts for
 // each mount by itself. Call it before Run.
 func (s *Service) Mount(path string, hook ConnectFunc) (*Mount, error) {
-	taken := func(m *Mount) bool { return m != s.console && m.path == path }
+	taken := func(m *Mount) bool { return !m.private && m.path == path }
 	switch {
 	case !mountable(path):
 		return nil, fmt.Errorf("mount %q: must be a path such as /admin, with no slash at its end", path)
@@ -111,10 +110,20 @@ func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
 	return s.mount(config)
 }
 
+// publicMounts is how many mounts the public listener has.
+func (s *Service) publicMounts() (n int) {
+	for _, m := range s.mounts {
+		if !m.private {
+			n++
+		}
+	}
+	return n
+}
+
 // mount makes a mount from what is special about it, and adds it to the
 // service. Its hook is asked only once there is a log to serve clients from.
 func (s *Service) mount(config socket.Config) (*Mount, error) {
-	m := &Mount{path: config.Path, routes: &channels.Routes{}}
+	m := &Mount{path: config.Path, routes: cmp.Or(config.Routes, &channels.Routes{})}
 	hook := config.Connect
 	config.Connect = func(ctx context.Context, r *ConnectRequest) (*Socket, error) {
 		if s.stream.Log() == nil {

@@ -18,8 +18,10 @@ import (
 	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/connlimit"
 	"github.com/sluicehq/sluice/internal/httpserver"
+	"github.com/sluicehq/sluice/internal/logtail"
 	"github.com/sluicehq/sluice/internal/reload"
 	"github.com/sluicehq/sluice/internal/revocation"
+	"github.com/sluicehq/sluice/internal/timeline"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/socket/auth"
@@ -47,7 +49,11 @@ type Service struct {
 	replays   *channels.Replayer
 	encoders  sync.Pool // of *stages.Encoder, for broadcasts
 	public    *Mount
-	console   *Mount
+	console   *Mount // of the admin listener: see console.go
+	view      *Mount // likewise
+	feed      *admin.Feed
+	timeline  *timeline.Timeline
+	tail      *logtail.Tail
 	auth      *auth.Authenticator
 	admin     *admin.Tokens
 	readiness *stages.Readiness
@@ -92,9 +98,10 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	config = config.withDefaults()
 	s := &Service{
 		config: config,
-		logger: config.logger(),
+		tail:   logtail.New("connection refused"),
 		guard:  httpserver.New(httpserver.Deadlines{Write: answerTimeout}),
 	}
+	s.logger = slog.New(s.tail.Handler(config.logger().Handler()))
 	var f faults
 	config.validate(&f)
 	s.makeAuthenticator(&f)
@@ -322,7 +329,7 @@ func (s *Service) Run(ctx context.Context) error {
 	life, fail := context.WithCancelCause(ctx) // ends when it is time to stop, for whatever reason
 	defer fail(nil)
 
-	measuring := start(ctx, "metrics", s.metrics.Run, fail)
+	measuring := start(ctx, "metrics", s.measure, fail)
 	defer measuring.stop() // last, when nothing is left to measure
 
 	servers, err := s.listen(ctx)

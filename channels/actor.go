@@ -75,6 +75,10 @@ type Inbound struct {
 	Payload Payload
 }
 
+// Depth is how many messages wait for the client, and whether it is behind: then
+// events are read from the log again for it.
+func (a *Actor) Depth() (messages int, behind bool) { return a.mailbox.Depth() }
+
 // leave is the event with which a client leaves.
 const leave = "phx_leave"
 

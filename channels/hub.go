@@ -55,7 +55,7 @@ func NewHub(set *metrics.Set) *Hub {
 	h.epoch.Store(new(string))
 	set.GaugeFunc(metrics.Topics, h.Topics)
 	set.GaugeFunc(metrics.Channels, h.Channels)
-	set.GaugeFunc(metrics.MailboxDepth, h.outbound.Deepest)
+	set.GaugeFunc(metrics.MailboxDepth, h.Deepest)
 	return h
 }
 
@@ -106,6 +106,9 @@ func (h *Hub) Channels() int64 { return h.channels.Load() }
 // Pushed is how many messages have been written to sockets, whatever their tags.
 func (h *Hub) Pushed() int64 { return h.outbound.Pushed() }
 
+// Deepest is how many messages the fullest mailbox has held lately.
+func (h *Hub) Deepest() int64 { return h.outbound.Deepest() }
+
 // Watched tells who watches a topic. A segment that is made for an audience is
 // routed without looking for its topic again, which costs more than all the rest
 // once there are too many topics for the processor's caches.
@@ -125,11 +128,12 @@ func (h *Hub) Route(seg *outbound.Segment) int { return h.route(seg, nil) }
 
 // route is Route, passing over one subscriber.
 func (h *Hub) route(seg *outbound.Segment, except Subscriber) int {
-	subs := h.passing(seg)
+	t, subs := h.passing(seg)
 	if len(subs) == 0 {
 		return 0
 	}
 	now, n := time.Now(), 0
+	t.rate.add(seg.Len(), now)
 	for i := range subs {
 		sub := subs[i].taken()
 		if sub == nil || (except != nil && sub.subscriber == except) {
@@ -142,31 +146,31 @@ func (h *Hub) route(seg *outbound.Segment, except Subscriber) int {
 	return n
 }
 
-// passing remembers a segment of the log and returns a snapshot of its topic's
-// list, with its empty places. Both in one step: who subscribes, or
+// passing remembers a segment of the log and returns its topic, if somebody watches it,
+// with a snapshot of the topic's list, with its empty places. Both in one step: who subscribes, or
 // catches up, has either the segment among what is remembered or is on the
 // list.
-func (h *Hub) passing(seg *outbound.Segment) []place {
+func (h *Hub) passing(seg *outbound.Segment) (*topic, []place) {
 	s := h.shardOf(seg)
 	if !seg.Logged() || h.replayer.Load() == nil {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
 		if t := s.topicOf(seg); t != nil {
-			return t.subs
+			return t, t.subs
 		}
-		return nil
+		return nil, nil
 	}
 	defer h.evictions.forget() // with the shard's lock released
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.topicOf(seg)
 	if t == nil {
-		return nil
+		return nil, nil
 	}
 	if t.history.add(seg) {
 		h.evictions.add(t, seg.Size())
 	}
-	return t.subs
+	return t, t.subs
 }
 
 // shardOf is the shard that a segment's topic belongs to.

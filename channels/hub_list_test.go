@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluicehq/sluice/channels/outbound"
@@ -26,7 +27,7 @@ func TestList(t *testing.T) {
 	}
 	subscribe(h, "empty", outbound.Formats(0), deaf{}).Cancel()
 	slices.SortFunc(all, byAudience)
-	if all[0] != (TopicInfo{"t101", 3}) || all[299] != (TopicInfo{"t99", 1}) {
+	if all[0] != (TopicInfo{Topic: "t101", Channels: 3}) || all[299] != (TopicInfo{Topic: "t99", Channels: 1}) {
 		t.Fatalf("sorted %v to %v", all[0], all[299])
 	}
 	for _, limit := range []int{0, 1, 7, 299, 300, 1000} {
@@ -34,4 +35,19 @@ func TestList(t *testing.T) {
 			t.Errorf("the first %d topics: %v", limit, got)
 		}
 	}
+}
+
+func TestBusiest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // so that no time passes
+		h := NewHub(nil)
+		for _, topic := range []string{"quiet", "busy", "busier"} {
+			subscribe(h, topic, outbound.Formats(0), deaf{})
+		}
+		h.Route(segment(t, "busy", outbound.Formats(0), 1, 2))
+		h.Route(segment(t, "busier", outbound.Formats(0), 3, 4, 5))
+		got := h.Busiest(2)
+		if len(got) != 2 || got[0].Topic != "busier" || got[1].Topic != "busy" || got[0].Rate <= got[1].Rate || got[1].Rate == 0 {
+			t.Errorf("the busiest: %+v", got)
+		}
+	})
 }

@@ -18,6 +18,7 @@ type topic struct {
 	history topicHistory
 	formats outbound.FormatSet
 	live    int
+	rate    meter                      // of messages; guarded by itself
 	uses    [outbound.MaxFormats]int32 // live subscriptions by format
 }
 

@@ -11,6 +11,8 @@ type Counter struct {
 	// Immutable after creation.
 	desc  *prometheus.Desc
 	label statsdName
+	name  Name
+	tags  []Tag
 
 	total atomic.Int64
 	sent  int64 // owned by Run: what StatsD knows of

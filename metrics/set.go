@@ -88,8 +88,29 @@ func (s *Set) Counter(name Name, tags ...Tag) *Counter {
 		return nil
 	}
 	return intern(s, name, tags, func() *Counter {
-		return &Counter{desc: s.describe(name, "_total", tags), label: label(name, tags)}
+		return &Counter{desc: s.describe(name, "_total", tags), label: label(name, tags), name: name, tags: tags}
 	})
+}
+
+// Totals adds up the counters of a name by the value of one of their tags, such as
+// "reason", and leaves out what is zero.
+func (s *Set) Totals(name Name, key string) map[string]int64 {
+	totals := map[string]int64{}
+	if s == nil {
+		return totals
+	}
+	for _, one := range s.all() {
+		counter, ok := one.(*Counter)
+		if !ok || counter.name != name {
+			continue
+		}
+		for _, tag := range counter.tags {
+			if n := counter.Value(); tag.Key == key && n > 0 {
+				totals[tag.Value] += n
+			}
+		}
+	}
+	return totals
 }
 
 // Gauge returns the gauge of that name and those tags.

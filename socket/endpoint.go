@@ -151,6 +151,10 @@ type SocketInfo struct {
 	RemoteAddr string    `json:"remote_addr"`
 	Channels   int       `json:"channels"` // topics joined
 	Opened     time.Time `json:"opened"`
+
+	Mailbox      int `json:"mailbox"`       // messages that wait for the client, of all its channels
+	MailboxBytes int `json:"mailbox_bytes"` // that it is charged for them, replies included
+	Behind       int `json:"behind"`        // channels for which events are read from the log again, as they did not fit or the client resumes
 }
 
 // List describes all open connections, the oldest first.
@@ -160,7 +164,9 @@ func (e *Endpoint) List() []SocketInfo {
 	for _, c := range connections {
 		s, transport := c.about()
 		socket := s.current()
-		list = append(list, SocketInfo{socket.Name, e.config.Path, transport, socket.RemoteAddr, s.channels(), time.Unix(0, s.opened)})
+		info := SocketInfo{ID: socket.Name, Mount: e.config.Path, Transport: transport, RemoteAddr: socket.RemoteAddr, Opened: time.Unix(0, s.opened)}
+		s.describe(&info)
+		list = append(list, info)
 	}
 	slices.SortFunc(list, func(a, b SocketInfo) int { return a.Opened.Compare(b.Opened) })
 	return list

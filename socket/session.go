@@ -220,11 +220,18 @@ func (s *session) review() {
 	}
 }
 
-// channels is the number of topics joined.
-func (s *session) channels() int {
+// describe adds what the session has joined, and what waits for its client.
+func (s *session) describe(info *SocketInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.joined.len()
+	info.Channels, info.MailboxBytes = s.joined.len(), s.outbound.Held()
+	for actor := range s.joined.each() {
+		messages, behind := actor.Depth()
+		info.Mailbox += messages
+		if behind {
+			info.Behind++
+		}
+	}
 }
 
 // close ends all channels and waits until their handlers have returned. Nothing

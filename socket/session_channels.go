@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"iter"
 	"maps"
 	"slices"
 
@@ -49,6 +50,20 @@ func (j *joinedChannels) remove(topic string) {
 	}
 	if delete(j.more, topic); len(j.more) == 0 {
 		j.more = nil
+	}
+}
+
+// each yields all actors.
+func (j *joinedChannels) each() iter.Seq[*channels.Actor] {
+	return func(yield func(*channels.Actor) bool) {
+		if j.one != nil && !yield(j.one) {
+			return
+		}
+		for _, actor := range j.more {
+			if !yield(actor) {
+				return
+			}
+		}
 	}
 }
 

@@ -198,8 +198,8 @@ func TestList(t *testing.T) {
 		r.poll(phoenix.Version2)
 		got := r.endpoint.List()
 		want := []SocketInfo{
-			{"user", "/socket", "websocket", "there", 2, time.Unix(0, first.UnixNano())},
-			{r.endpoint.idOf(2), "/socket", "longpoll", "192.0.2.1:1234", 0, time.Unix(0, first.Add(time.Second).UnixNano())},
+			{ID: "user", Mount: "/socket", Transport: "websocket", RemoteAddr: "there", Channels: 2, Opened: time.Unix(0, first.UnixNano())},
+			{ID: r.endpoint.idOf(2), Mount: "/socket", Transport: "longpoll", RemoteAddr: "192.0.2.1:1234", Opened: time.Unix(0, first.Add(time.Second).UnixNano())},
 		}
 		if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 			t.Fatal(got)

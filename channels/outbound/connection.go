@@ -113,6 +113,13 @@ func (c *Connection) Reply(frame []byte) error {
 	return c.unlock(c.queueReply(c.metrics.own, frame))
 }
 
+// Held is how many bytes the connection is charged for what waits on it.
+func (c *Connection) Held() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held
+}
+
 // Close ends the connection: nothing is queued any more. What was queued is still
 // taken, unless there is a reason to discard it, and last of all the farewell,
 // if there is one. Closing again with a reason to discard drops the first

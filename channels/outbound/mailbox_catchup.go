@@ -32,6 +32,13 @@ func (m *Mailbox) Lag() (after int64, behind bool) {
 	return m.pushed, m.open && m.catchingUp
 }
 
+// Depth is how many messages the mailbox holds, and whether it is behind.
+func (m *Mailbox) Depth() (messages int, behind bool) {
+	m.conn.mu.Lock()
+	defer m.conn.mu.Unlock()
+	return m.messages, m.open && m.catchingUp
+}
+
 // Refill queues what has not been pushed yet of a segment, for a mailbox that
 // is behind. It returns false if there is no room for all of it; then the
 // mailbox is served again once there is. What was read for it is charged to the

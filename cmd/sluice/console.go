@@ -2,47 +2,68 @@ package main
 
 import (
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/base64"
 	"io"
+	"io/fs"
 	"net/http"
+	"regexp"
 	"strings"
 )
 
-// The page is three files here and one on the wire: style and script are put
-// into the document, so that its one path is all that has to be open to those
-// who have no token yet, and nothing is ever fetched from elsewhere.
+// The page is some files here and one on the wire: styles and scripts are put into the
+// document, so that its one path is all that has to be open to those who have no token
+// yet, and nothing is ever fetched from elsewhere.
+//
+//go:embed console
+var consoleFiles embed.FS
+
 var (
-	//go:embed console/index.html
-	consolePage string
-	//go:embed console/console.css
-	consoleStyle string
-	//go:embed console/console.js
-	consoleScript string
+	styleTag  = regexp.MustCompile(`<link rel="stylesheet" href="([^"]+)">`)
+	scriptTag = regexp.MustCompile(`<script src="([^"]+)"></script>`)
 )
 
-const (
-	styleTag  = `<link rel="stylesheet" href="console.css">`
-	scriptTag = `<script src="console.js"></script>`
-)
-
-// console serves the page at / alone. Its policy lets run what is in the
+// consolePage is the document, and the policy that it comes with: it lets run what is in the
 // document, word for word, and lets it talk to where it came from.
-func console() http.Handler {
-	page := strings.NewReplacer(
-		styleTag, "<style>"+consoleStyle+"</style>",
-		scriptTag, "<script>"+consoleScript+"</script>",
-	).Replace(consolePage)
-	policy := strings.Join([]string{
+func consolePage(files fs.FS) (page, policy string) {
+	document, err := fs.ReadFile(files, "index.html")
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	page, scripts := inlined(files, string(document), scriptTag, "script")
+	page, styles := inlined(files, page, styleTag, "style")
+	return page, strings.Join([]string{
 		"default-src 'none'",
-		"script-src " + sourceHash(consoleScript),
-		"style-src " + sourceHash(consoleStyle),
+		"script-src " + strings.Join(scripts, " "),
+		"style-src " + strings.Join(styles, " "),
 		"connect-src 'self'",
 		"img-src data:",
 		"base-uri 'none'",
 		"form-action 'none'",
 		"frame-ancestors 'none'",
 	}, "; ")
+}
+
+// inlined puts the files that tags refer to into the document, and names them for the policy.
+func inlined(files fs.FS, document string, reference *regexp.Regexp, tag string) (page string, hashes []string) {
+	page = reference.ReplaceAllStringFunc(document, func(found string) string {
+		text, err := fs.ReadFile(files, reference.FindStringSubmatch(found)[1])
+		if err != nil {
+			panic(err) // it is part of the program
+		}
+		hashes = append(hashes, sourceHash(string(text)))
+		return "<" + tag + ">" + string(text) + "</" + tag + ">"
+	})
+	return page, hashes
+}
+
+// console serves the page at / alone.
+func console() http.Handler {
+	files, err := fs.Sub(consoleFiles, "console")
+	if err != nil {
+		panic(err) // the name is a valid one
+	}
+	page, policy := consolePage(files)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/" {
 			http.NotFound(w, r)

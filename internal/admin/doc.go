@@ -8,7 +8,8 @@
 // What changes something is told to the log, with who did it. Where there is a token,
 // nobody reads or changes anything without one; who guesses is slowed, and counted.
 // Where there is none, no page of another site may use the listener. A body is bounded
-// by [Config.MaxBodyBytes], a list by its limit, and what is remembered of guesses by
+// by [Config.MaxBodyBytes], a list by its limit, what consoles are told ([Feed]) by fixed
+// numbers, and what is remembered of guesses by
 // a number of networks.
 //
 // # Shutdown

@@ -12,7 +12,9 @@ import (
 	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/httpserver"
 	"github.com/sluicehq/sluice/internal/lograte"
+	"github.com/sluicehq/sluice/internal/logtail"
 	"github.com/sluicehq/sluice/internal/revocation"
+	"github.com/sluicehq/sluice/internal/timeline"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/stages"
@@ -22,6 +24,10 @@ import (
 // ConsolePath is where the console page's own socket is mounted on the admin
 // listener.
 const ConsolePath = "/console"
+
+// ViewPath is where the page's other socket is mounted, with which it looks at topics as a
+// client does.
+const ViewPath = ConsolePath + "/view"
 
 // HealthPath is where both listeners say that the node is alive.
 const HealthPath = "/healthz"
@@ -39,8 +45,10 @@ type Node interface {
 	BroadcastEvents(ctx context.Context, events []store.Event) (unreached []string, err error)
 	CheckBroadcast(payload []byte) error
 	// Sockets describes open connections, the oldest ones and at most limit of
-	// them, and says how many there are. CountSockets only says that.
+	// them, and says how many there are. CountSockets only says that. SlowestSockets
+	// describes those for which most waits.
 	Sockets(limit int) (oldest []socket.SocketInfo, total int)
+	SlowestSockets(limit int) (slowest []socket.SocketInfo, total int)
 	CountSockets() int
 	// DisconnectContext closes all sockets of that id, on all nodes, and says how many
 	// these were. A [*cluster.UnreachedError] names the nodes that have not answered.
@@ -64,9 +72,12 @@ type Config struct {
 	Payload   *stages.PayloadBound
 	Revoked   *revocation.List // nil where no tokens are verified
 	Metrics   *metrics.Set
+	Timeline  *timeline.Timeline
+	Tail      *logtail.Tail
 	Logger    *slog.Logger
 
 	Console http.Handler // of the console's socket, at ConsolePath
+	View    http.Handler // of the one at ViewPath
 	Page    http.Handler // the console; nil: there is no page
 
 	// MaxBodyBytes bounds the body of a request, BytesText writes such a bound.
@@ -141,6 +152,8 @@ func (a *api) handler() http.Handler {
 	open.Handle("/metrics", authorised)
 	open.Handle(ConsolePath, a.Console)
 	open.Handle(ConsolePath+"/", a.Console)
+	open.Handle(ViewPath, a.View)
+	open.Handle(ViewPath+"/", a.View)
 	open.HandleFunc("/", nothingHere)
 	return a.sameSite(open)
 }

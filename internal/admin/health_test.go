@@ -51,7 +51,7 @@ func TestReadinessTellsWhoMayKnow(t *testing.T) {
 				}
 				readiness := stages.NewReadiness(logger)
 				monitor := stages.NewMonitor(readiness, nil, nil)
-				handler := New(Config{Tokens: tokens, Stream: &stages.Stream{}, Readiness: readiness, Metrics: set, Logger: logger, Console: http.NotFoundHandler()})
+				handler := New(Config{Tokens: tokens, Stream: &stages.Stream{}, Readiness: readiness, Metrics: set, Logger: logger, Console: http.NotFoundHandler(), View: http.NotFoundHandler()})
 				if test.begun {
 					monitor.Open(standing{}.extent())
 					watch(t, monitor, errors.Is(test.reason, errStanding))

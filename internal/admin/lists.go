@@ -59,8 +59,9 @@ func told(unreached []string) []any {
 
 // topicInfo describes a topic that somebody has joined.
 type topicInfo struct {
-	Topic    string `json:"topic"`
-	Channels int    `json:"channels"`
+	Topic    string  `json:"topic"`
+	Channels int     `json:"channels"`
+	Rate     float64 `json:"rate"` // messages a second of late, counted once whatever the number of channels
 }
 
 // getTopics lists topics, the most watched first.

@@ -46,8 +46,8 @@ func TestLists(t *testing.T) {
 	ann := join("/socket", "ann", "quiet", "busy", "calm")
 	bob := join("/socket", "bob", "busy")
 	eve := join("/staff", "eve")
-	expect("/api/topics", `{"topics":[{"topic":"busy","channels":2},{"topic":"calm","channels":1},{"topic":"quiet","channels":1}],"total":3}`)
-	expect("/api/topics?limit=1", `{"topics":[{"topic":"busy","channels":2}],"total":3}`)
+	expect("/api/topics", `{"topics":[{"topic":"busy","channels":2,"rate":0},{"topic":"calm","channels":1,"rate":0},{"topic":"quiet","channels":1,"rate":0}],"total":3}`)
+	expect("/api/topics?limit=1", `{"topics":[{"topic":"busy","channels":2,"rate":0}],"total":3}`)
 	expect("/api/topics?limit=0", `{"topics":[],"total":3}`)
 
 	var list struct {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -66,15 +67,19 @@ type unanswered struct {
 
 // getNodes lists the nodes that this one knows to be there, itself among them.
 func (a *api) getNodes(w http.ResponseWriter, _ *http.Request) {
+	httpserver.Answer(w, http.StatusOK, struct {
+		Nodes []nodeInfo `json:"nodes"`
+		busState
+	}{a.nodes(), a.busState()})
+}
+
+func (a *api) nodes() []nodeInfo {
 	nodes := []nodeInfo{{a.Bus.Self(), true}}
 	for _, node := range a.Bus.Nodes() {
 		nodes = append(nodes, nodeInfo{node, false})
 	}
 	slices.SortFunc(nodes, func(x, y nodeInfo) int { return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ID, y.ID)) })
-	httpserver.Answer(w, http.StatusOK, struct {
-		Nodes []nodeInfo `json:"nodes"`
-		busState
-	}{nodes, a.busState()})
+	return nodes
 }
 
 // busState says whether this node can talk to others.
@@ -128,10 +133,11 @@ func askAll[T any](ctx context.Context, bus cluster.Bus, kind, data string, take
 // allTopics adds up who watches what, on all nodes.
 func (a *api) allTopics(ctx context.Context, limit int) any {
 	own := a.topics(limit)
-	channels, total := map[string]int{}, own.Total
+	topics, total := map[string]topicInfo{}, own.Total
 	add := func(list []topicInfo) {
 		for _, each := range list {
-			channels[each.Topic] += each.Channels
+			known := topics[each.Topic] // the nodes that have it are sent the same messages
+			topics[each.Topic] = topicInfo{each.Topic, known.Channels + each.Channels, max(known.Rate, each.Rate)}
 		}
 	}
 	add(own.Topics)
@@ -139,10 +145,7 @@ func (a *api) allTopics(ctx context.Context, limit int) any {
 		add(answer.Topics)
 		total += answer.Total
 	})
-	merged := topicList{Topics: []topicInfo{}, Total: total}
-	for topic, n := range channels {
-		merged.Topics = append(merged.Topics, topicInfo{topic, n})
-	}
+	merged := topicList{Topics: slices.AppendSeq([]topicInfo{}, maps.Values(topics)), Total: total}
 	slices.SortFunc(merged.Topics, func(x, y topicInfo) int {
 		return cmp.Or(cmp.Compare(y.Channels, x.Channels), cmp.Compare(x.Topic, y.Topic))
 	})

@@ -22,7 +22,9 @@ import (
 	"github.com/sluicehq/sluice/channels/presence"
 	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/cluster/clustertest"
+	"github.com/sluicehq/sluice/internal/logtail"
 	"github.com/sluicehq/sluice/internal/openapitest"
+	"github.com/sluicehq/sluice/internal/timeline"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/stages"
@@ -239,7 +241,7 @@ func newFake(t *testing.T, guarded bool) *fake {
 	stream.Open(f, nil)
 	f.config = Config{
 		Node: fakeNode{nil, f}, NodeName: "a", Tokens: tokens, Bus: fakeBus{clustertest.NewNet(t, 1).Join("a"), f}, Stream: stream, Hub: hub, Presences: presences, Readiness: readiness, Erasures: erasures,
-		Metrics: set, Logger: logger, Console: http.NotFoundHandler(), MaxBodyBytes: 1 << 10, BytesText: func(n int64) string { return fmt.Sprint(n) },
+		Metrics: set, Timeline: timeline.New(timeline.Config{Metrics: set}), Tail: logtail.New(), Logger: logger, Console: http.NotFoundHandler(), View: http.NotFoundHandler(), MaxBodyBytes: 1 << 10, BytesText: func(n int64) string { return fmt.Sprint(n) },
 		Page: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			_, _ = io.WriteString(w, "the page")

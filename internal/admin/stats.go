@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/internal/httpserver"
+	"github.com/sluicehq/sluice/internal/timeline"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/relay"
@@ -34,7 +35,19 @@ type stats struct {
 	Leader     *leader      `json:"leader"`          // null while nobody is known to lead
 	Relay      *relay.State `json:"relay,omitempty"` // of the log, where it is read through the bus between nodes
 
+	Lately  lately           `json:"lately"`
+	Stages  []timeline.Stage `json:"stages"`        // of the line, in its order
+	Slowest string           `json:"slowest_stage"` // that holds the others up; "": none does
+
 	Revocations *revocationStats `json:"revocations,omitempty"` // where tokens are verified
+}
+
+// lately is what the node did within the last sample of its timeline.
+type lately struct {
+	Routed float64          `json:"routed"` // events a second
+	Pushed float64          `json:"pushed"` // messages a second
+	P50    timeline.Seconds `json:"p50"`    // of delivery
+	P99    timeline.Seconds `json:"p99"`
 }
 
 // leader is who sequences the log.
@@ -97,6 +110,11 @@ func (a *api) stats() stats {
 		s.Revocations = &revocationStats{list.Count(), list.Age().Seconds(), list.Err() == nil}
 	}
 	s.Relay = a.relayState()
+	s.Stages = []timeline.Stage{}
+	if last, stages, ok := a.Timeline.Last(); ok {
+		s.Lately = lately{last.Routed, last.Pushed, last.P50, last.P99}
+		s.Stages, s.Slowest = stages, timeline.Slowest(stages)
+	}
 	return s
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -14,7 +15,12 @@ import (
 // among what others publish. A picture of that is kept with -artifacts.
 func TestConsole(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "--data-dir", t.TempDir()).ready(t)
+	rules := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.WriteFile(rules, []byte("topics: [{match: closed, access: deny}, {match: '*', publish: log}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, "--data-dir", t.TempDir(), "--config", rules).ready(t)
+	s.refuseSocket(t)
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Fatal(err)
@@ -44,10 +50,29 @@ func TestConsole(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("the page shows %q, want %q", got, want)
 	}
+	if replayed := person.next(t, "replayed"); !strings.Contains(string(replayed.Response), "19.90") {
+		t.Errorf("from the beginning there is %s first", replayed.Response)
+	}
+	if stages := person.next(t, "stages"); string(stages.Response) != `"outbox fetch batch encode route mailbox write sockets"` {
+		t.Errorf("the line is drawn as %s", stages.Response)
+	}
+	if curves := person.next(t, "curves"); !strings.Contains(string(curves.Response), "messages/s: now ") {
+		t.Errorf("the curves tell %s", curves.Response)
+	}
 	if code := person.wait(t); code != 0 {
 		t.Errorf("the browser's script ended with status %d", code)
 	}
 	if text := person.stdout.text(); strings.Contains(text, `"what":"broken"`) {
 		t.Errorf("the page broke:\n%s", text)
 	}
+}
+
+// refuseSocket has the service refuse a client, for what it speaks.
+func (s *service) refuseSocket(t *testing.T) {
+	t.Helper()
+	response, err := client.Get("http://" + s.public + "/socket/longpoll?vsn=9.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
 }
