@@ -79,6 +79,7 @@ try {
   await page.press("#presence-topic", "Enter")
   await shows("#presence-outcome", "on orders:eu")
   report("curves", { response: await page.getAttribute("#throughput", "aria-label") })
+  await page.evaluate(() => scrollTo(0, 0))
   await page.screenshot(picture(""))
   await page.emulateMedia({ colorScheme: "dark" })
   await page.screenshot(picture("-dark", { fullPage: true }))
