@@ -30,8 +30,12 @@ const (
 )
 
 // restFactor is how many times as long as it took to gather what consoles are told nothing
-// is gathered again: with a million topics, it takes a while.
-const restFactor = 20
+// is gathered again: with a million topics, it takes a while. maxRest bounds that: on a
+// machine that is short of time all takes long, and somebody is looking.
+const (
+	restFactor = 20
+	maxRest    = 5 * time.Second
+)
 
 // Feed tells consoles what the node does, as long as there are any.
 type Feed struct {
@@ -65,7 +69,7 @@ func (f *Feed) Tell() {
 	if err != nil {
 		return // there is nothing in it that cannot be encoded
 	}
-	f.rests = time.Now().Add(restFactor * time.Since(began))
+	f.rests = time.Now().Add(min(restFactor*time.Since(began), maxRest))
 	for _, console := range consoles {
 		_ = console.Send(overviewText(text)) // who has many waiting, or has just ended, needs no more
 	}
