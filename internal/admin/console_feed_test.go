@@ -16,7 +16,6 @@ import (
 	"github.com/gobwas/ws/wsutil"
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/internal/sluicetest"
 )
 
@@ -146,7 +145,7 @@ func TestConsoleIsTold(t *testing.T) {
 func TestNobodyElseIsTold(t *testing.T) {
 	t.Parallel()
 	n := sluicetest.Run(t, sluicetest.With(func(c *sluicetest.Config) {
-		c.Topics = []sluice.TopicRule{{Match: "sluice:*", Publish: sluice.PublishBroadcast}, {Match: "*"}}
+		c.Topics = []sluicetest.TopicRule{{Match: "sluice:*", Publish: "broadcast"}, {Match: "*"}}
 	}))
 	onAdmin := *n
 	onAdmin.Public = n.Admin
@@ -191,7 +190,7 @@ func TestViewAsAClient(t *testing.T) {
 	}
 	n := sluicetest.Run(t, sluicetest.With(func(c *sluicetest.Config) {
 		c.AdminTokenFile, c.JWTSecretFile = filepath.Join(folder, "admin"), filepath.Join(folder, "jwt")
-		c.Topics = []sluice.TopicRule{{Match: "*", Access: sluice.AccessToken}}
+		c.Topics = []sluicetest.TopicRule{{Match: "*", Access: "token"}}
 	}))
 	sign := func(key []byte, expires time.Duration) string {
 		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{

@@ -13,6 +13,8 @@ type (
 	Config = sluice.Config
 	// Service is what runs in the node.
 	Service = sluice.Service
+	// TopicRule is one of the configuration's.
+	TopicRule = sluice.TopicRule
 )
 
 // With serves a service whose configuration has been changed, for [Run].
