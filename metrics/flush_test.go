@@ -96,7 +96,7 @@ func TestSamplesAreUniform(t *testing.T) {
 		for i := range parts * each {
 			timing.Observe(time.Duration(i / each))
 		}
-		values, rate := timing.sample.take(timing.seen())
+		values, rate := timing.sample.take(timing.seen)
 		if rate != float64(SampleSize)/(parts*each) {
 			t.Fatalf("%d values at a rate of %v", len(values), rate)
 		}
@@ -121,7 +121,7 @@ func TestNothingIsLostBetweenSamples(t *testing.T) {
 	const observers, each = 4, SampleSize / 4
 	var got []time.Duration
 	to := func() {
-		values, rate := timing.sample.take(timing.seen())
+		values, rate := timing.sample.take(timing.seen)
 		for _, v := range values {
 			got = append(got, v.duration)
 		}

@@ -72,7 +72,7 @@ func (t *Timing) seen() (n uint64) {
 }
 
 func (t *Timing) flush(to statsdClient) {
-	values, rate := t.sample.take(t.seen())
+	values, rate := t.sample.take(t.seen)
 	for _, v := range values {
 		if rate < 1 {
 			to.SampledTiming(t.label.name, v.duration, rate, t.label.tags...)

@@ -71,19 +71,21 @@ func (s *timingSample) keep(v drawn) {
 }
 
 // take begins a new sample, and returns the old one, with what part of all durations it
-// is. It holds until the next take. seen is how many there have been since the timing was
-// made; those that are counted or draw at this moment may be of either sample.
-func (s *timingSample) take(seen uint64) (values []drawn, rate float64) {
+// is. It holds until the next take. seen tells how many there have been since the timing
+// was made: a duration is counted before it draws, so that no sample has more than that.
+// Those that are counted and have not drawn at this moment count for this sample, and may
+// be values of the next.
+func (s *timingSample) take(seen func() uint64) (values []drawn, rate float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.values, s.sending = s.sending[:0], s.values
 	s.bound.Store(math.MaxUint64)
-	all := len(s.sending)
+	now, all := seen(), uint64(len(s.sending))
 	if all < SampleSize {
-		s.before += uint64(all)
+		s.before = min(s.before+all, now)
 	} else {
-		all = max(all, int(seen-s.before))
-		s.before = seen
+		all = max(all, now-s.before)
+		s.before = now
 	}
 	return s.sending, float64(len(s.sending)) / float64(max(all, 1))
 }
