@@ -11,29 +11,30 @@ func (a *Actor) intercept() {
 	}
 	defer a.mailbox.Seen(l)
 	for _, s := range l.Spans() {
-		if !a.interceptSpan(l.Segment, s) {
+		if !a.interceptSpan(&l, s) {
 			return
 		}
 	}
 }
 
 // interceptSpan returns false if the channel has failed.
-func (a *Actor) interceptSpan(seg *outbound.Segment, s outbound.Span) bool {
+func (a *Actor) interceptSpan(l *outbound.Look, s outbound.Span) bool {
+	seg := l.Segment
 	begin := s.First // messages before begin are done with
 	for i := s.First; i < s.End; i++ {
 		if !a.intercepts[seg.Event(i)] {
 			continue
 		}
-		a.mailbox.Forward(seg, outbound.Span{First: begin, End: i})
+		a.mailbox.Forward(l, outbound.Span{First: begin, End: i})
 		begin = i + 1
 		frame, err := a.shown(seg.Message(i))
 		if err != nil {
 			a.fail(err, seg.Event(i))
 			return false
 		}
-		a.mailbox.Replace(seg, i, frame)
+		a.mailbox.Replace(l, i, frame)
 	}
-	a.mailbox.Forward(seg, outbound.Span{First: begin, End: s.End})
+	a.mailbox.Forward(l, outbound.Span{First: begin, End: s.End})
 	return true
 }
 

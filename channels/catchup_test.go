@@ -560,3 +560,42 @@ func TestResumeBetweenEncodingAndRouting(t *testing.T) {
 		}
 	})
 }
+
+// TestReplaysHaveNoDeliveryTime has a client, whose channel looks at what goes to it or does
+// not, resume far back, and then get what comes: how long ago that was inserted is told of
+// the latter alone.
+func TestReplaysHaveNoDeliveryTime(t *testing.T) {
+	t.Parallel()
+	for name, channel := range map[string]Channel{"as it is": accepts{}, "looked at": sees{}} {
+		for from, remembered := range map[string]int{"history": 0, "memory": 1 << 20} {
+			t.Run(name+" from "+from, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, remembered)
+					other := w.join(1024, 1<<20, CatchUp, &Resume{After: 0}, accepts{}) // so that the topic is remembered
+					w.publish(400)
+					other.settle()
+					c := w.join(1024, 1<<20, CatchUp, &Resume{After: 0}, channel)
+					read := func() (told int) {
+						for synctest.Wait(); c.read(); synctest.Wait() {
+							told += len(c.batch.Inserted)
+						}
+						return told
+					}
+					if told := read(); told != 0 || boxOf(c.actor).catchingUp {
+						t.Errorf("the replay has %d delivery times, behind: %v", told, boxOf(c.actor).catchingUp)
+					}
+					c.expect(t, 1, 400)
+					w.publish(100)
+					if told := read(); told == 0 {
+						t.Error("what came live has no delivery time")
+					}
+					for _, each := range []*client{c, other} {
+						each.actor.End(ErrDisconnected)
+						each.group.Wait()
+					}
+				})
+			})
+		}
+	}
+}

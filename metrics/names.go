@@ -143,7 +143,7 @@ var Meaning = map[Name]string{
 	RelayAge:          "Seconds since a page of the log, or a mark, came from the node that publishes them; 0 on that node.",
 	StageTime:         "Working time of a stage for one batch, by stage.",
 	StageWait:         "Time that a batch waited before a stage, by stage.",
-	DeliveryTime:      "From the row's insert to the write to a socket.",
+	DeliveryTime:      "From the row's insert to the write to a socket, without replays.",
 	JoinTime:          "From a join's arrival to its reply.",
 	ReplayTime:        "Duration of one catch-up.",
 	AppendTime:        "From an append's call to its being durable.",

@@ -6,7 +6,7 @@ import "time"
 type WriteBatch struct {
 	Frames   [][]byte
 	Queued   time.Time   // when the oldest of it was queued
-	Inserted []time.Time // for each piece of the log, when its oldest event was inserted
+	Inserted []time.Time // for each piece of the log that came live, when its oldest event was inserted
 	Last     bool        // nothing will follow
 	Bytes    int         // of Frames
 

@@ -245,6 +245,9 @@ func (m *Mailbox) append(seg *Segment, first, messages int, frames *encoding, no
 	e := m.enter(shared, messages, key)
 	e.frames, e.segment, e.first = frames.frames(first, first+messages), seg, int32(first)
 	e.held, e.queued, e.oldest, e.presence = held, momentOf(now), seg.oldest, seg.presence
+	if m.catchingUp { // when that was inserted tells nothing of how fast delivery is
+		e.oldest = 0
+	}
 }
 
 // shedOldest sheds what has waited longest, for so many messages, but no more

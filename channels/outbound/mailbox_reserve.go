@@ -14,8 +14,9 @@ import (
 
 // Look is a segment that the channel is going to look at.
 type Look struct {
-	Segment *Segment
-	room    reservation
+	Segment  *Segment
+	room     reservation
+	replayed bool // it was missed, and not delivered as it came
 }
 
 // Spans are the messages to look at.
@@ -53,7 +54,7 @@ func (m *Mailbox) show(seg *Segment, r reservation) bool {
 	if m.looks == nil {
 		m.looks = new(ring.Ring[Look])
 	}
-	m.looks.Push(Look{seg, r})
+	m.looks.Push(Look{seg, r, m.catchingUp && seg.Logged()})
 	return true
 }
 
@@ -114,29 +115,29 @@ func (m *Mailbox) overlook(replaced bool) {
 	m.reserved = 0
 }
 
-// Forward queues messages of a segment that the channel has seen and left as
-// they are. They are copied, so that no more is held than is charged.
-func (m *Mailbox) Forward(seg *Segment, s Span) {
+// Forward queues messages that the channel has seen and left as they are. They are
+// copied, so that no more is held than is charged.
+func (m *Mailbox) Forward(l *Look, s Span) {
 	for i := s.First; i < s.End; {
 		end := s.End
 		if m.overflow == Latest {
 			end = i + 1 // each by itself, since it has a key
 		}
-		m.settle(seg, i, end-i, bytes.Clone(seg.between(i, end, m.wire)), DropUnreadable)
+		m.settle(l, i, end-i, bytes.Clone(l.Segment.between(i, end, m.wire)), DropUnreadable)
 		i = end
 	}
 }
 
 // Replace queues what the channel has made of the message with index i that it has
 // seen: nothing, if it withholds it.
-func (m *Mailbox) Replace(seg *Segment, i int, frame []byte) {
-	m.settle(seg, i, 1, frame, DropWithheld)
+func (m *Mailbox) Replace(l *Look, i int, frame []byte) {
+	m.settle(l, i, 1, frame, DropWithheld)
 }
 
 // settle queues what has become of messages that the channel has seen, from index
 // first on. What has become nothing is dropped for the given reason. What has been
 // settled is not reserved any more.
-func (m *Mailbox) settle(seg *Segment, first, messages int, frames []byte, nothing DropReason) {
+func (m *Mailbox) settle(l *Look, first, messages int, frames []byte, nothing DropReason) {
 	if messages == 0 {
 		return
 	}
@@ -154,10 +155,13 @@ func (m *Mailbox) settle(seg *Segment, first, messages int, frames []byte, nothi
 		m.counters.drop(nothing, messages)
 		c.serveWaiting()
 	default: // it had a reservation: whether it is larger now is the channel's doing
-		key := m.keyOf(seg, first)
+		key := m.keyOf(l.Segment, first)
 		m.supersede(key)
 		c.charge(len(frames))
 		e := m.enter(shared, messages, key)
-		e.frames, e.held, e.queued, e.oldest = frames, len(frames), momentOf(time.Now()), seg.oldest
+		e.frames, e.held, e.queued, e.oldest = frames, len(frames), momentOf(time.Now()), l.Segment.oldest
+		if l.replayed {
+			e.oldest = 0
+		}
 	}
 }

@@ -15,7 +15,7 @@ type entry struct {
 	messages int32
 	held     int       // bytes charged: all that holding frames keeps in memory
 	queued   moment    // when it was routed
-	oldest   int64     // when its oldest message was inserted, in nanoseconds; 0 if not in the log
+	oldest   int64     // when its oldest message was inserted, in nanoseconds; 0 if not in the log, or replayed
 	key      uint64    // hash of the message's key, where that counts; see mailbox_latest.go
 	counters *counters // where it is counted
 	kind     kind
