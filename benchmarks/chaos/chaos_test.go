@@ -328,3 +328,33 @@ func TestPayloadsAreNoLargerThanTheyMayBe(t *testing.T) {
 		t.Errorf("the largest of them has %d bytes, want up to %d", largest, maxPayload)
 	}
 }
+
+// TestWhatOthersPushMovesThePlace has a client receive what another one pushed to the log: it
+// is an event of the topic as any, whose order counts, and the last one may be of that kind.
+func TestWhatOthersPushMovesThePlace(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, payload string
+		want          int64
+		broken        int
+	}{
+		{"in the log", `{"offset":12,"data":{"forged":1}}`, 12, 0},
+		{"not in the log", `{"data":{"forged":1,"offset":99}}`, 7, 0},
+		{"with what is no object", `{"data":[1]}`, 7, 0},
+		{"again", `{"offset":7,"data":{"forged":1}}`, 7, 1},
+		{"from before", `{"offset":3,"data":{"forged":1}}`, 7, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			at := &subscription{}
+			at.moveTo(7)
+			one := &client{subscriptions: map[string]*subscription{"t": at}}
+			if err := one.handle(nil, phoenixMessage{topic: "t", event: forgedEvent, payload: []byte(c.payload)}); err != nil {
+				t.Fatal(err)
+			}
+			if *at.after != c.want || at.reached.Load() != c.want || len(one.broken) != c.broken || one.foreign != 1 {
+				t.Errorf("it is at %d, %d of others came, broken: %q", *at.after, one.foreign, one.broken)
+			}
+		})
+	}
+}

@@ -369,7 +369,10 @@ func (c *client) handle(w transport, m phoenixMessage) error {
 		return nil
 	case swarm.EventName:
 		return c.receive(s, m.payload)
-	case forgedEvent, "sluice_epoch":
+	case forgedEvent:
+		c.pass(s, m.payload)
+		return nil
+	case "sluice_epoch":
 		c.foreign++
 		return nil
 	}
@@ -398,6 +401,20 @@ func (c *client) move(s *subscription, payload []byte) {
 		return
 	}
 	s.moveTo(*event.Offset)
+}
+
+// pass takes in what another client pushed. Where that went to the log it has an offset
+// as any event of it, beside the payload, and moves the place as any does.
+func (c *client) pass(s *subscription, payload []byte) {
+	c.foreign++
+	var event struct{ Offset *int64 }
+	switch err := json.Unmarshal(payload, &event); {
+	case err != nil || event.Offset == nil:
+	case s.after == nil || *event.Offset <= *s.after:
+		c.breaks("event %d of another client came after %s", *event.Offset, written(s.after))
+	default:
+		s.moveTo(*event.Offset)
+	}
 }
 
 // written is an offset as it is told, or none.

@@ -163,12 +163,15 @@ func (r *run) deliver(a *audit, progress report.Progress) error {
 	}
 }
 
-// tellWhoLags notes in the log who has not come to the end of a topic.
+// tellWhoLags has the run fail, and notes in the log who has not come to the end of a topic:
+// those events have not been delivered, whoever wrote them.
 func (r *run) tellWhoLags(a *audit) {
 	for _, c := range r.clients {
 		for topic, sub := range c.subscriptions {
 			if entries := a.byTopic[topic]; len(entries) > 0 && sub.reached.Load() < entries[len(entries)-1].offset {
-				r.tell("a %s client of %s has come to %d of %+v", c.profile, topic, sub.reached.Load(), entries[len(entries)-1])
+				lags := fmt.Sprintf("a %s client of %s has come to %d, and its last event is %+v", c.profile, topic, sub.reached.Load(), entries[len(entries)-1].position)
+				r.tell("%s", lags)
+				r.broken = append(r.broken, lags)
 			}
 		}
 	}
