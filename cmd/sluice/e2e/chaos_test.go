@@ -23,8 +23,6 @@ func TestChaos(t *testing.T) {
 	s.Spared = []string{"rights revoked", "rows hidden by row-level security"}
 	s.Seed, s.For, s.Faults = 7, 0, chaos.Kinds-len(s.Spared)
 	s.Topics, s.Sockets, s.Writers = 7, 16, 4
-	s.Outage = time.Second
-	s.Pause = 100 * time.Millisecond // most of the time goes by while faults last: more rows would meet no more of them
 	injected(t, s)
 }
 
@@ -41,6 +39,8 @@ func TestChaosOnTheEmbeddedStore(t *testing.T) {
 // injected runs chaos: so many faults, and everything is as it must be.
 func injected(t *testing.T, s *chaos.Chaos) {
 	t.Helper()
+	s.Outage = time.Second
+	s.Pause = 100 * time.Millisecond // most of the time goes by while faults last: more rows would meet no more of them
 	s.Log = t.Output()
 	if raceEnabled {
 		s.Overhead = raceOverhead
