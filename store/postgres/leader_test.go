@@ -106,7 +106,7 @@ func TestLeaderIsSeen(t *testing.T) {
 	awaitLeader(t, logs[1], led("b", true))
 	awaitLeader(t, logs[0], led("b", false))
 	lines[0].await(t, "it stops", 1)
-	lines[1].await(t, "this node leads", 1)
+	lines[1].await(t, "it sequences the log", 1)
 	if a, b := gauge[0]("sluice_leader"), gauge[1]("sluice_leader"); a != 0 || b != 1 {
 		t.Errorf("gauges are %v and %v once b leads", a, b)
 	}

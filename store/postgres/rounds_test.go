@@ -83,7 +83,7 @@ func TestSessionsThatDoNothingPause(t *testing.T) {
 	mustRun(t, log)
 	// Pauses grow by half, and are halved at most: the first eight take so long. Eight
 	// that do not grow would take half of it.
-	lines.await(t, "this node leads", 9)
+	lines.await(t, "it sequences the log", 9)
 	if took := time.Since(began); took < 1200*time.Millisecond {
 		t.Errorf("nine sessions have begun within %v", took)
 	}

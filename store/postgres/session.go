@@ -119,8 +119,8 @@ type session struct {
 }
 
 // runSession connects, listens and sequences until ctx ends or the connection
-// is lost. It calls connected once all is in order, and tells whether a round has
-// come to its end.
+// is lost. It calls connected once all is in order, and tells whether a round of the
+// leader's has come to its end, or the session has lasted.
 func (l *Log) runSession(ctx context.Context, connected func()) (worked bool, err error) {
 	s := &session{log: l, leading: make(chan struct{})}
 	s.watermark.off = l.healed // somebody has ids left
@@ -148,6 +148,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) (worked bool, er
 		trimmer.Go(func() { s.trimWhileLeading(ctx) })
 	}
 	connected()
+	began := time.Now()
 	idle, longer := restInterval, time.Duration(afterUnannounced)
 	refused := backoff.NewExponentialBackOff()
 	refused.InitialInterval, refused.MaxInterval = minReconnect, maxRefused
@@ -169,7 +170,9 @@ func (l *Log) runSession(ctx context.Context, connected func()) (worked bool, er
 		if result == undone {
 			continue
 		}
-		worked = true
+		// Who finds the lead with another has done nothing yet: perhaps with its own
+		// session before, which is not gone.
+		worked = worked || s.leads || time.Since(began) >= maxReconnect
 		refused.Reset()
 		switch result {
 		case more, cleared:
