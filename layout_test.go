@@ -21,6 +21,8 @@ const module = "github.com/sluicehq/sluice"
 // root. A new package is given its floor here; what a folder keeps in its
 // internal folder belongs to it, one floor up.
 var floors = map[string]int{
+	"internal/testmain": 0, // for tests alone
+
 	"benchmarks/swarm":        1,
 	"internal/connlimit":      1,
 	"internal/httpserver":     1,

@@ -8,15 +8,13 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/internal/pgtest"
 	"github.com/sluicehq/sluice/internal/sluicetest"
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(pgtest.Main(m, func() error { return goleak.Find() }))
+	os.Exit(pgtest.Main(m))
 }
 
 func TestStart(t *testing.T) {

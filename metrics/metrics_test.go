@@ -11,13 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/sluicehq/sluice/internal/testmain"
 	"github.com/sluicehq/sluice/metrics"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Main(m) }
 
 // listenStatsD takes StatsD packets until the test ends; lines waits for n
 // lines and returns all that came, sorted.

@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
-	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/channels/outbound"
+	"github.com/sluicehq/sluice/internal/testmain"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/phoenix"
 )
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		beCrowd(addr)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	testmain.Main(m)
 }
 
 // rig is an endpoint with the room below, and a log that consists of its

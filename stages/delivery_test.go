@@ -12,15 +12,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/sluicehq/sluice/channels/outbound"
+	"github.com/sluicehq/sluice/internal/testmain"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Main(m) }
 
 // log is an endless log in memory: event n has topic n modulo topics. It
 // counts what was fetched, and can be told to fail.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/sluicehq/sluice/internal/testmain"
 )
 
 // asProgram makes the test binary the program itself: that is how exit
@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	goleak.VerifyTestMain(m)
+	testmain.Main(m)
 }
 
 // program is the program as a process of its own, with no environment but the

@@ -3,12 +3,11 @@ package main
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/sluicehq/sluice/internal/sluicetest"
+	"github.com/sluicehq/sluice/internal/testmain"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Main(m) }
 
 func TestTry(t *testing.T) {
 	t.Parallel()

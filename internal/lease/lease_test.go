@@ -13,13 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/sluicehq/sluice/internal/testmain"
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Main(m) }
 
 // shop has the embedded store's leases, which cost no time, and can be away.
 type shop struct {

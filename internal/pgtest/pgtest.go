@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sluicehq/sluice/internal/pgserver"
+	"github.com/sluicehq/sluice/internal/testmain"
 )
 
 // template is what all servers of this test process begin as. Main removes it.
@@ -40,17 +41,17 @@ var needed atomic.Bool
 
 var schemas atomic.Int64
 
-// Main runs the tests, stops the shared server and returns the exit status.
-// Each check runs after that, for a goroutine-leak check for instance; its
-// error fails the run.
-func Main(m *testing.M, checks ...func() error) int {
+// Main does what testmain.Main does, but ends no process: it stops the shared server when
+// the tests have run, looks then for goroutines that are left, and returns the exit status.
+func Main(m *testing.M) int {
+	testmain.Repeat()
 	status := m.Run()
 	if err := remove(); err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)
 		status = max(status, 1)
 	}
-	for _, check := range checks {
-		if err := check(); err != nil && status == 0 {
+	if status == 0 {
+		if err := testmain.Leaks(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			status = 1
 		}

@@ -5,13 +5,12 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice/internal/pgtest"
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(pgtest.Main(m, func() error { return goleak.Find() }))
+	os.Exit(pgtest.Main(m))
 }
 
 func TestSchemasAreSeparate(t *testing.T) {

@@ -4,7 +4,11 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/sluicehq/sluice/internal/testmain"
 )
+
+func TestMain(m *testing.M) { testmain.Main(m) }
 
 // TestRingAgainstModel plays random pushes and pops against a ring and a slice.
 func TestRingAgainstModel(t *testing.T) {

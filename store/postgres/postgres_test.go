@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // how applications reach the store here
-	"go.uber.org/goleak"
 
 	"github.com/sluicehq/sluice/internal/pgtest"
 	"github.com/sluicehq/sluice/store"
@@ -17,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(pgtest.Main(m, func() error { return goleak.Find() }))
+	os.Exit(pgtest.Main(m))
 }
 
 // quiet is for tests that take the database away.

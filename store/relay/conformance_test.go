@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/sluicehq/sluice/internal/cluster"
 	"github.com/sluicehq/sluice/internal/cluster/clustertest"
 	"github.com/sluicehq/sluice/internal/pgtest"
@@ -30,7 +28,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(pgtest.Main(m, func() error { return goleak.Find() }))
+	os.Exit(pgtest.Main(m))
 }
 
 var quiet = slog.New(slog.DiscardHandler)

@@ -7,14 +7,13 @@ import (
 	"path/filepath"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/sluicehq/sluice/internal/testmain"
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/sqlite"
 	"github.com/sluicehq/sluice/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Main(m) }
 
 var quiet = slog.New(slog.DiscardHandler)
 

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/sluicehq/sluice/internal/pgtest"
 )
 
@@ -33,7 +31,7 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(folder)
 		os.Exit(1)
 	}
-	status := pgtest.Main(m, func() error { return goleak.Find() })
+	status := pgtest.Main(m)
 	os.RemoveAll(folder)
 	os.Exit(status)
 }

@@ -11,13 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/sluicehq/sluice/internal/testmain"
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/internal/groupcommit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Main(m) }
 
 // table is what groups are written to: each write takes a while, is whole or
 // refused, and is remembered.
