@@ -2,6 +2,7 @@ package channels
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -143,6 +144,7 @@ func TestHubNoGap(t *testing.T) {
 	for i := range joiners {
 		group.Go(func() {
 			for hub.Head() < int64(i*events/joiners) {
+				runtime.Gosched()
 			}
 			l := newLine(hub, events+1, 1<<30)
 			m := new(outbound.Mailbox)

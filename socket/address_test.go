@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/sluicehq/sluice/internal/connlimit"
 )
@@ -13,10 +14,15 @@ import (
 // TestConnectionsOfAnAddress: sessions of all transports and endpoints count for the client's
 // address, which a proxy may name, and count no longer when they have ended.
 func TestConnectionsOfAnAddress(t *testing.T) {
-	t.Parallel()
 	shared := connlimit.NewAddresses(3, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
-	r := newPatientRig(t, func(c *Config) { c.Addresses = shared })
-	addr := r.serve()
+	bubble(t, func(c *Config) { c.Addresses = shared }, connectionsOfAnAddress)
+}
+
+func connectionsOfAnAddress(t *testing.T, r *rig) {
+	listener := r.serveInMemoryBy(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		req.RemoteAddr = "127.0.0.1:1" // the proxy's
+		r.endpoint.ServeHTTP(w, req)
+	}))
 	header := func(req *http.Request, client string) {
 		req.Header.Set("X-Forwarded-For", "198.51.100.7, "+client)
 	}
@@ -33,7 +39,7 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 		t.Helper()
 		req := upgrade("?vsn=2.0.0")
 		header(req, from)
-		resp, c := shake(t, addr, req)
+		resp, c := shakeOn(t, listener.Dial(), req)
 		return resp.StatusCode, c
 	}
 	const one, other = "203.0.113.1", "203.0.113.2"
@@ -59,9 +65,11 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 		}
 	}
 	first.Close()
-	until(t, "the server has seen it close", func() bool { return r.endpoint.Sockets() < 4 })
-	until(t, "its place is another's", func() bool {
-		status, _ := socket(one)
-		return status == 101
-	})
+	synctest.Wait()
+	if n := r.endpoint.Sockets(); n != 3 {
+		t.Errorf("once one has closed there are %d", n)
+	}
+	if status, _ := socket(one); status != 101 {
+		t.Errorf("where one has closed another is answered %d", status)
+	}
 }

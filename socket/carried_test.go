@@ -179,7 +179,7 @@ func TestCarriedToClientThatNeverReads(t *testing.T) {
 		c := dial.connect(r, tight)
 		c.text(`["1","1","room:a","phx_join",{}]`)
 		if c.next() != "end" { // a busy machine may take longer than that to write the answer
-			r.log("room:a", "created", `"`+strings.Repeat("x", 32<<20)+`"`)
+			r.log("room:a", "created", `"`+strings.Repeat("x", 1<<20)+`"`)
 		}
 		r.ends(closedTooSlow, 1)
 	})
@@ -215,19 +215,21 @@ func TestCarriedInSilence(t *testing.T) {
 		r := newPatientRig(t, func(c *Config) { c.HeartbeatTimeout = timeout })
 		start := time.Now()
 		polite := dial.connect(r)
-		heard, got := start, beaten
+		before, heard, got := start, start, beaten
 		for got == beaten && heard.Sub(start) < 3*timeout {
 			at := time.Now()
 			polite.text(beat) // pings would be paced
 			if got = polite.next(); got == beaten {
-				heard = at
+				before, heard = heard, at
 			}
 		}
 		if got == beaten {
 			got = polite.next()
 		}
-		if since := time.Since(heard); got != "close 1001" || since < timeout {
-			t.Fatalf("%s, %s after the last sign of life", got, since)
+		// A loop dates all that it reads in a turn from when that began, which may be before
+		// the last of it was sent, and is after what it had answered before.
+		if since := time.Since(before); got != "close 1001" || since < timeout {
+			t.Fatalf("%s, %s after the last sign of life but one", got, since)
 		}
 		polite.frame(ws.OpClose, true, "\x03\xe9")
 		_ = polite.Conn.(*net.TCPConn).CloseWrite()
@@ -236,7 +238,13 @@ func TestCarriedInSilence(t *testing.T) {
 
 		r = newPatientRig(t, func(c *Config) { c.HeartbeatTimeout, c.closeTimeout = timeout, timeout })
 		mute := dial.connect(r)
-		mute.want("close 1001", "end") // all the same, when its time to answer is over
+		got = mute.next()
+		if got == "close 1001" { // on a busy machine it may take longer to write that than there is time to answer it
+			got = mute.next()
+		}
+		if got != "end" { // all the same, when its time to answer is over
+			t.Fatal(got)
+		}
 		r.ends(closedSilent, 1)
 	})
 }

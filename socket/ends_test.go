@@ -60,7 +60,7 @@ func (sibling) Deliver(*outbound.Segment, time.Time) {}
 // isLetGo waits until nothing keeps a connection in memory, which has ended.
 func isLetGo[T any](t *testing.T, ended weak.Pointer[T], pause func()) {
 	t.Helper()
-	for range 1000 {
+	for range 20_000 {
 		if runtime.GC(); ended.Value() == nil {
 			return
 		}

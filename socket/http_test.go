@@ -47,7 +47,7 @@ func upgrade(query string) *http.Request {
 	return req
 }
 
-// shake sends a request, with more behind it, and returns the answer and the
+// shake connects, sends a request, with more behind it, and returns the answer and the
 // connection.
 func shake(t *testing.T, addr string, req *http.Request, early ...byte) (*http.Response, *client) {
 	t.Helper()
@@ -55,9 +55,15 @@ func shake(t *testing.T, addr string, req *http.Request, early ...byte) (*http.R
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Host = addr
+	return shakeOn(t, conn, req, early...)
+}
+
+// shakeOn is shake on a connection that there is.
+func shakeOn(t *testing.T, conn net.Conn, req *http.Request, early ...byte) (*http.Response, *client) {
+	t.Helper()
 	t.Cleanup(func() { conn.Close() })
 	var out strings.Builder
-	req.Host = addr
 	if err := req.Write(&out); err != nil {
 		t.Fatal(err)
 	}

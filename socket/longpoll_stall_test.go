@@ -15,8 +15,14 @@ import (
 // serveInMemory serves the rig's endpoint as a program would, in memory.
 func (r *rig) serveInMemory() *httpservertest.Listener {
 	r.t.Helper()
+	return r.serveInMemoryBy(r.endpoint)
+}
+
+// serveInMemoryBy is serveInMemory by a handler of its own.
+func (r *rig) serveInMemoryBy(handler http.Handler) *httpservertest.Listener {
+	r.t.Helper()
 	listener := httpservertest.Listen()
-	server := &http.Server{Handler: r.endpoint, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	go server.Serve(listener)
 	r.t.Cleanup(func() {
 		_ = r.stop()

@@ -100,7 +100,7 @@ func (b *testBus) Publish(data []byte) error {
 		for range times {
 			at := time.Now().Add(time.Microsecond)
 			if n.slow > 0 {
-				at = at.Add(rand.N(n.slow))
+				at = at.Add(time.Duration(n.rand.Int64N(int64(n.slow))))
 			}
 			if last := b.after[to.id]; !at.After(last) {
 				at = last.Add(time.Nanosecond)
@@ -128,7 +128,7 @@ func (b *testBus) Request(ctx context.Context, node string, data []byte) ([]byte
 	to, wait := n.nodes[node], time.Microsecond
 	fails := to == nil || !b.reaches(to) || n.rand.Float64() < n.drop
 	if n.slow > 0 {
-		wait += rand.N(n.slow)
+		wait += time.Duration(n.rand.Int64N(int64(n.slow)))
 	}
 	n.mu.Unlock()
 	select {
