@@ -47,7 +47,7 @@ func (f inProcessBaseline) Start(context.Context) (*target.Endpoint, error) {
 		select {
 		case err := <-ended:
 			return nil, err
-		default:
+		case <-time.After(time.Millisecond): // in which it runs
 		}
 	}
 }
@@ -99,6 +99,7 @@ func TestRowFloorThatLosesItsDatabase(t *testing.T) {
 			break // it has ended by itself
 		}
 		answer.Body.Close()
+		time.Sleep(time.Millisecond) // in which it runs
 	}
 	if err := e.Stop(); err == nil || !strings.Contains(err.Error(), "take rows") {
 		t.Errorf("it ends with %v", err)

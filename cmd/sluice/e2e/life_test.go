@@ -11,21 +11,18 @@ import (
 // sends heartbeats, or pings, is not concerned.
 func TestHeartbeatTimeout(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "--data-dir", t.TempDir(), "--heartbeat-timeout", "10s").ready(t)
+	const timeout = 10 * time.Second
+	s := serve(t, "--data-dir", t.TempDir(), "--heartbeat-timeout", timeout.String()).ready(t)
 	silent, joined := openRaw(t, s.public, "2.0.0"), openRaw(t, s.public, "2.0.0")
 	joined.text(t, `["1","1","orders","phx_join",{}]`)
 	joined.expectJSON(t, `["1","1","orders","phx_reply",{"status":"ok","response":{}}]`)
-	beating, pinging := connect(t, s.public, "phoenix18", "2", "websocket", `{"heartbeatIntervalMs":500}`), openRaw(t, s.public, "2.0.0")
 	mute := connect(t, s.public, "phoenix18")
 	mute.join(t, "orders", nil)
 
-	for range 24 { // twelve seconds of them: no machine is so slow that ten pass between two
-		beating.frame(t, "phoenix", "phx_reply")
-		pinging.write(t, frame(fin|opPing, "alive?"))
-		pinging.expect(t, opPong, "alive?")
-	}
-	if strings.Contains(beating.stdout.text(), `"code":1001`) { // it may have given up a connection itself
-		t.Error("a client that sends heartbeats was closed")
+	for end := time.Now().Add(patience); !staysAlive(t, s, timeout); {
+		if time.Now().After(end) {
+			t.Fatal("no clients have sent their signs of life in time")
+		}
 	}
 	silent.expectClose(t, 1001)
 	joined.expectClose(t, 1001)
@@ -34,6 +31,34 @@ func TestHeartbeatTimeout(t *testing.T) {
 	}
 	mute.next(t, "open") // and it comes back
 	mute.expect(t, "joined", "orders", "", "", `{}`)
+}
+
+// staysAlive has two clients send signs of life for longer than the timeout, and tells whether
+// they have sent them in time: of who has been late, on a busy machine, nothing is known. Nobody
+// has, if what is seen of them here is never further apart than a quarter of it.
+func staysAlive(t *testing.T, s *service, timeout time.Duration) (inTime bool) {
+	t.Helper()
+	beating, pinging := connect(t, s.public, "phoenix18", "2", "websocket", `{"heartbeatIntervalMs":500}`), openRaw(t, s.public, "2.0.0")
+	last, longest := time.Now(), time.Duration(0)
+	for begun := last; time.Since(begun) < timeout+2*time.Second; {
+		beating.frame(t, "phoenix", "phx_reply")
+		_, _ = pinging.conn.Write(frame(fin|opPing, "alive?")) // an error is one of read, too
+		op, payload, err := pinging.read()
+		now := time.Now()
+		last, longest = now, max(longest, now.Sub(last))
+		if alive := err == nil && op == opPong && string(payload) == "alive?"; !alive && longest < timeout/4 {
+			t.Fatalf("a client that sends pings got %#x %q (%v)", op, payload, err)
+		} else if !alive {
+			return false
+		}
+	}
+	if !strings.Contains(beating.stdout.text(), `"code":1001`) { // it may have given up a connection itself
+		return true
+	}
+	if longest < timeout/4 {
+		t.Error("a client that sends heartbeats was closed")
+	}
+	return false
 }
 
 // A connection that has reached the age is closed so that its client comes back,

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -43,6 +44,9 @@ func clustered(t testing.TB, at string, names []string, args ...string) *cluster
 	return c
 }
 
+// givenPorts are those that clusters have been given, of which some may not be in use yet.
+var givenPorts sync.Map
+
 // address is that of a node, without a port.
 func (c *cluster) address(i int) string { return fmt.Sprintf("127.0.0.%d", i+1) }
 
@@ -52,10 +56,13 @@ func (c *cluster) freePort(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
 		port, free := strconv.Itoa(10_000+rand.IntN(20_000)), true
+		if _, taken := givenPorts.LoadOrStore(port, true); taken {
+			continue
+		}
 		for i := range c.names {
 			free = free && isFree(t, net.JoinHostPort(c.address(i), port))
 		}
-		if free && port != c.public {
+		if free {
 			return port
 		}
 	}

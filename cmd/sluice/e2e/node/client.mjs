@@ -57,9 +57,9 @@ async function begin(client, url, library, version = "2", transport = "websocket
     transport: transports[transport],
     // None of these is due before the tests' own patience ends: on a machine that is
     // busy a client would take the service, or a join, for lost.
-    heartbeatIntervalMs: 60_000,
-    timeout: 60_000,
-    longpollerTimeout: 60_000,
+    heartbeatIntervalMs: 900_000,
+    timeout: 900_000,
+    longpollerTimeout: 900_000,
     reconnectAfterMs: () => 20,
     rejoinAfterMs: () => 20,
     ...(version === "1" ? versionOne : {}),
@@ -126,7 +126,7 @@ async function begin(client, url, library, version = "2", transport = "websocket
       }
       for (const topic of topics) {
         for (let n = 0; n < count; n++) {
-          channels.get(topic).push(event, { n }, 60_000)
+          channels.get(topic).push(event, { n }, 900_000)
             .receive("ok", answer("ok")).receive("error", answer("error")).receive("timeout", answer("timeout"))
         }
       }
