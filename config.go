@@ -36,6 +36,8 @@ type Config struct {
 	// TLSCert and TLSKey are PEM files for the public listener, read again once
 	// they have changed. Empty: it speaks plain HTTP.
 	TLSCert, TLSKey string
+	// AdminTLSCert and AdminTLSKey are the same for the admin listener.
+	AdminTLSCert, AdminTLSKey string
 	// SocketPath is where the public socket is mounted.
 	SocketPath string
 	// Node names this node: its cursor and its metrics. Two nodes on one database
@@ -247,6 +249,9 @@ type Config struct {
 	// HeartbeatTimeout closes a connection that nothing was received from for
 	// this long.
 	HeartbeatTimeout time.Duration
+	// WriteTimeout closes a connection that accepts nothing of what is written to it for
+	// this long, whatever its overflow rule says: the client resumes when it comes back.
+	WriteTimeout time.Duration
 	// MaxConnectionAge closes connections at about that age, so that a load
 	// balancer can spread them anew. Zero: never.
 	MaxConnectionAge time.Duration
@@ -345,6 +350,7 @@ func DefaultConfig() Config {
 		MaxPresences:     100_000,
 		ClusterName:      "sluice",
 		HeartbeatTimeout: 60 * time.Second,
+		WriteTimeout:     15 * time.Second,
 		DrainTimeout:     30 * time.Second,
 		StatsDPrefix:     new("sluice."),
 		StatsDTags:       TagsDatadog,

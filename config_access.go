@@ -31,10 +31,12 @@ func (c *Config) validateAccess(f *faults) {
 		f.add("Listen", c.Listen, "a loopback address; anywhere else give --jwt-secret-file or --jwt-keys-file, or --anonymous to let in everybody")
 	}
 	c.validateTokens(f)
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		f.add("TLSCert", c.TLSCert, "a PEM file, together with --tls-key, or neither")
-	} else if c.TLSCert != "" && c.Listen == NoListener {
-		f.add("TLSCert", c.TLSCert, "nothing, since nothing listens: the server that Service.Handler is mounted in has the certificate")
+	for _, t := range c.certificates() {
+		if (t.cert == "") != (t.key == "") {
+			f.add(t.field, t.cert, "a PEM file, together with "+t.keyFlag+", or neither")
+		} else if t.cert != "" && t.listen == NoListener {
+			f.add(t.field, t.cert, "nothing, since nothing listens: the server that "+t.handler+" is mounted in has the certificate")
+		}
 	}
 	c.validateTopics(f)
 	if c.AdminToken != "" && c.AdminTokenFile != "" {
@@ -51,6 +53,22 @@ func (c *Config) validateAccess(f *faults) {
 	}
 	if !loopback(c.AdminListen) && c.AdminListen != NoListener {
 		f.add("AdminListen", c.AdminListen, "a loopback address, or any other with --admin-token-file")
+	}
+}
+
+// certificate is what a listener's is read from.
+type certificate struct {
+	index            int // in Config.certificates
+	field, cert, key string
+	keyFlag          string
+	listen, handler  string
+}
+
+// certificates are the public listener's and the admin listener's.
+func (c *Config) certificates() [2]certificate {
+	return [...]certificate{
+		{0, "TLSCert", c.TLSCert, c.TLSKey, "--tls-key", c.Listen, "Service.Handler"},
+		{1, "AdminTLSCert", c.AdminTLSCert, c.AdminTLSKey, "--admin-tls-key", c.AdminListen, "Service.AdminHandler"},
 	}
 }
 

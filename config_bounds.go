@@ -124,6 +124,7 @@ func (c *Config) bounds() []bound {
 		size("MaxBodyBytes", c.MaxBodyBytes, 1<<10, 1<<30, "{least} to {most}"),
 		size("MaxPayloadBytes", c.MaxPayloadBytes, 1<<10, 256<<20, "{least} to {most}").orZero("what the store says, 1 MiB at first"),
 		period("HeartbeatTimeout", c.HeartbeatTimeout, time.Second, time.Hour, "{least} to {most}"),
+		period("WriteTimeout", c.WriteTimeout, time.Second, time.Hour, "{least} to {most}"),
 		period("DrainTimeout", c.DrainTimeout, 0, time.Hour, "0 to {most}"),
 		period("PresenceInterval", c.PresenceInterval, time.Millisecond, 10*time.Second, "{least} to {most}"),
 		period("PresencePermdown", c.PresencePermdown, time.Second, time.Hour, "{least} to {most}"),

@@ -40,6 +40,11 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		{"a certificate for no listener", func(c *sluice.Config) {
 			c.Listen, c.Anonymous, c.TLSCert, c.TLSKey = sluice.NoListener, &yes, "a.pem", "b.pem"
 		}, "TLSCert", "a.pem"},
+		{"a certificate for no admin listener", func(c *sluice.Config) {
+			c.AdminListen, c.AdminTLSCert, c.AdminTLSKey = sluice.NoListener, "a.pem", "b.pem"
+		}, "AdminTLSCert", "a.pem"},
+		{"an admin key without its certificate", func(c *sluice.Config) { c.AdminTLSKey = "b.pem" }, "AdminTLSCert", ""},
+		{"no time to write", func(c *sluice.Config) { c.WriteTimeout = time.Millisecond }, "WriteTimeout", "1ms"},
 		{"min demand not below max", func(c *sluice.Config) { c.MaxDemand, c.MinDemand = 10, 10 }, "MinDemand", "10"},
 		{"smallest demand", func(c *sluice.Config) { c.MaxDemand = 1 }, "", ""},
 		{"negative batch timeout", func(c *sluice.Config) { c.BatchTimeout = -time.Second }, "BatchTimeout", "-1s"},

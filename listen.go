@@ -25,9 +25,6 @@ import (
 // and how long an idle connection is kept.
 const headerTimeout = 10 * time.Second
 
-// answerTimeout bounds how long a client may take to accept a piece of an answer.
-const answerTimeout = 15 * time.Second
-
 // slowAtDrain is how long requests that stall, or are slow, have to end when it is
 // time to stop, if Config.DrainTimeout allows it.
 const slowAtDrain = 5 * time.Second
@@ -59,22 +56,16 @@ func (s *Service) listen(ctx context.Context) (_ *servers, err error) {
 	}()
 	plan := connlimit.PlanFor(connlimit.Descriptors(), s.config.MaxConnections*s.publicMounts())
 	var public, private net.Addr
+	secured := s.config.certificates()
 	if s.config.Listen != NoListener {
 		bounds := &connlimit.Listener{Max: plan.Public, Spare: plan.Spare, Addresses: s.addresses, Refused: s.overCapacity("public", plan.Public)}
-		if public, err = all.listen(ctx, "Listen", s.config.Listen, s.newServer(bounds, s.Handler()), bounds); err != nil {
+		if public, err = s.listenOn(ctx, all, "Listen", secured[0], s.newServer(bounds, s.Handler()), bounds); err != nil {
 			return nil, err
 		}
-	}
-	if s.config.TLSCert != "" {
-		settings, err := s.tls()
-		if err != nil {
-			return nil, err
-		}
-		all.on[0] = tls.NewListener(all.on[0], settings)
 	}
 	if s.config.AdminListen != NoListener {
 		bounds := &connlimit.Listener{Max: plan.Admin, Spare: plan.Spare, Refused: s.overCapacity("admin", plan.Admin)}
-		if private, err = all.listen(ctx, "AdminListen", s.config.AdminListen, s.newServer(bounds, s.AdminHandler()), bounds); err != nil {
+		if private, err = s.listenOn(ctx, all, "AdminListen", secured[1], s.newServer(bounds, s.AdminHandler()), bounds); err != nil {
 			return nil, err
 		}
 	}
@@ -113,13 +104,27 @@ func addressText(addr net.Addr) string {
 	return addr.String()
 }
 
-// listen adds a server with its listener, which has bounds.
-func (s *servers) listen(ctx context.Context, field, addr string, server *http.Server, bounds *connlimit.Listener) (net.Addr, error) {
-	listener, err := listenOn(ctx, field, addr, bounds)
+// listenOn adds a server with its listener, which has bounds, and a certificate if one
+// is given.
+func (s *Service) listenOn(ctx context.Context, all *servers, field string, secured certificate, server *http.Server, bounds *connlimit.Listener) (net.Addr, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", secured.listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, &FieldError{field, secured.listen, "an address that no other program uses; another sluice serve may be running"}
+	}
+	if err != nil {
+		return nil, &FieldError{field, secured.listen, fmt.Sprintf("an address of this machine (%v)", err)}
+	}
+	bounds.Listener = listener
+	all.each, all.on = append(all.each, server), append(all.on, bounds)
+	if secured.cert == "" {
+		return listener.Addr(), nil
+	}
+	settings, err := s.tls(secured)
 	if err != nil {
 		return nil, err
 	}
-	s.each, s.on = append(s.each, server), append(s.on, listener)
+	all.on[len(all.on)-1] = tls.NewListener(bounds, settings)
 	return listener.Addr(), nil
 }
 
@@ -186,38 +191,25 @@ func (s *Service) publicHandler() http.Handler {
 	return mux
 }
 
-func listenOn(ctx context.Context, field, addr string, bounds *connlimit.Listener) (*connlimit.Listener, error) {
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, &FieldError{field, addr, "an address that no other program uses; another sluice serve may be running"}
-	}
-	if err != nil {
-		return nil, &FieldError{field, addr, fmt.Sprintf("an address of this machine (%v)", err)}
-	}
-	bounds.Listener = listener
-	return bounds, nil
-}
-
-// tls is the public listener's side of TLS. It offers HTTP/1.1 alone: a
+// tls is a listener's side of TLS. It offers HTTP/1.1 alone: a
 // WebSocket is an upgrade of that (RFC 6455, section 4.1).
-func (s *Service) tls() (*tls.Config, error) {
+func (s *Service) tls(secured certificate) (*tls.Config, error) {
 	certificate, err := reload.Read(s.logger, func() (*tls.Certificate, error) {
-		cert, err := reload.ReadFile(s.config.TLSCert, reload.Public, s.logger)
+		cert, err := reload.ReadFile(secured.cert, reload.Public, s.logger)
 		if err != nil {
 			return nil, err
 		}
-		key, err := reload.ReadFile(s.config.TLSKey, reload.Secret, s.logger)
+		key, err := reload.ReadFile(secured.key, reload.Secret, s.logger)
 		if err != nil {
 			return nil, err
 		}
 		pair, err := tls.X509KeyPair(cert, key)
 		return &pair, err
-	}, s.config.TLSCert, s.config.TLSKey)
+	}, secured.cert, secured.key)
 	if err != nil {
-		return nil, &FieldError{"TLSCert", s.config.TLSCert, fmt.Sprintf("a PEM file that fits --tls-key %s (%v)", s.config.TLSKey, err)}
+		return nil, &FieldError{secured.field, secured.cert, fmt.Sprintf("a PEM file that fits %s %s (%v)", secured.keyFlag, secured.key, err)}
 	}
-	s.inForce.certificate.Store(certificate)
+	s.inForce.certificates[secured.index].Store(certificate)
 	return &tls.Config{
 		NextProtos:     []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate.Get(), nil },
@@ -230,7 +222,7 @@ func (s *Service) newServer(bounds *connlimit.Listener, handler http.Handler) *h
 		MaxHeaderBytes:    maxHead - bufferedHead,
 		ConnState:         bounds.State,
 		ConnContext:       bounds.Context,
-		WriteTimeout:      answerTimeout, // of what the server answers by itself; the guard sets it anew for all else
+		WriteTimeout:      s.config.WriteTimeout, // of what the server answers by itself; the guard sets it anew for all else
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       6 * headerTimeout,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),

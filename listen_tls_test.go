@@ -91,17 +91,63 @@ func TestTLS(t *testing.T) {
 	n.Eventually("renewed", func() bool { _, serial := speak(t, n.Public); return serial == 2 })
 }
 
+// TestAdminTLS has each listener show a certificate of its own, and renew it without the
+// other's.
+func TestAdminTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	certificate(t, file("cert"), file("key"), 1)
+	certificate(t, file("admin-cert"), file("admin-key"), 2)
+	var service *sluice.Service
+	n := sluicetest.Start(t, sluicetest.WithService(func(c *sluice.Config) {
+		c.TLSCert, c.TLSKey = file("cert"), file("key")
+		c.AdminTLSCert, c.AdminTLSKey = file("admin-cert"), file("admin-key")
+	}, func(s *sluice.Service) error { service = s; return nil }))
+	shown := func() [2]int64 {
+		_, public := speak(t, n.Public)
+		answer, admin := speak(t, n.Admin)
+		if !strings.Contains(answer, "404") {
+			t.Errorf("the admin listener answers %q", answer)
+		}
+		return [2]int64{public, admin}
+	}
+	if got := shown(); got != [2]int64{1, 2} {
+		t.Errorf("shown at first: %d", got)
+	}
+	certificate(t, file("admin-cert"), file("admin-key"), 3)
+	if err := service.Reload(nil); err != nil {
+		t.Error(err)
+	}
+	if got := shown(); got != [2]int64{1, 3} {
+		t.Errorf("shown once the admin's is renewed: %d", got)
+	}
+	certificate(t, file("cert"), file("key"), 4)
+	if err := service.Reload(nil); err != nil {
+		t.Error(err)
+	}
+	if got := shown(); got != [2]int64{4, 3} {
+		t.Errorf("shown once the public one is renewed: %d", got)
+	}
+}
+
 func TestTLSThatCannotBe(t *testing.T) {
 	t.Parallel()
-	config := sluice.DefaultConfig()
-	config.Listen, config.AdminListen, config.DataDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
-	config.TLSCert, config.TLSKey = "nowhere.pem", "nowhere.key"
-	service, err := sluice.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := service.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "nowhere.pem") {
-		t.Errorf("got %v", err)
+	for field, set := range map[string]func(*sluice.Config){
+		"TLSCert":      func(c *sluice.Config) { c.TLSCert, c.TLSKey = "nowhere.pem", "nowhere.key" },
+		"AdminTLSCert": func(c *sluice.Config) { c.AdminTLSCert, c.AdminTLSKey = "nowhere.pem", "nowhere.key" },
+	} {
+		config := sluice.DefaultConfig()
+		config.Listen, config.AdminListen, config.DataDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
+		set(&config)
+		service, err := sluice.New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var refusal *sluice.FieldError
+		if err := service.Run(t.Context()); !errors.As(err, &refusal) || refusal.Field != field || refusal.Given != "nowhere.pem" {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 

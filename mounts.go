@@ -138,7 +138,7 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 	config.MaxBodyBytes = int(s.config.MaxBodyBytes)
 	config.InboundQueue, config.InboundBytes = s.config.InboundQueue, int(s.config.InboundBytes)
 	config.InboundRate, config.MaxConnectionAge = s.config.InboundRate, s.config.MaxConnectionAge
-	config.HeartbeatTimeout, config.DrainTimeout = s.config.HeartbeatTimeout, s.config.DrainTimeout
+	config.HeartbeatTimeout, config.WriteTimeout, config.DrainTimeout = s.config.HeartbeatTimeout, s.config.WriteTimeout, s.config.DrainTimeout
 	config.Metrics, config.Logger = s.metrics, s.logger
 	var err error
 	if m.endpoint, err = socket.New(config); err != nil {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/internal/sluicetest"
@@ -114,4 +117,20 @@ func TestOnConnect(t *testing.T) {
 	guest := node.Connect("/socket", "name=guest")
 	guest.Send(`["1","1","hall","phx_join",{}]`)
 	guest.Expect(`["1","1","hall","phx_reply",{"status":"ok","response":{}}]`)
+}
+
+// TestWriteTimeout has a client read nothing: it is sent away after as long as the
+// configuration says, though its rule says that it may catch up.
+func TestWriteTimeout(t *testing.T) {
+	t.Parallel()
+	n := sluicetest.Run(t, sluicetest.With(func(c *sluice.Config) { c.WriteTimeout = time.Second }))
+	n.Connect("/socket", "").Send(`["1","1","big","phx_join",{"after":0}]`)
+	event := `{"topic":"big","event":"e","payload":{"x":"` + strings.Repeat("x", 900<<10) + `"}}`
+	for range 24 { // more than a kernel keeps for both sides
+		if status, answer := n.Request("POST", n.Admin, "/api/events", map[string]string{"Content-Type": "application/json"}, event); status != http.StatusAccepted {
+			t.Fatal(status, answer)
+		}
+	}
+	closed := regexp.MustCompile(`(?m)^sluice_sockets_closed_total\{.*reason="too_slow".*\} 1$`)
+	n.Eventually("closed as too slow", func() bool { _, metrics := n.Ask("GET", "/metrics"); return closed.MatchString(metrics) })
 }

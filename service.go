@@ -77,8 +77,8 @@ type Service struct {
 
 // inForce is what says who may do what and is replaced while the service runs.
 type inForce struct {
-	topics      atomic.Pointer[[]TopicRule]
-	certificate atomic.Pointer[reload.Value[*tls.Certificate]] // nil: no TLS, or not listening yet
+	topics       atomic.Pointer[[]TopicRule]
+	certificates [2]atomic.Pointer[reload.Value[*tls.Certificate]] // of Config.certificates; nil: no TLS, or not listening yet
 }
 
 // ErrNewEpoch is returned by [Service.Run] when the log has begun a new epoch:
@@ -99,7 +99,7 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	s := &Service{
 		config: config,
 		tail:   logtail.New("connection refused"),
-		guard:  httpserver.New(httpserver.Deadlines{Write: answerTimeout}),
+		guard:  httpserver.New(httpserver.Deadlines{Write: config.WriteTimeout}),
 	}
 	s.logger = slog.New(s.tail.Handler(config.logger().Handler()))
 	var f faults
@@ -269,8 +269,11 @@ func (s *Service) Reload(topics []TopicRule) error {
 
 // rereads read what comes from files.
 func (s *Service) rereads() []func() (func(), error) {
-	list := append([]func() (func(), error){s.inForce.certificate.Load().Reread}, s.admin.Rereads()...)
-	return append(list, s.auth.Reread)
+	list := append(s.admin.Rereads(), s.auth.Reread)
+	for i := range s.inForce.certificates {
+		list = append(list, s.inForce.certificates[i].Load().Reread)
+	}
+	return list
 }
 
 // watchAccess looks at the files that access depends on until ctx ends: what a

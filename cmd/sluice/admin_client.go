@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,19 @@ func newAdminClient(base, tokenFile string) (*adminClient, error) {
 		token:  token,
 		client: http.Client{Timeout: adminTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}},
 	}, nil
+}
+
+// nextStep is what to do about an error of connecting to where flag says.
+func nextStep(err error, flag string) string {
+	var certificate *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError
+	switch {
+	case errors.As(err, &certificate):
+		return "name it by " + flag + " as its certificate does; one that the system does not trust is trusted with SSL_CERT_FILE=FILE"
+	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
+		return "no TLS is spoken there: see the scheme that " + flag + " begins with"
+	}
+	return "start it with: sluice serve; or name it with " + flag
 }
 
 // close lets go of the connections that are kept for the next request.
@@ -94,7 +108,7 @@ func (a *adminClient) exchange(request *http.Request) ([]byte, error) {
 		if errors.As(err, &cause) {
 			err = cause.Err
 		}
-		return nil, fmt.Errorf("cannot reach %s: %w; start it with: sluice serve; or name it with --admin-url", a.base, err)
+		return nil, fmt.Errorf("cannot reach %s: %w; %s", a.base, err, nextStep(err, "--admin-url"))
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
@@ -105,6 +119,9 @@ func (a *adminClient) exchange(request *http.Request) ([]byte, error) {
 		return nil, fmt.Errorf("%s wants its admin token: give the file that holds it with --admin-token-file", a.base)
 	case err != nil:
 		return nil, fmt.Errorf("read the answer of %s: %w", a.base, err)
+	}
+	if bytes.Contains(answer, []byte("HTTP request to an HTTPS server")) { // net/http's words
+		return nil, fmt.Errorf("%s answers to TLS alone: begin --admin-url with https://", a.base)
 	}
 	refused := new(apiError)
 	if json.Unmarshal(answer, refused) != nil || refused.Message == "" {

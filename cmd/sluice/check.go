@@ -48,9 +48,16 @@ func (c *checkCmd) Run(p process, resolver *configResolver, parsed *kong.Context
 // check implements checker.
 func (c *checkCmd) check(resolver *configResolver) error {
 	err := (&serveCmd{c.Settings, c.Log}).check(resolver)
-	if cert, key := c.Settings.TLSCert, c.Settings.TLSKey; cert != "" && key != "" { // which serve reads once it listens
+	for _, pair := range [][3]string{ // which serve reads once it listens
+		{"tls", c.Settings.TLSCert, c.Settings.TLSKey},
+		{"admin-tls", c.Settings.AdminTLSCert, c.Settings.AdminTLSKey},
+	} {
+		flag, cert, key := "--"+pair[0], pair[1], pair[2]
+		if cert == "" || key == "" {
+			continue
+		}
 		if _, wrong := tls.LoadX509KeyPair(cert, key); wrong != nil {
-			err = errors.Join(err, &usageError{"--tls-cert", cert, fmt.Sprintf("a PEM file that fits --tls-key %s (%v)", key, wrong)})
+			err = errors.Join(err, &usageError{flag + "-cert", cert, fmt.Sprintf("a PEM file that fits %s-key %s (%v)", flag, key, wrong)})
 		}
 	}
 	return err

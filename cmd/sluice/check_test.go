@@ -49,9 +49,11 @@ func TestCheckTellsWhatServeWould(t *testing.T) {
 func TestCheckReadsCertificates(t *testing.T) {
 	t.Parallel()
 	junk := writeFile(t, "junk")
-	got := call{args: []string{"check", "--tls-cert", junk, "--tls-key", junk}}.run(t)
-	if got.exit != exitUsage || !strings.Contains(got.stderr, "--tls-cert") {
-		t.Errorf("%+v", got)
+	for _, flag := range []string{"--tls", "--admin-tls"} {
+		got := call{args: []string{"check", flag + "-cert", junk, flag + "-key", junk}}.run(t)
+		if got.exit != exitUsage || !strings.HasPrefix(got.stderr, "sluice: "+flag+"-cert is ") || !strings.Contains(got.stderr, flag+"-key") {
+			t.Errorf("%+v", got)
+		}
 	}
 }
 

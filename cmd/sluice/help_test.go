@@ -17,7 +17,7 @@ import (
 // promised are the flags of serve, by group, as users and scripts know them: a
 // name that goes from here breaks somebody's start script.
 var promised = map[string][]string{
-	"Listeners": {"listen", "admin-listen", "tls-cert", "tls-key", "socket-path"},
+	"Listeners": {"listen", "admin-listen", "tls-cert", "tls-key", "admin-tls-cert", "admin-tls-key", "socket-path"},
 	"Store":     {"node", "database-url", "data-dir", "retention", "migrate", "start"},
 	"Stages":    {"max-demand", "min-demand", "fetch-size", "fetch-bytes", "poll-interval", "batch-size", "batch-timeout", "lanes", "writers", "rate-limit"},
 	"Mailboxes": {"mailbox-size", "mailbox-bytes", "overflow", "recent"},
@@ -30,7 +30,7 @@ var promised = map[string][]string{
 		"cluster-tls-ca", "nats-url", "nats-creds-file", "nats-tls-ca", "relay", "relay-bytes",
 	},
 	"Presence":  {"presence-interval", "presence-permdown", "max-presences"},
-	"Lifecycle": {"heartbeat-timeout", "max-connection-age", "drain-timeout"},
+	"Lifecycle": {"heartbeat-timeout", "write-timeout", "max-connection-age", "drain-timeout"},
 	"Logging":   {"log-level", "log-format"},
 	"Metrics":   {"statsd", "statsd-prefix", "statsd-tags", "tag"},
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -225,6 +226,35 @@ func TestPostToNobody(t *testing.T) {
 	if got.exit != exitFailure || !strings.HasPrefix(got.stderr, "sluice: cannot reach http://127.0.0.1:1: ") ||
 		!strings.HasSuffix(got.stderr, "; start it with: sluice serve; or name it with --admin-url\n") {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// TestSchemesThatDoNotFit asks by TLS where there is none, without it where there is, and a
+// server whose certificate nobody trusts.
+func TestSchemesThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
+	of := func(url, scheme string) string { return scheme + url[strings.Index(url, "://"):] }
+	for _, test := range []struct{ flag, url, want string }{
+		{"--admin-url", of(plain.URL, "https"), "; no TLS is spoken there: see the scheme that --admin-url begins with\n"},
+		{"--admin-url", of(secure.URL, "http"), " answers to TLS alone: begin --admin-url with https://\n"},
+		{"--admin-url", secure.URL, "; name it by --admin-url as its certificate does; one that the system does not trust is trusted with SSL_CERT_FILE=FILE\n"},
+		{"--url", of(plain.URL, "wss"), "; no TLS is spoken there: see the scheme that --url begins with\n"},
+		{"--url", of(secure.URL, "ws"), "; if TLS is spoken there, begin --url with wss://\n"},
+		{"--url", of(secure.URL, "wss"), "; name it by --url as its certificate does; one that the system does not trust is trusted with SSL_CERT_FILE=FILE\n"},
+	} {
+		args := []string{"publish", test.flag, test.url, "demo", "greeted"}
+		if test.flag == "--url" {
+			args = []string{"watch", test.flag, test.url, "demo"}
+		}
+		if got := (call{args: args}).run(t); got.exit != exitFailure || !strings.HasSuffix(got.stderr, test.want) {
+			t.Errorf("%s %s: %+v", test.flag, test.url, got)
+		}
 	}
 }
 

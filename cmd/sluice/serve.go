@@ -95,6 +95,9 @@ func (s *serveCmd) announce(logger *slog.Logger, public, admin net.Addr, termina
 	socket, console := sluice.NoListener, sluice.NoListener
 	if admin != nil {
 		console = "http://" + reachable(admin)
+		if s.Settings.AdminTLSCert != "" {
+			console = "https://" + reachable(admin)
+		}
 	}
 	if public == nil {
 		logger.Info("serving", "socket", socket, "console", console)

@@ -24,8 +24,12 @@ type configFlags struct {
 	AdminListen string `group:"Listeners" placeholder:"HOST:PORT" help:"Address of the admin listener: console, HTTP API, health and metrics; none: there is no such listener."`
 	TLSCert     string `group:"Listeners" name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate of the public listener; none: plain HTTP."`
 	TLSKey      string `group:"Listeners" name:"tls-key" placeholder:"FILE" help:"PEM file with the certificate's key."`
-	SocketPath  string `group:"Listeners" placeholder:"PATH" help:"Path of the public socket."`
-	Node        string `group:"Store" placeholder:"NAME" help:"Names this node's cursor and metrics; one node on a database at a time has it, another waits for 15 s and is refused. By default the machine's name."`
+
+	AdminTLSCert string `group:"Listeners" name:"admin-tls-cert" placeholder:"FILE" help:"PEM file with the certificate of the admin listener; none: plain HTTP."`
+	AdminTLSKey  string `group:"Listeners" name:"admin-tls-key" placeholder:"FILE" help:"PEM file with that certificate's key."`
+
+	SocketPath string `group:"Listeners" placeholder:"PATH" help:"Path of the public socket."`
+	Node       string `group:"Store" placeholder:"NAME" help:"Names this node's cursor and metrics; one node on a database at a time has it, another waits for 15 s and is refused. By default the machine's name."`
 
 	DatabaseURL string        `group:"Store" placeholder:"URL" also:"DATABASE_URL" help:"Postgres to use; none: the embedded store."`
 	DataDir     string        `group:"Store" placeholder:"DIR" help:"Folder of the embedded store; it is created."`
@@ -99,6 +103,7 @@ type configFlags struct {
 	NATSTLSCA         string   `group:"Cluster" name:"nats-tls-ca" placeholder:"FILE" help:"PEM file with the certificates that are trusted to be its own."`
 
 	HeartbeatTimeout time.Duration `group:"Lifecycle" help:"A connection from which nothing came for this long is closed."`
+	WriteTimeout     time.Duration `group:"Lifecycle" help:"A connection that accepts nothing of what is written to it for this long is closed, whatever its overflow rule."`
 	MaxConnectionAge time.Duration `group:"Lifecycle" help:"Connections are closed at about this age, so that a load balancer can spread them anew; 0: never."`
 	DrainTimeout     time.Duration `group:"Lifecycle" help:"How long a clean shutdown may take."`
 

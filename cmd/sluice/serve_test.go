@@ -102,6 +102,8 @@ func TestAnnounce(t *testing.T) {
 		{configFlags{SocketPath: "/live"}, []string{`run="sluice watch --url ws://127.0.0.1:4000/live demo"`}},
 		{configFlags{SocketPath: "/socket", TLSCert: "c", TLSKey: "k"},
 			[]string{"socket=wss://127.0.0.1:4000/socket/websocket", `run="sluice watch --url wss://NAME-IN-THE-CERTIFICATE:4000/socket demo"`}},
+		{configFlags{SocketPath: "/socket", AdminTLSCert: "c", AdminTLSKey: "k"},
+			[]string{"socket=ws://127.0.0.1:4000/socket/websocket", "console=https://127.0.0.1:4001", "open=https://127.0.0.1:4001"}},
 		{configFlags{SocketPath: "/socket", JWTKeysFile: "f"}, []string{`run="sluice watch demo --token TOKEN"`}},
 	} {
 		var log bytes.Buffer

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,8 +84,10 @@ func dialSocket(endpoint, token string) dialer {
 		switch {
 		case errors.As(err, &status):
 			return nil, nil, &connectError{int(status), said}
-		case errors.Is(err, syscall.ECONNREFUSED):
-			return nil, nil, fmt.Errorf("cannot reach %s: %w; start it with: sluice serve; or name it with --url", endpoint, err)
+		case errors.Is(err, syscall.ECONNREFUSED), errors.As(err, new(*tls.CertificateVerificationError)), errors.As(err, new(tls.RecordHeaderError)):
+			return nil, nil, fmt.Errorf("cannot reach %s: %w; %s", endpoint, err, nextStep(err, "--url"))
+		case errors.Is(err, ws.ErrHandshakeBadProtocol): // HTTP/1.0, as Go's servers answer where TLS is spoken
+			return nil, nil, fmt.Errorf("cannot reach %s: %w; if TLS is spoken there, begin --url with wss://", endpoint, err)
 		case err != nil:
 			return nil, nil, fmt.Errorf("cannot reach %s: %w", endpoint, err)
 		}
