@@ -14,7 +14,7 @@
 //
 // The server never runs as root: for root it runs as the user postgres, else
 // nobody. Unless its settings say otherwise it writes nothing durably, and so says
-// nothing about speed on a disk.
+// nothing about speed on a disk. While it is down no other server is given its port.
 // What was committed while a standby is attached is there after its promotion.
 // Where PostgreSQL is not installed New says how to install it.
 //

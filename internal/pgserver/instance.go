@@ -45,8 +45,10 @@ func (i *instance) url() string {
 
 // launch starts it for the first time, on a port that is free.
 func (i *instance) launch() (err error) {
-	for range 5 { // a port that is free may be taken before the server has it
-		i.port = freePort()
+	for range 5 { // by a program that leases none, a port may be taken before the server has it
+		if err = i.lease(); err != nil {
+			return err
+		}
 		if err = i.start(); err == nil {
 			return nil
 		}
@@ -108,16 +110,29 @@ func (i *instance) end(signal syscall.Signal) error {
 	return nil
 }
 
-// freePort picks a port below those that the kernel gives to outgoing
-// connections, and below those that package target leases: a server that is down
-// must find its port free again.
-func freePort() int {
-	for {
-		port := 20_000 + rand.IntN(6000)
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			listener.Close()
-			return port
+// lease picks a port below those that the kernel gives to outgoing connections, and
+// below those that package target leases: a server that is down must find its port free
+// again. While the server exists, no other of this machine is given the same port, be it up
+// or down: what holds it is the UDP port of the same number, which ends with this process at
+// the latest.
+func (i *instance) lease() error {
+	const tries = 1000
+	var err error
+	for range tries {
+		i.port = 20_000 + rand.IntN(6000)
+		address := fmt.Sprintf("127.0.0.1:%d", i.port)
+		var held net.PacketConn
+		if held, err = net.ListenPacket("udp", address); err != nil {
+			continue
 		}
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", address); err != nil {
+			held.Close()
+			continue
+		}
+		listener.Close()
+		i.server.held = append(i.server.held, held)
+		return nil
 	}
+	return fmt.Errorf("pgserver: no free port in %d tries: %w", tries, err)
 }

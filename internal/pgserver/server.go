@@ -5,6 +5,7 @@ package pgserver
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +25,8 @@ type Server struct {
 	primary   *instance
 	standby   *instance // nil without one
 	instances int       // made so far: they give the folders their names
+
+	held []net.PacketConn // of instances' ports; see lease
 }
 
 // New starts a server on which nothing exists. Settings, such as "fsync=on",
@@ -97,6 +100,10 @@ func (s *Server) Remove() error {
 			i.process.stop(syscall.SIGINT)
 		}
 	}
+	for _, port := range s.held {
+		port.Close()
+	}
+	s.held = nil
 	return os.RemoveAll(s.root)
 }
 

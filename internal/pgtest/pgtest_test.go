@@ -1,6 +1,8 @@
 package pgtest_test
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"testing"
 
@@ -54,6 +56,24 @@ func TestServerKeepsWhatIsCommitted(t *testing.T) {
 	server.Kill(t)
 	server.Start(t)
 	do("DROP TABLE kept")
+}
+
+// TestAServerThatIsDownHasItsPort has a server be down while others are started, in this
+// process or another: none of them is given its port.
+func TestAServerThatIsDownHasItsPort(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t)
+	server.Stop(t)
+	config, err := pgx.ParseConfig(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := net.ListenPacket("udp", net.JoinHostPort(config.Host, fmt.Sprint(config.Port))) // as who looks for a port does
+	if err == nil {
+		port.Close()
+		t.Error("its port is free")
+	}
+	server.Start(t)
 }
 
 func TestAPromotedStandbyHasAllThatWasCommitted(t *testing.T) {
