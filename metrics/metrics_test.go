@@ -19,6 +19,9 @@ import (
 
 func TestMain(m *testing.M) { testmain.Main(m) }
 
+// patience is how long something may take before it is taken for missing.
+const patience = 15 * time.Minute
+
 // listenStatsD takes StatsD packets until the test ends; lines waits for n
 // lines and returns all that came, sorted.
 func listenStatsD(t *testing.T) (addr string, lines func(n int) []string) {
@@ -31,7 +34,7 @@ func listenStatsD(t *testing.T) (addr string, lines func(n int) []string) {
 	return conn.LocalAddr().String(), func(n int) []string {
 		var got []string
 		packet := make([]byte, 64<<10)
-		conn.SetReadDeadline(time.Now().Add(time.Minute))
+		conn.SetReadDeadline(time.Now().Add(patience))
 		for len(got) < n {
 			size, _, err := conn.ReadFrom(packet)
 			if err != nil {

@@ -171,6 +171,9 @@ func TestOnlySignedMessagesCount(t *testing.T) {
 	}
 	published := 0
 	publish := func() {
+		mu.Lock()
+		before := len(heard)
+		mu.Unlock()
 		eventually(t, "heard", func() bool {
 			text := fmt.Sprint("word ", published)
 			switch err := b.Publish("s", []byte(text)); {
@@ -182,7 +185,7 @@ func TestOnlySignedMessagesCount(t *testing.T) {
 			published++
 			mu.Lock()
 			defer mu.Unlock()
-			return len(heard) > 0
+			return len(heard) > before
 		})
 	}
 	publish()

@@ -46,7 +46,7 @@ func testNodesLeave(t *testing.T, h Harness) {
 	eventually(t, "the watcher of a told", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return slices.Equal(ids(a.watched[len(a.watched)-1]), []string{b.Self().ID})
+		return len(a.watched) > 0 && slices.Equal(ids(a.watched[len(a.watched)-1]), []string{b.Self().ID})
 	})
 	if err := c.Publish("s", nil); !errors.Is(err, cluster.ErrAway) {
 		t.Errorf("who has left publishes: %v", err)
