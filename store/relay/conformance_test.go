@@ -145,7 +145,7 @@ func onSQLite(t *testing.T) (h storetest.Harness, open opener) {
 	t.Helper()
 	dir := t.TempDir()
 	h = storetest.Harness{
-		DB:        application(t, "sqlite", "file:"+filepath.Join(dir, sqlite.FileName)+"?_txlock=immediate&_pragma=busy_timeout(60000)"),
+		DB:        application(t, "sqlite", "file:"+filepath.Join(dir, sqlite.FileName)+"?_txlock=immediate&_pragma=busy_timeout(900000)"),
 		OneWriter: true, LongAgo: `978307200000000`, BeginSnapshot: `BEGIN DEFERRED`,
 		BeginEpoch: `INSERT INTO sluice_epochs DEFAULT VALUES`, TakesAnyBytes: true,
 	}

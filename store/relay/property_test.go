@@ -86,10 +86,11 @@ func play(t *testing.T, plan []step) (problems []string, hits int64) {
 	c := newCast(t, members, Config{})
 	ctx, cancel := context.WithCancel(t.Context())
 	var clock sync.WaitGroup
-	clock.Go(func() { // the network's follows the bubble's
+	clock.Go(func() { // the network's follows the bubble's, in steps of which each costs something
+		const step = 25 * time.Millisecond
 		for ctx.Err() == nil {
-			time.Sleep(5 * time.Millisecond)
-			c.net.Advance(5 * time.Millisecond)
+			time.Sleep(step)
+			c.net.Advance(step)
 		}
 	})
 	defer clock.Wait()
