@@ -80,15 +80,16 @@ func (a *api) readDrafts(w http.ResponseWriter, r *http.Request, check func(payl
 	}
 	var drafts []store.Draft
 	text, err := readBody(body, r.ContentLength)
+	parser := draftParser{maxPayload: a.Payload.Bytes(), check: check, maxCopies: a.MaxBodyBytes}
 	switch {
 	case err != nil:
 	case kind == "application/x-ndjson":
-		drafts, err = parseLines(text, draftParser{maxPayload: a.Payload.Bytes(), check: check})
+		drafts, err = parseLines(text, parser)
 	default:
-		drafts, err = parseOne(text, draftParser{maxPayload: a.Payload.Bytes(), check: check})
+		drafts, err = parseOne(text, parser)
 	}
 	if err != nil {
-		a.refuseBody(w, err, `an event is {"topic":"…","event":"…","payload":{…}}, with "key" if it has one; nothing was done`)
+		a.refuseBody(w, err, `an event is {"topic":"…","event":"…","payload":{…}}, with "key" if it has one, and "topics":["…"] for several; nothing was done`)
 	}
 	return drafts, err == nil
 }

@@ -31,11 +31,10 @@ func parseLines(text []byte, p draftParser) ([]store.Draft, error) {
 		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}
-		draft, err := p.parse(line)
-		if err != nil {
+		var err error
+		if drafts, err = p.parse(drafts, line); err != nil {
 			return nil, fmt.Errorf("line %d: %w", number, err)
 		}
-		drafts = append(drafts, draft)
 	}
 	return drafts, nil
 }
@@ -45,16 +44,13 @@ var newline = []byte("\n")
 // leastEvent is how long a line with an event is at least.
 const leastEvent = len(`{"topic":"t","event":"e"}`)
 
-// parseOne reads a single event. The draft keeps text.
+// parseOne reads a single event. The drafts keep text.
 func parseOne(text []byte, p draftParser) ([]store.Draft, error) {
-	draft, err := p.parse(text)
+	drafts, err := p.parse(nil, text)
 	if syntax := new(jsontext.SyntacticError); errors.As(err, &syntax) {
 		return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(text[:min(int(syntax.ByteOffset), len(text))], newline), err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return []store.Draft{draft}, nil
+	return drafts, err
 }
 
 // draftParser reads events as the API writes them. Those of a body often have
@@ -62,33 +58,47 @@ func parseOne(text []byte, p draftParser) ([]store.Draft, error) {
 type draftParser struct {
 	maxPayload int64                      // in bytes
 	check      func(payload []byte) error // besides; nil: nothing
+	maxCopies  int64                      // what events come to for all their topics but one, in bytes; 0: no bound
 
 	in      bytes.Buffer
 	decoder jsontext.Decoder
 	topic   string // of the event before
 	name    string
 	field   []byte // the name of the present one
+	single  bool   // the present event has a topic
+	listed  bool   // it has topics, which are these
+	topics  []string
+	copies  int64 // as maxCopies bounds them
 }
 
-// parse reads one event, and checks it.
-func (p *draftParser) parse(text []byte) (store.Draft, error) {
+// parse reads one event, checks it, and appends it to drafts: once for each of its topics.
+// With an error there are none.
+func (p *draftParser) parse(drafts []store.Draft, text []byte) ([]store.Draft, error) {
+	p.topics, p.single, p.listed = p.topics[:0], false, false
 	draft, err := p.read(text)
 	if err != nil {
-		return store.Draft{}, err
+		return nil, err
+	}
+	if p.listed {
+		return p.spread(drafts, draft)
 	}
 	p.topic, p.name = draft.Topic, draft.Name
-	err = draft.Validate(p.maxPayload)
+	if err := p.judge(&draft); err != nil {
+		return nil, err
+	}
+	return append(drafts, draft), nil
+}
+
+// judge says what is wrong with an event.
+func (p *draftParser) judge(draft *store.Draft) error {
+	err := draft.Validate(p.maxPayload)
 	if err == nil && p.check != nil {
 		err = p.check(draft.Payload)
 	}
-	if err != nil {
-		invalid := new(store.InvalidError)
-		if errors.As(err, &invalid) {
-			return store.Draft{}, fmt.Errorf("%s %s", invalid.Field, invalid.Reason)
-		}
-		return store.Draft{}, err
+	if invalid := new(store.InvalidError); errors.As(err, &invalid) {
+		return fmt.Errorf("%s %s", invalid.Field, invalid.Reason)
 	}
-	return draft, nil
+	return err
 }
 
 var emptyPayload = []byte("{}")
@@ -118,6 +128,9 @@ func (p *draftParser) read(text []byte) (draft store.Draft, err error) {
 	if draft.Payload == nil {
 		draft.Payload = emptyPayload
 	}
+	if p.listed && p.single {
+		return draft, errBoth
+	}
 	if p.decoder.PeekKind() != 0 || len(bytes.TrimSpace(text[p.decoder.InputOffset():])) > 0 {
 		return draft, errTrailing
 	}
@@ -139,7 +152,10 @@ func (p *draftParser) readField(draft *store.Draft, text []byte) error {
 	}
 	switch string(p.field) {
 	case "topic":
+		p.single = true
 		draft.Topic, err = word("topic", value, p.topic)
+	case "topics":
+		err = p.list(value)
 	case "event":
 		draft.Name, err = word("event", value, p.name)
 	case "key":

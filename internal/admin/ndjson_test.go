@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/sluicehq/sluice/store"
 )
 
 func TestParseDraft(t *testing.T) {
@@ -39,14 +41,14 @@ func TestParseDraft(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			draft, err := new(draftParser).parse([]byte(test.text))
+			drafts, err := new(draftParser).parse(nil, []byte(test.text))
 			if err != nil {
 				if test.ok || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("got error %q, want %q", err, test.want)
 				}
 				return
 			}
-			key := "<nil>"
+			draft, key := drafts[0], "<nil>"
 			if draft.Key != nil {
 				key = string(draft.Key)
 			}
@@ -115,6 +117,7 @@ func TestEmptyLinesCostNothing(t *testing.T) { // not parallel: it counts alloca
 func FuzzParseLines(f *testing.F) {
 	for _, seed := range []string{
 		`{"topic":"a","event":"b","payload":{"x": 1},"key":"k"}`, "\n\n{}\r\n", `{"topic":"x\\u0041","event":"e"}` + "\n" + `{"topic":"x\u0041","event":"e"}`, `{"topic":"a","event":"b"}{`, "\x00", `{"topic":"phoenix","event":"phx_x","payload":null}`,
+		`{"topics":["a","b","a"],"event":"e"}` + "\n" + `{"topic":"b","event":"e"}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -123,19 +126,24 @@ func FuzzParseLines(f *testing.F) {
 		if err != nil && drafts != nil {
 			t.Fatalf("both %d drafts and %v", len(drafts), err)
 		}
-		var lines [][]byte
+		if err != nil {
+			return
+		}
+		var apart []store.Draft
 		for line := range bytes.SplitSeq(body, []byte("\n")) {
 			if line = bytes.TrimSpace(line); len(line) > 0 {
-				lines = append(lines, line)
+				alone, err := new(draftParser).parse(nil, line)
+				if err != nil {
+					t.Fatalf("line %q of %q, alone: %v", line, body, err)
+				}
+				apart = append(apart, alone...)
 			}
 		}
-		for i := range drafts {
-			if err := drafts[i].Validate(0); err != nil {
-				t.Fatalf("draft %d of %q: %v", i, body, err)
-			}
-			if alone, err := new(draftParser).parse(lines[i]); err != nil || !reflect.DeepEqual(alone, drafts[i]) {
-				t.Fatalf("draft %d of %q is %+v, alone %+v, %v", i, body, drafts[i], alone, err)
-			}
+		if err := store.ValidateAll(drafts, 0); err != nil {
+			t.Fatalf("of %q: %v", body, err)
+		}
+		if len(drafts)+len(apart) > 0 && !reflect.DeepEqual(apart, drafts) {
+			t.Fatalf("%q is %+v, line by line %+v", body, drafts, apart)
 		}
 	})
 }

@@ -38,15 +38,20 @@ func (a *api) fits(w http.ResponseWriter, r *http.Request) bool {
 }
 
 func (a *api) refuseTooLarge(w http.ResponseWriter) {
-	httpserver.Refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %s", a.BytesText(a.MaxBodyBytes)),
-		"send it in parts, or raise --max-body-bytes")
+	httpserver.Refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %s", a.BytesText(a.MaxBodyBytes)), inParts)
 }
+
+const inParts = "send it in parts, or raise --max-body-bytes"
 
 // refuseBody answers what is wrong with a body.
 func (a *api) refuseBody(w http.ResponseWriter, err error, hint string) {
-	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+	tooLarge := new(http.MaxBytesError)
+	switch {
+	case errors.As(err, &tooLarge):
 		a.refuseTooLarge(w)
-		return
+	case errors.Is(err, errCopies):
+		httpserver.Refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("%v than %s", err, a.BytesText(a.MaxBodyBytes)), inParts)
+	default:
+		httpserver.Refuse(w, http.StatusBadRequest, err.Error(), hint)
 	}
-	httpserver.Refuse(w, http.StatusBadRequest, err.Error(), hint)
 }
