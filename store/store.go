@@ -69,6 +69,7 @@ type Cursor struct {
 type Log interface {
 	Leases
 	Revocations
+	Requests
 
 	// Append writes drafts to the outbox, all of them or none, and returns
 	// once they are durable. The first invalid draft is reported as an

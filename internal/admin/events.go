@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 
@@ -10,9 +12,15 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// postEvents appends the events of the body to the log: all of them or none.
+// postEvents appends the events of the body to the log: all of them or none, and where the
+// request has a key once, however often it is made.
 func (a *api) postEvents(w http.ResponseWriter, r *http.Request) {
-	drafts, ok := a.readDrafts(w, r, nil)
+	key, err := idempotencyKey(r.Header)
+	if err != nil {
+		httpserver.Refuse(w, http.StatusBadRequest, err.Error(), "nothing was written")
+		return
+	}
+	drafts, text, ok := a.readDrafts(w, r, nil)
 	if !ok {
 		return
 	}
@@ -21,12 +29,23 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request) {
 		httpserver.Refuse(w, http.StatusServiceUnavailable, a.Readiness.Reason().Error(), "try again when /readyz answers 200")
 		return
 	}
-	err := log.Append(r.Context(), drafts)
+	count, again := len(drafts), false
+	if key == "" {
+		err = log.Append(r.Context(), drafts)
+	} else {
+		count, again, err = log.AppendOnce(r.Context(), store.Request{Key: key, BodySHA256: sha256.Sum256(text)}, drafts)
+	}
 	invalid := new(store.InvalidError)
 	switch {
+	case err == nil && again:
+		a.audit(r, "append", 0, "outcome", "was appended before", "before", count)
+		httpserver.Answer(w, http.StatusAccepted, map[string]int{"count": count})
 	case err == nil:
-		a.audit(r, "append", len(drafts))
-		httpserver.Answer(w, http.StatusAccepted, map[string]int{"count": len(drafts)})
+		a.audit(r, "append", count)
+		httpserver.Answer(w, http.StatusAccepted, map[string]int{"count": count})
+	case errors.Is(err, store.ErrOtherRequest):
+		httpserver.Refuse(w, http.StatusUnprocessableEntity, "another request, with another body, had this Idempotency-Key within the last day",
+			"nothing was written; give each request a key of its own, and the same one only when it is sent again")
 	case errors.As(err, &invalid):
 		httpserver.Refuse(w, http.StatusBadRequest, err.Error(), "nothing was written")
 	case store.RetrySafe(err):
@@ -36,14 +55,32 @@ func (a *api) postEvents(w http.ResponseWriter, r *http.Request) {
 			a.Logger.Error("append failed", "events", len(drafts), "error", err, "failed_since", withheld)
 		}
 		a.audit(r, "append", len(drafts), "outcome", "unknown")
-		httpserver.Refuse(w, http.StatusInternalServerError, err.Error(), "the events may or may not have been written")
+		hint := "the events may or may not have been written; with an Idempotency-Key the request could be made again"
+		if key != "" {
+			hint = "the events may or may not have been written: make the request again, with the same Idempotency-Key"
+		}
+		httpserver.Refuse(w, http.StatusInternalServerError, err.Error(), hint)
+	}
+}
+
+// idempotencyKey is what tells a request from all others, "" where it has none.
+func idempotencyKey(header http.Header) (string, error) {
+	switch given := header.Values("Idempotency-Key"); {
+	case len(given) == 0:
+		return "", nil
+	case len(given) > 1:
+		return "", errors.New("there is more than one Idempotency-Key")
+	case store.CheckRequestKey(given[0]) != nil:
+		return "", fmt.Errorf("the Idempotency-Key has %d bytes; 1 to %d are allowed, of UTF-8 without control characters", len(given[0]), store.MaxRequestKeyBytes)
+	default:
+		return given[0], nil
 	}
 }
 
 // postBroadcast sends the events of the body to whoever is joined now, on all nodes.
 // Those of one topic travel together, as they do from the log.
 func (a *api) postBroadcast(w http.ResponseWriter, r *http.Request) {
-	drafts, ok := a.readDrafts(w, r, a.Node.CheckBroadcast)
+	drafts, _, ok := a.readDrafts(w, r, a.Node.CheckBroadcast)
 	if !ok {
 		return
 	}
@@ -68,18 +105,17 @@ func (a *api) postBroadcast(w http.ResponseWriter, r *http.Request) {
 }
 
 // readDrafts reads a request's events, whose payloads pass check, too, or answers what is
-// wrong with them.
-func (a *api) readDrafts(w http.ResponseWriter, r *http.Request, check func(payload []byte) error) ([]store.Draft, bool) {
+// wrong with them. They keep text, which is the body.
+func (a *api) readDrafts(w http.ResponseWriter, r *http.Request, check func(payload []byte) error) (drafts []store.Draft, text []byte, ok bool) {
 	if !a.fits(w, r) {
-		return nil, false
+		return nil, nil, false
 	}
 	body := http.MaxBytesReader(w, r.Body, a.MaxBodyBytes)
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
 		kind = "application/json"
 	}
-	var drafts []store.Draft
-	text, err := readBody(body, r.ContentLength)
+	text, err = readBody(body, r.ContentLength)
 	parser := draftParser{maxPayload: a.Payload.Bytes(), check: check, maxCopies: a.MaxBodyBytes}
 	switch {
 	case err != nil:
@@ -91,5 +127,5 @@ func (a *api) readDrafts(w http.ResponseWriter, r *http.Request, check func(payl
 	if err != nil {
 		a.refuseBody(w, err, `an event is {"topic":"…","event":"…","payload":{…}}, with "key" if it has one, and "topics":["…"] for several; nothing was done`)
 	}
-	return drafts, err == nil
+	return drafts, text, err == nil
 }

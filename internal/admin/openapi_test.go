@@ -97,6 +97,7 @@ type exchange struct {
 	large     bool // the body, of a length that is not said before
 	guesses   int  // wrong tokens that come before
 	origin    string
+	key       string // as its Idempotency-Key
 	set       func(*fake)
 }
 
@@ -130,6 +131,8 @@ func TestEveryStatusIsGiven(t *testing.T) {
 		exchange{operation: "POST /api/events", body: event, set: fails(lost)},
 		exchange{operation: "POST /api/events", body: event, set: fails(errors.New("broken"))},
 		exchange{operation: "POST /api/events", body: event, set: fails(&store.InvalidError{Field: "payload", Reason: "is too large"})},
+		exchange{operation: "POST /api/events", body: event, key: "k"},
+		exchange{operation: "POST /api/events", body: event, key: "k", set: fails(store.ErrOtherRequest)},
 		exchange{operation: "POST /api/broadcast", body: event},
 		exchange{operation: "POST /api/broadcast", body: event, set: func(f *fake) { f.unreached = []string{"b"} }},
 		exchange{operation: "POST /api/broadcast", body: event[1:]},
@@ -274,6 +277,9 @@ func (f *fake) ask(t *testing.T, d *openapitest.Description, x exchange) int {
 		leave()
 		request = request.WithContext(left)
 	}
+	if x.key != "" {
+		request.Header.Set("Idempotency-Key", x.key)
+	}
 	if x.token != "" {
 		request.Header.Set("Authorization", "Bearer "+x.token)
 	}
@@ -288,7 +294,10 @@ func (f *fake) ask(t *testing.T, d *openapitest.Description, x exchange) int {
 	return recorder.Code
 }
 
-func (f *fake) Append(context.Context, []store.Draft) error              { return f.err }
+func (f *fake) Append(context.Context, []store.Draft) error { return f.err }
+func (f *fake) AppendOnce(context.Context, store.Request, []store.Draft) (int, bool, error) {
+	return 1, true, f.err
+}
 func (f *fake) Head(context.Context) (store.Head, error)                 { return store.Head{}, f.err }
 func (f *fake) Erasures(context.Context, int64) ([]store.Erasure, error) { return nil, f.err }
 func (f *fake) Outbox() store.Outbox                                     { return store.Outbox{Leader: store.Leader{Node: "a"}} }

@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/internal/arena"
+	"github.com/sluicehq/sluice/store/internal/groupcommit"
 )
 
 // insertSQL writes all rows of a group. Ids are given in the order of the
@@ -18,8 +18,9 @@ const insertSQL = `INSERT INTO sluice_outbox (topic, event, payload, key)
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS draft (topic, event, payload, key, n)
 	ORDER BY n`
 
-// insert writes drafts in one transaction, for groupcommit.Group.
-func (l *Log) insert(ctx context.Context, drafts []store.Draft) error {
+// insert writes a batch in one transaction, for groupcommit.Group.
+func (l *Log) insert(ctx context.Context, batch *groupcommit.Batch) error {
+	drafts := batch.Drafts
 	topics := make([]string, len(drafts))
 	names := make([]string, len(drafts))
 	payloads := make([]string, len(drafts))
@@ -33,10 +34,23 @@ func (l *Log) insert(ctx context.Context, drafts []store.Draft) error {
 			keys[i] = &present[i]
 		}
 	}
+	args := []any{topics, names, payloads, keys}
+	if len(batch.Requests) > 0 {
+		return l.insertOnce(ctx, batch, args)
+	}
+	return l.insertBy(args, func(args []any) error {
+		_, err := l.pool.Exec(ctx, insertSQL, args...)
+		return err
+	}, func(args []any) error { return l.insertQuietly(ctx, insertSQL, args, nil) })
+}
+
+// insertBy inserts as insert does, or by quietly, where that was refused for what may have
+// been the wake-up: the server's notification queue is full.
+func (l *Log) insertBy(args []any, insert, quietly func(args []any) error) error {
 	end := l.writing.begin(appending)
-	_, err := l.pool.Exec(ctx, insertSQL, topics, names, payloads, keys)
+	err := insert(args)
 	if refusal := new(pgconn.PgError); errors.As(err, &refusal) && class(refusal) == "54" {
-		err = l.insertQuietly(ctx, topics, names, payloads, keys)
+		err = quietly(args)
 	}
 	if err != nil {
 		err = l.failure("append", err, writes)
@@ -47,11 +61,13 @@ func (l *Log) insert(ctx context.Context, drafts []store.Draft) error {
 // hushSQL has the trigger that wakes the sequencer believe that it has done so.
 const hushSQL = `SELECT set_config('sluice.wakes_' || 'sluice_outbox'::regclass::oid, 'yes', true)`
 
-// insertQuietly writes drafts without a wake-up, after a refusal that may have been
-// the wake-up's: the server's notification queue is full.
-func (l *Log) insertQuietly(ctx context.Context, args ...any) error {
+// insertQuietly writes drafts by a query, without a wake-up, and lets read have its rows
+// unless that is nil.
+func (l *Log) insertQuietly(ctx context.Context, query string, args []any, read func(pgx.Rows) error) error {
 	var both pgx.Batch // one transaction
 	both.Queue(hushSQL)
-	both.Queue(insertSQL, args...)
+	if insert := both.Queue(query, args...); read != nil {
+		insert.Query(read)
+	}
 	return l.pool.SendBatch(ctx, &both).Close()
 }

@@ -103,6 +103,8 @@ type Log struct {
 
 	maxPayload atomic.Int64 // as last read from sluice_meta
 
+	requestsSwept time.Time // owned by the one write of appends
+
 	// Written before Run.
 	told   func(store.Sequenced) // of rounds; nil: nobody asks
 	wanted func() bool           // somebody has a use for what they move
@@ -214,11 +216,27 @@ func (l *Log) Advance(offset int64) { l.head.Advance(offset) }
 func (l *Log) Append(ctx context.Context, drafts []store.Draft) error {
 	began := time.Now()
 	err := l.appends.Append(ctx, drafts)
-	if err == nil && len(drafts) > 0 {
-		l.appendTime.Observe(time.Since(began))
-		l.appended.Add(int64(len(drafts)))
+	if err == nil {
+		l.noteAppended(began, len(drafts))
 	}
 	return err
+}
+
+// AppendOnce implements [store.Requests].
+func (l *Log) AppendOnce(ctx context.Context, request store.Request, drafts []store.Draft) (count int, again bool, err error) {
+	began := time.Now()
+	count, again, err = l.appends.AppendOnce(ctx, request, drafts)
+	if err == nil && !again {
+		l.noteAppended(began, count)
+	}
+	return count, again, err
+}
+
+func (l *Log) noteAppended(began time.Time, count int) {
+	if count > 0 {
+		l.appendTime.Observe(time.Since(began))
+		l.appended.Add(int64(count))
+	}
 }
 
 // Close implements [store.Log].

@@ -29,6 +29,7 @@ var serving = []right{
 	{"TABLE", "sluice_rejected", "SELECT, INSERT, UPDATE (payload)"},
 	{"TABLE", "sluice_erasures", "SELECT, INSERT, DELETE"},
 	{"TABLE", "sluice_revocations", "SELECT, INSERT, UPDATE, DELETE"},
+	{"TABLE", "sluice_requests", "SELECT, INSERT, UPDATE, DELETE"},
 	{"FUNCTION", "sluice_extend_log()", "EXECUTE"},
 	{"FUNCTION", "sluice_remove_partition()", "EXECUTE"},
 	{"FUNCTION", "sluice_order_ids()", "EXECUTE"},

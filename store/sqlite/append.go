@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/internal/groupcommit"
 )
 
 // maxMove bounds the rows that one transaction moves from the outbox to the
@@ -32,11 +33,11 @@ const (
 	insertSQL = `INSERT INTO sluice_log ("offset", topic, event, payload, key, inserted_at) VALUES (?, ?, ?, ?, ?, ?)`
 )
 
-// write appends drafts to the log in one transaction, after all that the
+// write appends a batch to the log in one transaction, after all that the
 // outbox holds, for groupcommit.Group.
-func (l *Log) write(ctx context.Context, drafts []store.Draft) error {
+func (l *Log) write(ctx context.Context, batch *groupcommit.Batch) error {
 	for {
-		written, err := l.writeRound(ctx, drafts)
+		written, err := l.writeRound(ctx, batch)
 		if err != nil {
 			return l.failure("append", err)
 		}
@@ -47,12 +48,12 @@ func (l *Log) write(ctx context.Context, drafts []store.Draft) error {
 }
 
 // drain moves all that the outbox holds to the log.
-func (l *Log) drain(ctx context.Context) error { return l.write(ctx, nil) }
+func (l *Log) drain(ctx context.Context) error { return l.write(ctx, new(groupcommit.Batch)) }
 
 // writeRound moves one batch from the outbox and, unless it leaves some
-// there, writes the drafts.
-func (l *Log) writeRound(ctx context.Context, drafts []store.Draft) (written bool, err error) {
-	r := round{drafts: drafts}
+// there, writes the batch.
+func (l *Log) writeRound(ctx context.Context, batch *groupcommit.Batch) (written bool, err error) {
+	r := round{batch: batch}
 	var took time.Duration
 	err = l.borrowWriter(ctx, func(w *writer) error {
 		began := time.Now()
@@ -79,13 +80,14 @@ func (l *Log) writeRound(ctx context.Context, drafts []store.Draft) (written boo
 
 // round is what one transaction does.
 type round struct {
-	drafts []store.Draft
+	batch *groupcommit.Batch
 
 	epoch      string
-	written    bool  // the drafts are
-	insertedAt int64 // when
-	first      int64 // the log's last offset before
-	last       int64 // the log's last offset
+	written    bool          // the batch is
+	drafts     []store.Draft // what was to be written of it
+	insertedAt int64         // when
+	first      int64         // the log's last offset before
+	last       int64         // the log's last offset
 
 	aside []int64 // ids of rows that were set aside instead
 }
@@ -123,6 +125,10 @@ func (r *round) run(w *writer) error {
 	r.last = r.first + fit
 	if r.written = fit == there && there < maxMove; r.written {
 		r.insertedAt = time.Now().UnixMicro()
+		if err := w.keepRequests(r.batch.Requests, r.insertedAt); err != nil {
+			return err
+		}
+		r.drafts = r.batch.Fresh()
 		for i := range r.drafts {
 			r.last++
 			if err := w.insertDraft(r.last, &r.drafts[i], r.insertedAt); err != nil {

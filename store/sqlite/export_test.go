@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/store"
+	"github.com/sluicehq/sluice/store/internal/groupcommit"
 )
 
 // In tests no page grows old by itself, a stall is told soon, and topics leave the
@@ -44,7 +45,7 @@ func (l *Log) HasHandoff() bool { return l.handoff.Load() != nil }
 
 // WriteRound is one transaction of those that write drafts after the outbox.
 func (l *Log) WriteRound(ctx context.Context, drafts []store.Draft) (written bool, err error) {
-	return l.writeRound(ctx, drafts)
+	return l.writeRound(ctx, &groupcommit.Batch{Drafts: drafts})
 }
 
 // KnownHead is the newest offset that the log has heard of.

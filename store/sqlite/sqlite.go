@@ -221,11 +221,27 @@ func (l *Log) Wait(ctx context.Context, after int64) error { return l.head.Wait(
 func (l *Log) Append(ctx context.Context, drafts []store.Draft) error {
 	began := time.Now()
 	err := l.appends.Append(ctx, drafts)
-	if err == nil && len(drafts) > 0 {
-		l.appendTime.Observe(time.Since(began))
-		l.appended.Add(int64(len(drafts)))
+	if err == nil {
+		l.noteAppended(began, len(drafts))
 	}
 	return err
+}
+
+// AppendOnce implements [store.Requests]. As Append, it needs nobody to run the log.
+func (l *Log) AppendOnce(ctx context.Context, request store.Request, drafts []store.Draft) (count int, again bool, err error) {
+	began := time.Now()
+	count, again, err = l.appends.AppendOnce(ctx, request, drafts)
+	if err == nil && !again {
+		l.noteAppended(began, count)
+	}
+	return count, again, err
+}
+
+func (l *Log) noteAppended(began time.Time, count int) {
+	if count > 0 {
+		l.appendTime.Observe(time.Since(began))
+		l.appended.Add(int64(count))
+	}
 }
 
 // Close implements [store.Log].

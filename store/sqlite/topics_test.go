@@ -126,6 +126,7 @@ func TestIndexBecomesTheLists(t *testing.T) {
 		`DROP TABLE sluice_rejected`,
 		`ALTER TABLE sluice_meta DROP COLUMN installation`,
 		`DROP TABLE sluice_revocations`,
+		`DROP TABLE sluice_requests`,
 		`ALTER TABLE sluice_meta DROP COLUMN revoked`,
 		`PRAGMA user_version = 3`,
 	} {

@@ -27,6 +27,8 @@ type writer struct {
 	remove                  uintptr
 	holeEpoch, hole         uintptr // of removed.go
 	probe                   uintptr // of trouble.go
+	keepRequest, request    uintptr // of request.go
+	sweepRequests           uintptr
 
 	row     uintptr // memory of SQLite's for the texts of a row
 	rowSize int
@@ -82,6 +84,10 @@ func (w *writer) open(path string) error {
 		&w.holeEpoch:    holeEpochSQL,
 		&w.hole:         holeSQL,
 		&w.probe:        probeSQL,
+
+		&w.keepRequest:   keepRequestSQL,
+		&w.request:       requestSQL,
+		&w.sweepRequests: sweepRequestsSQL,
 	} {
 		if *statement, err = w.prepare(query); err != nil {
 			return err

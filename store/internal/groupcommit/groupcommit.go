@@ -4,7 +4,7 @@
 // # Guarantees
 //
 // A call is written whole, in its order, or not at all. One call's bad data
-// fails that call alone. A group is bounded in events and bytes (one call of
+// fails that call alone, and so does a request that is known with another body. A group is bounded in events and bytes (one call of
 // any size always fits), and what waits is bounded by the callers that wait.
 //
 // # Shutdown
@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,9 +37,9 @@ const (
 // caller with less patience has a context of its own.
 const writeTimeout = 30 * time.Second
 
-// Write writes drafts in one transaction. An [*store.InvalidError] means that
-// it refused the data and wrote nothing.
-type Write func(ctx context.Context, drafts []store.Draft) error
+// Write writes a batch in one transaction, but for the drafts of requests that are known.
+// An [*store.InvalidError] means that it refused the data and wrote nothing.
+type Write func(ctx context.Context, batch *Batch) error
 
 // Group collects calls of Append. The zero value is not usable; see [New].
 type Group struct {
@@ -56,9 +57,17 @@ type Group struct {
 }
 
 type call struct {
-	drafts []store.Draft
-	bytes  int
-	done   chan error // sent once by the writer; capacity 1, so that a caller may have left
+	request *store.Request // nil: it may be made any number of times
+	drafts  []store.Draft
+	bytes   int
+	done    chan outcome // sent once by the writer; capacity 1, so that a caller may have left
+}
+
+// outcome is what became of a call.
+type outcome struct {
+	count int
+	again bool // it was made before
+	err   error
 }
 
 // New returns a group that writes with write, one group at a time. maxPayload is how
@@ -77,18 +86,36 @@ func (g *Group) Append(ctx context.Context, drafts []store.Draft) error {
 	if err := store.ValidateAll(drafts, g.maxPayload()); err != nil {
 		return err
 	}
+	_, _, err := g.do(ctx, newCall(drafts))
+	return err
+}
+
+// AppendOnce is Append for a request that is written unless it is known: see
+// [store.Requests]. It is written also with no drafts.
+func (g *Group) AppendOnce(ctx context.Context, request store.Request, drafts []store.Draft) (count int, again bool, err error) {
+	if err := store.CheckRequestKey(request.Key); err != nil {
+		return 0, false, err
+	}
+	if err := store.ValidateAll(drafts, g.maxPayload()); err != nil {
+		return 0, false, err
+	}
 	c := newCall(drafts)
+	c.request = &store.Request{Key: strings.Clone(request.Key), BodySHA256: request.BodySHA256}
+	return g.do(ctx, c)
+}
+
+func (g *Group) do(ctx context.Context, c *call) (count int, again bool, err error) {
 	if err := g.enqueue(c); err != nil {
-		return err
+		return 0, false, err
 	}
 	select {
-	case err := <-c.done:
-		return err
+	case is := <-c.done:
+		return is.count, is.again, is.err
 	case <-ctx.Done():
 		if g.withdraw(c) {
-			return ctx.Err()
+			return 0, false, ctx.Err()
 		}
-		return fmt.Errorf("append of %d events: they may yet be written: %w", len(drafts), ctx.Err())
+		return 0, false, fmt.Errorf("append of %d events: they may yet be written: %w", len(c.drafts), ctx.Err())
 	}
 }
 
@@ -138,7 +165,8 @@ func (g *Group) writeAll() {
 }
 
 // take removes the next group, at least one call, from those that wait. With
-// none it ends the writer's turn and returns nil.
+// none it ends the writer's turn and returns nil. A request that has come twice is in two
+// groups, so that the first is known to the second.
 func (g *Group) take() []*call {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -148,7 +176,17 @@ func (g *Group) take() []*call {
 		return nil
 	}
 	n, events, bytes := 0, 0, 0
+	var keys map[string]struct{}
 	for _, c := range g.waiting {
+		if c.request != nil {
+			if _, twice := keys[c.request.Key]; twice {
+				break
+			}
+			if keys == nil {
+				keys = map[string]struct{}{}
+			}
+			keys[c.request.Key] = struct{}{}
+		}
 		events += len(c.drafts)
 		bytes += c.bytes
 		if n > 0 && (events > maxEvents || bytes > maxBytes) {
@@ -168,26 +206,35 @@ func (g *Group) writeGroup(calls []*call) {
 		// The database refused data that passed validation, and with it the
 		// whole group: find out whose it was.
 		for _, c := range calls {
-			c.done <- g.writeOnce([]*call{c})
+			g.writeGroup([]*call{c})
 		}
 		return
 	}
-	for _, c := range calls {
-		c.done <- err
+	if err != nil {
+		for _, c := range calls {
+			c.done <- outcome{err: err}
+		}
 	}
 }
 
+// writeOnce writes calls, and tells them if that did not fail.
 func (g *Group) writeOnce(calls []*call) error {
-	drafts := calls[0].drafts
-	if len(calls) > 1 {
-		drafts = nil
-		for _, c := range calls {
-			drafts = append(drafts, c.drafts...)
-		}
-	}
+	batch := newBatch(calls)
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
-	return g.write(ctx, drafts)
+	if err := g.write(ctx, batch); err != nil {
+		return err
+	}
+	requests := batch.Requests
+	for _, c := range calls {
+		is := outcome{count: len(c.drafts)}
+		if c.request != nil {
+			is = requests[0].outcome()
+			requests = requests[1:]
+		}
+		c.done <- is
+	}
+	return nil
 }
 
 // newCall copies drafts into memory of its own: a caller whose context ends
@@ -216,7 +263,7 @@ func newCall(drafts []store.Draft) *call {
 			own[i].Key = keep(arena.Text(d.Key))
 		}
 	}
-	return &call{drafts: own, bytes: size, done: make(chan error, 1)}
+	return &call{drafts: own, bytes: size, done: make(chan outcome, 1)}
 }
 
 const emptyPayload = "{}"

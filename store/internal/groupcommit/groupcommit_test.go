@@ -24,11 +24,13 @@ type table struct {
 	mu     sync.Mutex
 	writes [][]string // the topics of each write
 	err    error      // of every write
+
+	requests map[string]*groupcommit.Known
 }
 
 const writeTime = time.Second
 
-func (w *table) write(ctx context.Context, drafts []store.Draft) error {
+func (w *table) write(ctx context.Context, batch *groupcommit.Batch) error {
 	select {
 	case <-time.After(writeTime):
 	case <-ctx.Done():
@@ -39,14 +41,26 @@ func (w *table) write(ctx context.Context, drafts []store.Draft) error {
 	if w.err != nil {
 		return w.err
 	}
+	for i := range batch.Requests {
+		r := &batch.Requests[i]
+		r.Known = w.requests[r.Key]
+	}
 	var topics []string
-	for _, d := range drafts {
+	for _, d := range batch.Fresh() {
 		if d.Topic == "refused" {
 			return &store.InvalidError{Index: -1, Reason: "refused"}
 		}
 		topics = append(topics, d.Topic)
 	}
 	w.writes = append(w.writes, topics)
+	for _, r := range batch.Requests {
+		if r.Known == nil {
+			if w.requests == nil {
+				w.requests = map[string]*groupcommit.Known{}
+			}
+			w.requests[r.Key] = &groupcommit.Known{BodySHA256: r.BodySHA256, Count: r.Count}
+		}
+	}
 	return nil
 }
 
@@ -190,6 +204,56 @@ func TestGroupsAreBounded(t *testing.T) {
 		}
 		if last := written.writes[len(written.writes)-1]; len(last) != 10000 {
 			t.Errorf("a call of 10000 events was written as %d", len(last))
+		}
+		g.Close()
+	})
+}
+
+// Requests share a write with others, each with its own outcome; one that comes twice is
+// written once, and one that fails harms no other.
+func TestRequestsShareAWrite(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var written table
+		g := groupcommit.New(written.write, unbounded)
+		type want struct {
+			count int
+			again bool
+			err   error
+		}
+		var callers sync.WaitGroup
+		once := func(key string, body byte, want want, topics ...string) {
+			callers.Go(func() {
+				count, again, err := g.AppendOnce(t.Context(), store.Request{Key: key, BodySHA256: [32]byte{body}}, drafts(topics...))
+				if count != want.count || again != want.again || !errors.Is(err, want.err) {
+					t.Errorf("request %s with %v: %d, %t, %v", key, topics, count, again, err)
+				}
+			})
+			synctest.Wait() // in this order
+		}
+		plain := func(topic string) {
+			callers.Go(func() {
+				if err := g.Append(t.Context(), drafts(topic)); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		once("a", 1, want{count: 2}, "a1", "a2")
+		plain("p1")
+		once("b", 1, want{count: 1}, "b1")
+		once("a", 1, want{2, true, nil}, "a1", "a2")
+		plain("p2")
+		once("c", 1, want{count: 0})
+		once("b", 2, want{err: store.ErrOtherRequest}, "b2") // b is in that group: the next one has it
+		plain("p3")
+		once("a", 2, want{err: store.ErrOtherRequest}, "a3")
+		once("c", 1, want{0, true, nil})
+		plain("p4")
+		callers.Wait()
+		all := [][]string{{"a1", "a2"}, {"p1", "b1", "p2"}, {"p3", "p4"}}
+		if !slices.EqualFunc(written.writes, all, slices.Equal) {
+			t.Errorf("wrote %v, want %v", written.writes, all)
 		}
 		g.Close()
 	})
