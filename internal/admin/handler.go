@@ -115,6 +115,7 @@ func (a *api) routes() []route {
 		{"POST", "/api/erase", a.postErase, false},
 		{"POST", "/api/revoke", a.postRevoke, false},
 		{"GET", "/api/revocations", a.getRevocations, false},
+		{"GET", "/api/log", a.getLog, false},
 		{"GET", "/api/sockets", a.getSockets, false},
 		{"DELETE", "/api/sockets/{id}", a.deleteSockets, false},
 		{"GET", "/api/topics", a.getTopics, false},

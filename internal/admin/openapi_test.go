@@ -151,6 +151,11 @@ func TestEveryStatusIsGiven(t *testing.T) {
 		exchange{operation: "POST /api/revoke", body: revoke, set: fails(lost)},
 		exchange{operation: "POST /api/revoke", body: revoke, set: fails(store.ErrTooManyRevocations)},
 		exchange{operation: "POST /api/revoke", body: revoke, set: fails(&store.RevocationError{Field: "value", Reason: "is empty"})},
+		exchange{operation: "GET /api/log", query: "?topic=t&after=0&limit=1"},
+		exchange{operation: "GET /api/log", query: "?limit=x"},
+		exchange{operation: "GET /api/log", query: "?after=0&epoch=other"},
+		exchange{operation: "GET /api/log", set: unopened},
+		exchange{operation: "GET /api/log", set: fails(lost)},
 		exchange{operation: "GET /api/revocations", query: "?limit=1&after=0"},
 		exchange{operation: "GET /api/revocations", query: "?after=x"},
 		exchange{operation: "GET /api/revocations", set: unopened},
@@ -301,6 +306,18 @@ func (f *fake) AppendOnce(context.Context, store.Request, []store.Draft) (int, b
 func (f *fake) Head(context.Context) (store.Head, error)                 { return store.Head{}, f.err }
 func (f *fake) Erasures(context.Context, int64) ([]store.Erasure, error) { return nil, f.err }
 func (f *fake) Outbox() store.Outbox                                     { return store.Outbox{Leader: store.Leader{Node: "a"}} }
+
+func (f *fake) Extent(context.Context) (store.Extent, error) {
+	return store.Extent{Head: store.Head{Epoch: "e", Offset: 7}, Epochs: []store.Epoch{{ID: "e", First: 1}}}, f.err
+}
+
+func (f *fake) Replay(_ context.Context, topic string, _, upTo int64, _ store.Limit) ([]store.Event, int64, error) {
+	return []store.Event{{Offset: upTo, Topic: topic, Name: "e", Payload: []byte(`{}`)}}, upTo, f.err
+}
+
+func (f *fake) Fetch(_ context.Context, after int64, _ store.Limit) ([]store.Event, error) {
+	return []store.Event{{Offset: after + 1, Topic: "t", Name: "e", Payload: []byte(`{}`), Key: []byte("k")}}, f.err
+}
 
 func (f *fake) Erase(context.Context, store.Selection) (count, through int64, more bool, err error) {
 	return 1, 7, false, f.err
