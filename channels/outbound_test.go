@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/internal/ring"
@@ -33,17 +34,52 @@ type connState struct {
 	closed, tooSlow                         bool
 }
 
+// hidden is where values of S keep a field of type T, which is looked up once: stateOf and
+// boxOf are asked again and again.
+type hidden[S, T any] uintptr
+
+func hiddenIn[S, T any](field string) hidden[S, T] {
+	f, ok := reflect.TypeFor[S]().FieldByName(field)
+	if !ok || f.Type != reflect.TypeFor[T]() {
+		panic(fmt.Sprintf("%v has no %s of that type", reflect.TypeFor[S](), field))
+	}
+	return hidden[S, T](f.Offset)
+}
+
+func (h hidden[S, T]) of(s *S) T { return *(*T)(unsafe.Add(unsafe.Pointer(s), h)) }
+
+type conn = outbound.Connection
+
+var (
+	connHeld       = hiddenIn[conn, int]("held")
+	connInHand     = hiddenIn[conn, int]("inHand")
+	connEntries    = hiddenIn[conn, int]("entries")
+	connReplayed   = hiddenIn[conn, int]("replayed")
+	connSeeing     = hiddenIn[conn, int]("seeing")
+	connCollecting = hiddenIn[conn, []*outbound.Mailbox]("collecting")
+	connWaiting    = hiddenIn[conn, []*outbound.Mailbox]("waiting")
+	connClosed     = hiddenIn[conn, bool]("closed")
+	connTooSlow    = hiddenIn[conn, bool]("tooSlow")
+
+	boxOpen       = hiddenIn[outbound.Mailbox, bool]("open")
+	boxCatchingUp = hiddenIn[outbound.Mailbox, bool]("catchingUp")
+	boxPushed     = hiddenIn[outbound.Mailbox, int64]("pushed")
+	boxMessages   = hiddenIn[outbound.Mailbox, int]("messages")
+	boxReserved   = hiddenIn[outbound.Mailbox, int]("reserved")
+	boxLooks      = hiddenIn[outbound.Mailbox, *ring.Ring[outbound.Look]]("looks")
+)
+
 func stateOf(c *outbound.Connection) connState {
 	return connState{
-		held:       *private[int](c, "held"),
-		inHand:     *private[int](c, "inHand"),
-		entries:    *private[int](c, "entries"),
-		replayed:   *private[int](c, "replayed"),
-		seeing:     *private[int](c, "seeing"),
-		collecting: len(*private[[]*outbound.Mailbox](c, "collecting")),
-		waiting:    len(*private[[]*outbound.Mailbox](c, "waiting")),
-		closed:     *private[bool](c, "closed"),
-		tooSlow:    *private[bool](c, "tooSlow"),
+		held:       connHeld.of(c),
+		inHand:     connInHand.of(c),
+		entries:    connEntries.of(c),
+		replayed:   connReplayed.of(c),
+		seeing:     connSeeing.of(c),
+		collecting: len(connCollecting.of(c)),
+		waiting:    len(connWaiting.of(c)),
+		closed:     connClosed.of(c),
+		tooSlow:    connTooSlow.of(c),
 	}
 }
 
@@ -61,13 +97,13 @@ type boxState struct {
 func boxOf(a *Actor) boxState {
 	m := &a.mailbox
 	s := boxState{
-		open:       *private[bool](m, "open"),
-		catchingUp: *private[bool](m, "catchingUp"),
-		pushed:     *private[int64](m, "pushed"),
-		messages:   *private[int](m, "messages"),
-		reserved:   *private[int](m, "reserved"),
+		open:       boxOpen.of(m),
+		catchingUp: boxCatchingUp.of(m),
+		pushed:     boxPushed.of(m),
+		messages:   boxMessages.of(m),
+		reserved:   boxReserved.of(m),
 	}
-	looks := *private[*ring.Ring[outbound.Look]](m, "looks")
+	looks := boxLooks.of(m)
 	for i := 0; looks != nil && i < looks.Len(); i++ {
 		for _, span := range looks.At(i).Spans() {
 			s.toLookAt += span.End - span.First

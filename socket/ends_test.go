@@ -78,11 +78,14 @@ type end struct {
 	timed  bool // may come while messages are routed, on a machine that takes long for it
 }
 
-// readOn reads what comes, to the end.
+// readOn reads what comes, up to the close frame, and ends its side then.
 func (c *client) readOn() {
-	c.SetReadDeadline(time.Now().Add(tooLong))
-	_, _ = io.Copy(io.Discard, c)
-	c.Close()
+	for {
+		if f, err := c.read(); err != nil || f.Header.OpCode == ws.OpClose {
+			c.Close()
+			return
+		}
+	}
 }
 
 // reset ends the connection without a word.
@@ -111,7 +114,7 @@ var ends = map[string]end{
 	"by a drain": {config: func(c *Config) { c.DrainTimeout = time.Millisecond },
 		do: func(r *rig, _ *client) { _ = r.stop() }},
 	"by a drain, and the client reads": {do: func(r *rig, c *client) { go c.readOn(); _ = r.stop() }, all: true},
-	"too slow to be written to": {config: func(c *Config) { c.WriteTimeout = 5 * time.Second },
+	"too slow to be written to": {config: func(c *Config) { c.WriteTimeout = time.Second },
 		do: func(*rig, *client) {}, timed: true},
 	"too slow for its mailbox": {config: func(c *Config) { c.Options.MailboxSize = 50 },
 		do: func(r *rig, c *client) { c.reset() }},
@@ -144,7 +147,7 @@ func TestEnds(t *testing.T) {
 				}
 				defer l.Close()
 				r := newPatientRig(t, func(c *Config) {
-					c.MailboxBytes, c.closeTimeout = 64<<20, closeTimeout // who reads on does not end its side
+					c.MailboxBytes = 64 << 20
 					if end.config != nil {
 						end.config(c)
 					}

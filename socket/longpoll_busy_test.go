@@ -81,6 +81,9 @@ func TestHandoverWithoutRoom(t *testing.T) {
 	message := "\x00\x01\x01\x06\x0412room:akind" + strings.Repeat("x", 2<<20)
 	for _, free := range []int{0, handedMessage, handedMessage + heldPieceCost, 2*handedMessage + heldPieceCost - 1, 3*handedMessage + heldPieceCost - 1} {
 		for _, longest := range []time.Duration{time.Second, time.Hour} {
+			if longest > time.Minute && free%handedMessage == heldPieceCost {
+				continue // a second of it shows how that ends, and it is asked for long
+			}
 			t.Run(fmt.Sprint(free, " free for ", longest), func(t *testing.T) {
 				clustered(t, large, func(t *testing.T, n *nodes) {
 					p := n.joinedPoll().at(n.rigs[1].endpoint)
