@@ -144,12 +144,18 @@ func TestAccessEndsAndIsRenewed(t *testing.T) {
 	for within, ref := 2*time.Second, 5; ; within, ref = 2*within, ref+1 { // ends earlier than before
 		client.Send(fmt.Sprintf(`["1","%d","hall","access_token",{"access_token":"%s"}]`, ref,
 			token(jwt.MapClaims{"sub": "7", "exp": soon(within), "topics": []string{"room:7"}})))
-		answer := client.Next()
+		answer, closed := client.NextUnlessClosed()
+		if closed == 1008 {
+			return // it expired after it came, and before that was answered
+		}
 		if answer == fmt.Sprintf(`["1","%d","hall","phx_reply",{"status":"ok","response":{}}]`, ref) {
 			break
 		}
-		late := answer == fmt.Sprintf(`["1","%d","hall","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]`, ref)
-		if !late || within > sluicetest.Patience { // it may have expired before it came
+		refused := func(reason string) bool {
+			return answer == fmt.Sprintf(`["1","%d","hall","phx_reply",{"status":"error","response":{"reason":"%s"}}]`, ref, reason)
+		}
+		late := refused("unauthorized") || refused("unavailable") // the latter of a node that could not read revocations for long
+		if !late || within > sluicetest.Patience {                // it may have expired before it came
 			t.Fatal(answer)
 		}
 	}

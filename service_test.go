@@ -11,9 +11,11 @@ import (
 	"github.com/sluicehq/sluice"
 	"github.com/sluicehq/sluice/internal/pgtest"
 	"github.com/sluicehq/sluice/internal/sluicetest"
+	"github.com/sluicehq/sluice/internal/testmain"
 )
 
 func TestMain(m *testing.M) {
+	testmain.AtOnce(8)
 	os.Exit(pgtest.Main(m))
 }
 

@@ -70,6 +70,10 @@ type Chaos struct {
 	// Pause is how long each writer rests between transactions, at most. A longer
 	// one leaves the faults what they are, and spares the machine. Zero: 20 ms.
 	Pause time.Duration
+	// Spacing is how many events are committed between two faults, at most. Fewer make a
+	// run of as many faults shorter; which faults these are, and in which order, stays.
+	// Zero: 600.
+	Spacing int64
 
 	// Outage is how long the faults last that nodes have to tell of: after ten
 	// seconds without sequencing none of them may say that it is ready. A shorter
@@ -104,6 +108,8 @@ func (c *Chaos) validate() error {
 		return errors.New("benchmarks: chaos without an end: want a duration or a number of faults")
 	case c.Nodes < 1 || c.Topics < 1 || c.Sockets < 1 || c.Writers < 1:
 		return fmt.Errorf("benchmarks: chaos of %d nodes, %d topics, %d sockets, %d writers: want 1 or more", c.Nodes, c.Topics, c.Sockets, c.Writers)
+	case c.Spacing != 0 && c.Spacing <= soonest:
+		return fmt.Errorf("benchmarks: chaos with at most %d events between two faults: want more than %d, or 0 for %d", c.Spacing, soonest, latest)
 	case c.Embedded && (c.DatabaseURL != "" || c.Nodes != 1):
 		return errors.New("benchmarks: chaos on the embedded store takes one node, and no database")
 	case c.clustered() && (c.Nodes < 2 || c.Embedded):

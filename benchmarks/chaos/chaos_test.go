@@ -14,6 +14,23 @@ import (
 	"github.com/sluicehq/sluice/benchmarks/swarm"
 )
 
+// Fewer events between faults leave the faults what they are.
+func TestPlanOfFaultsThatAreClose(t *testing.T) {
+	t.Parallel()
+	const most = 100
+	far, near := newPlan(7, outsideFaults), newPlan(7, outsideFaults)
+	near.latest = most
+	for range 3 * len(outsideFaults) {
+		one, other := far.next(), near.next()
+		if other.after < soonest || other.after >= most {
+			t.Errorf("out of bounds: %+v", other)
+		}
+		if other.after = one.after; other != one {
+			t.Errorf("%+v becomes %+v", one, other)
+		}
+	}
+}
+
 func TestPlanIsTheSeeds(t *testing.T) {
 	t.Parallel()
 	for _, kinds := range [][]faultKind{outsideFaults, slices.Concat(outsideFaults, ownFaults), embeddedFaults} {
@@ -291,6 +308,7 @@ func TestChaosRefuses(t *testing.T) {
 		"two nodes on a file": func(c *Chaos) { c.DatabaseURL, c.Embedded = "", true },
 		"a bus on a file":     func(c *Chaos) { c.DatabaseURL, c.Embedded, c.Nodes, c.Bus = "", true, 1, BusRoutes },
 		"a bus of one":        func(c *Chaos) { c.Nodes, c.Bus = 1, BusNATS },
+		"faults at once":      func(c *Chaos) { c.Spacing = soonest },
 		"no such bus":         func(c *Chaos) { c.Bus = "train" },
 		"two stores":          func(c *Chaos) { c.Nodes, c.Embedded = 1, true },
 	} {

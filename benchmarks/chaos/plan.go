@@ -65,7 +65,7 @@ const (
 // Bounds of what the plan draws.
 const (
 	shortest, longest = 50 * time.Millisecond, 1500 * time.Millisecond // that a fault lasts
-	soonest, latest   = 20, 600                                        // events committed between two faults
+	soonest, latest   = 20, 600                                        // events committed between two faults, unless Spacing says otherwise
 	stallLonger       = 3                                              // that clients stall, times as long: their mailboxes have to fill
 )
 
@@ -102,6 +102,7 @@ type plan struct {
 	random *rand.Rand
 	kinds  []faultKind
 	deck   []faultKind // what is left of this round
+	latest int64       // how many events are committed between two faults, at most
 }
 
 // nodeAndClientFaults are those that are the same on any store.
@@ -129,7 +130,7 @@ func (c *Chaos) kinds() (kinds []faultKind) {
 }
 
 func newPlan(seed uint64, kinds []faultKind, spared ...string) *plan {
-	p := &plan{random: rand.New(rand.NewPCG(seed, 0)), kinds: slices.Clone(kinds)}
+	p := &plan{random: rand.New(rand.NewPCG(seed, 0)), kinds: slices.Clone(kinds), latest: latest}
 	p.kinds = slices.DeleteFunc(p.kinds, func(kind faultKind) bool { return slices.Contains(spared, string(kind)) })
 	return p
 }
@@ -141,7 +142,7 @@ func (p *plan) next() fault {
 	}
 	f := fault{
 		kind:  p.deck[0],
-		after: soonest + p.random.Int64N(latest-soonest),
+		after: soonest + p.random.Int64N(latest-soonest)*(p.latest-soonest)/(latest-soonest), // so that the rest does not depend on it
 		lasts: shortest + time.Duration(p.random.Int64N(int64(longest-shortest))),
 		whom:  p.random.Uint64(),
 	}

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -86,6 +87,7 @@ func setUp(ctx context.Context, c *Chaos) (r *run, err error) {
 		Chaos: c, topics: c.topicNames(), plan: newPlan(c.Seed, c.kinds(), c.Spared...), log: &lineLog{out: c.Log}, applied: map[faultKind]int64{}, counted: map[string]int64{}, erased: map[string]bool{},
 		enough: make(chan struct{}), hurry: make(chan struct{}), quiet: make(chan struct{}), over: make(chan struct{}),
 	}
+	r.plan.latest = cmp.Or(c.Spacing, latest)
 	r.ctx, r.fail = context.WithCancelCause(ctx)
 	if r.folder, err = os.MkdirTemp("", "sluice-chaos-"); err == nil && !c.Embedded {
 		r.database, err = r.createSchema(ctx)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"regexp"
 	"testing"
 	"time"
@@ -21,10 +22,16 @@ type Client struct {
 	in   io.Reader
 }
 
-// Connect connects to a mount, with parameters such as "token=abc", or "".
+// Connect connects to a mount, with parameters such as "token=abc", or "". As clients do, it
+// tries again where it is told to: a node that a busy machine keeps from running may know for a
+// while too little to let anybody in.
 func (n *Node) Connect(mount, params string) *Client {
 	n.t.Helper()
 	conn, in, status := n.dial(mount, params)
+	for late := time.Now().Add(Patience); conn == nil && status == http.StatusServiceUnavailable && time.Now().Before(late); {
+		time.Sleep(again)
+		conn, in, status = n.dial(mount, params)
+	}
 	if conn == nil {
 		n.t.Fatalf("connect to %s: refused with %d", mount, status)
 	}
@@ -89,6 +96,17 @@ func (c *Client) Next() string {
 	return string(text)
 }
 
+// NextUnlessClosed is Next, or the code with which the service has closed the connection.
+func (c *Client) NextUnlessClosed() (frame string, code int) {
+	c.t.Helper()
+	text, err := c.read()
+	var closed wsutil.ClosedError
+	if err != nil && !errors.As(err, &closed) {
+		c.t.Fatalf("waiting for a frame: %v", err)
+	}
+	return string(text), int(closed.Code)
+}
+
 // Beat sends a heartbeat and waits for the answer, which comes next: then the
 // service has the connection, and nothing else was said.
 func (c *Client) Beat() {
@@ -110,13 +128,8 @@ func (c *Client) Close() {
 func (c *Client) Closed() int {
 	c.t.Helper()
 	for {
-		_, err := c.read()
-		var closed wsutil.ClosedError
-		switch {
-		case errors.As(err, &closed):
-			return int(closed.Code)
-		case err != nil:
-			c.t.Fatalf("waiting for the end: %v", err)
+		if _, code := c.NextUnlessClosed(); code != 0 {
+			return code
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -34,6 +36,15 @@ func Repeat() {
 		if err := seed.Value.Set("1"); err != nil {
 			panic(err)
 		}
+	}
+}
+
+// AtOnce has so many tests run at a time, unless -test.parallel says otherwise or there are
+// more processors. It is for packages whose tests wait for processes, and for time to pass,
+// more than they compute. Call it before the tests are run.
+func AtOnce(tests int) {
+	if err := flag.Set("test.parallel", strconv.Itoa(max(tests, runtime.GOMAXPROCS(0)))); err != nil {
+		panic(err)
 	}
 }
 
