@@ -23,7 +23,7 @@ func TestMovesAreBoundedInBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
-	app, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "sluice.db")+"?_pragma=busy_timeout(60000)")
+	app, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "sluice.db")+"?_pragma=busy_timeout(900000)")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ type Config struct {
 const DefaultPollInterval = 100 * time.Millisecond
 
 // busyTimeout is how long a write waits for another process's transaction.
-const busyTimeout = 5 * time.Second
+var busyTimeout = 5 * time.Second // tests change it
 
 // Bounds on connections: those that Fetch reads with at the same time, and
 // those that everything else does, Run's own among them.

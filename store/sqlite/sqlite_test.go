@@ -45,7 +45,7 @@ func harness(t testing.TB) storetest.Harness {
 // application opens the file as another program would.
 func application(t testing.TB, dir string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, sqlite.FileName)+"?_txlock=immediate&_pragma=busy_timeout(60000)")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, sqlite.FileName)+"?_txlock=immediate&_pragma=busy_timeout(900000)")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func TestFullDiskIsSeen(t *testing.T) {
 	if err := log.Append(t.Context(), []store.Draft{large}); !errors.As(err, &unavailable) || !strings.Contains(unavailable.Hint, "make room") {
 		t.Errorf("appended with %v", err)
 	}
-	app, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "sluice.db")+"?_pragma=busy_timeout(60000)")
+	app, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "sluice.db")+"?_pragma=busy_timeout(900000)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +111,9 @@ func TestLockedFileIsSeen(t *testing.T) {
 	app := application(t, dir)
 	if err := log.Sequencing(t.Context()); err != nil {
 		t.Errorf("with nothing wrong: %v", err)
+	}
+	if err := log.Hurry(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	tx, err := app.Begin() // immediate
 	if err != nil {

@@ -84,8 +84,8 @@ func expectSetAside(t *testing.T, h Harness, log store.Log, after int64, limit i
 	defer tx.Rollback()
 	for i, size := range []int{10, limit, limit + 1, limit - 1, 10, 2 * limit, 100 * limit, limit - 4, limit + 4, limit + 5, 10, huge, limit} {
 		for _, packable := range []bool{true, false} {
-			if size == huge && packable {
-				continue // it would be stored as less
+			if size == huge && (packable || int64(limit) != bounds[0]) {
+				continue // it would be stored as less, or takes long once more
 			}
 			d := store.Draft{Topic: fmt.Sprint("t", i%3), Name: fmt.Sprint("e", i), Payload: sized(size, packable)}
 			if err := insert(t.Context(), tx, d); err != nil {
