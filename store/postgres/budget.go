@@ -20,6 +20,9 @@ const maxRoundBytes = 8 << 20
 // it. maxRoundTimeout is what a single row is given in the end.
 const roundTimeout = 10 * time.Second
 
+// roundGrace is how much longer its answer is waited for.
+var roundGrace = 5 * time.Second // tests change it
+
 const maxRoundTimeout = time.Hour
 
 // budget is what a round may take. It is kept from one session to the next: what
@@ -34,7 +37,7 @@ type budget struct {
 }
 
 func newBudget() budget {
-	return budget{rows: usualRows, bytes: maxRoundBytes, timeout: roundTimeout, usual: roundTimeout, grace: 5 * time.Second}
+	return budget{rows: usualRows, bytes: maxRoundBytes, timeout: roundTimeout, usual: roundTimeout, grace: roundGrace}
 }
 
 // spent learns from a round that was committed, with more to come or without.

@@ -16,7 +16,7 @@ import (
 )
 
 // dialTimeout bounds one attempt to connect, unless the URL's connect_timeout does.
-const dialTimeout = 10 * time.Second
+var dialTimeout = 10 * time.Second // tests change it
 
 // minVersion is the oldest server_version_num: the bodies of sluice_publish
 // are written in a form that came with PostgreSQL 14.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -160,7 +161,7 @@ func promote(t *testing.T, url string) {
 	}
 	defer conn.Close(t.Context())
 	var promoted bool
-	if err := conn.QueryRow(t.Context(), `SELECT pg_promote()`).Scan(&promoted); err != nil || !promoted {
+	if err := conn.QueryRow(t.Context(), `SELECT pg_promote(true, $1)`, int(patience/time.Second)).Scan(&promoted); err != nil || !promoted {
 		t.Fatalf("promoted: %v, %v", promoted, err)
 	}
 }

@@ -12,11 +12,24 @@ import (
 )
 
 // In tests the watermark rises whenever it may, and nothing that it passes over by
-// mistake is found again. No page grows old by itself, and a stall is told soon.
+// mistake is found again. No page grows old by itself, and stalls and holes are seen soon. No session
+// is given up, by either side, because the machine has much else to do: see GiveSilence.
 func init() {
+	const patience = 15 * time.Minute
 	watchPause, sweepPause, maxHandoffAge = 0, time.Hour, time.Hour
 	maxQuiet, maxStall = 20*time.Millisecond, 200*time.Millisecond
+	mendPause = 100 * time.Millisecond
+	maxSilence, roundGrace, dialTimeout = patience, patience, patience
 }
+
+// GiveSilence has the server end the log's sessions that do nothing for so long, or take
+// nothing of what it sends. A machine that is busy may keep any session from doing
+// something for as long. Call it before Run.
+func (l *Log) GiveSilence(d time.Duration) { l.silence = d }
+
+// Waited tells whether somebody has waited since the head has last moved, so that a round
+// which moves little brings it along.
+func (l *Log) Waited() bool { return l.head.Waited() }
 
 // GiveRounds has the log's rounds take so long, at most, before they are made
 // smaller, and so much longer before their session is given up. Call it before Run.
@@ -33,7 +46,7 @@ func (l *Log) OfferHandoff(epoch string, from, events int64, age time.Duration) 
 	for i := range events {
 		p.events = append(p.events, store.Event{Offset: from + i})
 	}
-	l.handoff.Store(&p)
+	l.keepHandoff(&p)
 }
 
 // TakeHandoff is what Fetch tries first.

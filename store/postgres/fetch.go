@@ -51,6 +51,7 @@ func (l *Log) Fetch(ctx context.Context, after int64, limit store.Limit) ([]stor
 	if len(events) == 0 {
 		return nil, l.explainNothing(ctx, after, known, limit.Epoch)
 	}
+	l.readTables(events[len(events)-1].Offset)
 	if before, found := lastGap(after, events); found > 0 {
 		return nil, l.explainGap(ctx, after, before, found)
 	}
@@ -98,6 +99,7 @@ func (l *Log) explainNothing(ctx context.Context, after, known int64, epoch stri
 	case err != nil:
 		return err
 	case epoch != "" && head.Epoch != epoch:
+		l.fetched.Store(0) // offsets may begin anew
 		return fmt.Errorf("fetch after %d in %s, now %s: %w", after, epoch, head.Epoch, store.ErrNewEpoch)
 	case after < head.Trimmed:
 		return fmt.Errorf("fetch after %d, trimmed up to %d: %w", after, head.Trimmed, store.ErrTrimmed)

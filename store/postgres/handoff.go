@@ -95,6 +95,30 @@ func (s *session) readHandoff(results pgx.BatchResults, after int64) (*handoffPa
 	return &p, rows.Err()
 }
 
+// keepHandoff keeps a page for who waits for it, unless that has read all of it meanwhile:
+// a round's rows can be read as soon as it is committed, which is before this process has
+// them.
+func (l *Log) keepHandoff(p *handoffPage) {
+	l.handoff.Store(p)
+	l.dropHandoff()
+}
+
+// readTables notes how far a reader has come without the page, and lets go of what nobody
+// is going to ask for.
+func (l *Log) readTables(through int64) {
+	for was := l.fetched.Load(); was < through && !l.fetched.CompareAndSwap(was, through); was = l.fetched.Load() {
+	}
+	l.dropHandoff()
+}
+
+// dropHandoff lets go of a page that was read from the tables. Whoever keeps a page and
+// whoever reads the tables does so after that: so the later of them sees both.
+func (l *Log) dropHandoff() {
+	if p := l.handoff.Load(); p != nil && p.events[len(p.events)-1].Offset <= l.fetched.Load() {
+		l.handoff.CompareAndSwap(p, nil)
+	}
+}
+
 // takeHandoff returns the events after an offset if they are those of the last
 // round: none if they are not, or go beyond the limit.
 func (l *Log) takeHandoff(after int64, limit store.Limit) []store.Event {

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -149,5 +150,42 @@ func TestHandoffIsForWhoAsksForIt(t *testing.T) {
 		if log.HasHandoff() == test.taken {
 			t.Errorf("after %d with %+v: kept is %v", test.after, test.limit, log.HasHandoff())
 		}
+	}
+}
+
+// TestWhatWasReadIsNotKept has a reader be sooner than the round that has moved the rows:
+// it reads them from the tables before they are kept for it, or after.
+func TestWhatWasReadIsNotKept(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Schema(t)
+	log := mustOpen(t, postgres.Config{DatabaseURL: url})
+	insertAll(t, log, url, "a", "b", "c")
+	epoch := epochOf(t, log)
+	fetch := func(after int64, limit int) {
+		t.Helper()
+		events, err := log.Fetch(t.Context(), after, store.Limit{Events: limit, Epoch: epoch})
+		if err != nil || len(events) == 0 || events[0].Topic == "" {
+			t.Fatalf("after %d: %d events that are not of the tables, %v", after, len(events), err)
+		}
+	}
+	log.OfferHandoff(epoch, 1, 3, 0)
+	fetch(0, 2)
+	if !log.HasHandoff() {
+		t.Error("it is gone before all of it was read")
+	}
+	fetch(1, 9)
+	if log.HasHandoff() {
+		t.Error("it is kept after all of it was read")
+	}
+	log.OfferHandoff(epoch, 1, 3, 0)
+	if log.HasHandoff() {
+		t.Error("it is kept though all of it was read before")
+	}
+	mustExec(t, connect(t, url), `SELECT sluice_begin_epoch()`)
+	if _, err := log.Fetch(t.Context(), 3, store.Limit{Events: 1, Epoch: epoch}); !errors.Is(err, store.ErrNewEpoch) {
+		t.Errorf("in another epoch: %v", err)
+	}
+	if log.OfferHandoff("another", 1, 3, 0); !log.HasHandoff() {
+		t.Error("what another epoch gives the same offsets to counts as read")
 	}
 }

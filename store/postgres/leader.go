@@ -155,7 +155,7 @@ func (s *session) resign(err error) {
 		return
 	}
 	if err != nil {
-		s.log.logger.Warn("this node leads no more", "reason", whyDeposed(err), "error", err)
+		s.log.logger.Warn("this node leads no more", "reason", s.log.whyDeposed(err), "error", err)
 		return
 	}
 	s.log.logger.Info("this node leads no more", "reason", "it stops")
@@ -176,11 +176,11 @@ const (
 )
 
 // whyDeposed says how a session that led has ended.
-func whyDeposed(err error) string {
+func (l *Log) whyDeposed(err error) string {
 	var refusal *pgconn.PgError
 	switch {
 	case errors.As(err, &refusal) && refusal.Code == idleSessionTimeout:
-		return fmt.Sprintf("the database ended its session, which had done nothing for %v: this process, its machine or the network hung", maxSilence)
+		return fmt.Sprintf("the database ended its session, which had done nothing for %v: this process, its machine or the network hung", l.silence)
 	case errors.As(err, &refusal) && refusal.Code == adminShutdown:
 		return "the database ended its session: pg_terminate_backend, or the server stops"
 	case errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err):
@@ -194,8 +194,8 @@ func whyDeposed(err error) string {
 // when it has been idle for too long. One that the server is writing to, in the midst
 // of a round, is ended once nothing is acknowledged, or a stopped process takes
 // nothing, for as long (of TCP alone: on a Unix socket these do nothing).
-func settingsOfLeader() string {
-	return fmt.Sprintf(`SET idle_session_timeout = %d; SET tcp_user_timeout = %[1]d; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3`, maxSilence.Milliseconds())
+func settingsOfLeader(silence time.Duration) string {
+	return fmt.Sprintf(`SET idle_session_timeout = %d; SET tcp_user_timeout = %[1]d; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3`, silence.Milliseconds())
 }
 
 // Outbox implements [store.Log].

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/sluicehq/sluice/internal/pgtest"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/store"
@@ -54,6 +56,22 @@ func awaitLeader(t *testing.T, log *postgres.Log, wanted func(store.Leader) bool
 
 func led(by string, self bool) func(store.Leader) bool {
 	return func(l store.Leader) bool { return l.Node == by && l.Self == self }
+}
+
+// giveLead has a log lead that runs, and another see that it does: whoever else leads loses
+// its session.
+func giveLead(t *testing.T, conn *pgx.Conn, to, seenBy *postgres.Log) {
+	t.Helper()
+	until(t, "it leads, and is seen to", func() bool {
+		if l := to.Outbox().Leader; l.Self {
+			_ = seenBy.Sequencing(t.Context()) // it looks, whatever it finds
+			return seenBy.Outbox().Leader.Node == l.Node
+		}
+		if pid := leader(t, conn); pid != 0 && !to.Leads() {
+			mustExec(t, conn, `SELECT pg_terminate_backend($1)`, pid)
+		}
+		return false
+	})
 }
 
 // runLog runs the log until the function that it returns is called.
@@ -181,12 +199,9 @@ func TestOutboxIsSeen(t *testing.T) {
 				_ = log.Sequencing(t.Context())
 				return log.Outbox().Rows == 0
 			})
-			if got := value("sluice_events_sequenced_total"); got != float64(rows) {
-				t.Errorf("of %d events it has sequenced %v", rows, got)
-			}
-			if n := value("sluice_sequence_time_seconds_count"); (n == 0) != (rows == 0) {
-				t.Errorf("%v rounds", n)
-			}
+			until(t, "its last round is counted", func() bool { // which was committed before
+				return value("sluice_events_sequenced_total") == float64(rows) && (value("sluice_sequence_time_seconds_count") > 0) == (rows > 0)
+			})
 			if err := log.Append(t.Context(), []store.Draft{{Topic: "t", Name: "e"}, {Topic: "t", Name: "e"}}); err != nil {
 				t.Fatal(err)
 			}
@@ -308,10 +323,10 @@ func TestLeadEndsWithinItsLease(t *testing.T) {
 			var lines syncBuffer
 			other := mustOpen(t, postgres.Config{DatabaseURL: direct, Node: "b", Logger: textLogger(&lines)})
 			log := mustOpen(t, postgres.Config{DatabaseURL: u.String(), Node: "a"})
+			log.GiveSilence(2 * time.Second)
 			runLog(t, log)
-			awaitLeader(t, log, led("a", true))
 			runLog(t, other)
-			awaitLeader(t, other, led("a", false))
+			conn := connect(t, direct)
 			ctx, cancel := context.WithCancel(context.Background())
 			var reading sync.WaitGroup
 			reading.Go(func() { // a reader waits, so that rounds bring rows back
@@ -327,15 +342,21 @@ func TestLeadEndsWithinItsLease(t *testing.T) {
 				cancel()
 				reading.Wait()
 			}()
-			conn := connect(t, direct)
-			const before, after = 30, 40
-			for i := range before {
-				mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', $1)`, fmt.Sprint(i))
-				next(t, other, int64(i))
+			const after = 40
+			before := 0
+			for session := 0; session == 0 || leader(t, conn) != session; { // until one session of its own has made all these rounds
+				giveLead(t, conn, log, other)
+				session = leader(t, conn)
+				for range 30 {
+					mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) VALUES ('t', $1)`, fmt.Sprint(before))
+					next(t, other, int64(before))
+					before++
+				}
 			}
+			until(t, "the reader waits", log.Waited)
 			test.cut(d)
 			began := time.Now()
-			mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event, payload) SELECT 't', n::text, json_build_object('pad', repeat('x', $1)) FROM generate_series(30, 69) AS n ORDER BY n`, test.size)
+			mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event, payload) SELECT 't', n::text, json_build_object('pad', repeat('x', $1)) FROM generate_series($2::integer, $3) AS n ORDER BY n`, test.size, before, before+after-1)
 			for i := range after {
 				if e := next(t, other, int64(before+i)); e.Name != fmt.Sprint(before+i) {
 					t.Fatalf("event %d is %s", e.Offset, e.Name)
@@ -343,7 +364,7 @@ func TestLeadEndsWithinItsLease(t *testing.T) {
 			}
 			t.Logf("taken over within %v", time.Since(began).Round(time.Millisecond))
 			lines.await(t, "from=a", 1)
-			if head, err := other.Head(t.Context()); err != nil || head.Offset != before+after {
+			if head, err := other.Head(t.Context()); err != nil || head.Offset != int64(before+after) {
 				t.Errorf("the log ends at %d, %v", head.Offset, err)
 			}
 		})

@@ -81,6 +81,7 @@ type Log struct {
 	pool           *pgxpool.Pool
 	poll           time.Duration
 	retention      time.Duration // 0 keeps all
+	silence        time.Duration // see maxSilence
 	maxRevocations int
 	logger         *slog.Logger
 	appends        *groupcommit.Group
@@ -111,6 +112,7 @@ type Log struct {
 
 	head    wake.Head
 	handoff atomic.Pointer[handoffPage] // moved just now, and not fetched yet; nil if nothing is
+	fetched atomic.Int64                // up to here Fetch has read the tables
 	sizes   arena.Forecast
 	pace    atomic.Int64 // events that a Fetch bounded in bytes asks for; see fetchSize
 	running atomic.Bool
@@ -137,7 +139,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 		return nil, fmt.Errorf("postgres: Config.Retention is %v: want 0, which keeps all, or more", config.Retention)
 	}
 	l := &Log{server: server, poll: config.PollInterval, retention: config.Retention, logger: config.Logger,
-		maxRevocations: cmp.Or(config.MaxRevocations, store.MaxRevocations)}
+		silence: maxSilence, maxRevocations: cmp.Or(config.MaxRevocations, store.MaxRevocations)}
 	if l.poll <= 0 {
 		l.poll = DefaultPollInterval
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -178,6 +179,7 @@ func TestFullNotificationQueueIsWhatIsInjected(t *testing.T) {
 // can be sent.
 func TestFullNotificationQueueStopsNothing(t *testing.T) {
 	t.Parallel()
+	began := time.Now()
 	url, real := smallQueue(t)
 	var lines syncBuffer
 	log := mustOpen(t, postgres.Config{DatabaseURL: url, Logger: textLogger(&lines)})
@@ -204,8 +206,8 @@ func TestFullNotificationQueueStopsNothing(t *testing.T) {
 	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM sluice_rejected`).Scan(&rejected); err != nil || rejected > 0 {
 		t.Errorf("%d good rows were set aside, %v", rejected, err)
 	}
-	if told := strings.Count(lines.String(), "notification queue is full"); told != 1 {
-		t.Errorf("told %d times:\n%s", told, lines.String())
+	if lines.count("notification queue is full") == 0 || lines.exceeds("notification queue is full", 1, began) {
+		t.Errorf("not told once:\n%s", lines.String())
 	}
 }
 
@@ -232,19 +234,17 @@ func TestNearlyFullNotificationQueueFailsNoCommit(t *testing.T) {
 func TestRefusedAppends(t *testing.T) {
 	t.Parallel()
 	invalid := []string{"22012", "22P02", "23502", "23503", "23P01", "54000", "54001"}
+	url := pgtest.Schema(t)
+	log := mustOpen(t, postgres.Config{DatabaseURL: url})
+	conn := connect(t, url)
+	mustExec(t, conn, `CREATE FUNCTION bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN END $$`)
+	mustExec(t, conn, `CREATE TRIGGER bad BEFORE INSERT ON sluice_outbox FOR EACH ROW EXECUTE FUNCTION bad()`)
 	for _, code := range append(invalid, "23505", "23514", "25006", "40001", "40P01", "42501", "42P01", "53100", "53200", "55P03", "57014", "P0001", "XX000", "0A000") {
-		t.Run(code, func(t *testing.T) {
-			t.Parallel()
-			url := pgtest.Schema(t)
-			log := mustOpen(t, postgres.Config{DatabaseURL: url})
-			conn := connect(t, url)
-			mustExec(t, conn, fmt.Sprintf(`CREATE FUNCTION bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = '%s'; END $$`, code))
-			mustExec(t, conn, `CREATE TRIGGER bad BEFORE INSERT ON sluice_outbox FOR EACH ROW EXECUTE FUNCTION bad()`)
-			err := log.Append(t.Context(), []store.Draft{{Topic: "t", Name: "e"}})
-			_, isInvalid := err.(*store.InvalidError)
-			if want := slices.Contains(invalid, code); isInvalid != want || store.RetrySafe(err) == want {
-				t.Errorf("%s: invalid %v, safe to try again %v: %v", code, isInvalid, store.RetrySafe(err), err)
-			}
-		})
+		mustExec(t, conn, fmt.Sprintf(`CREATE OR REPLACE FUNCTION bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = '%s'; END $$`, code))
+		err := log.Append(t.Context(), []store.Draft{{Topic: "t", Name: "e"}})
+		_, isInvalid := err.(*store.InvalidError)
+		if want := slices.Contains(invalid, code); isInvalid != want || store.RetrySafe(err) == want {
+			t.Errorf("%s: invalid %v, safe to try again %v: %v", code, isInvalid, store.RetrySafe(err), err)
+		}
 	}
 }

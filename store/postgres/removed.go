@@ -10,7 +10,7 @@ import (
 
 // mendPause is how often to look whether somebody has removed rows from the log. What
 // is removed counts as trimmed at once; this is for the epoch, and the word.
-const mendPause = time.Second
+var mendPause = time.Second // tests change it
 
 // mendWhileLeading looks, once this session leads, until ctx ends: one node begins
 // epochs, and only on the primary.

@@ -218,7 +218,7 @@ func (s *session) move(ctx context.Context, start int64) (m move, err error) {
 		return m, err
 	}
 	if page != nil {
-		s.log.handoff.Store(page)
+		s.log.keepHandoff(page)
 	}
 	s.tellMoved(m, page)
 	return m, nil

@@ -45,9 +45,11 @@ const lockTimeout = 200 * time.Millisecond
 // maxSilence is how long the session that leads may do nothing before the server
 // ends it, so that another takes over: it does something each maxRest at least. For
 // as long may what the server sends it, in the midst of a round, not be taken.
+var maxSilence = usualSilence // tests change it
+
 const (
-	maxSilence = 5 * time.Second
-	maxRest    = maxSilence / 3
+	usualSilence = 5 * time.Second
+	maxRest      = usualSilence / 3
 )
 
 // Run implements [store.Log]. An error says that it runs already.
@@ -245,7 +247,7 @@ func (s *session) setUp(ctx context.Context) error {
 	// must survive a crash.
 	settings := fmt.Sprintf(`%s; SET lock_timeout = %d; LISTEN sluice_outbox_%[3]d; LISTEN sluice_log_%[3]d;
 		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'`,
-		settingsOfLeader(), lockTimeout.Milliseconds(), s.outbox)
+		settingsOfLeader(s.log.silence), lockTimeout.Milliseconds(), s.outbox)
 	_, err := s.conn.Exec(ctx, settings, pgx.QueryExecModeSimpleProtocol)
 	return err
 }

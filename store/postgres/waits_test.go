@@ -61,23 +61,26 @@ func TestStatementsSetTheirTransactionAlone(t *testing.T) {
 // and all that erase, need: they go on without it.
 func TestAProcessThatHangsWhileItRevokes(t *testing.T) {
 	t.Parallel()
-	for _, sql := range []string{postgres.RevokeCountSQL, postgres.EraseCountSQL} {
-		url := pgtest.Schema(t)
-		log := mustOpen(t, postgres.Config{DatabaseURL: url})
-		tx, err := connect(t, url).Begin(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tx.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-		defer cancel()
-		if _, err := log.Revoke(ctx, store.Revocation{Kind: store.ClaimSubject, Value: "7"}); err != nil {
-			t.Errorf("after %s: %v", sql, err)
-		}
-		if _, _, _, err := log.Erase(ctx, store.Selection{Topic: "t"}); err != nil {
-			t.Errorf("after %s: %v", sql, err)
-		}
+	for name, sql := range map[string]string{"revokes": postgres.RevokeCountSQL, "erases": postgres.EraseCountSQL} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.Schema(t)
+			log := mustOpen(t, postgres.Config{DatabaseURL: url})
+			tx, err := connect(t, url).Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tx.Exec(t.Context(), sql); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if _, err := log.Revoke(ctx, store.Revocation{Kind: store.ClaimSubject, Value: "7"}); err != nil {
+				t.Errorf("after %s: %v", sql, err)
+			}
+			if _, _, _, err := log.Erase(ctx, store.Selection{Topic: "t"}); err != nil {
+				t.Errorf("after %s: %v", sql, err)
+			}
+		})
 	}
 }
