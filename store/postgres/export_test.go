@@ -106,7 +106,7 @@ func ServingRights(schema, role string) (grants []string) {
 // Grants are the statements of docs/grants.md, by who they are for.
 func Grants(schema string) map[string][]string {
 	all := map[string][]string{}
-	for role, rights := range map[string][]right{"sluice_server": serving, "sluice_owner": migrating, "sluice_writer": inserting, "sluice_reader": reading} {
+	for role, rights := range map[string][]right{"sluice_server": serving, "sluice_owner": migrating, "sluice_writer": inserting, "sluice_watcher": watching, "sluice_reader": reading} {
 		for _, r := range rights {
 			all[role] = append(all[role], r.grant(schema, role)+";")
 		}

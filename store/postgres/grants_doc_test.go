@@ -35,7 +35,7 @@ func sqlOf(t *testing.T, path string) map[string]string {
 func TestGrantsDocument(t *testing.T) {
 	t.Parallel()
 	doc := sqlOf(t, "../../docs/grants.md")
-	for heading, role := range map[string]string{"Serving": "sluice_server", "Inserting": "sluice_writer", "Reading": "sluice_reader"} {
+	for heading, role := range map[string]string{"Serving": "sluice_server", "Inserting": "sluice_writer", "Watching": "sluice_watcher", "Reading": "sluice_reader"} {
 		var got []string
 		for line := range strings.Lines(doc[heading]) {
 			if line = strings.TrimSpace(line); strings.HasPrefix(line, "GRANT") {
@@ -68,6 +68,7 @@ func TestGrantsDocumentWorks(t *testing.T) {
 	}
 	run("Serving")
 	run("Inserting")
+	run("Watching")
 	run("Reading")
 	log, err := postgres.Open(t.Context(), postgres.Config{DatabaseURL: as(t, server.URL(), "sluice_server"), Logger: quiet})
 	if err != nil {
@@ -94,6 +95,17 @@ func TestGrantsDocumentWorks(t *testing.T) {
 				t.Errorf("%s: %v", sql, err)
 			}
 		}
+	}
+	mustExec(t, admin, `CREATE SCHEMA shop AUTHORIZATION sluice_watcher`)
+	watcher := connect(t, as(t, url, "sluice_watcher"))
+	mustExec(t, watcher, `CREATE TABLE shop.orders (id int PRIMARY KEY)`)
+	mustExec(t, watcher, `SELECT sluice_watch('shop.orders', 'orders')`)
+	mustExec(t, watcher, `INSERT INTO shop.orders VALUES (7)`)
+	if e := next(t, log, 5); e.Topic != "orders" || string(e.Key) != "7" {
+		t.Errorf("a change of a table is published as %+v", e)
+	}
+	for _, conn := range []*pgx.Conn{writer, reader} {
+		mustExec(t, conn, `SELECT * FROM sluice_position()`)
 	}
 	if _, err := reader.Exec(t.Context(), `INSERT INTO sluice_outbox (topic, event) VALUES ('t', 'e')`); err == nil {
 		t.Error("who reads may insert")

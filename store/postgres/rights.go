@@ -60,6 +60,23 @@ var inserting = []right{
 	{"FUNCTION", "sluice_publish(text, text, text, text)", "EXECUTE"},
 	{"FUNCTION", "sluice_publish(text, text, json, text)", "EXECUTE"},
 	{"FUNCTION", "sluice_publish(text, text, jsonb, text)", "EXECUTE"},
+	{"FUNCTION", "sluice_position()", "EXECUTE"},
+}
+
+// watching is what the owner of a table needs to have its changes published, as the
+// triggers do that with the owner's rights.
+var watching = []right{
+	{"SCHEMA", "", "USAGE"},
+	{"TABLE", "sluice_outbox", "INSERT"},
+	{"TABLE", "sluice_watched", "SELECT"},
+	{"FUNCTION", "sluice_watch(regclass, text, text[], text, text[])", "EXECUTE"},
+	{"FUNCTION", "sluice_check_watchable(regclass, regclass)", "EXECUTE"},
+	{"FUNCTION", "sluice_template(text)", "EXECUTE"},
+	{"FUNCTION", "sluice_make_watch(regclass, regclass, text, text[], text[], text, text[], text[])", "EXECUTE"},
+	{"FUNCTION", "sluice_is_topic(text)", "EXECUTE"},
+	{"FUNCTION", "sluice_max_payload()", "EXECUTE"},
+	{"FUNCTION", "sluice_unwatch(regclass)", "EXECUTE"},
+	{"FUNCTION", "sluice_watches(regclass)", "EXECUTE"},
 }
 
 // reading is what a role needs that reads the log, and watches how it gets on.
@@ -74,6 +91,9 @@ var reading = []right{
 	{"TABLE", "sluice_leases", "SELECT"},
 	{"TABLE", "sluice_revocations", "SELECT"},
 	{"TABLE", "sluice_rejected", "SELECT"},
+	{"TABLE", "sluice_watched", "SELECT"},
+	{"FUNCTION", "sluice_watches(regclass)", "EXECUTE"},
+	{"FUNCTION", "sluice_position()", "EXECUTE"},
 }
 
 // grant is the SQL that gives a right. The names are as SQL writes them.
