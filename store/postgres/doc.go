@@ -14,6 +14,12 @@
 // database. Advisory locks and notification names derive from the oid of
 // sluice_outbox, and do not meet.
 //
+// # Watches
+//
+// sluice_watch has the changes of an application's table published, by triggers that
+// write to the outbox in the application's own transaction. It is SQL alone: nothing
+// here runs for it. See migrations/0018_watches.sql.
+//
 // # Sequencing
 //
 // Every node runs the loop in [Log.Run] on a connection of its own. A session

@@ -116,6 +116,7 @@ END $$;
 -- UPDATE pairs old and new rows by their numbers, as both tables of a transition are
 -- appended row by row; a key may have changed. FULL, as that join cannot become a nested
 -- loop, which a plan that was made for a single row would take for a million of them.
+-- No jit: of so many expressions it takes seconds.
 --
 -- A row of which the stored size is beyond what could fit is not made JSON at all, as
 -- that may be more than the server can have in one value. (64 kB, unpacked and as JSON,
@@ -321,7 +322,7 @@ END$body$,
     quote_literal(replace(removal, common, passed) || 'ONLY ') || ' || TG_RELID::regclass || ' || quote_literal(ended));
 
   EXECUTE format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    SET timezone = ''UTC'' SET datestyle = ''ISO, YMD'' SET intervalstyle = ''iso_8601'' SET bytea_output = ''hex'' SET extra_float_digits = 1 %s AS %L', fn,
+    SET timezone = ''UTC'' SET datestyle = ''ISO, YMD'' SET intervalstyle = ''iso_8601'' SET bytea_output = ''hex'' SET extra_float_digits = 1 SET jit = off %s AS %L', fn,
     CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = rel AND atttypid = 'money'::regtype) THEN format('SET lc_monetary = %L', current_setting('lc_monetary')) END, body);
   IF to_regclass(fn) IS NULL THEN
     EXECUTE format('CREATE SEQUENCE %s', fn);
