@@ -58,7 +58,7 @@ func TestWatchEqualsAudit(t *testing.T) {
 	mustExec(t, conn, `INSERT INTO people SELECT generate_series(1, 60)`)
 	mustExec(t, conn, `SELECT sluice_watch('orders', 'orders:{region}')`)
 
-	const writers, transactions = 8, 60
+	const writers, transactions = 8, 25
 	var wg sync.WaitGroup
 	for writer := range writers {
 		w := connect(t, url)
@@ -71,10 +71,14 @@ func TestWatchEqualsAudit(t *testing.T) {
 	}
 	alters := connect(t, url)
 	wg.Go(func() {
-		for i := range 12 {
+		for i := range 6 {
 			for _, sql := range []string{`ALTER TABLE orders ADD COLUMN note int DEFAULT ` + strconv.Itoa(i), `ALTER TABLE orders RENAME COLUMN note TO remark`,
 				`ALTER TABLE orders ALTER COLUMN remark TYPE text`, `ALTER TABLE orders DROP COLUMN remark`} {
-				if _, err := alters.Exec(t.Context(), sql); err != nil && !strings.Contains(err.Error(), "40P01") {
+				_, err := alters.Exec(t.Context(), sql)
+				for err != nil && strings.Contains(err.Error(), "40P01") { // a deadlock with the writers
+					_, err = alters.Exec(t.Context(), sql)
+				}
+				if err != nil {
 					t.Errorf("%s: %v", sql, err)
 				}
 			}
@@ -100,7 +104,7 @@ func TestWatchEqualsAudit(t *testing.T) {
 		}
 		delete(logged, key)
 	}
-	if len(logged) > 0 || total < 500 {
+	if len(logged) > 0 || total < 100 {
 		t.Errorf("%d events, and of keys that nothing was done to %v", total, logged)
 	}
 }

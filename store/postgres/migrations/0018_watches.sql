@@ -466,9 +466,10 @@ DECLARE
   owner CONSTANT regrole := (SELECT relowner FROM pg_class WHERE oid = 'sluice_log'::regclass);
   fn regprocedure;
 BEGIN
-  IF has_schema_privilege(owner, place, 'CREATE') AND pg_has_role(owner, 'MEMBER') THEN
-    FOR fn IN SELECT oid FROM pg_proc WHERE pronamespace = place AND proname IN ('sluice_position', 'sluice_max_payload') AND proowner <> owner LOOP
+  FOR fn IN SELECT oid FROM pg_proc WHERE pronamespace = place AND proname IN ('sluice_position', 'sluice_max_payload') LOOP
+    EXECUTE format('ALTER FUNCTION %s SET search_path = %s, pg_temp', fn, place);
+    IF has_schema_privilege(owner, place, 'CREATE') AND pg_has_role(owner, 'MEMBER') THEN
       EXECUTE format('ALTER FUNCTION %s OWNER TO %s', fn, owner);
-    END LOOP;
-  END IF;
+    END IF;
+  END LOOP;
 END $migration$;
