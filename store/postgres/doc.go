@@ -18,7 +18,7 @@
 //
 // sluice_watch has the changes of an application's table published, by triggers that
 // write to the outbox in the application's own transaction. It is SQL alone: nothing
-// here runs for it. See migrations/0018_watches.sql.
+// here runs for it. See migrations/0019_watches.sql.
 //
 // # Sequencing
 //
