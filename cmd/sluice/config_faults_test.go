@@ -57,12 +57,15 @@ func TestFaultsOfAFileAreToldTogether(t *testing.T) {
 				if i != j && rules { // one list a file
 					continue
 				}
+				if i != j && (i < j) == ((i+j)%2 == 0) { // one of the two orders
+					continue
+				}
 				file, want := a.piece+"\n", []string{toldAt(a.told, 1+a.line)}
 				if i != j {
 					want = append(want, toldAt(b.told, strings.Count(file, "\n")+1+b.line))
 					file += b.piece + "\n"
 				}
-				if (i+j)%2 == 0 {
+				if i%2 == 0 {
 					file = "\ufeff" + file
 				}
 				got := call{args: []string{"serve"}, file: file}.run(t)

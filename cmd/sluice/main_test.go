@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
+	testmain.AtOnce(4)
 	testmain.Main(m)
 }
 

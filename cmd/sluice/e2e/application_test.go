@@ -17,6 +17,7 @@ func TestApplication(t *testing.T) {
 	s := runs(t, application, t.TempDir()).ready(t)
 	for i, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			c := &visitor{phoenix: connect(t, s.public, f.args...), flavour: f, service: s, own: fmt.Sprint(i)}
 			for _, line := range roomLines {
 				t.Run(line.says, func(t *testing.T) { line.test(c, t) })

@@ -40,7 +40,8 @@ func TestChaosOnTheEmbeddedStore(t *testing.T) {
 func injected(t *testing.T, s *chaos.Chaos) {
 	t.Helper()
 	s.Outage = time.Second
-	s.Pause = 100 * time.Millisecond // most of the time goes by while faults last: more rows would meet no more of them
+	s.Pause = 100 * time.Millisecond // more rows would meet no more of the faults
+	s.Spacing = 150
 	s.Log = t.Output()
 	if raceEnabled {
 		s.Overhead = raceOverhead

@@ -46,6 +46,7 @@ func TestConformance(t *testing.T) {
 	s := serve(t, "--data-dir", t.TempDir(), "--config", config(t, rules)).ready(t)
 	for i, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			door := newRelay(t).open(t, s.public)
 			c := &visitor{phoenix: connect(t, door.address, f.args...), flavour: f, service: s, door: door, own: fmt.Sprint(i)}
 			for _, line := range lines {

@@ -17,6 +17,7 @@ func TestInsertReachesStockClients(t *testing.T) {
 	s := serve(t, "--database-url", url).ready(t)
 	for i, flavour := range flavours {
 		t.Run(flavour.name, func(t *testing.T) {
+			t.Parallel()
 			db, c := database(t, url), connect(t, s.public, flavour.args...)
 			bare, numbered := fmt.Sprintf("bare:%d", i), fmt.Sprintf("numbered:%d", i)
 
@@ -33,7 +34,7 @@ func TestInsertReachesStockClients(t *testing.T) {
 				t.Errorf("a join from now on is answered %s", reply)
 			}
 
-			const transactions, rows = 20, 10
+			const transactions, rows = 10, 10
 			for _, topic := range []string{bare, numbered} {
 				for i := range transactions {
 					var payloads []string

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/internal/pgtest"
+	"github.com/sluicehq/sluice/internal/testmain"
 )
 
 // patience bounds every wait of these tests. It says nothing about speed: only
@@ -31,6 +33,7 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(folder)
 		os.Exit(1)
 	}
+	testmain.AtOnce(3)
 	status := pgtest.Main(m)
 	os.RemoveAll(folder)
 	os.Exit(status)
@@ -50,6 +53,35 @@ func find(program string) (path string, err error) {
 	return path, nil
 }
 
+// packagesAreLocked compares the npm packages that are installed with those that the lock
+// names: with older ones a client may have a fault that it is waited for in vain.
+func packagesAreLocked() error {
+	type lock struct {
+		Packages map[string]struct{ Version string }
+	}
+	read := func(path string) (l lock, err error) {
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = json.Unmarshal(text, &l)
+		}
+		return l, err
+	}
+	want, err := read("node/package-lock.json")
+	if err != nil {
+		return err
+	}
+	have, err := read("node/node_modules/.package-lock.json")
+	if err != nil {
+		return err
+	}
+	for name, each := range want.Packages {
+		if got := have.Packages[name].Version; name != "" && got != each.Version {
+			return fmt.Errorf("%s is %q, not %s", name, got, each.Version)
+		}
+	}
+	return nil
+}
+
 // build makes the programs, with the race detector in them where these tests
 // have it in them, and looks for what else they need.
 func build() error {
@@ -65,8 +97,8 @@ func build() error {
 		}
 		balancers[program] = path
 	}
-	if _, err := os.Stat("node/node_modules/phoenix18"); err != nil {
-		return fmt.Errorf("these tests need the npm packages (make needs installs them): %w", err)
+	if err := packagesAreLocked(); err != nil {
+		return fmt.Errorf("these tests need the npm packages of package-lock.json (make needs installs them): %w", err)
 	}
 	for path, source := range map[string]string{sluice: "..", application: "./internal/application"} {
 		args := []string{"build", "-o", path}

@@ -33,6 +33,7 @@ func TestRevokeWithStockClients(t *testing.T) {
 			continue // of which a token and an end are the same
 		}
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			subject := f.name
 			c := connect(t, s.public, append(f.args, with(claims{"sub": subject, "iat": old}))...)
 			c.join(t, "lobby", nil)

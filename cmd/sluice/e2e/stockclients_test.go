@@ -40,6 +40,7 @@ func TestManyChannelsPushAtOnce(t *testing.T) {
 	s := servePublishing(t)
 	for i, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			c := connect(t, s.public, f.args...)
 			var topics []string
 			for n := range 60 {
@@ -68,6 +69,7 @@ func TestPushesMadeWhileAway(t *testing.T) {
 	s := servePublishing(t)
 	for i, f := range flavours {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			topic := fmt.Sprintf("log:%d", i)
 			reader := connect(t, s.public, "phoenix18")
 			reader.join(t, topic, map[string]any{"after": nil})
