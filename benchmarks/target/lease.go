@@ -3,9 +3,11 @@ package target
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"syscall"
 )
 
 // Ports that are leased: below those that systems give to outgoing connections,
@@ -45,13 +47,23 @@ func leaseOf(address string) (*Lease, error) {
 	}
 	listener, err := net.Listen("tcp", address)
 	if err == nil {
-		err = listener.Close()
+		err = closeForAll(listener)
 	}
 	if err != nil {
-		return nil, errors.Join(err, held.Close())
+		return nil, errors.Join(err, closeForAll(held))
 	}
 	return &Lease{address, held}, nil
 }
 
 // Release gives the address back. Call it once the server has ended.
-func (l *Lease) Release() error { return l.held.Close() }
+func (l *Lease) Release() error { return closeForAll(l.held) }
+
+// closeForAll closes what a port is taken by, while no process is being started: one that
+// is has a copy of it until it runs its own program, for as long as a busy machine takes.
+// The kernel closes that copy a moment after it has the program begin: who needs the port
+// at once tries again.
+func closeForAll(port io.Closer) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return port.Close()
+}

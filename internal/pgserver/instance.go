@@ -130,7 +130,9 @@ func (i *instance) lease() error {
 			held.Close()
 			continue
 		}
+		syscall.ForkLock.RLock() // a process that is being started would keep a copy until it runs
 		listener.Close()
+		syscall.ForkLock.RUnlock()
 		i.server.held = append(i.server.held, held)
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -76,6 +77,8 @@ func isFree(t testing.TB, address string) bool {
 	if err != nil {
 		return false
 	}
+	syscall.ForkLock.RLock() // a process that is being started would keep a copy until it runs
+	defer syscall.ForkLock.RUnlock()
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
