@@ -90,8 +90,6 @@ type Log struct {
 	aside          *aside.Teller    // of payloads that are too large
 	healed         bool             // ids were not drawn in ascending order before
 
-	appendTime   *metrics.Timing
-	appended     *metrics.Counter
 	sequenceTime *metrics.Timing
 	sequenced    *metrics.Counter
 
@@ -159,7 +157,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	l.rounds.logger = l.logger
 	l.budget = newBudget()
 	l.pace.Store(maxPace)
-	l.appends = groupcommit.New(l.insert, l.maxPayload.Load)
+	l.appends = groupcommit.New(l.insert, l.maxPayload.Load, config.Metrics)
 	l.failures = config.Metrics.Counter(metrics.StageErrors, metrics.Stage("sequence"))
 	l.refused = config.Metrics.Counter(metrics.EventsRejected, metrics.Reason("refused"))
 	l.aside = aside.New(l.logger, config.Metrics)
@@ -175,7 +173,6 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 
 // measure has the log's state be seen.
 func (l *Log) measure(set *metrics.Set) {
-	l.appendTime, l.appended = set.Timing(metrics.AppendTime), set.Counter(metrics.EventsAppended)
 	l.sequenceTime, l.sequenced = set.Timing(metrics.SequenceTime), set.Counter(metrics.EventsSequenced)
 	set.GaugeFunc(metrics.LogHead, l.head.Offset)
 	set.GaugeFunc(metrics.OutboxRows, func() int64 { return l.backlog.seen().Rows })
@@ -216,29 +213,12 @@ func (l *Log) Advance(offset int64) { l.head.Advance(offset) }
 
 // Append implements [store.Log].
 func (l *Log) Append(ctx context.Context, drafts []store.Draft) error {
-	began := time.Now()
-	err := l.appends.Append(ctx, drafts)
-	if err == nil {
-		l.noteAppended(began, len(drafts))
-	}
-	return err
+	return l.appends.Append(ctx, drafts)
 }
 
 // AppendOnce implements [store.Requests].
 func (l *Log) AppendOnce(ctx context.Context, request store.Request, drafts []store.Draft) (count int, again bool, err error) {
-	began := time.Now()
-	count, again, err = l.appends.AppendOnce(ctx, request, drafts)
-	if err == nil && !again {
-		l.noteAppended(began, count)
-	}
-	return count, again, err
-}
-
-func (l *Log) noteAppended(began time.Time, count int) {
-	if count > 0 {
-		l.appendTime.Observe(time.Since(began))
-		l.appended.Add(int64(count))
-	}
+	return l.appends.AppendOnce(ctx, request, drafts)
 }
 
 // Close implements [store.Log].

@@ -62,7 +62,6 @@ func (l *Log) lookAtOutbox(ctx context.Context) {
 
 // measure has the log's state be seen.
 func (l *Log) measure(set *metrics.Set) {
-	l.appendTime, l.appended = set.Timing(metrics.AppendTime), set.Counter(metrics.EventsAppended)
 	l.sequenceTime, l.sequenced = set.Timing(metrics.SequenceTime), set.Counter(metrics.EventsSequenced)
 	l.failures = set.Counter(metrics.StageErrors, metrics.Stage("sequence"))
 	set.GaugeFunc(metrics.LogHead, l.head.Offset)

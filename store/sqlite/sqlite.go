@@ -92,8 +92,6 @@ type Log struct {
 	aside          *aside.Teller    // of payloads that are too large
 	trouble        trouble
 
-	appendTime   *metrics.Timing
-	appended     *metrics.Counter
 	sequenceTime *metrics.Timing
 	sequenced    *metrics.Counter
 	outbox       outbox
@@ -151,7 +149,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 		return nil, errors.Join(err, l.closeFiles())
 	}
 	l.trouble.logger, l.trouble.path = l.logger, l.path
-	l.appends = groupcommit.New(l.write, l.maxPayload.Load)
+	l.appends = groupcommit.New(l.write, l.maxPayload.Load, config.Metrics)
 	l.outbox.node = config.Node
 	l.measure(config.Metrics)
 	l.aside = aside.New(l.logger, config.Metrics)
@@ -219,29 +217,12 @@ func (l *Log) Wait(ctx context.Context, after int64) error { return l.head.Wait(
 // Append implements [store.Log]. It needs nobody to run the log: the drafts
 // are in it when Append returns.
 func (l *Log) Append(ctx context.Context, drafts []store.Draft) error {
-	began := time.Now()
-	err := l.appends.Append(ctx, drafts)
-	if err == nil {
-		l.noteAppended(began, len(drafts))
-	}
-	return err
+	return l.appends.Append(ctx, drafts)
 }
 
 // AppendOnce implements [store.Requests]. As Append, it needs nobody to run the log.
 func (l *Log) AppendOnce(ctx context.Context, request store.Request, drafts []store.Draft) (count int, again bool, err error) {
-	began := time.Now()
-	count, again, err = l.appends.AppendOnce(ctx, request, drafts)
-	if err == nil && !again {
-		l.noteAppended(began, count)
-	}
-	return count, again, err
-}
-
-func (l *Log) noteAppended(began time.Time, count int) {
-	if count > 0 {
-		l.appendTime.Observe(time.Since(began))
-		l.appended.Add(int64(count))
-	}
+	return l.appends.AppendOnce(ctx, request, drafts)
 }
 
 // Close implements [store.Log].

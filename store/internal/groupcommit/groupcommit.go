@@ -1,5 +1,6 @@
 // Package groupcommit lets concurrent callers of Append share commits: what arrives
-// while one commit is under way goes with the next.
+// while one commit is under way goes with the next, and so does what is about to arrive
+// when that begins.
 //
 // # Guarantees
 //
@@ -17,11 +18,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/internal/arena"
 )
@@ -32,6 +35,9 @@ const (
 	maxEvents = 4096
 	maxBytes  = 4 << 20
 )
+
+// maxGather bounds how long a group is kept open while giving way brings more.
+const maxGather = time.Millisecond
 
 // writeTimeout ends a write that the database neither finishes nor refuses. A
 // caller with less patience has a context of its own.
@@ -46,6 +52,8 @@ type Group struct {
 	// Immutable after New.
 	write      Write
 	maxPayload func() int64
+	took       *metrics.Timing
+	appended   *metrics.Counter
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -71,9 +79,11 @@ type outcome struct {
 }
 
 // New returns a group that writes with write, one group at a time. maxPayload is how
-// many bytes a payload may have at the moment; 0: no bound.
-func New(write Write, maxPayload func() int64) *Group {
-	return &Group{write: write, maxPayload: maxPayload}
+// many bytes a payload may have at the moment; 0: no bound. Set gets what is appended,
+// and how long that takes its callers; nil measures nothing.
+func New(write Write, maxPayload func() int64, set *metrics.Set) *Group {
+	return &Group{write: write, maxPayload: maxPayload,
+		took: set.Timing(metrics.AppendTime), appended: set.Counter(metrics.EventsAppended)}
 }
 
 // Append validates drafts and returns once they are written, with other
@@ -86,7 +96,7 @@ func (g *Group) Append(ctx context.Context, drafts []store.Draft) error {
 	if err := store.ValidateAll(drafts, g.maxPayload()); err != nil {
 		return err
 	}
-	_, _, err := g.do(ctx, newCall(drafts))
+	_, _, err := g.do(ctx, drafts, nil)
 	return err
 }
 
@@ -99,17 +109,22 @@ func (g *Group) AppendOnce(ctx context.Context, request store.Request, drafts []
 	if err := store.ValidateAll(drafts, g.maxPayload()); err != nil {
 		return 0, false, err
 	}
-	c := newCall(drafts)
-	c.request = &store.Request{Key: strings.Clone(request.Key), BodySHA256: request.BodySHA256}
-	return g.do(ctx, c)
+	return g.do(ctx, drafts, &store.Request{Key: strings.Clone(request.Key), BodySHA256: request.BodySHA256})
 }
 
-func (g *Group) do(ctx context.Context, c *call) (count int, again bool, err error) {
+func (g *Group) do(ctx context.Context, drafts []store.Draft, request *store.Request) (count int, again bool, err error) {
+	began := time.Now()
+	c := newCall(drafts)
+	c.request = request
 	if err := g.enqueue(c); err != nil {
 		return 0, false, err
 	}
 	select {
 	case is := <-c.done:
+		if is.err == nil && !is.again && is.count > 0 {
+			g.took.Observe(time.Since(began))
+			g.appended.Add(int64(is.count))
+		}
 		return is.count, is.again, is.err
 	case <-ctx.Done():
 		if g.withdraw(c) {
@@ -156,11 +171,30 @@ func (g *Group) withdraw(c *call) bool {
 // writeAll writes group after group until nobody waits.
 func (g *Group) writeAll() {
 	for {
+		g.gather()
 		calls := g.take()
 		if calls == nil {
 			return
 		}
 		g.writeGroup(calls)
+	}
+}
+
+// gather lets who is about to call do so, before a group is closed: those that were told of
+// the last one, above all, who often have more. They are ready to run, and where
+// processors are few none of them has; without this each of their calls makes a group of
+// its own. It ends when giving way brings no more, at once where nobody is about to.
+func (g *Group) gather() {
+	began := time.Now()
+	for seen := -1; ; {
+		runtime.Gosched()
+		g.mu.Lock()
+		waiting := len(g.waiting)
+		g.mu.Unlock()
+		if waiting <= seen || time.Since(began) >= maxGather {
+			return
+		}
+		seen = waiting
 	}
 }
 

@@ -78,7 +78,7 @@ func TestCallsThatWaitShareAWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := groupcommit.New(written.write, unbounded)
+		g := groupcommit.New(written.write, unbounded, nil)
 		var callers sync.WaitGroup
 		for caller := range 5 {
 			callers.Go(func() {
@@ -101,7 +101,7 @@ func TestRefusedCallFailsAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := groupcommit.New(written.write, unbounded)
+		g := groupcommit.New(written.write, unbounded, nil)
 		var callers sync.WaitGroup
 		for caller, topic := range []string{"first", "a", "refused", "b"} {
 			callers.Go(func() {
@@ -127,7 +127,7 @@ func TestOutageIsNotRetried(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		written := table{err: &store.UnavailableError{MaybeDone: true, Err: errors.New("gone")}}
-		g := groupcommit.New(written.write, unbounded)
+		g := groupcommit.New(written.write, unbounded, nil)
 		start := time.Now()
 		var callers sync.WaitGroup
 		for range 4 {
@@ -150,7 +150,7 @@ func TestCallerMayLeave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := groupcommit.New(written.write, unbounded)
+		g := groupcommit.New(written.write, unbounded, nil)
 		leaving, leave := context.WithCancel(t.Context())
 		payload := []byte(`{"a":1}`)
 		var callers sync.WaitGroup
@@ -183,7 +183,7 @@ func TestGroupsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := groupcommit.New(written.write, unbounded)
+		g := groupcommit.New(written.write, unbounded, nil)
 		var callers sync.WaitGroup
 		for range 10 {
 			callers.Go(func() {
@@ -215,7 +215,7 @@ func TestRequestsShareAWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written table
-		g := groupcommit.New(written.write, unbounded)
+		g := groupcommit.New(written.write, unbounded, nil)
 		type want struct {
 			count int
 			again bool
