@@ -413,22 +413,6 @@ func (c *Config) validateDatabase(f *faults) {
 	}
 }
 
-// validateTopics reports the rules that cannot be used, or never count.
-func (c *Config) validateTopics(f *faults) {
-	for i := range c.Topics {
-		rule := &c.Topics[i]
-		var own faults
-		rule.validate(&own, c.Tags)
-		for _, fault := range own {
-			f.add(fmt.Sprintf("Topics[%d].%s", i, fault.Field), fault.Given, fault.Allowed)
-		}
-		if above := slices.IndexFunc(c.Topics[:i], func(r TopicRule) bool { return r.covers(rule) }); above >= 0 {
-			f.add(fmt.Sprintf("Topics[%d].Match", i), rule.Match,
-				fmt.Sprintf("what no rule above matches: rule %d (%s) takes all of it, so put this one before that", above+1, c.Topics[above].Match))
-		}
-	}
-}
-
 // options are what the configuration, which is valid, says for all topics.
 func (c *Config) options() Options {
 	return Options{

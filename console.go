@@ -33,7 +33,7 @@ func (s *Service) mountConsole() error {
 	if err := s.console.Handle(admin.ConsoleTopic, s.feed.Channel); err != nil {
 		return err
 	}
-	if err := s.console.Handle("*", s.ruled(func() []TopicRule { return nil })); err != nil {
+	if err := s.console.Handle("*", s.ruled(func() *topicRules { return nil })); err != nil {
 		return err
 	}
 	config := socket.Config{Path: admin.ViewPath, Routes: s.public.routes, OwnOrigin: true, Connect: s.admin.ConnectAs(client), Holds: s.admin.Holds}

@@ -29,6 +29,7 @@ var floors = map[string]int{
 	"internal/httpservertest": 1, // for tests alone
 	"internal/lograte":        1,
 	"internal/logtail":        1,
+	"internal/patterns":       1,
 	"internal/ring":           1,
 	"internal/openapitest":    1, // for tests alone
 	"internal/pgserver":       1, // for tests and scenarios alone

@@ -3,6 +3,7 @@ package sluice
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/channels/presence"
+	"github.com/sluicehq/sluice/internal/patterns"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket/auth"
 	"github.com/sluicehq/sluice/store"
@@ -129,10 +131,22 @@ var (
 
 const tagValues = "as value 1 to 200 letters, digits and any of _.-/"
 
-// covers tells whether a rule matches all topics that the other does.
-func (r *TopicRule) covers(other *TopicRule) bool {
-	prefix, wild := strings.CutSuffix(r.Match, "*")
-	return r.Match == other.Match || wild && strings.HasPrefix(strings.TrimSuffix(other.Match, "*"), prefix)
+// validateTopics reports the rules that cannot be used, or never count.
+func (c *Config) validateTopics(f *faults) {
+	var above patterns.Index
+	for i := range c.Topics {
+		rule := &c.Topics[i]
+		var own faults
+		rule.validate(&own, c.Tags)
+		for _, fault := range own {
+			f.add(fmt.Sprintf("Topics[%d].%s", i, fault.Field), fault.Given, fault.Allowed)
+		}
+		if first := above.Covers(rule.Match); first >= 0 {
+			f.add(fmt.Sprintf("Topics[%d].Match", i), rule.Match,
+				fmt.Sprintf("what no rule above matches: rule %d (%s) takes all of it, so put this one before that", first+1, c.Topics[first].Match))
+		}
+		above.Add(rule.Match)
+	}
 }
 
 // options are what the rule, which is valid, says for its topics.
@@ -144,12 +158,29 @@ func (r *TopicRule) options() Options {
 	}
 }
 
+// topicRules are rules for topics, with an index of what they match. A nil one has none.
+type topicRules struct {
+	list  []TopicRule // nil: there is no list, which is not the same as an empty one
+	index patterns.Index
+}
+
+func newTopicRules(list []TopicRule) *topicRules {
+	r := &topicRules{list: list}
+	for i := range list {
+		r.index.Add(list[i].Match)
+	}
+	return r
+}
+
+func (r *topicRules) isNone() bool { return r == nil || r.list == nil }
+
 // ruleFor returns the rule that counts for a topic, nil if none matches it.
-func ruleFor(rules []TopicRule, topic string) *TopicRule {
-	for i := range rules {
-		if channels.Matches(rules[i].Match, topic) {
-			return &rules[i]
-		}
+func (r *topicRules) ruleFor(topic string) *TopicRule {
+	if r == nil {
+		return nil
+	}
+	if i := r.index.Match(topic); i >= 0 {
+		return &r.list[i]
 	}
 	return nil
 }
@@ -164,7 +195,7 @@ type ruleChannel struct {
 
 // ruleSet is what the channels of a mount go by.
 type ruleSet struct {
-	rules    func() []TopicRule // those in force
+	rules    func() *topicRules // those in force
 	metrics  *metrics.Set
 	logger   *slog.Logger
 	failures channels.LogLimiter // of pushes
@@ -173,7 +204,7 @@ type ruleSet struct {
 
 // Join implements [Channel].
 func (c *ruleChannel) Join(ctx *Context, params Payload) (any, error) {
-	rule := ruleFor(c.rules(), ctx.Topic())
+	rule := c.rules().ruleFor(ctx.Topic())
 	if rule != nil {
 		ctx.SetOptions(rule.options())
 	}
@@ -195,12 +226,12 @@ func (c *ruleChannel) Review(topic string, s *Socket) error {
 	return nil
 }
 
-func mayJoin(rules []TopicRule, topic string, token *auth.Access) bool {
-	rule := ruleFor(rules, topic)
+func mayJoin(rules *topicRules, topic string, token *auth.Access) bool {
+	rule := rules.ruleFor(topic)
 	switch {
 	case strings.HasPrefix(topic, store.OwnTopics) && (rule == nil || !strings.HasPrefix(rule.Match, store.OwnTopics)):
 		return false // they are joined only by a rule that names them
-	case rules == nil: // all topics are open, but a token that lists some means these
+	case rules.isNone(): // all topics are open, but a token that lists some means these
 		return token == nil || !token.Listed || token.Allows(topic)
 	case rule == nil || rule.Access == AccessDeny:
 		return false
@@ -213,7 +244,7 @@ func mayJoin(rules []TopicRule, topic string, token *auth.Access) bool {
 // HandleIn implements [InHandler].
 func (c *ruleChannel) HandleIn(ctx *Context, event string, payload Payload) Result {
 	publish := PublishNone
-	if rule := ruleFor(c.rules(), ctx.Topic()); rule != nil {
+	if rule := c.rules().ruleFor(ctx.Topic()); rule != nil {
 		if rule.Presence.takes(event) {
 			return c.track(ctx, &rule.Presence, payload)
 		}
@@ -239,7 +270,7 @@ func (c *ruleChannel) HandleIn(ctx *Context, event string, payload Payload) Resu
 // goes by itself.
 func (c *ruleChannel) HandleBatch(ctx *Context, events []channels.Pushed) []Result {
 	results := make([]Result, len(events))
-	rule := ruleFor(c.rules(), ctx.Topic())
+	rule := c.rules().ruleFor(ctx.Topic())
 	takes := func(e channels.Pushed) bool { return rule.Presence.takes(e.Event) }
 	if len(events) > 1 && rule != nil && rule.Publish == PublishLog && !slices.ContainsFunc(events, takes) {
 		err := ctx.PublishAll(events)

@@ -33,7 +33,7 @@ func TestRules(t *testing.T) {
 		{"with a token for another", rules, "room:8", seven, false},
 		{"without a token", rules, "room:7", nil, false},
 	} {
-		if got := mayJoin(test.rules, test.topic, test.token); got != test.want {
+		if got := mayJoin(newTopicRules(test.rules), test.topic, test.token); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}

@@ -77,7 +77,7 @@ type Service struct {
 
 // inForce is what says who may do what and is replaced while the service runs.
 type inForce struct {
-	topics       atomic.Pointer[[]TopicRule]
+	topics       atomic.Pointer[topicRules]
 	certificates [2]atomic.Pointer[reload.Value[*tls.Certificate]] // of Config.certificates; nil: no TLS, or not listening yet
 }
 
@@ -139,7 +139,7 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	if s.bus = bus; bus == nil {
 		s.bus = s.newBus(joins)
 	}
-	s.inForce.topics.Store(&config.Topics)
+	s.inForce.topics.Store(newTopicRules(config.Topics))
 	s.encoders.New = func() any { return stages.NewEncoder(phoenix.Encoder{}, s.hub, s.segments()) }
 	if err := s.makeSockets(); err != nil {
 		return nil, err
@@ -232,13 +232,13 @@ func (s *Service) Authenticate(ctx context.Context, r *ConnectRequest) (*Socket,
 }
 
 // ruled has topics served by what the rules say.
-func (s *Service) ruled(rules func() []TopicRule) Factory {
+func (s *Service) ruled(rules func() *topicRules) Factory {
 	all := &ruleSet{rules: rules, metrics: s.metrics, logger: s.logger}
 	return func() Channel { return &ruleChannel{ruleSet: all} }
 }
 
 // rules are the rules for topics in force.
-func (s *Service) rules() []TopicRule { return *s.inForce.topics.Load() }
+func (s *Service) rules() *topicRules { return s.inForce.topics.Load() }
 
 // Reload puts other rules for topics in force, and reads keys, admin tokens and
 // certificates again. Joined channels are judged by them: one that they do not
@@ -262,7 +262,7 @@ func (s *Service) Reload(topics []TopicRule) error {
 	for _, accept := range accepts {
 		accept()
 	}
-	s.inForce.topics.Store(&topics)
+	s.inForce.topics.Store(newTopicRules(topics))
 	s.review()
 	return nil
 }
