@@ -19,11 +19,15 @@ import (
 // template is what all servers of this test process begin as. Main removes it.
 var template = sync.OnceValues(pgserver.NewTemplate)
 
-// shared is the server of this test process, started when it is first needed.
+// shared is the server of this test process, started when it is first needed, and a
+// connection to it on which schemas are created, one at a time.
 var shared struct {
 	once   sync.Once
 	server *pgserver.Server
 	err    error
+
+	mu   sync.Mutex
+	conn *pgx.Conn
 }
 
 // newServer starts a server on which nothing exists.
@@ -62,8 +66,11 @@ func Main(m *testing.M) int {
 // remove removes what the tests have shared.
 func remove() error {
 	var failed error
+	if shared.conn != nil {
+		failed = shared.conn.Close(context.Background())
+	}
 	if shared.server != nil {
-		failed = shared.server.Remove()
+		failed = errors.Join(failed, shared.server.Remove())
 	}
 	if needed.Load() {
 		if t, err := template(); err == nil {
@@ -81,27 +88,32 @@ func Schema(t testing.TB) (url string) {
 	if shared.err != nil {
 		t.Fatalf("pgtest: %v", shared.err)
 	}
-	return schema(t, shared.server.URL())
+	url = shared.server.URL()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.conn == nil { // a new connection for each schema costs more than the schema
+		conn, err := pgx.Connect(context.Background(), url)
+		check(t, err)
+		shared.conn = conn
+	}
+	return schema(t, shared.conn, url)
 }
 
 // Schema creates an empty schema on s and returns a URL with it as its
 // search_path, which both pgx and psql read.
 func (s *Server) Schema(t testing.TB) (url string) {
 	t.Helper()
-	return schema(t, s.URL())
+	conn, err := pgx.Connect(context.Background(), s.URL())
+	check(t, err)
+	defer conn.Close(context.Background())
+	return schema(t, conn, s.URL())
 }
 
-func schema(t testing.TB, server string) (url string) {
+func schema(t testing.TB, conn *pgx.Conn, server string) (url string) {
 	t.Helper()
 	name := fmt.Sprintf("test_%d_%s", schemas.Add(1), identifier(t.Name()))
-	conn, err := pgx.Connect(context.Background(), server)
-	if err != nil {
-		t.Fatalf("pgtest: %v", err)
-	}
-	defer conn.Close(context.Background())
-	if _, err := conn.Exec(context.Background(), "CREATE SCHEMA "+name); err != nil {
-		t.Fatalf("pgtest: %v", err)
-	}
+	_, err := conn.Exec(context.Background(), "CREATE SCHEMA "+name)
+	check(t, err)
 	return server + "&options=-csearch_path%3D" + name
 }
 
