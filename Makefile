@@ -7,6 +7,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 NODE        := cmd/sluice/e2e/node/node_modules/.package-lock.json
 
 PEERS       := benchmarks/peers
+SCHEMA      := deploy/kubernetes/schema
 
 # The race detector watches our code and that of the libraries, but not the C of SQLite,
 # which is translated to Go: its memory is its own, and it takes ten times as long watched.
@@ -26,6 +27,7 @@ test: export GORACE ?= atexit_sleep_ms=0
 test: needs lint # which has vetted all packages, with more checks than go test does
 	$(GO) test $(RACE) -vet=off -p 2 -timeout 60m ./...
 	cd $(PEERS) && $(GO) test $(RACE) -vet=off -timeout 60m ./...
+	cd $(SCHEMA) && $(GO) test ./...
 
 # PostgreSQL, Chromium, nginx, HAProxy and the npm packages that the end-to-end tests drive.
 needs: programs $(NODE)
