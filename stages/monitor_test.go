@@ -42,6 +42,10 @@ func (c *chronicle) Replay(context.Context, string, int64, int64, store.Limit) (
 	return nil, 0, store.ErrNewEpoch
 }
 
+func (c *chronicle) Tail(context.Context, string, int, int64, string) (int64, error) {
+	return 0, store.ErrNewEpoch
+}
+
 func (c *chronicle) Fetch(context.Context, int64, store.Limit) ([]store.Event, error) {
 	return nil, store.ErrNewEpoch
 }

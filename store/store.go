@@ -97,6 +97,15 @@ type Log interface {
 	// can have has none.
 	Replay(ctx context.Context, topic string, after, upTo int64, limit Limit) (events []Event, through int64, err error)
 
+	// Tail returns the offset after which the last count of those events lie that a
+	// topic has at offsets up to upTo and the log keeps, all of them where they are
+	// fewer: the one before the first of these, and where there are none upTo, or the
+	// log's end, as whoever answers sees it, if that is before. What it costs is bounded
+	// by count, at least 1, however many events there are. It returns ErrNewEpoch if the
+	// log is in another epoch than the given one, unless that is empty. A topic that no
+	// event can have has none.
+	Tail(ctx context.Context, topic string, count int, upTo int64, epoch string) (after int64, err error)
+
 	// Wait returns nil once an event after the given offset may be there to
 	// fetch. It is a hint: it may return early, and always returns within the
 	// poll interval of the store. It returns ctx's error when ctx ends first.

@@ -37,6 +37,9 @@ func TestReadsKeepToTheIndex(t *testing.T) {
 		if _, _, err := log.Replay(t.Context(), "t7", 0, 50, store.Limit{Events: 10}); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := log.Tail(t.Context(), "t7", 10, 50, ""); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, now := scans(); now > all {
 		t.Errorf("the log was read as a whole %d times", now-all)

@@ -46,6 +46,7 @@ var serving = []right{
 	{"FUNCTION", "sluice_note_removed(bigint)", "EXECUTE"},
 	{"FUNCTION", "sluice_trim(interval)", "EXECUTE"},
 	{"FUNCTION", "sluice_replay(text, bigint, bigint, integer, text)", "EXECUTE"},
+	{"FUNCTION", "sluice_tail(text, bigint, integer, text)", "EXECUTE"},
 }
 
 // migrating is what a role needs beside owning the tables, or before there are any.

@@ -74,7 +74,7 @@ func TestConformance(t *testing.T) {
 // reading are the cases that read events, or wait for some: all else is passed on, whatever
 // becomes of the bus.
 var reading = []string{"AppendedIsFetched", "FetchKeepsToItsLimits", "FetchRefusesNonsense", "FetchOfTrimmedEvents", "FetchNoticesAGap",
-	"WhatIsRemovedCountsAsTrimmed", "EventsKeepTheirOffsets", "ReplayReadsOneTopic", "ReplayEndsWithTheLog", "RetentionTrims",
+	"WhatIsRemovedCountsAsTrimmed", "EventsKeepTheirOffsets", "ReplayReadsOneTopic", "ReplayEndsWithTheLog", "TailCountsFromTheEnd", "RetentionTrims",
 	"ErasingEmptiesPayloads", "ErasuresAreTold", "EpochsAreAChain", "ReadersKeepToTheirEpoch", "CommittersInAnyOrder", "AppendWakes",
 	"CommitWakes", "WaitEnds", "ReopenedLogGoesOn", "ManyOpenAtOnce", "SequencersTakeTurns", "SnapshotIsHeld", "DatabaseGoesAway"}
 

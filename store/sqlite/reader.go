@@ -27,11 +27,21 @@ const replaySQL = `SELECT CASE WHEN ?2 < trimmed THEN -1
 			ORDER BY "offset" LIMIT ?5) of_topic
 		CROSS JOIN sluice_log l ON l."offset" = of_topic."offset" WHERE ` + inEpochSQL + ` ORDER BY of_topic."offset")`
 
+// tailSQL has no row in another epoch. An index of either table is read backwards; the
+// offsets of the small one follow those of the large one.
+const tailSQL = `SELECT coalesce((SELECT min("offset") - 1 FROM (
+			SELECT * FROM (SELECT "offset" FROM sluice_topics_recent WHERE topic = ?1 AND "offset" > trimmed AND "offset" <= ?4 ORDER BY "offset" DESC LIMIT ?2)
+			UNION ALL SELECT * FROM (SELECT "offset" FROM sluice_topics WHERE topic = ?1 AND "offset" > trimmed AND "offset" <= ?4 ORDER BY "offset" DESC LIMIT ?2)
+			ORDER BY "offset" DESC LIMIT ?2)),
+		min(?4, max(trimmed, coalesce((SELECT max("offset") FROM sluice_log), 0))))
+	FROM sluice_meta WHERE ` + inEpochSQL
+
 // reader is a connection that reads events. It is for one goroutine at a time.
 type reader struct {
 	connection
 	fetched  uintptr // sqlite3_stmt* of fetchSQL
 	replayed uintptr // sqlite3_stmt* of replaySQL
+	tailed   uintptr // sqlite3_stmt* of tailSQL
 	sizes    arena.Forecast
 }
 
@@ -43,6 +53,9 @@ func openReader(path string) (*reader, error) {
 	}
 	if err == nil {
 		r.replayed, err = r.prepare(replaySQL)
+	}
+	if err == nil {
+		r.tailed, err = r.prepare(tailSQL)
 	}
 	if err != nil {
 		return nil, errors.Join(err, r.close())
@@ -78,6 +91,22 @@ func (r *reader) replay(topic string, after, upTo int64, limit store.Limit) (eve
 	whole = r.column64(r.replayed, 0)
 	events, cut, err = r.read(r.replayed, limit, 0)
 	return events, whole, cut, err
+}
+
+// tail returns the offset in tailSQL's row.
+func (r *reader) tail(topic string, count int, upTo int64, epoch string) (after int64, err error) {
+	if err := r.bind(r.tailed, topic, int64(count), epoch, upTo); err != nil {
+		return 0, err
+	}
+	defer sqlite3.Xsqlite3_reset(r.tls, r.tailed)
+	switch status := sqlite3.Xsqlite3_step(r.tls, r.tailed); status {
+	case sqlite3.SQLITE_ROW:
+		return r.column64(r.tailed, 0), nil
+	case sqlite3.SQLITE_DONE:
+		return 0, store.ErrNewEpoch
+	default:
+		return 0, r.failure(status)
+	}
 }
 
 // read takes the rows that are left of a statement. They are cut short where

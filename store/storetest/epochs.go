@@ -119,6 +119,9 @@ func testReadersKeepToTheirEpoch(t *testing.T, h Harness) {
 		if fetched+replayed > 0 || !errors.Is(errs[0], store.ErrNewEpoch) || !errors.Is(errs[1], store.ErrNewEpoch) {
 			t.Errorf("after %d: fetched %d and replayed %d events of another epoch: %v", after, fetched, replayed, errs)
 		}
+		if at, err := log.Tail(t.Context(), "t", 3, after+100, old.Epoch); !errors.Is(err, store.ErrNewEpoch) {
+			t.Errorf("the last events in another epoch are after %d, %v", at, err)
+		}
 	}
 	want(2, old, 3)
 	want(5, old, 0)

@@ -82,6 +82,8 @@ func Run(t *testing.T, harness func(t *testing.T) Harness, only ...string) {
 		{"ReplayEndsWithTheLog", testReplayEndsWithTheLog},
 		{"ReplayRefusesNonsense", testReplayRefusesNonsense},
 		{"ReplayOfTrimmedEvents", testReplayOfTrimmedEvents},
+		{"TailCountsFromTheEnd", testTailCountsFromTheEnd},
+		{"TailRefusesNonsense", testTailRefusesNonsense},
 		{"RetentionTrims", testRetentionTrims},
 		{"RetentionCountsFromSequencing", testRetentionCountsFromSequencing},
 		{"ErasingEmptiesPayloads", testErasingEmptiesPayloads},
