@@ -84,6 +84,9 @@ func flushInterval(given time.Duration) bound {
 	return period("FlushInterval", given, time.Millisecond, time.Hour, "{least} to {most}")
 }
 
+// maxLast is the most that a rule can allow of a topic's last events.
+const maxLast = 10_000
+
 // unbounded is the most of what has no bound that anyone comes to.
 const unbounded = 1 << 30
 

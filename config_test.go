@@ -62,6 +62,9 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		{"rule with a large mailbox", rule(sluice.TopicRule{MailboxSize: 1 << 21}), "Topics[0].MailboxSize", "2097152"},
 		{"rule with a short window", rule(sluice.TopicRule{DedupeWindow: 1}), "Topics[0].DedupeWindow", "1ns"},
 		{"rule with a long interval", rule(sluice.TopicRule{FlushInterval: 2 * time.Hour}), "Topics[0].FlushInterval", "2h0m0s"},
+		{"rule with a negative number of last events", rule(sluice.TopicRule{MaxLast: new(-1)}), "Topics[0].MaxLast", "-1"},
+		{"rule with a large number of last events", rule(sluice.TopicRule{MaxLast: new(10_001)}), "Topics[0].MaxLast", "10001"},
+		{"rule with no last events", rule(sluice.TopicRule{MaxLast: new(0)}), "", ""},
 		{"rule with a tag without a value", rule(sluice.TopicRule{Tags: map[string]string{"tenant": ""}}), "Topics[0].Tags", ""},
 		{"rule with a tag without a name", rule(sluice.TopicRule{Tags: map[string]string{"": "acme"}}), "Topics[0].Tags", ""},
 		{"rule with a tag of the service", rule(sluice.TopicRule{Tags: map[string]string{"reason": "why"}}), "Topics[0].Tags", "reason"},
@@ -128,10 +131,10 @@ func TestConfigTellsAllThatIsWrong(t *testing.T) {
 		{"tags", func(c *sluice.Config) { c.Tags = map[string]string{"le": "1", "a": "|", "b": "c"} }, "Tags Tags"},
 		{"rules", func(c *sluice.Config) {
 			c.Topics = []sluice.TopicRule{
-				{Match: "a*b", Access: "all", Publish: "some", Overflow: 9, Dedupe: 9, MailboxSize: -1, DedupeWindow: -1, FlushInterval: -1},
+				{Match: "a*b", Access: "all", Publish: "some", Overflow: 9, Dedupe: 9, MailboxSize: -1, DedupeWindow: -1, FlushInterval: -1, MaxLast: new(-1)},
 				{Match: "room:*"}, {Match: "room:7", Access: "all"},
 			}
-		}, "Topics[0].Match Topics[0].Access Topics[0].Publish Topics[0].Overflow Topics[0].Dedupe Topics[0].MailboxSize Topics[0].DedupeWindow Topics[0].FlushInterval Topics[2].Access Topics[2].Match"},
+		}, "Topics[0].Match Topics[0].Access Topics[0].Publish Topics[0].Overflow Topics[0].Dedupe Topics[0].MailboxSize Topics[0].DedupeWindow Topics[0].FlushInterval Topics[0].MaxLast Topics[2].Access Topics[2].Match"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,7 @@
 package sluice
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,6 +64,10 @@ type TopicRule struct {
 	// together, the newest of each key only if Overflow is Latest. Zero: they
 	// go at once.
 	FlushInterval time.Duration `yaml:"flush-interval"`
+	// MaxLast is how many of a topic's last events a client may begin with, that
+	// joins with "last": what is above is cut to it. Nil: 100. 0: who asks for some is
+	// refused.
+	MaxLast *int `yaml:"max-last"`
 	// Presence says whether clients are told who is on these topics.
 	Presence PresenceRule `yaml:"presence"`
 	// Tags stand on the metrics of these topics' messages and joins, such as
@@ -99,6 +104,9 @@ func (r *TopicRule) validateOptions(f *faults, taken map[string]string) {
 		if each.given != 0 { // what Config says
 			each.validate(f)
 		}
+	}
+	if r.MaxLast != nil {
+		number("MaxLast", *r.MaxLast, 0, maxLast, "{least} to {most} events").validate(f)
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.Tags)) {
 		if _, global := taken[key]; global {
@@ -151,10 +159,14 @@ func (c *Config) validateTopics(f *faults) {
 
 // options are what the rule, which is valid, says for its topics.
 func (r *TopicRule) options() Options {
+	last := 0 // what is usual
+	if r.MaxLast != nil {
+		last = cmp.Or(*r.MaxLast, -1)
+	}
 	return Options{
 		Overflow: r.Overflow, MailboxSize: r.MailboxSize,
 		Dedupe: r.Dedupe, DedupeWindow: r.DedupeWindow,
-		FlushInterval: r.FlushInterval, Tags: r.Tags,
+		FlushInterval: r.FlushInterval, MaxLast: last, Tags: r.Tags,
 	}
 }
 

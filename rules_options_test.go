@@ -73,3 +73,44 @@ func TestRulesSayHowMessagesAreDelivered(t *testing.T) {
 		return true
 	})
 }
+
+// TestRulesBoundTheLastEvents has clients begin with as many of a topic's events as its
+// rule allows.
+func TestRulesBoundTheLastEvents(t *testing.T) {
+	t.Parallel()
+	n := sluicetest.Run(t, sluicetest.With(func(c *sluice.Config) {
+		c.Topics = []sluice.TopicRule{{Match: "now", MaxLast: new(0)}, {Match: "few", MaxLast: new(2)}, {Match: "*"}}
+	}))
+	const count = 120
+	var body strings.Builder
+	for i := range count {
+		for _, topic := range []string{"now", "few", "usual"} {
+			fmt.Fprintf(&body, `{"topic":%q,"event":"e","payload":{"n":%d}}`+"\n", topic, i)
+		}
+	}
+	if status, answer := n.Request("POST", n.Admin, "/api/events", map[string]string{"Content-Type": "application/x-ndjson"}, body.String()); status != 202 {
+		t.Fatal(status, answer)
+	}
+	client := n.Connect("/socket", "")
+	for topic, most := range map[string]int{"now": 0, "few": 2, "usual": 100} {
+		for _, last := range []int{0, 1, 2, 3, 99, 100, 101, 5000} {
+			client.Send(fmt.Sprintf(`["1","1",%q,"phx_join",{"last":%d}]`, topic, last))
+			if reply := client.Next(); last > 0 && most == 0 {
+				if want := fmt.Sprintf(`["1","1",%q,"phx_reply",{"status":"error","response":{"reason":"forbidden"}}]`, topic); reply != want {
+					t.Errorf("the last %d of %s: %s, want %s", last, topic, reply, want)
+				}
+				continue
+			} else if !strings.Contains(reply, `"resumed":true`) {
+				t.Fatalf("the last %d of %s: %s", last, topic, reply)
+			}
+			for i := count - min(last, most); i < count; i++ {
+				if got, want := client.Next(), fmt.Sprintf(`"data":{"n":%d}}]`, i); !strings.HasSuffix(got, want) {
+					t.Fatalf("the last %d of %s: got %s, want %s", last, topic, got, want)
+				}
+			}
+			client.Send(fmt.Sprintf(`["1","2",%q,"phx_leave",{}]`, topic))
+			client.Expect(fmt.Sprintf(`["1","2",%q,"phx_reply",{"status":"ok","response":{}}]`, topic))
+			client.Expect(fmt.Sprintf(`["1","1",%q,"phx_close",{}]`, topic))
+		}
+	}
+}

@@ -78,7 +78,7 @@ func TestJoinsAreCountedByReason(t *testing.T) {
 	node := sluicetest.Run(t, sluicetest.WithService(func(c *sluice.Config) {
 		c.Node = "n"
 		c.MaxChannels = 1
-		c.Topics = []sluice.TopicRule{{Match: "secret", Access: sluice.AccessDeny}, {Match: "open"}}
+		c.Topics = []sluice.TopicRule{{Match: "secret", Access: sluice.AccessDeny}, {Match: "open"}, {Match: "now", MaxLast: new(0)}}
 	}, func(s *sluice.Service) error {
 		return s.Handle("app:*", func() sluice.Channel { return ends{} })
 	}))
@@ -87,6 +87,8 @@ func TestJoinsAreCountedByReason(t *testing.T) {
 		{"secret", `{}`, `"unauthorized"`, `reason="unauthorized",status="rejected"`},
 		{"phoenix", `{}`, `"unmatched topic"`, `reason="unmatched_topic",status="rejected"`},
 		{"open", `{"after":-3}`, `"invalid after"`, `reason="invalid_after",status="rejected"`},
+		{"open", `{"last":-3}`, `"invalid last"`, `reason="invalid_last",status="rejected"`},
+		{"now", `{"last":1}`, `"forbidden"`, `reason="forbidden",status="rejected"`},
 		{"app:1", `"reject"`, `"name taken"`, `reason="handler",status="rejected"`},
 		{"app:1", `"panic"`, `"join crashed"`, `reason="panic",status="crashed"`},
 		{"app:1", `"fail"`, `"join crashed"`, `reason="error",status="crashed"`},

@@ -344,11 +344,14 @@ func (a *Actor) terminate() {
 }
 
 // guard calls a handler, and returns its panic as an error.
-func (a *Actor) guard(call func()) (err error) {
+func (a *Actor) guard(call func()) (err error) { return a.host.hub.guard(call) }
+
+// guard calls what may panic, and returns that as an error.
+func (h *Hub) guard(call func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: debug.Stack()}
-			a.host.hub.metrics.failures.Add(1)
+			h.metrics.failures.Add(1)
 		}
 	}()
 	call()

@@ -51,20 +51,29 @@ func (a *Actor) join(j *pendingJoin) {
 		a.turnDown(j, err)
 		return
 	}
+	if j.resume != nil && j.resume.Last > 0 && d.MaxLast < 0 {
+		a.turnDown(j, &Rejection{Response: Reason(string(outbound.JoinForbidden))})
+		return
+	}
 	if !a.subscribe() {
 		return
 	}
 	hub := a.host.hub
-	after, resumed, err := a.resumes(j.resume)
+	from, err := a.begins(j.resume, d.MaxLast)
 	if err != nil { // whether it can resume is not known: the client asks again
-		a.log(err, "phx_join")
+		if !a.hasEnded() {
+			a.log(err, "phx_join")
+		}
 		a.turnDown(j, &Rejection{Response: Reason("unavailable")})
 		return
 	}
-	err = a.mailbox.Join(after, resumed, func(head int64) ([]byte, error) {
+	err = a.mailbox.Join(from.after, from.replays, func(head int64) ([]byte, error) {
 		answer := response
+		if from.counted {
+			head = from.after
+		}
 		if j.resume != nil {
-			answer = j.resume.answer(response, head, hub.Epoch(), resumed)
+			answer = j.resume.answer(response, head, hub.Epoch(), from.resumed)
 		}
 		return a.host.encoder.AppendReply(nil, a.mailbox.Format(), a.address(j.ref), outbound.StatusOK, answer)
 	})
@@ -77,25 +86,53 @@ func (a *Actor) join(j *pendingJoin) {
 	}
 }
 
-// resumes is the offset that the channel goes on after, and whether the client
-// gets all that it asked for. If it does not, or the offset is -1, then the
-// channel goes on after the log's head where that is higher.
-func (a *Actor) resumes(r *Resume) (after int64, resumed bool, err error) {
+// beginning is where in the log a channel begins.
+type beginning struct {
+	after   int64 // -1: at the log's head
+	replays bool  // what is after that is replayed; otherwise it is the log's head that counts, where that is higher
+	resumed bool  // the client gets all that it asked for
+	counted bool  // after is where the topic's last events begin
+}
+
+// begins tells where the channel begins, at most so many of the topic's events from its
+// end if the client asks for some of them.
+func (a *Actor) begins(r *Resume, maxLast int) (from beginning, err error) {
+	from, err = a.resumes(r)
+	if err != nil || r == nil || r.Last == 0 || from.replays && from.after >= 0 {
+		return from, err
+	}
+	if host := a.host; host.history == nil || host.hub.replayer.Load() == nil {
+		return from, nil // nothing can be replayed
+	}
+	from.after, err = a.findTail(int(min(r.Last, int64(maxLast))), from.after)
+	from.replays, from.counted = true, true
+	return from, err
+}
+
+// resumes tells where the channel goes on, as far as that is said by an offset.
+func (a *Actor) resumes(r *Resume) (beginning, error) {
 	if r == nil || r.After < 0 {
-		return -1, true, nil
+		return beginning{after: -1, replays: true, resumed: true}, nil
 	}
 	host := a.host
 	if host.history == nil || host.hub.replayer.Load() == nil {
-		return -1, r.After == host.hub.Head() && (r.Epoch == "" || r.Epoch == host.hub.Epoch()), nil
+		return beginning{after: -1, resumed: r.After == host.hub.Head() && (r.Epoch == "" || r.Epoch == host.hub.Epoch())}, nil
 	}
 	from, whole, err := host.history.Resume(a.base, r.Epoch, r.After)
 	switch {
 	case err != nil:
-		return -1, false, err
+		return beginning{}, err
 	case !whole:
-		return from, false, nil
+		return beginning{after: from}, nil
 	}
-	return r.After, true, nil
+	return beginning{after: r.After, replays: true, resumed: true}, nil
+}
+
+// hasEnded tells whether nobody waits for the answer to the join.
+func (a *Actor) hasEnded() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.over
 }
 
 // subscribe enters the actor with the hub, unless the actor has been ended.

@@ -38,10 +38,18 @@ type Replayer struct {
 
 	mu sync.Mutex
 	// Guarded by mu: channels that have something to read and room for it, each
-	// once; bounded by the number of channels.
-	queue []*Actor
+	// once, and what others ask for before they can begin; bounded by the number of
+	// channels.
+	queue []errand
+	tails tails
 	ready sync.Cond // there is something in queue, or it is over
 	over  bool
+}
+
+// errand is what a worker has to do: to serve a channel, or to find the tail of a topic.
+type errand struct {
+	actor *Actor
+	tail  *tail
 }
 
 // NewReplayer returns a replayer for the channels of a hub, which from then on
@@ -66,6 +74,7 @@ func (r *Replayer) Run(ctx context.Context) error {
 		if r.budget.timer != nil {
 			r.budget.timer.Stop()
 		}
+		r.tails.end()
 		r.mu.Unlock()
 		r.ready.Broadcast()
 	})
@@ -74,10 +83,14 @@ func (r *Replayer) Run(ctx context.Context) error {
 	for range replayWorkers {
 		workers.Go(func() {
 			builder := outbound.NewBuilder(r.encoder)
-			for a := r.next(); a != nil; a = r.next() {
-				if err := a.guard(func() { r.serve(ctx, a, builder) }); err != nil {
+			for e, ok := r.next(); ok; e, ok = r.next() {
+				if e.tail != nil {
+					r.readTail(ctx, e.tail)
+					continue
+				}
+				if err := e.actor.guard(func() { r.serve(ctx, e.actor, builder) }); err != nil {
 					builder = outbound.NewBuilder(r.encoder) // whatever it holds is half-written
-					a.fail(err, "replay")
+					e.actor.fail(err, "replay")
 				}
 				r.goOn() // who had room made for it may not have needed it
 			}
@@ -97,25 +110,25 @@ func (a *Actor) CatchUp() {
 // add has a channel served. It may be called with the connection's lock held.
 func (r *Replayer) add(a *Actor) {
 	r.mu.Lock()
-	r.queue = append(r.queue, a)
+	r.queue = append(r.queue, errand{actor: a})
 	r.mu.Unlock()
 	r.ready.Signal()
 }
 
-// next waits for a channel to serve; nil when it is over.
-func (r *Replayer) next() *Actor {
+// next waits for something to do; there is nothing more when it is over.
+func (r *Replayer) next() (e errand, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(r.queue) == 0 && !r.over {
 		r.ready.Wait()
 	}
 	if r.over {
-		return nil
+		return errand{}, false
 	}
-	a := r.queue[0]
-	r.queue[0] = nil
+	e = r.queue[0]
+	r.queue[0] = errand{}
 	r.queue = r.queue[1:]
-	return a
+	return e, true
 }
 
 // serve reads for a channel until it is live, or its mailbox is full: then it

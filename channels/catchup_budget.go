@@ -67,7 +67,7 @@ func (r *Replayer) admit(a *Actor) bool {
 func (r *Replayer) unpark() {
 	b := &r.budget
 	for n := 1 + b.replays.Room()/pageBytes; n > 0 && b.parked.Len() > 0; n-- {
-		r.queue = append(r.queue, b.parked.Pop())
+		r.queue = append(r.queue, errand{actor: b.parked.Pop()})
 		b.waiting.Add(-1)
 		r.ready.Signal()
 	}

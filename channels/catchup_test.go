@@ -27,6 +27,7 @@ type memory struct {
 	head    int64
 	trimmed int64
 	reads   int
+	tails   int
 	fail    int     // how many reads fail from now on
 	away    bool    // nothing can be asked
 	lags    []int64 // what the reads from now on have seen of it, each of its own
@@ -64,6 +65,23 @@ func (m *memory) Replay(_ context.Context, topic string, after, upTo int64, limi
 		}
 	}
 	return list, through, nil
+}
+
+func (m *memory) Tail(_ context.Context, topic string, count int, upTo int64) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tails++
+	if m.fail > 0 {
+		m.fail--
+		return 0, errors.New("away")
+	}
+	after := min(upTo, m.head)
+	for offset := after; offset > m.trimmed && count > 0; offset-- {
+		if ours(offset) {
+			after, count = offset-1, count-1
+		}
+	}
+	return after, nil
 }
 
 func (m *memory) Resume(_ context.Context, epoch string, after int64) (int64, bool, error) {

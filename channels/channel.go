@@ -97,7 +97,7 @@ func (r *Rejection) Error() string { return fmt.Sprintf("channels: join rejected
 func (r *Rejection) reason() outbound.JoinReason {
 	told, _ := r.Response.(reasonResponse)
 	switch why := outbound.JoinReason(told.Reason); why {
-	case outbound.JoinUnauthorized, outbound.JoinUnavailable:
+	case outbound.JoinUnauthorized, outbound.JoinUnavailable, outbound.JoinForbidden:
 		return why
 	}
 	return outbound.JoinHandler

@@ -139,6 +139,12 @@ type History interface {
 	// some are no longer kept.
 	Replay(ctx context.Context, topic string, after, upTo int64, limit, bytes int) (events []Message, through int64, err error)
 
+	// Tail is the offset after which the last count of a topic's events up to upTo
+	// lie that are kept, or all that are kept where they are fewer: the one before the
+	// first of them, which is upTo, or as far as whoever answers has seen the log, if
+	// there are none. It costs no more than reading so many.
+	Tail(ctx context.Context, topic string, count int, upTo int64) (after int64, err error)
+
 	// Resume tells whether a client that has seen the log of that epoch (the
 	// present one, if it does not say) up to an offset can have all that came
 	// after. If it cannot, it begins anew, and gets nothing up to from: it has seen

@@ -203,6 +203,19 @@ func (h *Hub) recentAfter(topic string, offset int64, formats outbound.FormatSet
 	return t.history.after(offset, formats, replayStep)
 }
 
+// recentTail is the offset before the last count of a topic's events that are remembered:
+// see [topicHistory.tail].
+func (h *Hub) recentTail(topic string, count int) (before int64, whole bool) {
+	s := h.shard(topic)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	t := s.topics[topic]
+	if t == nil {
+		return 0, false
+	}
+	return t.history.tail(count)
+}
+
 // goLive turns a mailbox live that has got to an offset, unless more has been
 // routed meanwhile. Nothing can be while the lock is held: what comes next
 // finds the mailbox live.

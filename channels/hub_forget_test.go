@@ -81,6 +81,10 @@ func (e *erasing) Replay(_ context.Context, topic string, _, upTo int64, _, _ in
 	return []Message{m}, upTo, nil
 }
 
+func (e *erasing) Tail(_ context.Context, _ string, _ int, upTo int64) (int64, error) {
+	return upTo, nil
+}
+
 func (e *erasing) Resume(_ context.Context, _ string, after int64) (int64, bool, error) {
 	return after, true, nil
 }

@@ -184,6 +184,10 @@ func (g *gated) Replay(ctx context.Context, topic string, after, upTo int64, lim
 	return g.log.Replay(ctx, topic, after, upTo, limit, bytes)
 }
 
+func (g *gated) Tail(ctx context.Context, topic string, count int, upTo int64) (int64, error) {
+	return g.log.Tail(ctx, topic, count, upTo)
+}
+
 func (g *gated) Resume(ctx context.Context, epoch string, after int64) (int64, bool, error) {
 	from, whole, err := g.log.Resume(ctx, epoch, after)
 	<-g.open

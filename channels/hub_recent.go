@@ -119,3 +119,20 @@ func (p *topicHistory) after(offset int64, formats outbound.FormatSet, limit int
 	}
 	return segments, true
 }
+
+// tail is the offset before the last count of those events that are remembered, if there
+// are as many. All that the topic has had since are among them, or on their way.
+func (p *topicHistory) tail(count int) (before int64, whole bool) {
+	for i := p.list.Len() - 1; i >= 0; i-- {
+		each := p.list.At(i)
+		if each.segment == nil || each.segment.First() <= p.since {
+			return 0, false
+		}
+		n := each.segment.Len()
+		if count <= n {
+			return each.segment.Offset(n-count) - 1, true
+		}
+		count -= n
+	}
+	return 0, false
+}

@@ -119,6 +119,9 @@ func (m *model) join(r *rapid.T) {
 	default:
 		resume = &Resume{After: rapid.Int64Range(0, m.log.head()+1).Draw(r, "after")}
 	}
+	if resume != nil {
+		resume.Last = rapid.SampledFrom([]int64{0, 0, 1, 3, 12, 40, 1 << 40}).Draw(r, "last")
+	}
 	c.join(r, rapid.SampledFrom(modelTopics).Draw(r, "topic"), resume)
 }
 
@@ -143,7 +146,7 @@ func (m *model) comeBack(r *rapid.T) {
 	if c.ended() {
 		c = m.connect(r)
 	}
-	c.join(r, w.topic, &Resume{After: w.at})
+	c.join(r, w.topic, &Resume{After: w.at, Last: rapid.SampledFrom([]int64{0, 0, 5}).Draw(r, "last")})
 }
 
 func (c *modelConn) join(r *rapid.T, topic string, resume *Resume) {
@@ -172,6 +175,19 @@ func (c *modelConn) join(r *rapid.T, topic string, resume *Resume) {
 	}
 	c.byRef[w.ref] = w
 	m.joins = append(m.joins, w)
+	if resume != nil && resume.Last > 0 {
+		a := asked{Resume: *resume, topic: topic}
+		d.MaxLast = 25
+		a.Last = min(a.Last, int64(d.MaxLast))
+		for _, l := range m.lanes {
+			if l.topic == topic {
+				a.routed = l.routed
+			}
+		}
+		m.mu.Lock()
+		m.asked[w.ref] = a
+		m.mu.Unlock()
+	}
 	w.actor = m.host.Join(JoinRequest{
 		To:         outbound.Address{Topic: topic, JoinRef: w.ref, Ref: w.ref},
 		Format:     outbound.Format(rapid.IntRange(0, 1).Draw(r, "format")),

@@ -42,13 +42,21 @@ type model struct {
 	fault   fault                  // the first; guarded by mu
 	began   map[outbound.Ref]int64 // behind which offset each join began; guarded by mu
 	resumed map[outbound.Ref]bool  // whether it was told that it resumes; guarded by mu
+	asked   map[outbound.Ref]asked // by joins for the last of their topics' events; guarded by mu
+}
+
+// asked is what a join has asked for that wants the last of its topic's events.
+type asked struct {
+	Resume
+	topic  string
+	routed int64 // the last of the topic's events that had been routed
 }
 
 var modelTopics = []string{"a", "b", "c"}
 
 func newModel(r *rapid.T, sizes memorySizes) *model {
 	set := newMetrics(r)
-	m := &model{set: set, hub: NewHub(set), log: &modelLog{page: 20}, began: map[outbound.Ref]int64{}, resumed: map[outbound.Ref]bool{}}
+	m := &model{set: set, hub: NewHub(set), log: &modelLog{page: 20}, began: map[outbound.Ref]int64{}, resumed: map[outbound.Ref]bool{}, asked: map[outbound.Ref]asked{}}
 	m.log.model = m
 	for _, topic := range modelTopics {
 		m.lanes = append(m.lanes, &lane{model: m, topic: topic, builder: outbound.NewBuilder(brittle{model: m})})
@@ -218,6 +226,50 @@ func (l *modelLog) answer(topic string, after, upTo int64, limit int) ([]Message
 	return list, through, l.slow, nil
 }
 
+func (l *modelLog) Tail(ctx context.Context, topic string, count int, upTo int64) (int64, error) {
+	_ = ctx.Err() // counts as a turn
+	l.mu.Lock()
+	slow := l.slow
+	if l.failing > 0 {
+		l.failing--
+		l.mu.Unlock()
+		return 0, errHistory
+	}
+	after := min(upTo, l.head())
+	for offset := after; offset > l.trimmed && count > 0; offset-- {
+		if l.at(offset).Topic == topic {
+			after, count = offset-1, count-1
+		}
+	}
+	l.mu.Unlock()
+	time.Sleep(slow) // of the test's own clock
+	return after, nil
+}
+
+// check checks that a join begins where as many of its topic's events begin as it has
+// asked for.
+func (l *modelLog) check(r asked, after int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	given, kept, before := int64(0), int64(0), int64(0)
+	for _, e := range l.events {
+		if e.Topic == r.topic {
+			if e.Offset > after {
+				given++
+			}
+			if e.Offset > l.trimmed {
+				kept++
+			}
+			if e.Offset > after && e.Offset <= r.routed && !e.poisoned {
+				before++
+			}
+		}
+	}
+	if given < min(r.Last, kept) || before > r.Last {
+		l.model.fail("a join with %+v of %s begins after %d: %d events, %d of which had been routed up to %d, of %d that are kept", r.Resume, r.topic, after, given, before, r.routed, kept)
+	}
+}
+
 func (l *modelLog) Resume(_ context.Context, _ string, after int64) (int64, bool, error) {
 	l.mu.Lock()
 	if l.failing > 0 {
@@ -314,6 +366,7 @@ type lane struct {
 	fetched  []Message // not encoded yet
 	segments []*outbound.Segment
 	builder  *outbound.Builder
+	routed   int64 // the last offset
 }
 
 func (m *model) lane(r *rapid.T) *lane {
@@ -386,6 +439,7 @@ func (l *lane) route() {
 		seg := l.segments[0]
 		l.segments = l.segments[1:]
 		l.model.hub.Route(seg)
+		l.routed = seg.Last()
 	}
 }
 
@@ -439,10 +493,20 @@ type joinAnswer struct {
 // the head.
 func (e brittle) AppendReply(dst []byte, f outbound.Format, to outbound.Address, status outbound.Status, p Payload) ([]byte, error) {
 	if status == outbound.StatusOK && to.Ref == to.JoinRef {
-		e.model.mu.Lock()
 		var ok joinAnswer
 		_ = json.Unmarshal(p.Data, &ok)
-		e.model.began[to.Ref] = max(ok.Offset, e.model.hub.Head())
+		e.model.mu.Lock()
+		r := e.model.asked[to.Ref]
+		e.model.mu.Unlock()
+		counted := r.Last > 0 && (r.After < 0 || !ok.Resumed)
+		if counted {
+			e.model.log.check(r, ok.Offset)
+		}
+		e.model.mu.Lock()
+		e.model.began[to.Ref] = ok.Offset
+		if !counted {
+			e.model.began[to.Ref] = max(ok.Offset, e.model.hub.Head())
+		}
 		e.model.resumed[to.Ref] = ok.Resumed
 		e.model.mu.Unlock()
 	}

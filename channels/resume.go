@@ -8,21 +8,28 @@ import (
 	"strings"
 )
 
-// ErrInvalidAfter is returned for join params whose "after" is neither null nor
-// an offset, in any notation that JSON has for it or as a string of digits.
-var ErrInvalidAfter = errors.New("invalid after")
+// What ParseResume returns for join params that say what cannot be meant: an "after"
+// that is neither null nor an offset, a "last" that is neither null nor a number from 0,
+// in any notation that JSON has for it or as a string of digits.
+var (
+	ErrInvalidAfter = errors.New("invalid after")
+	ErrInvalidLast  = errors.New("invalid last")
+)
 
-// Resume is what a client that joins with "after" wants: every event of its
-// topic after that offset, with its offset.
+// Resume is what a client that joins with "after" wants, every event of its
+// topic after that offset, with its offset; or one that joins with "last": to begin
+// with as many of its topic's events that are kept. The offset goes before, where the
+// client can have all that came after it.
 type Resume struct {
 	After int64  // the last offset that the client has; -1 to begin now
 	Epoch string // the log that After belongs to; empty if the client does not say
+	Last  int64  // how many of the topic's last events to begin with; 0: none
 }
 
 // ParseResume reads a client's join params. It returns nil for a plain join.
 func ParseResume(params Payload) (*Resume, error) {
 	named := func() bool {
-		return bytes.Contains(params.Data, []byte(`"after"`)) || bytes.IndexByte(params.Data, '\\') >= 0
+		return bytes.Contains(params.Data, []byte(`"after"`)) || bytes.Contains(params.Data, []byte(`"last"`)) || bytes.IndexByte(params.Data, '\\') >= 0
 	}
 	if params.Binary || !named() {
 		return nil, nil
@@ -31,21 +38,28 @@ func ParseResume(params Payload) (*Resume, error) {
 	if json.Unmarshal(params.Data, &fields) != nil {
 		return nil, nil // params of another shape: the handler's business
 	}
-	after, ok := fields["after"]
-	if !ok {
+	after, resumes := fields["after"]
+	last, counts := fields["last"]
+	counts = counts && string(last) != "null" // as if it had not been said
+	if !resumes && !counts {
 		return nil, nil
 	}
-	r := &Resume{After: -1}
-	if string(after) != "null" {
+	r, ok := &Resume{After: -1}, false
+	if resumes && string(after) != "null" {
 		if r.After, ok = parseOffset(after); !ok {
 			return nil, ErrInvalidAfter
+		}
+	}
+	if counts {
+		if r.Last, ok = parseOffset(last); !ok {
+			return nil, ErrInvalidLast
 		}
 	}
 	_ = json.Unmarshal(fields["epoch"], &r.Epoch) // anything else than a string says nothing
 	return r, nil
 }
 
-// parseOffset reads an offset, valid JSON. Libraries of some languages know
+// parseOffset reads an offset, or another number with its bounds, valid JSON. Libraries of some languages know
 // numbers only as doubles, and write 41.0 or 1.2345678E7, or only as text.
 func parseOffset(value []byte) (offset int64, ok bool) {
 	text := string(value)
@@ -86,9 +100,9 @@ func wholeNumber(text string) (digits string, ok bool) {
 const maxDigits = 19
 
 // answer adds to the handler's reply what the client needs for resuming: where
-// the log is, and whether it gets all that it asked for. To a reply that is no
+// it is in the log, and whether it gets all that it asked for. To a reply that is no
 // object nothing can be added: it goes under "reply".
-func (r *Resume) answer(reply Payload, head int64, epoch string, resumed bool) Payload {
+func (r *Resume) answer(reply Payload, offset int64, epoch string, resumed bool) Payload {
 	out := []byte{'{'}
 	data := bytes.TrimSpace(reply.Data)
 	switch {
@@ -101,7 +115,7 @@ func (r *Resume) answer(reply Payload, head int64, epoch string, resumed bool) P
 		out = append(append(append(out, `"reply":`...), data...), ',')
 	}
 	quoted, _ := json.Marshal(epoch) // a string always marshals
-	out = strconv.AppendInt(append(out, `"offset":`...), head, 10)
+	out = strconv.AppendInt(append(out, `"offset":`...), offset, 10)
 	out = append(append(out, `,"epoch":`...), quoted...)
 	out = strconv.AppendBool(append(out, `,"resumed":`...), resumed)
 	return Payload{Data: append(out, '}')}

@@ -159,7 +159,11 @@ func (s *session) join(m phoenix.ClientMessage, old *channels.Actor) {
 	m.Payload = withoutToken(m.Payload)
 	resume, err := channels.ParseResume(m.Payload)
 	if err != nil {
-		s.turnDown(outbound.JoinInvalidAfter, m.Address(), err.Error())
+		why := outbound.JoinInvalidAfter
+		if errors.Is(err, channels.ErrInvalidLast) {
+			why = outbound.JoinInvalidLast
+		}
+		s.turnDown(why, m.Address(), err.Error())
 		return
 	}
 	format := s.format

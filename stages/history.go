@@ -54,6 +54,23 @@ func (h *LogHistory) Replay(ctx context.Context, topic string, after, upTo int64
 	return messages, through, nil
 }
 
+// Tail implements [channels.History].
+func (h *LogHistory) Tail(ctx context.Context, topic string, count int, upTo int64) (after int64, err error) {
+	log := h.stream.Log()
+	if log == nil {
+		return 0, channels.ErrNoLog
+	}
+	after, err = log.Tail(ctx, topic, count, upTo, h.hub.Epoch())
+	switch {
+	case errors.Is(err, store.ErrNewEpoch):
+		h.monitor.Suspect()
+		return 0, err
+	case err != nil:
+		return 0, err
+	}
+	return max(after, h.hub.Skipped()), nil // whoever answered may not have come to it
+}
+
 // Resume implements [channels.History]. A storm of clients that come back
 // costs no read of the database: the extent and the epochs are known from the
 // last pulse, and only who is ahead of this node, or comes from an epoch that

@@ -58,6 +58,10 @@ func TestAReplayMeetsAnotherEpoch(t *testing.T) {
 	if _, _, err := historyOf(&chronicle{}, m).Replay(t.Context(), "a", 0, 10, 10, 1000); !errors.Is(err, store.ErrNewEpoch) {
 		t.Errorf("replayed, with %v", err)
 	}
+	<-m.suspected
+	if _, err := historyOf(&chronicle{}, m).Tail(t.Context(), "a", 1, 10); !errors.Is(err, store.ErrNewEpoch) {
+		t.Errorf("the last events, with %v", err)
+	}
 	select {
 	case <-m.suspected:
 	default:

@@ -93,17 +93,17 @@ func (m *Mailbox) follow(d Options, formats FormatSet, s *counters) {
 // Join opens the mailbox. It reads the hub's head, which from then on is what
 // has been pushed, and queues the answer that reply makes of it, so that
 // nothing comes before the answer and nothing is lost after it. The channel
-// must be subscribed already. A client that resumes after an offset has what
-// lies between replayed. One that begins anew is beyond that offset at least: this
+// must be subscribed already. A client that is to have what lies after an offset has it
+// replayed. One that begins anew is beyond that offset at least: this
 // node may not have come to it, and routes what the client has seen elsewhere.
-func (m *Mailbox) Join(after int64, resumed bool, reply func(head int64) ([]byte, error)) error {
+func (m *Mailbox) Join(after int64, replays bool, reply func(head int64) ([]byte, error)) error {
 	c := m.conn
 	c.mu.Lock()
 	if m.ended {
 		return c.unlock(ErrClosed)
 	}
 	head := c.source.Head()
-	if !resumed {
+	if !replays {
 		head = max(head, after)
 	}
 	frame, err := reply(head)
@@ -112,7 +112,7 @@ func (m *Mailbox) Join(after int64, resumed bool, reply func(head int64) ([]byte
 	}
 	if err == nil {
 		m.pushed, m.open = head, true
-		if resumed && after >= 0 {
+		if replays && after >= 0 {
 			m.pushed = after
 		}
 		if m.pushed < head {

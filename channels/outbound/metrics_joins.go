@@ -15,6 +15,8 @@ const (
 	JoinUnavailable  JoinReason = "unavailable"       // what decides could not be read; the client asks again
 	JoinUnmatched    JoinReason = "unmatched_topic"   // nothing serves topics of that name
 	JoinInvalidAfter JoinReason = "invalid_after"     // it wants to resume after what is no offset
+	JoinInvalidLast  JoinReason = "invalid_last"      // it wants to begin with what is no number of events
+	JoinForbidden    JoinReason = "forbidden"         // it wants to begin with some of the last events, where none may be had so
 	JoinTooMany      JoinReason = "too_many_channels" // the socket has joined as many as it may
 	JoinHandler      JoinReason = "handler"           // by an application's Channel, for a reason of its own
 
@@ -23,7 +25,7 @@ const (
 	JoinFailed   JoinReason = "error" // the Channel returned an error that is no rejection, or an answer that is no JSON
 )
 
-var joinReasons = []JoinReason{JoinOK, JoinUnauthorized, JoinUnavailable, JoinUnmatched, JoinInvalidAfter, JoinTooMany, JoinHandler, JoinPanicked, JoinFailed}
+var joinReasons = []JoinReason{JoinOK, JoinUnauthorized, JoinUnavailable, JoinUnmatched, JoinInvalidAfter, JoinInvalidLast, JoinForbidden, JoinTooMany, JoinHandler, JoinPanicked, JoinFailed}
 
 // tags are those of the metric that counts joins.
 func (r JoinReason) tags() []metrics.Tag {

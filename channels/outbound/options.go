@@ -40,6 +40,11 @@ type Options struct {
 	// may hold, goes out before its time. Negative: not at all, which is the default.
 	FlushInterval time.Duration
 
+	// MaxLast is how many of a topic's last events a client may begin with, that joins
+	// with "last": what is above is cut to it. By default it is 100. Negative: who asks
+	// for some is refused.
+	MaxLast int
+
 	// Tags stand on the metrics of the channel's messages and joins. They are
 	// few by nature, such as tenants or plans, and never users or topics: each
 	// combination costs memory for ever.
@@ -54,6 +59,7 @@ func (d Options) Or(otherwise Options) Options {
 	d.DedupeWindow = cmp.Or(max(d.DedupeWindow, 0), otherwise.DedupeWindow)
 	d.DedupeEntries = cmp.Or(max(d.DedupeEntries, 0), otherwise.DedupeEntries)
 	d.FlushInterval = cmp.Or(d.FlushInterval, otherwise.FlushInterval)
+	d.MaxLast = cmp.Or(d.MaxLast, otherwise.MaxLast)
 	if d.Tags == nil {
 		d.Tags = otherwise.Tags
 	}
@@ -68,6 +74,7 @@ func (d Options) WithDefaults() Options {
 		Dedupe:        DedupeOffset,
 		DedupeWindow:  10 * time.Minute,
 		DedupeEntries: 4096,
+		MaxLast:       100,
 	})
 }
 

@@ -58,6 +58,9 @@ func (s *Segment) Last() int64 {
 	return s.offsets[len(s.offsets)-1]
 }
 
+// Offset is that of the message with index i of a segment of the log.
+func (s *Segment) Offset(i int) int64 { return s.offsets[i] }
+
 // encoded is the segment in a format, nil if it was not encoded in it.
 func (s *Segment) encoded(f Format) *encoding {
 	for i := range s.encodings {

@@ -31,6 +31,8 @@ var wrong = []struct {
 	{"rule with an unknown field", "topics:\n- match: a\n  acces: deny", 2, `sluice.yaml:%d:3: topics: rule 1: unknown field "acces"`},
 	{"rule with its match misspelt", "topics:\n- mach: a", 1, `sluice.yaml:%d:3: topics: rule 1: unknown field "mach"`},
 	{"rule with a wrong match", "topics:\n- match: a*b", 1, `topics: rule 1: match is "a*b": allowed is a topic, or the beginning of topics followed by one * at the end, such as room:* (given by sluice.yaml:%d:10)`},
+	{"rule with a wrong type behind a pointer", "topics:\n- match: b\n  max-last: many", 2, `sluice.yaml:%d:13: topics: rule 1: max-last: "many" is not a whole number`},
+	{"rule with a number out of its bound", "topics:\n- match: b\n  max-last: -1", 2, `topics: rule 1: max-last is "-1": allowed is 0 to 10000 events (given by sluice.yaml:%d:13)`},
 	{"rule with a wrong type", "topics:\n- match: a\n- match: b\n  mailbox-size: many", 3, `sluice.yaml:%d:17: topics: rule 2: mailbox-size: "many" is not a whole number`},
 	{"rule out of range", "topics:\n- match: a\n  flush-interval: 2h", 2, `topics: rule 1: flush-interval is "2h0m0s": allowed is 1ms to 1h (given by sluice.yaml:%d:19)`},
 	{"rule that is none", "topics:\n- match: a\n- 5", 2, `sluice.yaml:%d:3: topics: rule 2: expected lines of the form key: value, not one plain value`},

@@ -149,6 +149,7 @@ topics:
   dedupe: key
   dedupe-window: 90s
   flush-interval: 250ms
+  max-last: 0
   tags: {tenant: acme, shard: 7}
   presence: {key: client, meta: client, max-meta: 2KiB, max: 50}
 - match: lobby
@@ -163,7 +164,7 @@ topics:
 	want := []sluice.TopicRule{{
 		Match: "board:*", Access: "token", Publish: "log",
 		Overflow: sluice.Latest, MailboxSize: 16, Dedupe: sluice.DedupeKey, DedupeWindow: 90 * time.Second,
-		FlushInterval: 250 * time.Millisecond, Tags: map[string]string{"tenant": "acme", "shard": "7"},
+		FlushInterval: 250 * time.Millisecond, MaxLast: new(0), Tags: map[string]string{"tenant": "acme", "shard": "7"},
 		Presence: sluice.PresenceRule{On: true, Key: "client", Meta: "client", MaxMeta: 2 << 10, Max: 50},
 	}, {Match: "lobby", Presence: sluice.PresenceRule{On: true}}, {Match: "attic"}, {Match: "*"}}
 	if !reflect.DeepEqual(settings.file.topics, want) {

@@ -21,7 +21,7 @@ import (
 const topicsKey = "topics"
 
 // ruleHint says what a rule may have.
-const ruleHint = "a rule has match, and may have access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval, presence and tags"
+const ruleHint = "a rule has match, and may have access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval, max-last, presence and tags"
 
 // readTopics reads the rules below the key topics. With the key there is a list,
 // if an empty one: it denies, where no key at all would open everything.
@@ -95,14 +95,14 @@ func (r *configResolver) readRule(path, rule string, node ast.Node) (read sluice
 		r.fault(placeAt(path, node), rule, true, "%s: expected %s, not %s; %s", rule, shapes[ast.MappingType], shapes[node.Type()], ruleHint)
 		return read
 	}
-	into := reflect.ValueOf(&read).Elem()
+	fields := reflect.ValueOf(&read).Elem()
 	meant := "" // what a key that is not known may have been meant for
 	if !slices.ContainsFunc(mapping.Values, func(pair *ast.MappingValueNode) bool { return pair.Key.GetToken().Value == "match" }) {
 		meant = rule + ": match"
 	}
 	for _, pair := range mapping.Values {
 		name, key := pair.Key.GetToken().Value, placeAt(path, pair.Key)
-		field := ruleFieldNamed(into, name)
+		field := ruleFieldNamed(fields, name)
 		if !field.IsValid() {
 			r.fault(key, meant, true, "%s: unknown field %q; %s", rule, name, ruleHint)
 			continue
@@ -111,7 +111,12 @@ func (r *configResolver) readRule(path, rule string, node ast.Node) (read sluice
 			r.refuse(wrong)
 			continue
 		}
-		if err := yaml.NodeToValue(pair.Value, field.Addr().Interface(), yaml.Strict(), yaml.AllowDuplicateMapKey()); err != nil {
+		into := field
+		if field.Kind() == reflect.Pointer && pair.Value.Type() != ast.NullType { // the library decodes anything into one that is nil
+			field.Set(reflect.New(field.Type().Elem()))
+			into = field.Elem()
+		}
+		if err := yaml.NodeToValue(pair.Value, into.Addr().Interface(), yaml.Strict(), yaml.AllowDuplicateMapKey()); err != nil {
 			field.SetZero()
 			r.fault(r.file.places[rule+": "+name], rule+": "+name, false, "%s: %s: %s", rule, name, unfit(err, pair.Value, field.Type()))
 		}
@@ -207,6 +212,9 @@ func written(t *token.Token) string {
 
 // wantOf says in the file's words what a Go type is written as.
 func wantOf(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	switch {
 	case t == reflect.TypeFor[time.Duration]():
 		return "a duration with its unit, such as 200ms"

@@ -15,6 +15,7 @@ type watchCmd struct {
 	URL   string `placeholder:"URL" help:"Socket of the service, as a client is given it."`
 	Token string `placeholder:"TOKEN" help:"Token to connect with."`
 	After *int64 `help:"Offset to resume after; none: only what comes from now on."`
+	Last  *int64 `placeholder:"K" help:"Begin with so many of the topic's last events, where there is no --after, or it cannot be resumed."`
 	Count int    `help:"Leave after so many events; 0: stay."`
 }
 
@@ -29,7 +30,7 @@ When the connection is lost it connects again and resumes where it stopped. What
 func (w *watchCmd) Examples() string {
 	return `sluice watch demo
 sluice watch --after 0 orders:eu >orders.ndjson
-sluice watch --count 1 demo | jq .payload
+sluice watch --last 10 --count 10 demo | jq .payload
 sluice watch --url wss://example.org/socket --token "$TOKEN" orders:eu`
 }
 
@@ -45,13 +46,16 @@ func (w *watchCmd) Run(ctx context.Context, p process) error {
 	if w.After != nil && *w.After < 0 {
 		return &usageError{"--after", fmt.Sprint(*w.After), "an offset from 0"}
 	}
+	if w.Last != nil && *w.Last < 0 {
+		return &usageError{"--last", fmt.Sprint(*w.Last), "a number of events from 0"}
+	}
 	if w.Count < 0 {
 		return &usageError{"--count", fmt.Sprint(w.Count), "a number of events, 0 to stay"}
 	}
 	watching := newWatcher(dialSocket(endpoint, w.Token), w.Topic, p.stdout, isTerminal(p.stdout))
 	notes := terminalWriter{p.stderr} // what servers say is in them
 	watching.tell = func(format string, args ...any) { fmt.Fprintf(notes, "sluice: "+format+"\n", args...) }
-	watching.left, watching.after = w.Count, w.After
+	watching.left, watching.after, watching.last = w.Count, w.After, w.Last
 	return watching.run(ctx)
 }
 

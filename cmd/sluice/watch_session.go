@@ -32,6 +32,7 @@ type watcher struct {
 
 	left  int             // events to go; 0: no end
 	after *int64          // where to resume: the last offset known; nil: from now on
+	last  *int64          // how many events to begin with where after does not say; nil: none
 	epoch json.RawMessage // of the log that after belongs to
 	met   bool            // whether the topic was ever joined
 }
@@ -172,8 +173,9 @@ func (s *watchSession) sendJoin() error {
 	s.joinRef = s.nextRef()
 	params, err := json.Marshal(struct {
 		After *int64          `json:"after"`
+		Last  *int64          `json:"last,omitempty"`
 		Epoch json.RawMessage `json:"epoch,omitempty"`
-	}{s.after, s.epoch})
+	}{s.after, s.last, s.epoch})
 	if err != nil {
 		return fmt.Errorf("encode join: %w", err)
 	}

@@ -23,6 +23,7 @@ import (
 type watching struct {
 	scripts  []func(peer)
 	after    *int64
+	last     *int64
 	count    int
 	out      io.Writer // nil: it is collected
 	terminal bool
@@ -37,7 +38,7 @@ func (w *watching) run(ctx context.Context, t *testing.T) error {
 	}
 	watcher := newWatcher(scripted(t, w.scripts...), "demo", out, w.terminal)
 	watcher.tell = func(format string, args ...any) { fmt.Fprintf(&w.stderr, format+"\n", args...) }
-	watcher.after, watcher.left = w.after, w.count
+	watcher.after, watcher.last, watcher.left = w.after, w.last, w.count
 	return watcher.run(ctx)
 }
 
@@ -141,6 +142,31 @@ func TestWatchAfter(t *testing.T) {
 		}
 		if got := w.stderr.String(); got != "joined demo, resuming after offset 0\n" {
 			t.Errorf("told %q", got)
+		}
+	})
+}
+
+// The last events are asked for with each join: the server knows when they count.
+func TestWatchLast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := watching{last: new(int64(2)), count: 2, scripts: []func(peer){
+			func(p peer) {
+				p.join(`{"after":null,"last":2}`, atSeven)
+				p.send(`[null,null,"demo","created",{"offset":8,"data":{}}]`)
+			},
+			func(p peer) {
+				p.join(`{"after":8,"last":2,"epoch":"e"}`, `{"offset":3,"epoch":"f","resumed":false}`)
+				p.send(`[null,null,"demo","created",{"offset":4,"data":{}}]`)
+				p.linger()
+			},
+		}}
+		if err := w.run(t.Context(), t); err != nil {
+			t.Fatal(err)
+		}
+		const want = "joined demo, but cannot resume after offset 8: events may be missing; going on from 3\n"
+		if got := w.stderr.String(); !strings.Contains(got, want) {
+			t.Errorf("told %q, want %q", got, want)
 		}
 	})
 }

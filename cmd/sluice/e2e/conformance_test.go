@@ -75,6 +75,7 @@ var lines = []struct {
 	{"join with after: events come with offset and data", (*visitor).numbered},
 	{"join with after: broadcasts come without an offset, whatever is in them", (*visitor).envelopedBroadcasts},
 	{"anything else than null or a non-negative integer: invalid after", (*visitor).invalidAfter},
+	{"join with last: begins with so many of the topic's events, enveloped", (*visitor).last},
 	{"the join reply carries offset, epoch, resumed", (*visitor).resumed},
 	{"join params are evaluated again at each rejoin", (*visitor).comesBack},
 }
@@ -325,6 +326,38 @@ func (c *visitor) invalidAfter(t *testing.T) {
 		c.expect(t, "refused", topic, "", "", `{"reason":"invalid after"}`)
 		c.leave(t, topic)
 	}
+}
+
+// last joins with the number of events to begin with, also once its position is of no
+// use.
+func (c *visitor) last(t *testing.T) {
+	topic := c.alone("unruled:last")
+	c.service.publish(t, "/api/events", topic, `{"id":1}`, `{"id":2}`, `{"id":3}`, `{"id":4}`)
+	for _, test := range []struct {
+		params  map[string]any
+		first   int
+		resumed bool
+	}{
+		{map[string]any{"last": 3}, 2, true},
+		{map[string]any{"last": "1", "after": nil}, 4, true},
+		{map[string]any{"last": 9.0, "after": int64(1) << 60}, 1, false},
+		{map[string]any{"last": 2, "after": 0, "epoch": "another"}, 3, false},
+	} {
+		var at joined
+		if err := json.Unmarshal(c.join(t, topic, test.params), &at); err != nil || *at.Resumed != test.resumed {
+			t.Errorf("a join with %v is answered %+v, %v", test.params, at, err)
+		}
+		for id := test.first; id <= 4; id++ {
+			offset, data := c.event(t, topic)
+			if id == test.first && offset <= *at.Offset || data != fmt.Sprintf(`{"id":%d}`, id) {
+				t.Errorf("a join with %v after %d has %s at %d, want %d", test.params, *at.Offset, data, offset, id)
+			}
+		}
+		c.leave(t, topic)
+	}
+	c.do(t, "join", map[string]any{"topic": topic, "params": map[string]any{"last": -1}})
+	c.expect(t, "refused", topic, "", "", `{"reason":"invalid last"}`)
+	c.leave(t, topic)
 }
 
 // resumed joins from where it is. The other flavours write to the log
