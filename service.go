@@ -343,6 +343,7 @@ func (s *Service) Run(ctx context.Context) error {
 	sockets := start(ctx, "sockets", s.runMounts, fail)
 	access := start(ctx, "access", s.watchAccess, fail)
 	replays := start(ctx, "replays", s.replays.Run, fail)
+	positions := start(ctx, "positions", channels.NewPositions(s.hub, s.stream.Position, s.config.Retention).Run, fail)
 	line, log, err := s.deliver(life, fail)
 	bus := s.startBus(ctx, log != nil, fail)
 
@@ -352,7 +353,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	s.readiness.Drain()
 	serving.cancel() // nobody new; its last requests may be long-polls, which end with their sockets
-	errs := []error{err, line.stop(), access.stop(), sockets.stop(), replays.stop(), serving.stop(), bus.stop(), log.stop()}
+	errs := []error{err, line.stop(), access.stop(), sockets.stop(), positions.stop(), replays.stop(), serving.stop(), bus.stop(), log.stop()}
 	if ctx.Err() == nil {
 		errs = append(errs, context.Cause(life)) // a part's own failure, unless it is among them
 	}

@@ -42,6 +42,9 @@ func (a *Actor) join(j *pendingJoin) {
 	d := j.options
 	d.Overflow = a.host.overflow(d.Overflow, j.resume != nil)
 	a.mailbox.Configure(d, a.intercepts != nil)
+	if j.resume != nil {
+		a.mailbox.FollowPositions()
+	}
 	a.joined = err == nil
 	var response Payload
 	if err == nil {

@@ -407,6 +407,8 @@ func (c *modelConn) frame(frame string) {
 			m.fail("%q for nobody", frame)
 		} else if strings.HasPrefix(rest, "phx_") {
 			w.ended(rest)
+		} else if said, ok := strings.CutPrefix(rest, outbound.EventPosition); ok {
+			w.told(said)
 		}
 	default: // "0:e", which is the event
 		offset, err := strconv.ParseInt(event, 10, 64)
@@ -479,6 +481,39 @@ func (w *modelJoin) event(offset, number int64) {
 	w.checkUpTo(offset - 1)
 	w.at = offset
 	w.got = append(w.got, offset)
+}
+
+// told takes a position: the client has been sent all up to there.
+func (w *modelJoin) told(payload string) {
+	var position struct{ Offset int64 }
+	err := json.Unmarshal([]byte(payload), &position)
+	m := w.conn.model
+	m.log.mu.Lock()
+	defer m.log.mu.Unlock()
+	if err != nil || w.resume == nil || position.Offset <= w.at || position.Offset > m.log.head() {
+		m.fail("%s is told position %s (%v) after %d", w, payload, err, w.at)
+		return
+	}
+	w.checkUpTo(position.Offset)
+	w.at = position.Offset
+}
+
+// positions has those who are quiet told how far all has been routed.
+func (m *model) positions(r *rapid.T) {
+	routed := m.position
+	for _, l := range m.lanes {
+		if len(l.segments) > 0 {
+			routed = min(routed, l.segments[0].First()-1)
+		} else if len(l.fetched) > 0 {
+			routed = min(routed, l.fetched[0].Offset-1)
+		}
+	}
+	before := rapid.Int64Range(0, routed).Draw(r, "before")
+	for _, w := range m.joins {
+		if w.actor.position(routed, before) {
+			w.others++
+		}
+	}
 }
 
 // checkUpTo checks that nothing is missing up to an offset. Called with the log's

@@ -84,6 +84,7 @@ func (m *model) play(r *rapid.T) {
 		"hang up":   m.hangUp,
 		"swap":      m.comeAndGo,
 		"broadcast": m.broadcast,
+		"positions": m.positions,
 
 		"time passes": func(r *rapid.T) {
 			time.Sleep(rapid.SampledFrom([]time.Duration{time.Millisecond, 30 * time.Millisecond, replayPause, 2 * replayPatience}).Draw(r, "time")) // of the test's own clock

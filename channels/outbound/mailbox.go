@@ -32,6 +32,7 @@ type Mailbox struct {
 	ended      bool // nothing is queued any more
 	catchingUp bool // see mailbox_catchup.go
 	collecting bool // see mailbox_flush.go
+	positions  bool // see mailbox_position.go
 	presence   presence
 	queue      queue
 	messages   int              // messages queued, replies not counted

@@ -224,7 +224,21 @@ func (s *watchSession) handle(f watchFrame) error {
 	case m.event == "phx_close":
 		return finalError{errors.New("the server closed the channel")}
 	}
+	if m.event == "sluice_position" {
+		return s.position(m)
+	}
 	return s.print(printedEventOf(m))
+}
+
+// position takes in how far the server has come with a topic that is quiet.
+func (s *watchSession) position(m phoenixMessage) error {
+	var at struct {
+		Offset *int64 `json:"offset"`
+	}
+	if json.Unmarshal(m.payload, &at) == nil && at.Offset != nil {
+		s.after = at.Offset
+	}
+	return nil
 }
 
 func (s *watchSession) handleReply(m phoenixMessage) error {

@@ -146,7 +146,8 @@ func TestWatchAfter(t *testing.T) {
 	})
 }
 
-// The last events are asked for with each join: the server knows when they count.
+// The last events are asked for with each join, as the server knows when they count; a
+// position that the server tells counts as one of an event.
 func TestWatchLast(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -154,9 +155,10 @@ func TestWatchLast(t *testing.T) {
 			func(p peer) {
 				p.join(`{"after":null,"last":2}`, atSeven)
 				p.send(`[null,null,"demo","created",{"offset":8,"data":{}}]`)
+				p.send(`["1",null,"demo","sluice_position",{"offset":11}]`)
 			},
 			func(p peer) {
-				p.join(`{"after":8,"last":2,"epoch":"e"}`, `{"offset":3,"epoch":"f","resumed":false}`)
+				p.join(`{"after":11,"last":2,"epoch":"e"}`, `{"offset":3,"epoch":"f","resumed":false}`)
 				p.send(`[null,null,"demo","created",{"offset":4,"data":{}}]`)
 				p.linger()
 			},
@@ -164,7 +166,7 @@ func TestWatchLast(t *testing.T) {
 		if err := w.run(t.Context(), t); err != nil {
 			t.Fatal(err)
 		}
-		const want = "joined demo, but cannot resume after offset 8: events may be missing; going on from 3\n"
+		const want = "joined demo, but cannot resume after offset 11: events may be missing; going on from 3\n"
 		if got := w.stderr.String(); !strings.Contains(got, want) {
 			t.Errorf("told %q, want %q", got, want)
 		}

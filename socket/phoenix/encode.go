@@ -71,9 +71,9 @@ func appendEnvelope(dst []byte, f outbound.Format, event string, offset int64) (
 }
 
 // bare tells whether an event is one of the protocol's own, which stock clients
-// read themselves.
+// read themselves, or ours, which is nothing but a position.
 func bare(event string) bool {
-	return strings.HasPrefix(event, "phx_") || event == "presence_state" || event == "presence_diff"
+	return strings.HasPrefix(event, "phx_") || event == "presence_state" || event == "presence_diff" || event == outbound.EventPosition
 }
 
 // AppendPush appends a message for one channel of one client.

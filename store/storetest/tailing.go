@@ -30,9 +30,9 @@ func wantTails(t *testing.T, log store.Log, kept []store.Event, trimmed int64, e
 	if len(kept) > 0 {
 		last = kept[len(kept)-1].Offset
 	}
-	for _, topic := range []string{"every:2", "every:3", "every:100", "every", "", "t\x00", "\xff"} {
-		for _, upTo := range []int64{last, last - 1, (trimmed + last) / 2, trimmed, last + 100, 1<<63 - 1} {
-			for _, count := range []int{1, 2, 3, 7, 50, 10_000} {
+	for topic, counts := range map[string][]int{"every:2": {1, 2, 7, 50, 10_000}, "every:100": {1, 3}, "every": {5}, "t\x00": {5}, "\xff": {5}} {
+		for _, upTo := range []int64{last, (trimmed + last) / 2, trimmed, 1<<63 - 1} {
+			for _, count := range counts {
 				got, err := log.Tail(t.Context(), topic, count, upTo, epoch)
 				if want := tailOf(kept, trimmed, topic, count, upTo); err != nil || got != want {
 					t.Errorf("the last %d of %q up to %d are after %d, %v; want %d", count, topic, upTo, got, err, want)
