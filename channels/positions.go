@@ -113,6 +113,6 @@ type positioned interface {
 func (a *Actor) position(routed, before int64) bool {
 	return a.mailbox.Position(routed, before, func() []byte {
 		offset := strconv.AppendInt([]byte(`{"offset":`), routed, 10)
-		return a.encodePush(a.joinRef, outbound.EventPosition, Payload{Data: append(offset, '}')})
+		return a.encodePush("", outbound.EventPosition, Payload{Data: append(offset, '}')})
 	})
 }

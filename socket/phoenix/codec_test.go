@@ -186,6 +186,9 @@ func TestEncode(t *testing.T) {
 	presence := outbound.Message{Topic: "t", Event: "presence_diff", Payload: []byte(`{}`)}
 	binaryEvent := outbound.Message{Offset: 41, Topic: "t", Event: "e", Payload: []byte{0}, Binary: true}
 	text, data := outbound.Payload{Data: []byte(`{}`)}, outbound.Payload{Data: []byte{0, 255}, Binary: true}
+	position := func(dst []byte, f outbound.Format) ([]byte, error) {
+		return Encoder{}.AppendPush(dst, f, outbound.Address{Topic: "t", JoinRef: `"1"`}, outbound.EventPosition, outbound.Payload{Data: []byte(`{"offset":7}`)})
+	}
 	const v1, v2 = outbound.Format(0), Version2
 	for _, c := range []struct {
 		name   string
@@ -209,6 +212,10 @@ func TestEncode(t *testing.T) {
 		{"binary broadcast", message(blob), v2, "\x02\x01\x01te\x00\x01\xff", nil},
 		{"binary broadcast", message(blob), v1, "", nil},
 		{"push", push(text), v2 | Enveloped, `["1",null,"t","e",{"data":{}}]`, nil},
+		{"position", position, v2 | Enveloped, `["1",null,"t","sluice_position",{"offset":7}]`, nil},
+		{"position", position, v1 | Enveloped, `{"topic":"t","event":"sluice_position","ref":null,"payload":{"offset":7}}`, nil},
+		{"forged position", message(outbound.Message{Offset: 41, Topic: "t", Event: "sluice_position", Payload: []byte(`{"offset":99}`)}), v2 | Enveloped,
+			`[null,null,"t","sluice_position",{"offset":41,"data":{"offset":99}}]`, nil},
 		{"binary push", push(data), v2 | Enveloped, "\x00\x01\x01\x011te\x00\xff", nil},
 		{"push", push(text), v2, `["1",null,"t","e",{}]`, nil},
 		{"push", push(text), v1, `{"topic":"t","event":"e","ref":null,"payload":{}}`, nil},
