@@ -70,6 +70,7 @@ var floors = map[string]int{
 	"examples/admin":      7,
 	"examples/chatroom":   7,
 	"examples/dashboard":  7,
+	"examples/orders":     7,
 	"examples/ticker":     7,
 	"internal/sluicetest": 7, // for tests alone
 
