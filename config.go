@@ -77,7 +77,8 @@ type Config struct {
 	// while twice as much is on its way to the mailboxes.
 	FetchBytes ByteSize
 	// PollInterval is the net under the wake-ups: how late an event can be
-	// noticed when a wake-up was lost.
+	// noticed when a wake-up was lost. In PostgreSQL that is a second at least
+	// after a lull in which wake-ups are known to come.
 	PollInterval time.Duration
 	// BatchSize is how many events are encoded and routed together at most.
 	// It follows a smaller MaxDemand.

@@ -108,7 +108,8 @@ type Log interface {
 
 	// Wait returns nil once an event after the given offset may be there to
 	// fetch. It is a hint: it may return early, and always returns within the
-	// poll interval of the store. It returns ctx's error when ctx ends first.
+	// poll interval of the store, or within two seconds where the store knows that
+	// it is told of events. It returns ctx's error when ctx ends first.
 	Wait(ctx context.Context, after int64) error
 
 	// Head reads how far the log reaches at present.

@@ -41,7 +41,7 @@ type configFlags struct {
 	MinDemand    int             `group:"Stages" help:"Events under way before a lane asks for more; 0: half of --max-demand."`
 	FetchSize    int             `group:"Stages" help:"Events that one read of the log brings at most."`
 	FetchBytes   sluice.ByteSize `group:"Stages" help:"A read of the log ends early once payloads exceed this, and waits while twice as much is on its way to mailboxes."`
-	PollInterval time.Duration   `group:"Stages" help:"How often the store is asked for events of which no notification came: how late one is noticed when that was lost."`
+	PollInterval time.Duration   `group:"Stages" help:"How often the store is asked for events of which no notification came: how late one is noticed when that was lost. PostgreSQL is asked each second only, while nothing happens and notifications are known to come."`
 	BatchSize    int             `group:"Stages" help:"Events encoded and routed together at most."`
 	BatchTimeout time.Duration   `group:"Stages" help:"How long an incomplete batch waits for more; 0: never, when there is something to send."`
 	Lanes        int             `group:"Stages" help:"Lanes that topics are partitioned over; order holds within a topic. 0: one per core."`

@@ -34,11 +34,19 @@ type backlog struct {
 	start int64     // what a round of this node's, if it leads, has begun after
 }
 
-// due tells whether it is time to look again.
-func (b *backlog) due(now time.Time) bool {
+// due tells whether it is time to look again. At rest there is little to see: the leader's
+// rounds find no rows, and others have seen that there are none.
+func (b *backlog) due(now time.Time, quiet, rests bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !now.Before(b.next)
+	pause := watcherRest
+	if !quiet {
+		pause = watchedRest
+	}
+	if rests && b.last.Rows == 0 && now.Sub(b.at) < pause {
+		return false
+	}
+	return quiet || !now.Before(b.next)
 }
 
 // seen is what was seen last. Rows that nobody has seen go grow older.

@@ -17,12 +17,13 @@ func TestSeenWithinTenSeconds(t *testing.T) {
 		retried = time.Second     // renewals, and positions
 	)
 	for name, late := range map[string]time.Duration{
-		"rows that wait":        usualQuiet + store.MaxStall + DefaultPollInterval,
-		"a right":               vetPause,
-		"a lease is refused":    renewed + maxFailing + retried,
-		"a lease hangs":         renewed + maxWriting,
-		"a position is refused": retried + maxFailing + retried,
-		"a position hangs":      retried + maxWriting,
+		"rows that wait":          usualQuiet + store.MaxStall + DefaultPollInterval,
+		"rows that wait, at rest": watcherRest + store.MaxStall + DefaultPollInterval,
+		"a right":                 vetPause,
+		"a lease is refused":      renewed + maxFailing + retried,
+		"a lease hangs":           renewed + maxWriting,
+		"a position is refused":   retried + maxFailing + retried,
+		"a position hangs":        retried + maxWriting,
 	} {
 		if late += asked + blameTimeout; late > 10*time.Second {
 			t.Errorf("%s: seen after up to %v", name, late)

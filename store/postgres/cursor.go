@@ -30,6 +30,7 @@ func (l *Log) Head(ctx context.Context) (store.Head, error) {
 
 func (l *Log) readHead(ctx context.Context, q querier) (head store.Head, err error) {
 	var standby bool
+	began := l.now()
 	if err := q.QueryRow(ctx, headSQL).Scan(&head.Epoch, &head.Trimmed, &head.Offset, &head.Erased, &head.MaxPayload, &standby); errors.Is(err, pgx.ErrNoRows) {
 		return store.Head{}, errNoMeta
 	} else if err != nil {
@@ -38,6 +39,7 @@ func (l *Log) readHead(ctx context.Context, q querier) (head store.Head, err err
 	if standby {
 		return store.Head{}, pgconn.ErrStandbyConnection
 	}
+	l.asked.Store(int64(began))
 	l.head.Advance(head.Offset)
 	l.maxPayload.Store(head.MaxPayload)
 	return head, nil

@@ -34,6 +34,13 @@
 // Where rows come one by one and this node's reader waits for them, a round
 // brings back what it moved, and the reader makes no round trip of its own.
 //
+// While nothing happens, and notifications are known to come through, sessions rest: they
+// look for rows about once a second, or less often where another one leads. What is
+// committed then is announced, unless its trigger does not fire. Readers, which are told of
+// what is moved, ask nothing as long as somebody asks for the head each second. The leader
+// rests only once it has seen that nobody has anything to commit, and has then looked for
+// rows: who commits while another notifies does not notify.
+//
 // Rounds begin after a low watermark, below which no open transaction can still commit
 // a row, so that dead rows which a held snapshot keeps cost nothing.
 //

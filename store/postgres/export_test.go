@@ -18,7 +18,7 @@ func init() {
 	const patience = 15 * time.Minute
 	watchPause, sweepPause, maxHandoffAge = 0, time.Hour, time.Hour
 	maxQuiet, maxStall = 20*time.Millisecond, 200*time.Millisecond
-	mendPause = 100 * time.Millisecond
+	mendPause, restPause = 100*time.Millisecond, 0
 	maxSilence, roundGrace, dialTimeout = patience, patience, patience
 }
 
@@ -120,3 +120,15 @@ func (l *Log) VetNow() {
 	defer l.vetting.mu.Unlock()
 	l.vetting.next = time.Time{}
 }
+
+// UsualRest is how seldom logs look, outside of these tests, while wake-ups come.
+const UsualRest = usualRest
+
+// Rest has the log look so seldom while wake-ups come. Call it before Run.
+func (l *Log) Rest(d time.Duration) { l.rest = d }
+
+// AtRest tells whether it does.
+func (l *Log) AtRest() bool { return l.wakeUps.atRest() }
+
+// WakeUpsProven tells whether it may.
+func (l *Log) WakeUpsProven() bool { return l.wakeUps.proven(time.Now()) }

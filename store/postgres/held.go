@@ -70,8 +70,14 @@ func (s *session) watchNotifier(now time.Time, w writers) {
 // pollInterval is how seldom to look for rows. A session that rests for longer than
 // maxRest would be taken for one that hangs.
 func (s *session) pollInterval() time.Duration {
-	if s.held.look > 0 {
+	usual := min(s.log.poll, maxRest)
+	switch {
+	case s.held.look > 0:
 		return min(s.held.look, s.log.poll)
+	case !s.log.wakeUps.atRest():
+		return usual
+	case s.leads:
+		return max(usual, s.log.rest)
 	}
-	return min(s.log.poll, maxRest)
+	return max(usual, min(2*s.log.rest, followerRest))
 }

@@ -161,6 +161,8 @@ func (s *session) resign(err error) {
 	s.log.logger.Info("this node leads no more", "reason", "it stops")
 	ctx, cancel := context.WithTimeout(context.Background(), resignTimeout)
 	defer cancel()
+	// The lock ends with the session. Others that rest look often from now on.
+	_, _ = s.conn.Exec(ctx, `SELECT pg_notify($1, '')`, fmt.Sprintf("sluice_outbox_%d", s.outbox))
 	if s.fence != 0 {
 		_, _ = s.conn.Exec(ctx, releaseSQL, leaderName, s.log.leadership.node, s.fence) // else the row runs out
 	}

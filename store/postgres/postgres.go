@@ -32,7 +32,8 @@ type Config struct {
 
 	// PollInterval is how late an event can be when its wake-up is lost, and
 	// how soon another node takes over. Shorter costs an empty query each
-	// time. Zero means DefaultPollInterval.
+	// time. While nothing happens and wake-ups are known to come, a second stands
+	// in its place if that is longer, or two to take over. Zero means DefaultPollInterval.
 	PollInterval time.Duration
 
 	// Retention is how long the log keeps an event, counted from when it was
@@ -80,6 +81,8 @@ type Log struct {
 	server         server // where and how to connect
 	pool           *pgxpool.Pool
 	poll           time.Duration
+	opened         time.Time
+	rest           time.Duration // how seldom rounds look while wake-ups come; 0: as often as else
 	retention      time.Duration // 0 keeps all
 	silence        time.Duration // see maxSilence
 	maxRevocations int
@@ -96,6 +99,7 @@ type Log struct {
 	rounds     rounds
 	backlog    backlog
 	leadership leadership
+	wakeUps    wakeUps
 	writing    writing
 	vetting    vetting
 	budget     budget // owned by Run
@@ -111,6 +115,7 @@ type Log struct {
 	head    wake.Head
 	handoff atomic.Pointer[handoffPage] // moved just now, and not fetched yet; nil if nothing is
 	fetched atomic.Int64                // up to here Fetch has read the tables
+	asked   atomic.Int64                // when somebody last asked for the head, and was told; by Log.now
 	sizes   arena.Forecast
 	pace    atomic.Int64 // events that a Fetch bounded in bytes asks for; see fetchSize
 	running atomic.Bool
@@ -137,7 +142,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 		return nil, fmt.Errorf("postgres: Config.Retention is %v: want 0, which keeps all, or more", config.Retention)
 	}
 	l := &Log{server: server, poll: config.PollInterval, retention: config.Retention, logger: config.Logger,
-		silence: maxSilence, maxRevocations: cmp.Or(config.MaxRevocations, store.MaxRevocations)}
+		silence: maxSilence, rest: restPause, opened: time.Now(), maxRevocations: cmp.Or(config.MaxRevocations, store.MaxRevocations)}
 	if l.poll <= 0 {
 		l.poll = DefaultPollInterval
 	}
@@ -192,15 +197,11 @@ func (l *Log) check(ctx context.Context, maxPayload int64) error {
 }
 
 // Wait implements [store.Log].
-func (l *Log) Wait(ctx context.Context, after int64) error { return l.head.Wait(ctx, after, l.poll) }
+func (l *Log) Wait(ctx context.Context, after int64) error { return l.waitFor(ctx, after, l.poll) }
 
-// WaitFor is Wait, which returns within atMost at the latest; 0 stands for the poll
-// interval.
+// WaitFor is Wait, with atMost in place of the poll interval; 0 stands for that.
 func (l *Log) WaitFor(ctx context.Context, after int64, atMost time.Duration) error {
-	if atMost <= 0 {
-		atMost = l.poll
-	}
-	return l.head.Wait(ctx, after, atMost)
+	return l.waitFor(ctx, after, cmp.Or(max(0, atMost), l.poll))
 }
 
 // KnownHead is the newest offset that this process has heard of. It is a hint: what is

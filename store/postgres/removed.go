@@ -23,8 +23,11 @@ func (s *session) mendWhileLeading(ctx context.Context) {
 	due := time.NewTicker(mendPause)
 	defer due.Stop()
 	failing := false
-	for {
-		err := s.log.mend(ctx)
+	for looked := (time.Time{}); ; {
+		var err error
+		if now := time.Now(); !s.log.wakeUps.atRest() || now.Sub(looked) >= mendRest {
+			looked, err = now, s.log.mend(ctx)
+		}
 		if err != nil && !failing && ctx.Err() == nil {
 			s.log.failures.Add(1)
 			s.log.logger.Error("the log cannot be looked through for rows that were removed; trying again", "error", err)

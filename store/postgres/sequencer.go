@@ -241,7 +241,7 @@ func (s *session) setTimeout(ctx context.Context) error {
 // watchWriters asks, once in a while, who may hold up the watermark, and who wake-ups.
 func (s *session) watchWriters(ctx context.Context) error {
 	now := time.Now()
-	if now.Before(s.watermark.watchDue) {
+	if now.Before(s.watermark.watchDue) || s.log.wakeUps.atRest() {
 		return nil
 	}
 	var w writers
@@ -251,6 +251,9 @@ func (s *session) watchWriters(ctx context.Context) error {
 		return err
 	}
 	s.watermark.watched(w)
+	if len(w.open) == 0 {
+		s.restful.clear = now
+	}
 	s.watermark.watchDue = now.Add(watchPause)
 	if !w.ordered {
 		s.heal(ctx)

@@ -25,7 +25,7 @@ func (l *Log) Sequencing(ctx context.Context) error {
 // told whether any do.
 func (l *Log) awaitsRound(ctx context.Context) error {
 	quiet := l.rounds.quiet(l.head.Offset())
-	if !quiet && !l.backlog.due(time.Now()) {
+	if !l.backlog.due(time.Now(), quiet, l.wakeUps.atRest()) {
 		return nil
 	}
 	readOnly, rows, err := l.look(ctx, quiet)

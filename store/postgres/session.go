@@ -118,6 +118,7 @@ type session struct {
 	redone     string // SQLSTATE of the round before, if it was refused
 	rejected   bool   // rows were looked for that are refused
 	held       held
+	restful    restfulness
 }
 
 // runSession connects, listens and sequences until ctx ends or the connection
@@ -146,6 +147,9 @@ func (l *Log) runSession(ctx context.Context, connected func()) (worked bool, er
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	trimmer.Go(func() { s.mendWhileLeading(ctx) })
+	if !l.server.pooled {
+		trimmer.Go(func() { s.proveWakeUps(ctx) })
+	}
 	if l.retention > 0 {
 		trimmer.Go(func() { s.trimWhileLeading(ctx) })
 	}
@@ -176,6 +180,7 @@ func (l *Log) runSession(ctx context.Context, connected func()) (worked bool, er
 		// session before, which is not gone.
 		worked = worked || s.leads || time.Since(began) >= maxReconnect
 		refused.Reset()
+		s.sees(result)
 		switch result {
 		case more, cleared:
 			continue
@@ -256,10 +261,17 @@ func (s *session) setUp(ctx context.Context) error {
 // hears of its own rounds too, before it has seen their end: so this only takes
 // note, and announce, which pause calls, makes it known.
 func (s *session) notified(_ *pgconn.PgConn, n *pgconn.Notification) {
+	if n.PID != s.conn.PgConn().PID() {
+		s.log.wakeUps.hear()
+	}
 	if strings.HasPrefix(n.Channel, "sluice_outbox_") {
-		s.woken = true
+		if n.Payload != proof {
+			s.woken = true
+			s.restful.wakened()
+		}
 		return
 	}
+	s.restful.unanswered = false
 	offset, err := strconv.ParseInt(n.Payload, 10, 64)
 	if err != nil {
 		return

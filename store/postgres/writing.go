@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluicehq/sluice/store"
@@ -157,7 +158,11 @@ func (l *Log) vet(ctx context.Context) error {
 	if v.lack == nil && time.Now().Before(v.next) {
 		return nil
 	}
-	list, err := l.server.remedies(ctx, l.pool)
+	var list []string
+	err := pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) (err error) { // one, and not as many as there are questions
+		list, err = l.server.remedies(ctx, tx)
+		return err
+	})
 	if err != nil {
 		return nil // what else is asked of the database says so
 	}

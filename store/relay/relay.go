@@ -29,7 +29,7 @@ type Source interface {
 	KnownHead() int64
 	Advance(offset int64)
 
-	// WaitFor is Wait, which returns within atMost; 0 stands for the log's poll interval.
+	// WaitFor is Wait, with atMost in place of the log's poll interval; 0 stands for that.
 	WaitFor(ctx context.Context, after int64, atMost time.Duration) error
 
 	// OnSequenced has told called by Run after each round of this process that has
