@@ -5,6 +5,7 @@ GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 NODE        := cmd/sluice/e2e/node/node_modules/.package-lock.json
+NODE_CLIENT := socket/client/js/node_modules/.package-lock.json
 
 PEERS       := benchmarks/peers
 SCHEMA      := deploy/kubernetes/schema
@@ -29,14 +30,18 @@ test: needs lint # which has vetted all packages, with more checks than go test 
 	cd $(PEERS) && $(GO) test $(RACE) -vet=off -timeout 60m ./...
 	cd $(SCHEMA) && $(GO) test ./...
 
-# PostgreSQL, Chromium, nginx, HAProxy and the npm packages that the end-to-end tests drive.
-needs: programs $(NODE)
+# PostgreSQL, Chromium, nginx, HAProxy and the npm packages that the end-to-end tests and those of the JavaScript client drive.
+needs: programs $(NODE) $(NODE_CLIENT)
 
 programs:
 	@.ci/needs
 
 $(NODE): cmd/sluice/e2e/node/package.json cmd/sluice/e2e/node/package-lock.json | programs
 	npm ci --prefix cmd/sluice/e2e/node
+	@touch $@
+
+$(NODE_CLIENT): socket/client/js/package.json socket/client/js/package-lock.json | programs
+	npm ci --prefix socket/client/js
 	@touch $@
 
 lint:

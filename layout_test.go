@@ -36,6 +36,7 @@ var floors = map[string]int{
 	"internal/reload":         1,
 	"metrics":                 1,
 	"pipeline":                1,
+	"socket/client":           1,
 	"store":                   1,
 
 	"benchmarks/report":   2,

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
+
+	"github.com/sluicehq/sluice/socket/client"
 )
 
 // peer is the server's end of one connection, with a script for a mind.
@@ -86,7 +87,7 @@ func scripted(t *testing.T, scripts ...func(peer)) dialer {
 	return func(context.Context) (net.Conn, *bufio.Reader, error) {
 		if attempt == len(scripts) {
 			t.Error("the client connects once too often")
-			return nil, nil, finalError{errNobody}
+			return nil, nil, client.Permanent(errNobody)
 		}
 		script := scripts[attempt]
 		attempt++
@@ -121,26 +122,4 @@ func socketStandIn(t *testing.T, script func(peer)) (url string) {
 	}))
 	t.Cleanup(server.Close)
 	return server.URL + "/socket"
-}
-
-func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{
-		`["1","2","demo","created",{"offset":1,"data":{}}]`, `[null,null,"demo","created",{"data":1}]`,
-		`[]`, `{}`, `[1,2,3,4,5]`, `[null,"1","phoenix","phx_reply",{"status":"ok"},6]`, "",
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		m, err := decode(text)
-		if err != nil {
-			return
-		}
-		again, err := decode(m.encode())
-		if err != nil || again.topic != m.topic || again.event != m.event || again.ref != m.ref || again.joinRef != m.joinRef {
-			t.Errorf("%+v became %+v (%v)", m, again, err)
-		}
-		if err := json.NewEncoder(io.Discard).Encode(printedEventOf(m)); err != nil {
-			t.Errorf("the line of %q: %v", text, err)
-		}
-	})
 }

@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
-	"net/url"
-	"strings"
+
+	"github.com/sluicehq/sluice/socket/client"
 )
 
 // watchCmd joins a topic and prints what arrives.
@@ -52,7 +51,8 @@ func (w *watchCmd) Run(ctx context.Context, p process) error {
 	if w.Count < 0 {
 		return &usageError{"--count", fmt.Sprint(w.Count), "a number of events, 0 to stay"}
 	}
-	watching := newWatcher(dialSocket(endpoint, w.Token), w.Topic, p.stdout, isTerminal(p.stdout))
+	watching := newWatcher(nil, w.Topic, p.stdout, isTerminal(p.stdout))
+	watching.url, watching.options = endpoint, []client.Option{client.StaticToken(w.Token)}
 	notes := terminalWriter{p.stderr} // what servers say is in them
 	watching.tell = func(format string, args ...any) { fmt.Fprintf(notes, "sluice: "+format+"\n", args...) }
 	watching.left, watching.after, watching.last = w.Count, w.After, w.Last
@@ -62,22 +62,9 @@ func (w *watchCmd) Run(ctx context.Context, p process) error {
 // websocketURL turns a socket's URL, as Phoenix clients are given it, into the
 // one that is dialled.
 func websocketURL(socket string) (string, error) {
-	at, err := url.Parse(socket)
-	scheme := map[string]string{"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
-	if err != nil || scheme[at.Scheme] == "" || at.Host == "" {
+	endpoint, err := client.Endpoint(socket)
+	if err != nil {
 		return "", &usageError{"--url", socket, "a URL such as " + defaults().Watch.URL}
 	}
-	at.Scheme = scheme[at.Scheme]
-	// Who copies it from the log has the path that is dialled already.
-	at.Path = strings.TrimSuffix(strings.TrimRight(at.Path, "/"), "/websocket") + "/websocket"
-	query := at.Query()
-	query.Set("vsn", "2.0.0")
-	at.RawQuery = query.Encode()
-	return at.String(), nil
-}
-
-// bearerProtocol is how a token is written as a WebSocket subprotocol, as the
-// stock client writes it.
-func bearerProtocol(token string) string {
-	return "base64url.bearer.phx." + base64.RawURLEncoding.EncodeToString([]byte(token))
+	return endpoint, nil
 }

@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 
 	"github.com/gobwas/ws"
+
+	"github.com/sluicehq/sluice/socket/client"
 )
 
 // TestWatchPassesOver has each kind of event that cannot be shown come, and the
@@ -15,13 +17,13 @@ func TestWatchPassesOver(t *testing.T) {
 	event := func(data string) string {
 		return `[null,null,"demo","big",{"offset":8,"data":` + data + `}]`
 	}
-	huge := event(`{"a":"` + strings.Repeat("x", maxMessage) + `"}`)
+	huge := event(`{"a":"` + strings.Repeat("x", client.MaxMessageBytes) + `"}`)
 	for name, send := range map[string]func(peer){
 		"too large": func(p peer) { p.send("%s", huge) },
 		"too large, in fragments": func(p peer) {
 			p.frame(ws.NewFrame(ws.OpText, false, []byte(huge[:100])))
-			p.frame(ws.NewFrame(ws.OpContinuation, false, []byte(huge[100:maxMessage])))
-			p.frame(ws.NewFrame(ws.OpContinuation, true, []byte(huge[maxMessage:])))
+			p.frame(ws.NewFrame(ws.OpContinuation, false, []byte(huge[100:client.MaxMessageBytes])))
+			p.frame(ws.NewFrame(ws.OpContinuation, true, []byte(huge[client.MaxMessageBytes:])))
 		},
 		"too deep": func(p peer) { p.send("%s", event(strings.Repeat("[", 12_000)+strings.Repeat("]", 12_000))) },
 	} {
@@ -44,21 +46,6 @@ func TestWatchPassesOver(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-func TestIdentify(t *testing.T) {
-	t.Parallel()
-	for _, text := range []string{
-		"", "[", "{}", `[null,null,"t","e",7`, `[null,null,"t","e",{"data":{"offset":1}`, `[null,null,"t",7,{"offset":"8"`,
-		`[null,null,"t","e",{"offset":1.5,`, `[null,null,"t","e",{"offset":99999999999999999999,`, `[[],null,"t","e",{"offset":8,`, `[null,null,"t","e",{"offset":8`,
-	} {
-		if event, offset, ok := identify([]byte(text)); ok && (event != "e" || offset != 8) {
-			t.Errorf("%s: %q at %d", text, event, offset)
-		}
-	}
-	if event, offset, ok := identify([]byte(`["1",null,"t","e",{"offset":8,"data":{"a`)); !ok || event != "e" || offset != 8 {
-		t.Error(event, offset, ok)
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/sluicehq/sluice/socket/client"
 )
 
 // watching is a run of watch against scripts, in a bubble of its own time.
@@ -252,7 +254,7 @@ func TestWatchKeepsTheConnection(t *testing.T) {
 		if err := w.run(t.Context(), t); err != nil {
 			t.Fatal(err)
 		}
-		if got := time.Since(start); got != 3*heartbeatEvery {
+		if got := time.Since(start); got != 3*client.HeartbeatInterval {
 			t.Errorf("3 heartbeats took %v", got)
 		}
 	})
@@ -387,7 +389,7 @@ func TestWatchTellsWhyItIsRefused(t *testing.T) {
 		``:                                                         "the server refused the connection (403 Forbidden): it may want a token: give one with --token",
 		`{"code": 7}`:                                              `the server refused the connection (403 Forbidden): it may want a token: give one with --token; it says "{\"code\": 7}"`,
 		"<h1>No</h1>\n\tsays\x1b[31m the proxy\n": `the server refused the connection (403 Forbidden): it may want a token: give one with --token; it says "<h1>No</h1> says\x1b[31m the proxy"`,
-		strings.Repeat("x", 2*maxConnectError):    `the server refused the connection (403 Forbidden): it may want a token: give one with --token; it says "` + strings.Repeat("x", maxConnectWords) + `"`,
+		strings.Repeat("x", 8<<10):                `the server refused the connection (403 Forbidden): it may want a token: give one with --token; it says "` + strings.Repeat("x", 300) + `"`,
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
@@ -443,9 +445,6 @@ func TestWebsocketURL(t *testing.T) {
 			t.Errorf("websocketURL(%q) is %q, %v; want %q", given, got, err, want)
 		}
 	}
-	if got := bearerProtocol("a?>b"); got != "base64url.bearer.phx.YT8-Yg" {
-		t.Errorf("bearerProtocol: %s", got)
-	}
 }
 
 // Who is starting says so, and is worth waiting for.
@@ -460,7 +459,7 @@ func TestWatchWaitsForAStart(t *testing.T) {
 		attempts := 0
 		starting := func(ctx context.Context) (net.Conn, *bufio.Reader, error) {
 			if attempts++; attempts < 4 {
-				return nil, nil, &connectError{status: http.StatusServiceUnavailable}
+				return nil, nil, &client.RefusedError{Status: http.StatusServiceUnavailable}
 			}
 			return up(ctx)
 		}

@@ -18,7 +18,7 @@ const docsFolder = "../../../docs"
 // tried are the pages whose commands are run.
 var tried = []string{
 	"getting-started.md", "publishing.md", "tables.md", "grants.md", "origins-and-proxies.md", "tokens-and-rules.md",
-	"delivery.md", "state-and-stream.md", "presence.md", "http.md", "operating.md", "troubleshooting.md", "security.md", "upgrading.md", "coming-from.md",
+	"delivery.md", "state-and-stream.md", "presence.md", "http.md", "operating.md", "troubleshooting.md", "security.md", "upgrading.md", "coming-from.md", "clients.md",
 }
 
 // TestDocumentedCommands does what the pages say, in order, as a reader would: each in a
@@ -157,8 +157,12 @@ func newPage(t *testing.T, server, db, programs, packages string) *page {
 	if err := os.Mkdir(filepath.Join(p.folder, "node_modules"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for name, installed := range map[string]string{"phoenix": "phoenix18", "ws": "ws"} {
-		if err := os.Symlink(filepath.Join(packages, installed), filepath.Join(p.folder, "node_modules", name)); err != nil {
+	modules := filepath.Join(p.folder, "node_modules")
+	if err := os.Mkdir(filepath.Join(modules, "@sluicehq"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, installed := range map[string]string{"phoenix": "phoenix18", "ws": "ws", "@sluicehq/client": "../../../../../socket/client/js"} {
+		if err := os.Symlink(filepath.Join(packages, installed), filepath.Join(modules, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
