@@ -205,6 +205,8 @@ type Config struct {
 	// Topics are rules for who may join which topic and push to it. None: see
 	// [TopicRule].
 	Topics []TopicRule
+	// Hooks are endpoints of your backend that rules, and who connects, are decided by.
+	Hooks Hooks
 
 	// Presence: who is on a topic, where its rule says that clients are told.
 
@@ -452,14 +454,6 @@ func (c *Config) start() (word string, offset int64, ok bool) {
 	}
 	offset, err := strconv.ParseInt(c.Start, 10, 64)
 	return "offset", offset, err == nil && offset >= 0
-}
-
-// anonymous tells whether clients may connect without a token.
-func (c *Config) anonymous() bool {
-	if c.Anonymous != nil {
-		return *c.Anonymous
-	}
-	return loopback(c.Listen) && c.JWTSecretFile == "" && c.JWTKeysFile == ""
 }
 
 func (c *Config) logger() *slog.Logger {

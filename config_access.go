@@ -21,10 +21,12 @@ func (c *Config) validateAccess(f *faults) {
 	if _, err := connlimit.ParseProxies(c.TrustedProxies); err != nil {
 		f.add("TrustedProxies", strings.Join(c.TrustedProxies, ","), fmt.Sprintf("addresses and networks such as 10.0.0.0/8,fd00::/8 (%v)", err))
 	}
-	switch keys := c.JWTSecretFile != "" || c.JWTKeysFile != ""; {
+	switch {
+	case c.Hooks.Connect.URL != "" && c.Anonymous != nil && *c.Anonymous:
+		f.add("Anonymous", "true", "nothing, since the hook connect says who is let in without a token")
 	case c.JWTSecretFile != "" && c.JWTKeysFile != "":
 		f.add("JWTKeysFile", c.JWTKeysFile, "nothing, since --jwt-secret-file is given too: choose one")
-	case keys || c.anonymous():
+	case c.hasKeys() || c.Hooks.Connect.URL != "" || c.anonymous():
 	case c.Anonymous != nil:
 		f.add("Anonymous", "false", "true, or false with --jwt-secret-file or --jwt-keys-file: otherwise nobody can connect")
 	default:
@@ -38,6 +40,7 @@ func (c *Config) validateAccess(f *faults) {
 			f.add(t.field, t.cert, "nothing, since nothing listens: the server that "+t.handler+" is mounted in has the certificate")
 		}
 	}
+	c.validateHooks(f)
 	c.validateTopics(f)
 	if c.AdminToken != "" && c.AdminTokenFile != "" {
 		f.add("AdminTokenFile", c.AdminTokenFile, "nothing, since AdminToken is given too: choose one")
@@ -54,6 +57,17 @@ func (c *Config) validateAccess(f *faults) {
 	if !loopback(c.AdminListen) && c.AdminListen != NoListener {
 		f.add("AdminListen", c.AdminListen, "a loopback address, or any other with --admin-token-file")
 	}
+}
+
+// hasKeys tells whether there are keys to verify tokens with.
+func (c *Config) hasKeys() bool { return c.JWTSecretFile != "" || c.JWTKeysFile != "" }
+
+// anonymous tells whether clients may connect without a token, and nobody is asked.
+func (c *Config) anonymous() bool {
+	if c.Anonymous != nil {
+		return *c.Anonymous
+	}
+	return loopback(c.Listen) && !c.hasKeys() && c.Hooks.Connect.URL == ""
 }
 
 // certificate is what a listener's is read from.
@@ -79,7 +93,7 @@ func (c *Config) validateTokens(f *faults) {
 			f.add("JWTAlgorithms", each, strings.Join(auth.Signatures, ", "))
 		}
 	}
-	if c.JWTSecretFile != "" || c.JWTKeysFile != "" {
+	if c.hasKeys() {
 		return
 	}
 	for _, each := range [][2]string{
@@ -95,7 +109,10 @@ func (c *Config) validateTokens(f *faults) {
 
 // authenticator reads the keys that the configuration names. It is nil where they are
 // not fit.
-func (c *Config) authenticator(f *faults, revoked auth.Revocations) *auth.Authenticator {
+func (c *Config) authenticator(f *faults, revoked auth.Revocations, connect connectFunc, claims func() bool) *auth.Authenticator {
+	if c.Hooks.Connect.URL == "" {
+		connect = nil
+	}
 	authenticator, err := auth.Open(auth.Config{
 		SecretFile: c.JWTSecretFile,
 		KeysFile:   c.JWTKeysFile,
@@ -108,6 +125,8 @@ func (c *Config) authenticator(f *faults, revoked auth.Revocations) *auth.Authen
 		Logger:     c.logger(),
 
 		Revocations: revoked,
+		Connect:     connect,
+		Claims:      claims,
 	})
 	if err != nil {
 		field, path := "JWTSecretFile", c.JWTSecretFile

@@ -37,7 +37,7 @@ func (s *Service) mountConsole() error {
 		return err
 	}
 	config := socket.Config{Path: admin.ViewPath, Routes: s.public.routes, OwnOrigin: true, Connect: s.admin.ConnectAs(client), Holds: s.admin.Holds}
-	if s.auth.HasKeys() {
+	if s.auth.Judges() {
 		config.Admit = s.auth.Admit
 		config.Holds = func(socket *channels.Socket) bool { return s.admin.Holds(socket) && s.auth.Holds(socket) }
 	}

@@ -34,6 +34,7 @@ var floors = map[string]int{
 	"internal/openapitest":    1, // for tests alone
 	"internal/pgserver":       1, // for tests and scenarios alone
 	"internal/reload":         1,
+	"internal/verdict":        1,
 	"metrics":                 1,
 	"pipeline":                1,
 	"socket/client":           1,
@@ -43,6 +44,7 @@ var floors = map[string]int{
 	"channels/outbound":   2,
 	"channels/presence":   2,
 	"internal/cluster":    2,
+	"internal/hooks":      2,
 	"internal/pgtest":     2, // for tests alone
 	"internal/revocation": 2,
 	"internal/timeline":   2,
@@ -94,7 +96,7 @@ var folders = []string{
 
 // top is what stands in the root folder: what an importer reads. More of the
 // configuration may stand in config_*.go, and all else has a package of its own.
-var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "broadcast", "listen", "revoke", "bytesize", "console"}
+var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "broadcast", "listen", "revoke", "bytesize", "console", "hooks", "reload"}
 
 // topTests are tests there of no file: of the house, and of what its documents show.
 var topTests = []string{"layout", "docs", "readme", "example"}

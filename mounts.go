@@ -91,7 +91,7 @@ func (m *Mount) Handle(pattern string, factory Factory) error {
 // open tells whether whoever reaches the public listener may connect, which only this
 // machine does.
 func (s *Service) open() bool {
-	return loopback(s.config.Listen) && s.config.anonymous() && !s.auth.HasKeys() && !s.hooked
+	return loopback(s.config.Listen) && s.config.anonymous() && !s.auth.Judges() && !s.hooked
 }
 
 // mountPublic makes a mount of the public listener.
@@ -105,7 +105,10 @@ func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
 		Open:           func() bool { return path == s.config.SocketPath && s.open() },
 	}
 	if s.auth.HasKeys() {
-		config.Renew, config.Holds, config.Admit = s.auth.Renew, s.auth.Holds, s.auth.Admit
+		config.Renew = s.renew
+	}
+	if s.auth.Judges() {
+		config.Holds, config.Admit = s.auth.Holds, s.auth.Admit
 	}
 	return s.mount(config)
 }

@@ -46,8 +46,8 @@ func (s *Service) Revoke(ctx context.Context, r Revocation) (Revocation, error) 
 func (s *Service) makeAuthenticator(f *faults) {
 	list := revocation.New(revocation.Config{Changed: s.confirm, Logger: s.logger})
 	var revoked auth.Revocations = list
-	s.auth = s.config.authenticator(f, revoked)
-	if s.auth != nil && s.auth.HasKeys() {
+	s.auth = s.config.authenticator(f, revoked, s.askConnect, s.keepsClaims)
+	if s.auth != nil && s.auth.Judges() {
 		s.revoked = list
 	}
 }

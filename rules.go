@@ -27,6 +27,7 @@ type Access string
 const (
 	AccessPublic Access = "public" // whoever may connect
 	AccessToken  Access = "token"  // whose token lists the topic
+	AccessHook   Access = "hook"   // whom the hook join of Config.Hooks lets in
 	AccessDeny   Access = "deny"   // nobody
 )
 
@@ -37,6 +38,7 @@ const (
 	PublishNone      Publish = "none"      // it is refused
 	PublishBroadcast Publish = "broadcast" // it goes to all who have joined, the sender included
 	PublishLog       Publish = "log"       // it is appended to the log; the client is answered once it is durable
+	PublishHook      Publish = "hook"      // what the hook push of Config.Hooks says
 )
 
 // TopicRule says who may do what on the topics that it matches, and how their
@@ -82,10 +84,10 @@ func (r *TopicRule) validate(f *faults, taken map[string]string) {
 		f.add("Match", r.Match, "a topic, or the beginning of topics followed by one * at the end, such as room:*")
 	}
 	if r.Access != "" {
-		oneOf(f, "Access", r.Access, AccessPublic, AccessToken, AccessDeny)
+		oneOf(f, "Access", r.Access, AccessPublic, AccessToken, AccessHook, AccessDeny)
 	}
 	if r.Publish != "" {
-		oneOf(f, "Publish", r.Publish, PublishNone, PublishBroadcast, PublishLog)
+		oneOf(f, "Publish", r.Publish, PublishNone, PublishBroadcast, PublishLog, PublishHook)
 	}
 	r.Presence.validate(f)
 	r.validateOptions(f, taken)
@@ -129,7 +131,7 @@ func validateTag(f *faults, field, key, value string) {
 }
 
 // ownTags are those that metrics have by themselves, or that Prometheus gives a meaning.
-var ownTags = []string{"commit", "go", "le", "node", "quantile", "reason", "route", "stage", "status", "transport", "version"}
+var ownTags = []string{"commit", "go", "hook", "le", "node", "quantile", "reason", "route", "stage", "status", "transport", "version"}
 
 // Tags are what all outlets of metrics can carry without escaping.
 var (
@@ -146,6 +148,7 @@ func (c *Config) validateTopics(f *faults) {
 		rule := &c.Topics[i]
 		var own faults
 		rule.validate(&own, c.Tags)
+		rule.validateAsked(&own, &c.Hooks)
 		for _, fault := range own {
 			f.add(fmt.Sprintf("Topics[%d].%s", i, fault.Field), fault.Given, fault.Allowed)
 		}
@@ -202,12 +205,16 @@ func (r *topicRules) ruleFor(topic string) *TopicRule {
 // All of a mount share the rules.
 type ruleChannel struct {
 	*ruleSet
-	key string // of the client's presence, where its rule has one
+	key   string // of the client's presence, where its rule has one
+	asked *asked // nil unless others have decided that the client may be here; written by Join
 }
 
 // ruleSet is what the channels of a mount go by.
 type ruleSet struct {
 	rules    func() *topicRules // those in force
+	hooks    func() *hookSet    // likewise
+	holds    func(*Socket) bool // whether what let a client in still would
+	node     string
 	metrics  *metrics.Set
 	logger   *slog.Logger
 	failures channels.LogLimiter // of pushes
@@ -220,22 +227,30 @@ func (c *ruleChannel) Join(ctx *Context, params Payload) (any, error) {
 	if rule != nil {
 		ctx.SetOptions(rule.options())
 	}
-	if err := c.Review(ctx.Topic(), ctx.Socket()); err != nil {
-		return nil, err
+	if !mayJoin(c.rules(), ctx.Topic(), auth.Of(ctx.Socket())) {
+		return nil, channels.Reject("unauthorized")
+	}
+	var reply any
+	if rule != nil && rule.Access.asks() {
+		var err error
+		if reply, err = c.joinAsked(ctx, rule, params); err != nil {
+			return nil, err
+		}
 	}
 	if rule != nil && rule.Presence.On {
 		c.enter(ctx, &rule.Presence, params)
 	}
-	return nil, nil
+	return reply, nil
 }
 
 // Review implements [Reviewer]: by the rule, and by what the client's token
-// lists.
+// lists. Who is asked is asked again where the token is another.
 func (c *ruleChannel) Review(topic string, s *Socket) error {
-	if !mayJoin(c.rules(), topic, auth.Of(s)) {
+	rules, token := c.rules(), auth.Of(s)
+	if !mayJoin(rules, topic, token) {
 		return channels.Reject("unauthorized")
 	}
-	return nil
+	return c.reviewAsked(rules.ruleFor(topic), token)
 }
 
 func mayJoin(rules *topicRules, topic string, token *auth.Access) bool {
@@ -268,6 +283,9 @@ func (c *ruleChannel) HandleIn(ctx *Context, event string, payload Payload) Resu
 		err = ctx.Broadcast(event, payload)
 	case PublishLog:
 		err = ctx.Publish(event, payload, nil)
+	case PublishHook:
+		result, _ := c.pushAsked(ctx, event, payload)
+		return result
 	default:
 		return channels.Error(channels.Reason("forbidden"))
 	}
@@ -283,6 +301,9 @@ func (c *ruleChannel) HandleIn(ctx *Context, event string, payload Payload) Resu
 func (c *ruleChannel) HandleBatch(ctx *Context, events []channels.Pushed) []Result {
 	results := make([]Result, len(events))
 	rule := c.rules().ruleFor(ctx.Topic())
+	if rule != nil && rule.Publish == PublishHook {
+		return c.pushesAsked(ctx, rule, events)
+	}
 	takes := func(e channels.Pushed) bool { return rule.Presence.takes(e.Event) }
 	if len(events) > 1 && rule != nil && rule.Publish == PublishLog && !slices.ContainsFunc(events, takes) {
 		err := ctx.PublishAll(events)

@@ -78,6 +78,7 @@ type Service struct {
 // inForce is what says who may do what and is replaced while the service runs.
 type inForce struct {
 	topics       atomic.Pointer[topicRules]
+	hooks        atomic.Pointer[hookSet]
 	certificates [2]atomic.Pointer[reload.Value[*tls.Certificate]] // of Config.certificates; nil: no TLS, or not listening yet
 }
 
@@ -107,13 +108,14 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	s.makeAuthenticator(&f)
 	full, read := config.adminTokens(&f, s.logger)
 	joins := config.readCluster(&f, s.logger)
+	secrets := config.readHookSecrets(&f, s.logger)
 	if err := f.join(); err != nil {
 		return nil, err
 	}
 	s.readiness = stages.NewReadiness(s.logger)
 	s.payload = stages.NewPayloadBound(int64(config.MaxPayloadBytes), writeBytes, s.logger)
 	s.hook = s.Authenticate
-	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == AccessToken }); i >= 0 && config.JWTSecretFile == "" && config.JWTKeysFile == "" {
+	if i := slices.IndexFunc(config.Topics, func(r TopicRule) bool { return r.Access == AccessToken }); i >= 0 && !s.auth.Judges() {
 		s.logger.Warn("a rule lets in tokens only, and without --jwt-secret-file or --jwt-keys-file nobody has one: its topics are closed", "match", config.Topics[i].Match)
 	}
 	proxies, err := connlimit.ParseProxies(config.TrustedProxies)
@@ -140,6 +142,9 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 		s.bus = s.newBus(joins)
 	}
 	s.inForce.topics.Store(newTopicRules(config.Topics))
+	if err := s.makeHooks(secrets); err != nil {
+		return nil, err
+	}
 	s.encoders.New = func() any { return stages.NewEncoder(phoenix.Encoder{}, s.hub, s.segments()) }
 	if err := s.makeSockets(); err != nil {
 		return nil, err
@@ -225,7 +230,8 @@ func (s *Service) Publish(ctx context.Context, events ...Event) error {
 }
 
 // Authenticate is the connect hook that a service has by itself: it lets in
-// clients with a token, and those without where Config allows that. A hook of
+// clients with a token, those that the hook connect of Config.Hooks lets in, and others
+// where Config allows that. A hook of
 // your own may ask it first.
 func (s *Service) Authenticate(ctx context.Context, r *ConnectRequest) (*Socket, error) {
 	return s.auth.Authenticate(ctx, r)
@@ -233,43 +239,16 @@ func (s *Service) Authenticate(ctx context.Context, r *ConnectRequest) (*Socket,
 
 // ruled has topics served by what the rules say.
 func (s *Service) ruled(rules func() *topicRules) Factory {
-	all := &ruleSet{rules: rules, metrics: s.metrics, logger: s.logger}
+	all := &ruleSet{rules: rules, hooks: s.inForce.hooks.Load, holds: s.auth.Holds, node: s.config.Node, metrics: s.metrics, logger: s.logger}
 	return func() Channel { return &ruleChannel{ruleSet: all} }
 }
 
 // rules are the rules for topics in force.
 func (s *Service) rules() *topicRules { return s.inForce.topics.Load() }
 
-// Reload puts other rules for topics in force, and reads keys, admin tokens and
-// certificates again. Joined channels are judged by them: one that they do not
-// admit ends with phx_error, and a socket whose key is gone is closed. How
-// messages are delivered is said anew by the next join. If anything is wrong,
-// all of it is told and the old stays in force.
-func (s *Service) Reload(topics []TopicRule) error {
-	changed := s.config
-	changed.Topics = topics
-	var f faults
-	changed.validateTopics(&f)
-	errs := []error{f.join()}
-	var accepts []func()
-	for _, reread := range s.rereads() {
-		accept, err := reread()
-		accepts, errs = append(accepts, accept), append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	for _, accept := range accepts {
-		accept()
-	}
-	s.inForce.topics.Store(newTopicRules(topics))
-	s.review()
-	return nil
-}
-
 // rereads read what comes from files.
 func (s *Service) rereads() []func() (func(), error) {
-	list := append(s.admin.Rereads(), s.auth.Reread)
+	list := append(s.admin.Rereads(), s.auth.Reread, s.inForce.hooks.Load().secrets.Reread)
 	for i := range s.inForce.certificates {
 		list = append(list, s.inForce.certificates[i].Load().Reread)
 	}

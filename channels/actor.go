@@ -293,10 +293,17 @@ func (a *Actor) conclude(err error, result Result, event string) {
 	}
 }
 
-// fail ends the channel because of an error: the client joins again.
+// fail ends the channel because of an error: the client joins again. A [Rejection] is
+// none of the channel's own making, and tells the client why.
 func (a *Actor) fail(err error, event string) {
-	a.log(err, event)
-	p, _ := payloadOf(Reason("channel_crash"))
+	response := Reason("channel_crash")
+	var rejection *Rejection
+	if errors.As(err, &rejection) {
+		response = rejection.Response
+	} else {
+		a.log(err, event)
+	}
+	p, _ := payloadOf(response)
 	a.end(err, a.encodePush(a.joinRef, "phx_error", p))
 }
 

@@ -128,7 +128,8 @@ func OK(response any) Result { return Result{status: outbound.StatusOK, response
 func Error(response any) Result { return Result{status: outbound.StatusError, response: response} }
 
 // Stop ends the channel: normally if the reason is nil, so that the client does
-// not join again, or as a failure that it recovers from by joining again.
+// not join again, or as a failure that it recovers from by joining again. Of a
+// [Rejection] the client is told the reason, and nothing is logged.
 func Stop(reason error) Result { return Result{}.ThenStop(reason) }
 
 // ThenStop ends the channel after the answer.

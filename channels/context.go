@@ -17,6 +17,7 @@ type Socket struct {
 	Assigns    map[string]any // whatever the connect hook wants the channels to know
 	Expires    time.Time      // when the connection is closed, unless its access is renewed; zero: never
 	RemoteAddr string
+	Transport  string // such as "websocket"; the service sets it
 
 	// Name is what the admin API calls the connection: the ID, or without one a name that
 	// no other connection has. The service sets it.

@@ -34,6 +34,7 @@ const (
 	PresenceRefused   Name = "presence.refused"
 	PresenceRejected  Name = "presence.rejected"
 	PresenceFetches   Name = "presence.fetches"
+	HookAnswers       Name = "hook.answers"
 
 	BroadcastsSent     Name = "broadcasts.sent"
 	BroadcastsReceived Name = "broadcasts.received"
@@ -69,6 +70,8 @@ const (
 	Presences      Name = "presences"
 	Revocations    Name = "revocations"
 	RevocationsAge Name = "revocations.age"
+	HookInFlight   Name = "hook.inflight"
+	HookWaiting    Name = "hook.waiting"
 
 	BroadcastSubjects Name = "broadcasts.subjects"
 	RelayAge          Name = "relay.age"
@@ -84,6 +87,7 @@ const (
 	AppendTime   Name = "append.time"
 	SequenceTime Name = "sequence.time"
 	HTTPTime     Name = "http.time"
+	HookTime     Name = "hook.time"
 )
 
 // Meaning says what each metric counts or times, for the help text of
@@ -148,6 +152,10 @@ var Meaning = map[Name]string{
 	ReplayTime:        "Duration of one catch-up.",
 	AppendTime:        "From an append's call to its being durable.",
 	SequenceTime:      "Duration of one round that moved events from the outbox to the log.",
+	HookAnswers:       "Questions to hooks and to functions for access, by hook and by what came of them: allowed, denied, remembered, or what was wrong.",
+	HookInFlight:      "Questions that are being asked, by hook.",
+	HookWaiting:       "Questions that wait for their turn to be asked, by hook.",
+	HookTime:          "From a question to its answer, by hook.",
 	HTTPTime:          "From a request's arrival to the end of its answer, by route. Long-polls wait for something to say.",
 
 	BroadcastsSent:     "Broadcasts sent to other nodes, once whatever their number.",
@@ -170,6 +178,9 @@ func Route(pattern string) Tag { return Tag{"route", cmp.Or(pattern, "/")} }
 
 // Transport tags a metric with how a client is connected.
 func Transport(name string) Tag { return Tag{"transport", name} }
+
+// Hook tags a metric with what was asked: connect, join, push or sql.
+func Hook(name string) Tag { return Tag{"hook", name} }
 
 // Reason tags a metric with why something happened.
 func Reason(why string) Tag { return Tag{"reason", why} }

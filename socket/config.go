@@ -176,6 +176,7 @@ type ConnectRequest struct {
 	Token      string // sent by subprotocol or header; a "token" parameter is among Params
 	Header     http.Header
 	RemoteAddr string // of the connection, or without a port where a trusted proxy names it
+	Transport  string // such as "websocket"
 }
 
 // ErrUnavailable is what a hook returns, or wraps, that cannot decide now: a client that

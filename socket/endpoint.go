@@ -234,7 +234,8 @@ func remoteAddr(r *http.Request, client netip.Addr) string {
 func (e *Endpoint) connect(r *http.Request, client netip.Addr, params Params, token string) (*channels.Socket, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), e.config.HandshakeTimeout)
 	defer cancel()
-	request := &ConnectRequest{Params: params, Token: token, Header: r.Header, RemoteAddr: remoteAddr(r, client)}
+	request := &ConnectRequest{Params: params, Token: token, Header: r.Header, RemoteAddr: remoteAddr(r, client),
+		Transport: path.Base(path.Clean(r.URL.Path))} // they are served by these names
 	socket, err := guard("connect", func() (*channels.Socket, error) { return e.config.Connect(ctx, request) })
 	switch {
 	case err != nil:
@@ -243,7 +244,7 @@ func (e *Endpoint) connect(r *http.Request, client netip.Addr, params Params, to
 		return nil, errors.New("connect hook returned neither a socket nor an error")
 	}
 	own := *socket // the hook may give the same one to many
-	own.RemoteAddr = request.RemoteAddr
+	own.RemoteAddr, own.Transport = request.RemoteAddr, request.Transport
 	return &own, nil
 }
 

@@ -35,7 +35,7 @@ var letsIn = map[rejectReason]string{
 	rejectReason(TokenInvalid): "a token that is signed by a key in force, with the claims that the --jwt flags ask for; sluice token --check says what is wrong with one",
 	rejectReason(TokenExpired): "a token that has not expired; where clocks differ: --jwt-leeway",
 	rejectReason(TokenRevoked): "a token that was issued after the revocation",
-	rejectReason(Unavailable):  "the store, once it can be read again: see /readyz",
+	rejectReason(Unavailable):  "what decides, once it can be asked again: the store (see /readyz), or the connect hook",
 	rejectedCapacity:           "a higher --max-connections, or more nodes",
 }
 

@@ -96,7 +96,7 @@ func (s *session) renew(m phoenix.ClientMessage, actor *channels.Actor) {
 		return
 	}
 	own := *renewed
-	own.RemoteAddr, own.Name = old.RemoteAddr, old.Name
+	own.RemoteAddr, own.Transport, own.Name = old.RemoteAddr, old.Transport, old.Name
 	s.socket.Store(&own)
 	s.expiry.until(own.Expires)
 	if !s.confirm(s.expiry.conn) {

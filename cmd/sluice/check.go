@@ -103,6 +103,7 @@ func (c *checkCmd) print(w io.Writer, resolver *configResolver, parsed *kong.Con
 	for i, rule := range resolver.file.topics {
 		fmt.Fprintf(&out, "# topics: rule %d: %q  # %v\n", i+1, rule.Match, resolver.file.places[ruleName(i)])
 	}
+	describeHooks(&out, resolver.file)
 	_, err := io.WriteString(w, out.String())
 	return err
 }

@@ -27,12 +27,13 @@ type fileValue struct {
 type configFile struct {
 	settings map[string]fileValue // by flag
 	topics   []sluice.TopicRule   // nil: it has no list of them
-	places   map[string]place     // of what rules say, by the names that flagOf gives it
+	hooks    sluice.Hooks
+	places   map[string]place // of what rules say, by the names that flagOf gives it
 }
 
 // readFile reads a YAML file whose keys are the names of flags, of any
 // command: one file serves them all. Beside them may stand the rules for
-// topics. All faults are noted, with file, line and column.
+// topics, and hooks. All faults are noted, with file, line and column.
 func (r *configResolver) readFile(path string) {
 	r.file = configFile{settings: map[string]fileValue{}, places: map[string]place{}}
 	source, err := os.ReadFile(path)
@@ -66,6 +67,10 @@ func (r *configResolver) readSettings(path string, mapping *ast.MappingNode) {
 		name, key := pair.Key.GetToken().Value, placeAt(path, pair.Key)
 		if name == topicsKey {
 			r.readTopics(path, pair)
+			continue
+		}
+		if name == hooksKey {
+			r.readHooks(path, pair)
 			continue
 		}
 		flag, known := flags[name]

@@ -17,7 +17,7 @@ import (
 	"github.com/sluicehq/sluice"
 )
 
-// topicsKey is the one setting that only a file can give: the rules for topics.
+// topicsKey is a setting that only a file can give: the rules for topics.
 const topicsKey = "topics"
 
 // ruleHint says what a rule may have.

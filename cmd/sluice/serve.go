@@ -25,10 +25,12 @@ A flag beats its environment variable, which beats its line in the file that --c
 
   topics:
   - match: room:*        # the first rule that matches a topic counts
-    access: token        # public, token or deny: who may join
-    publish: broadcast   # none, broadcast or log: what a client's push does
+    access: token        # public, token, hook or deny: who may join
+    publish: broadcast   # none, broadcast, log or hook: what a client's push does
 
-SIGTERM drains. SIGHUP reads topic rules, keys, tokens and certificates again, and has joined channels judged by them. A file in which anything is wrong is refused whole, with all that is wrong in it; the old stays in force.`
+So do hooks, which ask your own backend: see docs/hooks.md.
+
+SIGTERM drains. SIGHUP reads topic rules, hooks, keys, tokens and certificates again, and has joined channels judged by them. A file in which anything is wrong is refused whole, with all that is wrong in it; the old stays in force.`
 }
 
 // Examples implements exemplary.
@@ -54,7 +56,7 @@ func (s *serveCmd) Run(ctx context.Context, p process, resolver *configResolver)
 	cfg.OnListen = func(public, admin net.Addr) {
 		s.announce(logger, public, admin, isTerminal(p.stderr))
 	}
-	reloads := &reloader{process: p, resolver: resolver, logger: logger, topics: resolver.file.topics}
+	reloads := &reloader{process: p, resolver: resolver, logger: logger, topics: resolver.file.topics, hooks: resolver.file.hooks}
 	service, err := reloads.next(cfg)
 	if err != nil {
 		return err
@@ -76,7 +78,7 @@ func (s *serveCmd) Run(ctx context.Context, p process, resolver *configResolver)
 func (s *serveCmd) check(resolver *configResolver) error {
 	_, err := s.Log.logger(io.Discard)
 	cfg, zero := s.Settings.config()
-	cfg.Topics = resolver.file.topics
+	cfg.Topics, cfg.Hooks = resolver.file.topics, resolver.file.hooks
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	_, wrong := sluice.New(cfg) // nothing runs yet
 	return errors.Join(err, zero, wrong)

@@ -85,6 +85,7 @@ type configFlags struct {
 	MaxPayloadBytes sluice.ByteSize `group:"Access" help:"Size of an event's payload at most, for all ways in; the nodes of a store share what the last one to start was given. 0: what the store says, 1 MiB at first."`
 
 	Topics []sluice.TopicRule `kong:"-"`
+	Hooks  sluice.Hooks       `kong:"-"`
 
 	PresenceInterval time.Duration `group:"Presence" help:"How long changes of who is on a topic are gathered before clients and other nodes are told."`
 	PresencePermdown time.Duration `group:"Presence" help:"How long the presences of a silent node are kept, unseen, for when it is heard again."`
@@ -151,6 +152,9 @@ func flagOf(field string) string {
 	if part := ruleField.FindStringSubmatch(field); part != nil {
 		index, _ := strconv.Atoi(part[1]) // of digits
 		return fmt.Sprintf("%s: rule %d: %s", topicsKey, index+1, kebab(part[2]))
+	}
+	if part := hooksField.FindStringSubmatch(field); part != nil {
+		return hooksName(part)
 	}
 	if f, ok := reflect.TypeFor[configFlags]().FieldByName(field); ok {
 		if name := f.Tag.Get("name"); name != "" {

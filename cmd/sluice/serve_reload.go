@@ -15,7 +15,7 @@ import (
 )
 
 // reloader puts what may change while the service runs in force when the
-// process is sent SIGHUP: topic rules, keys, tokens and certificates.
+// process is sent SIGHUP: topic rules, hooks, keys, tokens and certificates.
 type reloader struct {
 	// Immutable.
 	process  process
@@ -25,6 +25,7 @@ type reloader struct {
 	mu      sync.Mutex
 	service *sluice.Service    // the one that runs now; guarded by mu
 	topics  []sluice.TopicRule // in force; guarded by mu
+	hooks   sluice.Hooks       // likewise
 }
 
 // start reloads at every signal until stop, which waits for the last one.
@@ -48,18 +49,18 @@ func (r *reloader) start() (stop func()) {
 func (r *reloader) next(cfg sluice.Config) (*sluice.Service, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	cfg.Topics = r.topics
+	cfg.Topics, cfg.Hooks = r.topics, r.hooks
 	var err error
 	r.service, err = sluice.New(cfg)
 	return r.service, err
 }
 
 func (r *reloader) reload() {
-	topics, fixed, err := r.reread()
+	file, fixed, err := r.reread()
 	if err == nil {
 		r.mu.Lock()
-		if err = r.service.Reload(topics); err == nil {
-			r.topics = topics
+		if err = r.service.ReloadWith(file.topics, file.hooks); err == nil {
+			r.topics, r.hooks = file.topics, file.hooks
 		}
 		r.mu.Unlock()
 	}
@@ -70,24 +71,24 @@ func (r *reloader) reload() {
 	if len(fixed) > 0 {
 		r.logger.Warn("settings that have changed count from the next start on", "settings", strings.Join(fixed, ", "))
 	}
-	r.logger.Info("reloaded", "topic_rules", len(topics))
+	r.logger.Info("reloaded", "topic_rules", len(file.topics))
 }
 
 // reread reads all settings again, as at the start: a file in which anything is wrong
-// is refused whole, with all that is wrong in it. It returns the rules for topics, and
-// which other settings of the file have changed.
-func (r *reloader) reread() (topics []sluice.TopicRule, changed []string, err error) {
+// is refused whole, with all that is wrong in it. It returns the file, and which of its
+// settings have changed beside rules and hooks.
+func (r *reloader) reread() (file configFile, changed []string, err error) {
 	again := newConfigResolver(r.process.env)
 	parser, err := newParser(context.Background(), r.process, again) // for commands that run: this one does not
 	if err != nil {
-		return nil, nil, err
+		return file, nil, err
 	}
 	command, err := again.parse(parser, r.resolver.args)
 	if err == nil {
 		err = again.check(command)
 	}
 	if again.explain(err) || len(again.faults) > 0 {
-		return nil, nil, again.join()
+		return file, nil, again.join()
 	}
 	before, now := r.resolver.file.settings, again.file.settings
 	names := maps.Clone(before)
@@ -100,5 +101,5 @@ func (r *reloader) reread() (topics []sluice.TopicRule, changed []string, err er
 			changed = append(changed, name)
 		}
 	}
-	return again.file.topics, changed, err
+	return again.file, changed, err
 }

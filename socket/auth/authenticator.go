@@ -33,7 +33,12 @@ type Config struct {
 	Leeway time.Duration
 	// RequireExp refuses tokens that never expire.
 	RequireExp bool
-	// Anonymous lets in clients without a token.
+	// Connect says what a client may that brings no token, or none that there are keys
+	// for. An error refuses it. Nil: nobody is asked.
+	Connect func(ctx context.Context, r *socket.ConnectRequest) (*Access, error)
+	// Claims tells whether an [Access] keeps all claims of its token. Nil: it does not.
+	Claims func() bool
+	// Anonymous lets in clients without a token, where Connect is nil.
 	Anonymous bool
 	// Revocations has the tokens that count no more. Nil: there are none.
 	Revocations Revocations
@@ -57,6 +62,7 @@ type Authenticator struct {
 	// Immutable after Open.
 	tokens    *verifier   // nil where there are no tokens
 	revoked   Revocations // nil where there are none
+	connect   func(context.Context, *socket.ConnectRequest) (*Access, error)
 	anonymous bool
 }
 
@@ -66,24 +72,37 @@ func Open(config Config) (*Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Authenticator{tokens, config.Revocations, config.Anonymous}, nil
+	return &Authenticator{tokens, config.Revocations, config.Connect, config.Anonymous}, nil
 }
 
-// HasKeys tells whether there are keys to verify tokens with. Without any, Renew, Holds
-// and Admit must not be called.
+// HasKeys tells whether there are keys to verify tokens with. Without any, Renew must not
+// be called.
 func (a *Authenticator) HasKeys() bool { return a.tokens != nil }
+
+// Judges tells whether clients are let in by what they are: by tokens, or by Config.Connect.
+// Otherwise there is nothing that could be taken away again.
+func (a *Authenticator) Judges() bool { return a.tokens != nil || a.connect != nil }
 
 // tokenAssign is where a socket keeps the access that its token grants.
 const tokenAssign = "sluice.access"
 
 // Authenticate is a connect hook: it lets in clients with a token, and those without
-// where Config allows that.
-func (a *Authenticator) Authenticate(_ context.Context, r *socket.ConnectRequest) (*channels.Socket, error) {
+// where Config.Connect or Config.Anonymous allows that.
+func (a *Authenticator) Authenticate(ctx context.Context, r *socket.ConnectRequest) (*channels.Socket, error) {
 	token := cmp.Or(r.Token, r.Params.Get("token"))
 	switch {
 	case a.tokens != nil && token != "":
 		granted, err := a.check(token)
 		if err != nil {
+			return nil, refusal(err)
+		}
+		return granted.socket(nil), nil
+	case a.connect != nil:
+		granted, err := a.connect(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if err := a.counts(granted); err != nil {
 			return nil, refusal(err)
 		}
 		return granted.socket(nil), nil
@@ -132,7 +151,7 @@ func (a *Authenticator) counts(token *Access) error {
 	return nil
 }
 
-// Of is what a socket's token grants, nil if it came without.
+// Of is what a socket's token grants, or Config.Connect has; nil if it came without either.
 func Of(s *channels.Socket) *Access {
 	granted, _ := s.Assigns[tokenAssign].(*Access)
 	return granted
@@ -155,7 +174,12 @@ func (a *Authenticator) Renew(_ context.Context, old *channels.Socket, token str
 // as is known.
 func (a *Authenticator) Holds(s *channels.Socket) bool {
 	token := Of(s)
-	return token == nil || a.tokens.hasKeyOf(token) && !errors.Is(a.counts(token), ErrRevoked)
+	return token == nil || a.keyHolds(token) && !errors.Is(a.counts(token), ErrRevoked)
+}
+
+// keyHolds tells whether what the access was granted by is still there.
+func (a *Authenticator) keyHolds(access *Access) bool {
+	return access.granted || a.tokens != nil && a.tokens.hasKeyOf(access)
 }
 
 // Admit returns an error for clients that may not join now, whatever it is: their token

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,9 +22,40 @@ type Access struct {
 	Topics  []string  // patterns of topics that may be joined
 	Listed  bool      // the token lists topics at all
 	Expires time.Time // when the access ends; zero for never
+	Claims  []byte    // all of them, a JSON object; nil unless Config.Claims asks for them
 	id      string    // of the token; empty if it has none
 	issued  time.Time // when the token was; zero if it does not say
 	key     keyID     // of the key that verified it
+	granted bool      // by Config.Connect: there is no token
+}
+
+// Grant is access that is given without a token: from now on, and by what claims say
+// besides. They are a JSON object, or nil.
+func Grant(subject string, topics []string, listed bool, expires time.Time, said []byte) (*Access, error) {
+	a := &Access{Subject: subject, Topics: topics, Listed: listed, Expires: expires, issued: time.Now(), granted: true}
+	claims := map[string]jsontext.Value{}
+	if said != nil {
+		if err := json.Unmarshal(said, &claims); err != nil {
+			return nil, fmt.Errorf("claims: %w", err)
+		}
+	}
+	if id, ok := claims["jti"]; ok && json.Unmarshal(id, &a.id) != nil {
+		return nil, fmt.Errorf("claims: jti must be %s", claimTypes["jti"])
+	}
+	for name, value := range map[string]any{"sub": subject, "topics": topics, "exp": expires.Unix()} {
+		delete(claims, name) // what is said outside of the claims counts
+		if name == "sub" && subject == "" || name == "topics" && !listed || name == "exp" && expires.IsZero() {
+			continue
+		}
+		text, err := json.Marshal(value)
+		if err != nil {
+			return nil, fmt.Errorf("claims: %w", err)
+		}
+		claims[name] = text
+	}
+	var err error
+	a.Claims, err = json.Marshal(claims, json.Deterministic(true))
+	return a, err
 }
 
 // Allows tells whether the token lists a topic.
@@ -67,6 +99,7 @@ type verifier struct {
 	parser *jwt.Parser
 	leeway time.Duration
 	keys   *reload.Value[keySet]
+	claims func() bool // whether they are kept
 }
 
 // openVerifier reads the keys that the configuration names, nil if it names
@@ -107,7 +140,7 @@ func openVerifier(config Config) (*verifier, error) {
 	if len(config.Audience) > 0 {
 		options = append(options, jwt.WithAudience(config.Audience...))
 	}
-	return &verifier{jwt.NewParser(options...), config.Leeway, keys}, nil
+	return &verifier{jwt.NewParser(options...), config.Leeway, keys, config.Claims}, nil
 }
 
 // check verifies a token and returns what it grants.
@@ -122,6 +155,9 @@ func (v *verifier) check(token string) (*Access, error) {
 		return nil, fmt.Errorf("check token: %w", err)
 	}
 	a := &Access{Subject: claims.Subject, Topics: claims.topics, Listed: claims.listed, id: claims.ID, key: verified}
+	if v.claims != nil && v.claims() {
+		a.Claims = claims.text
+	}
 	if claims.IssuedAt != nil {
 		a.issued = claims.IssuedAt.Time
 	}
@@ -139,6 +175,7 @@ type claims struct {
 	jwt.RegisteredClaims
 	topics []string
 	listed bool
+	text   []byte
 }
 
 // claimTypes say what the claims must be that we read.
@@ -174,6 +211,6 @@ func (c *claims) UnmarshalJSON(text []byte) error {
 		}
 		return errors.New("the claims must be a JSON object")
 	}
-	c.RegisteredClaims = said.RegisteredClaims
+	c.RegisteredClaims, c.text = said.RegisteredClaims, bytes.Clone(text)
 	return err
 }
