@@ -116,7 +116,7 @@ func (s *Service) newPresences() (*presence.Tracker, error) {
 		Permdown: s.config.PresencePermdown,
 		Max:      s.config.MaxPresences,
 		Listed: func(topic string) int {
-			if rule := s.rules().ruleFor(topic); rule != nil {
+			if rule := s.rules().ruleForOwner(topic); rule != nil {
 				return rule.Presence.listed()
 			}
 			return presence.DefaultMax

@@ -236,7 +236,7 @@ func (c *ruleChannel) reviewAsked(rule *TopicRule, token *auth.Access) error {
 // HandleInfo implements [InfoHandler]: it asks again. A client that may not be here any
 // more has left then; one of which nothing is known joins again.
 func (c *ruleChannel) HandleInfo(ctx *Context, message any) Result {
-	rule := c.rules().ruleFor(ctx.Topic())
+	rule := c.ruleOf(ctx)
 	if _, ok := message.(askAgain); !ok || c.asked == nil || rule == nil || !rule.Access.asks() {
 		return channels.NoReply()
 	}

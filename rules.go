@@ -47,7 +47,9 @@ const (
 // list closes all; where there is none, all topics are open to whoever may
 // connect, and clients push nothing.
 type TopicRule struct {
-	// Match is a topic, or the beginning of topics followed by *.
+	// Match is a topic, or the beginning of topics followed by *. In a topic, {sub} stands
+	// for who a client is: user:{sub} matches user:7 for the one whose token has 7 as its
+	// sub, and for nobody else.
 	Match string `yaml:"match"`
 	// Access says who may join. Empty: AccessPublic.
 	Access Access `yaml:"access"`
@@ -80,8 +82,12 @@ type TopicRule struct {
 // validate reports what is wrong with a rule, by the rule's own fields. The
 // configuration's own tags are taken.
 func (r *TopicRule) validate(f *faults, taken map[string]string) {
-	if star := strings.IndexByte(r.Match, '*'); r.Match == "" || star >= 0 && star < len(r.Match)-1 {
+	star, subs := strings.IndexByte(r.Match, '*'), strings.Count(r.Match, subjectMark)
+	switch {
+	case r.Match == "" || star >= 0 && star < len(r.Match)-1:
 		f.add("Match", r.Match, "a topic, or the beginning of topics followed by one * at the end, such as room:*")
+	case subs > 1 || subs == 1 && star >= 0:
+		f.add("Match", r.Match, "a topic with one "+subjectMark+" and no *, such as user:"+subjectMark)
 	}
 	if r.Access != "" {
 		oneOf(f, "Access", r.Access, AccessPublic, AccessToken, AccessHook, AccessDeny)
@@ -175,27 +181,84 @@ func (r *TopicRule) options() Options {
 
 // topicRules are rules for topics, with an index of what they match. A nil one has none.
 type topicRules struct {
-	list  []TopicRule // nil: there is no list, which is not the same as an empty one
-	index patterns.Index
+	list     []TopicRule // nil: there is no list, which is not the same as an empty one
+	index    patterns.Index
+	personal []personalRule // which the index has as what they are for nobody
+}
+
+// personalRule is a rule of topics of which each is one user's.
+type personalRule struct {
+	number        int // in the list
+	before, after string
+}
+
+// subjectMark stands in a rule for the sub of a client's token.
+const subjectMark = "{sub}"
+
+// owner is whose own a topic is by this rule, "" if it is nobody's.
+func (p *personalRule) owner(topic string) string {
+	if len(topic) <= len(p.before)+len(p.after) || !strings.HasPrefix(topic, p.before) || !strings.HasSuffix(topic, p.after) {
+		return ""
+	}
+	return topic[len(p.before) : len(topic)-len(p.after)]
 }
 
 func newTopicRules(list []TopicRule) *topicRules {
 	r := &topicRules{list: list}
 	for i := range list {
-		r.index.Add(list[i].Match)
+		match := list[i].Match
+		if before, after, personal := strings.Cut(match, subjectMark); personal {
+			r.personal = append(r.personal, personalRule{i, before, after})
+			match = "" // which is no topic
+		}
+		r.index.Add(match)
 	}
 	return r
 }
 
 func (r *topicRules) isNone() bool { return r == nil || r.list == nil }
 
-// ruleFor returns the rule that counts for a topic, nil if none matches it.
-func (r *topicRules) ruleFor(topic string) *TopicRule {
+// ruleFor returns the rule that counts for a topic and who has that access, nil if none
+// matches it.
+func (r *topicRules) ruleFor(topic string, access *auth.Access) *TopicRule {
 	if r == nil {
 		return nil
 	}
-	if i := r.index.Match(topic); i >= 0 {
+	if owner, number := r.owner(topic); access != nil && owner != "" && access.Subject == owner {
+		return r.first(topic, number)
+	}
+	return r.first(topic, len(r.list))
+}
+
+// ruleForOwner is ruleFor the one whose own the topic is, if it is somebody's.
+func (r *topicRules) ruleForOwner(topic string) *TopicRule {
+	if r == nil {
+		return nil
+	}
+	_, number := r.owner(topic)
+	return r.first(topic, number)
+}
+
+// owner is whose own a topic is, "" if it is nobody's, and the number of the rule that says
+// so. Of several rules it is the one that leaves the least for a subject: so no subject is
+// another's with more behind it.
+func (r *topicRules) owner(topic string) (owner string, number int) {
+	number = len(r.list)
+	for i := range r.personal {
+		if o := r.personal[i].owner(topic); o != "" && (owner == "" || len(o) < len(owner)) {
+			owner, number = o, r.personal[i].number
+		}
+	}
+	return owner, number
+}
+
+// first is the first rule of those that match a topic whoever it is, and of one more.
+func (r *topicRules) first(topic string, other int) *TopicRule {
+	if i := r.index.Match(topic); i >= 0 && i < other {
 		return &r.list[i]
+	}
+	if other < len(r.list) {
+		return &r.list[other]
 	}
 	return nil
 }
@@ -207,6 +270,11 @@ type ruleChannel struct {
 	*ruleSet
 	key   string // of the client's presence, where its rule has one
 	asked *asked // nil unless others have decided that the client may be here; written by Join
+}
+
+// ruleOf is the rule that counts for a channel and its client as it is now.
+func (c *ruleChannel) ruleOf(ctx *Context) *TopicRule {
+	return c.rules().ruleFor(ctx.Topic(), auth.Of(ctx.Socket()))
 }
 
 // ruleSet is what the channels of a mount go by.
@@ -223,7 +291,7 @@ type ruleSet struct {
 
 // Join implements [Channel].
 func (c *ruleChannel) Join(ctx *Context, params Payload) (any, error) {
-	rule := c.rules().ruleFor(ctx.Topic())
+	rule := c.ruleOf(ctx)
 	if rule != nil {
 		ctx.SetOptions(rule.options())
 	}
@@ -250,11 +318,11 @@ func (c *ruleChannel) Review(topic string, s *Socket) error {
 	if !mayJoin(rules, topic, token) {
 		return channels.Reject("unauthorized")
 	}
-	return c.reviewAsked(rules.ruleFor(topic), token)
+	return c.reviewAsked(rules.ruleFor(topic, token), token)
 }
 
 func mayJoin(rules *topicRules, topic string, token *auth.Access) bool {
-	rule := rules.ruleFor(topic)
+	rule := rules.ruleFor(topic, token)
 	switch {
 	case strings.HasPrefix(topic, store.OwnTopics) && (rule == nil || !strings.HasPrefix(rule.Match, store.OwnTopics)):
 		return false // they are joined only by a rule that names them
@@ -271,7 +339,7 @@ func mayJoin(rules *topicRules, topic string, token *auth.Access) bool {
 // HandleIn implements [InHandler].
 func (c *ruleChannel) HandleIn(ctx *Context, event string, payload Payload) Result {
 	publish := PublishNone
-	if rule := c.rules().ruleFor(ctx.Topic()); rule != nil {
+	if rule := c.ruleOf(ctx); rule != nil {
 		if rule.Presence.takes(event) {
 			return c.track(ctx, &rule.Presence, payload)
 		}
@@ -300,7 +368,7 @@ func (c *ruleChannel) HandleIn(ctx *Context, event string, payload Payload) Resu
 // goes by itself.
 func (c *ruleChannel) HandleBatch(ctx *Context, events []channels.Pushed) []Result {
 	results := make([]Result, len(events))
-	rule := c.rules().ruleFor(ctx.Topic())
+	rule := c.ruleOf(ctx)
 	if rule != nil && rule.Publish == PublishHook {
 		return c.pushesAsked(ctx, rule, events)
 	}

@@ -24,7 +24,7 @@ func (s *serveCmd) Help() string {
 A flag beats its environment variable, which beats its line in the file that --config names. Rules for topics stand in that file only:
 
   topics:
-  - match: room:*        # the first rule that matches a topic counts
+  - match: room:*        # the first rule that matches a topic counts; user:{sub} is each user's own
     access: token        # public, token, hook or deny: who may join
     publish: broadcast   # none, broadcast, log or hook: what a client's push does
 
