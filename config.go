@@ -142,9 +142,13 @@ type Config struct {
 
 	// JWTSecretFile is a file with the secret that signs tokens (HS256, HS384
 	// or HS512), JWTKeysFile one with public keys, as a JSON Web Key Set
-	// (RFC 7517). They are read again once they have changed. Give one of them,
-	// or none: then there are no tokens.
-	JWTSecretFile, JWTKeysFile string
+	// (RFC 7517), JWTKeysURL where such a set is fetched from, https off loopback. Files
+	// are read again once they have changed, the URL is every five minutes, and sooner for
+	// a token of an unknown key. Give one of them, or none: then there are no tokens.
+	JWTSecretFile, JWTKeysFile, JWTKeysURL string
+	// JWTPreviousSecretFile has the secret before that of JWTSecretFile, and
+	// JWTPreviousUntil is when it counts no more, such as 2026-08-01T00:00:00Z.
+	JWTPreviousSecretFile, JWTPreviousUntil string
 	// JWTIssuer and JWTAudience are what a token's iss and aud must say; of
 	// several audiences one is enough. Empty: they are not looked at.
 	JWTIssuer   string

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluicehq/sluice/internal/admin"
 	"github.com/sluicehq/sluice/internal/connlimit"
@@ -24,6 +25,8 @@ func (c *Config) validateAccess(f *faults) {
 	switch {
 	case c.Hooks.Connect.URL != "" && c.Anonymous != nil && *c.Anonymous:
 		f.add("Anonymous", "true", "nothing, since the hook connect says who is let in without a token")
+	case c.JWTKeysURL != "" && (c.JWTSecretFile != "" || c.JWTKeysFile != ""):
+		f.add("JWTKeysURL", schemeOf(c.JWTKeysURL), "nothing, since --jwt-secret-file or --jwt-keys-file is given too: choose one")
 	case c.JWTSecretFile != "" && c.JWTKeysFile != "":
 		f.add("JWTKeysFile", c.JWTKeysFile, "nothing, since --jwt-secret-file is given too: choose one")
 	case c.hasKeys() || c.Hooks.Connect.URL != "" || c.anonymous():
@@ -60,7 +63,9 @@ func (c *Config) validateAccess(f *faults) {
 }
 
 // hasKeys tells whether there are keys to verify tokens with.
-func (c *Config) hasKeys() bool { return c.JWTSecretFile != "" || c.JWTKeysFile != "" }
+func (c *Config) hasKeys() bool {
+	return c.JWTSecretFile != "" || c.JWTKeysFile != "" || c.JWTKeysURL != ""
+}
 
 // anonymous tells whether clients may connect without a token, and nobody is asked.
 func (c *Config) anonymous() bool {
@@ -88,6 +93,18 @@ func (c *Config) certificates() [2]certificate {
 
 // validateTokens reports what cannot be asked of tokens.
 func (c *Config) validateTokens(f *faults) {
+	if err := auth.CheckKeysURL(c.JWTKeysURL); c.JWTKeysURL != "" && err != nil {
+		f.add("JWTKeysURL", schemeOf(c.JWTKeysURL), fmt.Sprintf("an absolute URL of https, or of http on loopback (%v)", err))
+	}
+	if _, err := time.Parse(time.RFC3339, c.JWTPreviousUntil); (c.JWTPreviousUntil != "" || c.JWTPreviousSecretFile != "") && err != nil {
+		f.add("JWTPreviousUntil", c.JWTPreviousUntil, "when the secret of --jwt-previous-secret-file counts no more, such as 2026-08-01T00:00:00Z")
+	}
+	if c.JWTPreviousSecretFile != "" && c.JWTSecretFile == "" {
+		f.add("JWTPreviousSecretFile", c.JWTPreviousSecretFile, "nothing without --jwt-secret-file, the one that it comes before")
+	}
+	if c.JWTPreviousSecretFile == "" && c.JWTPreviousUntil != "" {
+		f.add("JWTPreviousUntil", c.JWTPreviousUntil, "nothing without --jwt-previous-secret-file")
+	}
 	for _, each := range c.JWTAlgorithms {
 		if !slices.Contains(auth.Signatures, each) {
 			f.add("JWTAlgorithms", each, strings.Join(auth.Signatures, ", "))
@@ -113,9 +130,14 @@ func (c *Config) authenticator(f *faults, revoked auth.Revocations, connect conn
 	if c.Hooks.Connect.URL == "" {
 		connect = nil
 	}
+	until, err := time.Parse(time.RFC3339, c.JWTPreviousUntil)
+	if c.JWTPreviousSecretFile != "" && err != nil {
+		return nil // which has been reported
+	}
 	authenticator, err := auth.Open(auth.Config{
 		SecretFile: c.JWTSecretFile,
 		KeysFile:   c.JWTKeysFile,
+		KeysURL:    c.JWTKeysURL,
 		Issuer:     c.JWTIssuer,
 		Audience:   c.JWTAudience,
 		Algorithms: c.JWTAlgorithms,
@@ -123,6 +145,8 @@ func (c *Config) authenticator(f *faults, revoked auth.Revocations, connect conn
 		RequireExp: *c.JWTRequireExp,
 		Anonymous:  c.anonymous(),
 		Logger:     c.logger(),
+
+		PreviousSecretFile: c.JWTPreviousSecretFile, PreviousUntil: until,
 
 		Revocations: revoked,
 		Connect:     connect,

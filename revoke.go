@@ -77,6 +77,7 @@ func (s *Service) measureRevocations() {
 		return
 	}
 	s.monitor.Need(s.revoked.Err)
+	s.monitor.Need(s.auth.Err)
 	s.metrics.GaugeFunc(metrics.Revocations, func() int64 { return int64(s.revoked.Count()) })
 	s.metrics.GaugeFunc(metrics.RevocationsAge, func() int64 { return int64(s.revoked.Age().Seconds()) })
 }

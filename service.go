@@ -258,6 +258,12 @@ func (s *Service) rereads() []func() (func(), error) {
 // watchAccess looks at the files that access depends on until ctx ends: what a
 // key or token that has been taken away let in is closed without anybody asking.
 func (s *Service) watchAccess(ctx context.Context) error {
+	fetching := make(chan struct{}) // closed by the goroutine that fetches keys
+	go func() {
+		defer close(fetching)
+		s.auth.Run(ctx)
+	}()
+	defer func() { <-fetching }()
 	ticker := time.NewTicker(reload.Interval)
 	defer ticker.Stop()
 	for seen := s.reads(); ; {

@@ -22,7 +22,7 @@ var promised = map[string][]string{
 	"Stages":    {"max-demand", "min-demand", "fetch-size", "fetch-bytes", "poll-interval", "batch-size", "batch-timeout", "lanes", "writers", "rate-limit"},
 	"Mailboxes": {"mailbox-size", "mailbox-bytes", "overflow", "recent"},
 	"Dedupe":    {"dedupe", "dedupe-window", "dedupe-entries"},
-	"Access": {"jwt-secret-file", "jwt-keys-file",
+	"Access": {"jwt-secret-file", "jwt-keys-file", "jwt-keys-url", "jwt-previous-secret-file", "jwt-previous-until",
 		"jwt-issuer", "jwt-audience", "jwt-algorithms", "jwt-leeway", "jwt-require-exp",
 		"anonymous", "origins", "admin-token-file", "admin-read-token-file", "max-connections", "max-connections-per-ip", "trusted-proxies", "max-channels", "max-message-bytes", "inbound-queue", "inbound-bytes", "inbound-rate", "max-body-bytes", "max-payload-bytes"},
 	"Cluster": {

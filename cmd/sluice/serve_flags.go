@@ -60,8 +60,13 @@ type configFlags struct {
 	DedupeWindow  time.Duration `group:"Dedupe" help:"How far apart a repeat may have been inserted."`
 	DedupeEntries int           `group:"Dedupe" help:"Messages that a channel remembers having sent at most, at up to 48 bytes each."`
 
-	JWTSecretFile       string          `group:"Access" name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs the clients' tokens (HS256, HS384, HS512)."`
-	JWTKeysFile         string          `group:"Access" name:"jwt-keys-file" placeholder:"FILE" help:"File with public keys for the clients' tokens, as a JSON Web Key Set."`
+	JWTSecretFile string `group:"Access" name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs the clients' tokens (HS256, HS384, HS512)."`
+	JWTKeysFile   string `group:"Access" name:"jwt-keys-file" placeholder:"FILE" help:"File with public keys for the clients' tokens, as a JSON Web Key Set."`
+	JWTKeysURL    string `group:"Access" name:"jwt-keys-url" placeholder:"URL" help:"Where such a set is fetched from, https off loopback; every five minutes, and sooner for a token of an unknown key."`
+
+	JWTPreviousSecretFile string `group:"Access" name:"jwt-previous-secret-file" placeholder:"FILE" help:"File with the secret before that of --jwt-secret-file, while tokens are signed by either."`
+	JWTPreviousUntil      string `group:"Access" name:"jwt-previous-until" placeholder:"TIME" help:"When that one counts no more, such as 2026-08-01T00:00:00Z."`
+
 	JWTIssuer           string          `group:"Access" name:"jwt-issuer" placeholder:"ISS" help:"What a token's iss must be; none: it is not looked at."`
 	JWTAudience         []string        `group:"Access" name:"jwt-audience" placeholder:"AUD" help:"What a token's aud must be or list, one of these; none: it is not looked at."`
 	JWTAlgorithms       []string        `group:"Access" name:"jwt-algorithms" placeholder:"ALG" help:"Signatures that are accepted, such as RS256,ES256; none: all that the keys are for."`

@@ -19,9 +19,14 @@ import (
 // in nobody.
 type Config struct {
 	// SecretFile has the secret that signs tokens, KeysFile public keys as a JSON Web
-	// Key Set (RFC 7517). They are read again once they have changed. At most one of
-	// them is given; with neither there are no tokens.
-	SecretFile, KeysFile string
+	// Key Set (RFC 7517). They are read again once they have changed. KeysURL is where such
+	// a set is fetched from, by [Authenticator.Run]: see [CheckKeysURL]. At most one of them
+	// is given; with none there are no tokens.
+	SecretFile, KeysFile, KeysURL string
+	// PreviousSecretFile has the secret before that of SecretFile, which counts until
+	// PreviousUntil. Empty: there is none.
+	PreviousSecretFile string
+	PreviousUntil      time.Time
 	// Issuer and Audience are what a token's iss and aud must say; of several
 	// audiences one is enough. Empty: they are not looked at.
 	Issuer   string
@@ -117,7 +122,7 @@ func refusal(err error) *socket.Refusal {
 	refused := &socket.Refusal{Status: http.StatusForbidden, Reason: err.Error(), Cause: socket.TokenInvalid}
 	switch {
 	case errors.Is(err, socket.ErrUnavailable):
-		refused.Status, refused.Reason, refused.Cause = http.StatusServiceUnavailable, "it is not known now whether the token has been revoked", socket.Unavailable
+		refused.Status, refused.Reason, refused.Cause = http.StatusServiceUnavailable, "it is not known now whether the token counts", socket.Unavailable
 	case errors.Is(err, ErrRevoked):
 		refused.Cause = socket.TokenRevoked
 	case errors.Is(err, jwt.ErrTokenExpired):
@@ -204,5 +209,20 @@ func (a *Authenticator) Changes() int {
 	if a.tokens == nil {
 		return 0
 	}
-	return a.tokens.keys.Count()
+	return a.tokens.changes()
+}
+
+// Run fetches keys until ctx ends, where they are to be fetched.
+func (a *Authenticator) Run(ctx context.Context) {
+	if a.tokens != nil && a.tokens.remote != nil {
+		a.tokens.remote.Run(ctx)
+	}
+}
+
+// Err says why no token can be verified now, nil if they can.
+func (a *Authenticator) Err() error {
+	if a.tokens != nil && a.tokens.remote != nil {
+		return a.tokens.remote.Err()
+	}
+	return nil
 }

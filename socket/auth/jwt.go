@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/reload"
+	"github.com/sluicehq/sluice/socket"
 )
 
 // Access is what a token grants.
@@ -98,8 +100,17 @@ const MaxLeeway = 10 * time.Minute
 type verifier struct {
 	parser *jwt.Parser
 	leeway time.Duration
-	keys   *reload.Value[keySet]
+	keys   keySource
+	remote *remoteKeys // the keys, where they are fetched; nil elsewhere
+	before time.Time   // until when the secret before counts; zero: there is none
 	claims func() bool // whether they are kept
+}
+
+// keySource has the keys in force.
+type keySource interface {
+	Get() keySet
+	Count() int // how often they have become others
+	Reread() (accept func(), err error)
 }
 
 // openVerifier reads the keys that the configuration names, nil if it names
@@ -109,6 +120,9 @@ func openVerifier(config Config) (*verifier, error) {
 	var parse func([]byte, *slog.Logger) (keySet, error)
 	kind := reload.Secret
 	switch {
+	case config.KeysURL != "":
+		remote := newRemoteKeys(config.KeysURL, config.Logger)
+		return newVerifier(config, remote, remote), nil
 	case config.SecretFile != "":
 		path, parse = config.SecretFile, parseSecret
 	case config.KeysFile != "":
@@ -116,16 +130,37 @@ func openVerifier(config Config) (*verifier, error) {
 	default:
 		return nil, nil
 	}
-	keys, err := reload.Read(config.Logger, func() (keySet, error) {
-		text, err := reload.ReadFile(path, kind, config.Logger)
-		if err != nil {
-			return nil, err
+	paths := []string{path}
+	if config.PreviousSecretFile != "" {
+		paths = append(paths, config.PreviousSecretFile)
+	}
+	keys, err := reload.Read(config.Logger, func() (set keySet, err error) {
+		for i, path := range paths {
+			text, err := reload.ReadFile(path, kind, config.Logger)
+			var keys keySet
+			if err == nil {
+				keys, err = parse(text, config.Logger)
+			}
+			switch {
+			case err != nil && i > 0:
+				return nil, fmt.Errorf("the previous secret, %s: %w", path, err)
+			case err != nil:
+				return nil, err
+			case i > 0:
+				keys[0].until = config.PreviousUntil
+			}
+			set = append(set, keys...)
 		}
-		return parse(text, config.Logger)
-	}, path)
+		return set, nil
+	}, paths...)
 	if err != nil {
 		return nil, err
 	}
+	return newVerifier(config, keys, nil), nil
+}
+
+// newVerifier returns a verifier by keys, which are remote or not.
+func newVerifier(config Config, keys keySource, remote *remoteKeys) *verifier {
 	methods := config.Algorithms
 	if len(methods) == 0 {
 		methods = Signatures
@@ -140,7 +175,7 @@ func openVerifier(config Config) (*verifier, error) {
 	if len(config.Audience) > 0 {
 		options = append(options, jwt.WithAudience(config.Audience...))
 	}
-	return &verifier{jwt.NewParser(options...), config.Leeway, keys, config.Claims}, nil
+	return &verifier{jwt.NewParser(options...), config.Leeway, keys, remote, config.PreviousUntil, config.Claims}
 }
 
 // check verifies a token and returns what it grants.
@@ -148,7 +183,7 @@ func (v *verifier) check(token string) (*Access, error) {
 	var claims claims
 	var verified keyID
 	if _, err := v.parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
-		key, err := v.keys.Get().find(t)
+		key, err := v.find(t)
 		verified = key.id
 		return key.material, err
 	}); err != nil {
@@ -165,6 +200,29 @@ func (v *verifier) check(token string) (*Access, error) {
 		a.Expires = claims.ExpiresAt.Add(v.leeway)
 	}
 	return a, nil
+}
+
+// find returns the key that verifies a token. One that is not there may have come since keys
+// were fetched.
+func (v *verifier) find(t *jwt.Token) (verifyKey, error) {
+	key, err := v.keys.Get().find(t)
+	if v.remote == nil || !errors.Is(err, errNoKey) {
+		return key, err
+	}
+	_ = v.remote.fetch(context.Background(), unknownInterval) // it is told in the log
+	if err := v.remote.Err(); err != nil {
+		return key, fmt.Errorf("%w: %w", socket.ErrUnavailable, err)
+	}
+	return v.keys.Get().find(t)
+}
+
+// changes counts how often the keys that count have become others.
+func (v *verifier) changes() int {
+	n := v.keys.Count()
+	if !v.before.IsZero() && !time.Now().Before(v.before) {
+		n++
+	}
+	return n
 }
 
 // hasKeyOf tells whether the key that verified a token is still one of ours.

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
@@ -29,16 +30,20 @@ type keyID uint64
 // verifyKey is one key, and what it may be used for.
 type verifyKey struct {
 	id       keyID
-	kid      string // "": it has no name
-	alg      string // the only algorithm that it is for; "": any that it fits
-	material any    // what the algorithm takes
+	kid      string    // "": it has no name
+	alg      string    // the only algorithm that it is for; "": any that it fits
+	material any       // what the algorithm takes
+	until    time.Time // when it counts no more; zero: it does for as long as it is there
 }
+
+// errNoKey says that there is no key that could verify a token.
+var errNoKey = errors.New("no key is for this token's kid and alg")
 
 // keySet is the keys that tokens may be signed with.
 type keySet []verifyKey
 
 func (s keySet) has(id keyID) bool {
-	return slices.ContainsFunc(s, func(k verifyKey) bool { return k.id == id })
+	return slices.ContainsFunc(s, func(k verifyKey) bool { return k.id == id && k.counts() })
 }
 
 // find returns the key that verifies a token. What a key says of its use counts
@@ -55,13 +60,13 @@ func (s keySet) find(t *jwt.Token) (verifyKey, error) {
 	}
 	var fitting []verifyKey
 	for _, k := range s {
-		if (!named || k.kid == "" || k.kid == kid) && (k.alg == "" || k.alg == t.Method.Alg()) && k.fits(t.Method) {
+		if k.counts() && (!named || k.kid == "" || k.kid == kid) && (k.alg == "" || k.alg == t.Method.Alg()) && k.fits(t.Method) {
 			fitting = append(fitting, k)
 		}
 	}
 	switch len(fitting) {
 	case 0:
-		return verifyKey{}, errors.New("no key is for this token's kid and alg")
+		return verifyKey{}, errNoKey
 	case 1:
 		return fitting[0], nil
 	}
@@ -73,6 +78,9 @@ func (s keySet) find(t *jwt.Token) (verifyKey, error) {
 	}
 	return fitting[0], nil // for the parser to say what is wrong
 }
+
+// counts tells whether the key's time is not over.
+func (k verifyKey) counts() bool { return k.until.IsZero() || time.Now().Before(k.until) }
 
 // fits tells whether a key is of the kind that an algorithm takes. The library
 // looks at the type, but not at the curve (RFC 7518, section 3.4).
@@ -94,7 +102,7 @@ func newVerifyKey(kid, alg string, material any) (verifyKey, error) {
 		}
 	}
 	digest := sha256.Sum256(text)
-	return verifyKey{keyID(binary.BigEndian.Uint64(digest[:])), kid, alg, material}, nil
+	return verifyKey{id: keyID(binary.BigEndian.Uint64(digest[:])), kid: kid, alg: alg, material: material}, nil
 }
 
 // parseSecret reads a shared secret: the text without the line end that
