@@ -83,11 +83,17 @@ type certificate struct {
 	listen, handler  string
 }
 
+// Indexes in Config.certificates.
+const (
+	publicCertificate = iota
+	adminCertificate
+)
+
 // certificates are the public listener's and the admin listener's.
 func (c *Config) certificates() [2]certificate {
 	return [...]certificate{
-		{0, "TLSCert", c.TLSCert, c.TLSKey, "--tls-key", c.Listen, "Service.Handler"},
-		{1, "AdminTLSCert", c.AdminTLSCert, c.AdminTLSKey, "--admin-tls-key", c.AdminListen, "Service.AdminHandler"},
+		{publicCertificate, "TLSCert", c.TLSCert, c.TLSKey, "--tls-key", c.Listen, "Service.Handler"},
+		{adminCertificate, "AdminTLSCert", c.AdminTLSCert, c.AdminTLSKey, "--admin-tls-key", c.AdminListen, "Service.AdminHandler"},
 	}
 }
 

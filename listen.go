@@ -25,6 +25,10 @@ import (
 // and how long an idle connection is kept.
 const headerTimeout = 10 * time.Second
 
+// maxStreams bounds the requests that a connection of HTTP/2 has under way: what browsers
+// take for enough.
+const maxStreams = 100
+
 // slowAtDrain is how long requests that stall, or are slow, have to end when it is
 // time to stop, if Config.DrainTimeout allows it.
 const slowAtDrain = 5 * time.Second
@@ -191,8 +195,9 @@ func (s *Service) publicHandler() http.Handler {
 	return mux
 }
 
-// tls is a listener's side of TLS. It offers HTTP/1.1 alone: a
-// WebSocket is an upgrade of that (RFC 6455, section 4.1).
+// tls is a listener's side of TLS. The public one offers HTTP/2 too, so that a page is not
+// left with the six connections that browsers open to a server for streams; clients ask for
+// HTTP/1.1 by themselves where they want a WebSocket, an upgrade of that (RFC 6455, section 4.1).
 func (s *Service) tls(secured certificate) (*tls.Config, error) {
 	certificate, err := reload.Read(s.logger, func() (*tls.Certificate, error) {
 		cert, err := reload.ReadFile(secured.cert, reload.Public, s.logger)
@@ -210,8 +215,12 @@ func (s *Service) tls(secured certificate) (*tls.Config, error) {
 		return nil, &FieldError{secured.field, secured.cert, fmt.Sprintf("a PEM file that fits %s %s (%v)", secured.keyFlag, secured.key, err)}
 	}
 	s.inForce.certificates[secured.index].Store(certificate)
+	protocols := []string{"http/1.1"}
+	if secured.index == publicCertificate {
+		protocols = []string{"h2", "http/1.1"}
+	}
 	return &tls.Config{
-		NextProtos:     []string{"http/1.1"},
+		NextProtos:     protocols,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate.Get(), nil },
 	}, nil
 }
@@ -225,6 +234,7 @@ func (s *Service) newServer(bounds *connlimit.Listener, handler http.Handler) *h
 		WriteTimeout:      s.config.WriteTimeout, // of what the server answers by itself; the guard sets it anew for all else
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       6 * headerTimeout,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: s.config.WriteTimeout, MaxConcurrentStreams: maxStreams},
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
 }

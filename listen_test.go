@@ -57,7 +57,7 @@ func inMemoryOver(t *testing.T, wrap func(net.Listener) net.Listener) (on [2]*ht
 // requests are one for each kind of handler, on each listener.
 var requests = [2][]string{
 	{"GET /healthz", "POST /nowhere", "GET /socket/websocket", "POST /socket/websocket", "GET /socket/longpoll", "POST /socket/longpoll",
-		"POST /socket/longpoll?token=poll.a.b.c", "OPTIONS /socket/longpoll", "PUT /socket/longpoll", "POST /socket"},
+		"POST /socket/longpoll?token=poll.a.b.c", "OPTIONS /socket/longpoll", "PUT /socket/longpoll", "POST /socket", "POST /socket/sse", "OPTIONS /socket/sse", "GET /socket/sse", "GET /socket/sse?topic=phoenix"},
 	{"GET /", "GET /healthz", "GET /readyz", "GET /metrics", "POST /metrics", "POST /api/events", "POST /api/broadcast", "GET /api/sockets", "GET /api/topics",
 		"GET /api/stats", "DELETE /api/sockets/user", "POST /console/longpoll", "GET /console/websocket", "POST /nowhere"},
 }

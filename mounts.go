@@ -134,7 +134,7 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 		}
 		return hook(ctx, r)
 	}
-	config.Host, config.Routes, config.Handover = s.host, m.routes, s.handover
+	config.Host, config.Routes, config.Handover, config.Position = s.host, m.routes, s.handover, s.stream.Position
 	config.Options, config.MailboxBytes = s.config.options(), int(s.config.MailboxBytes)
 	config.Writers = s.config.Writers
 	config.MaxChannels, config.MaxMessageBytes = s.config.MaxChannels, int(s.config.MaxMessageBytes)

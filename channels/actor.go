@@ -79,6 +79,9 @@ type Inbound struct {
 // events are read from the log again for it.
 func (a *Actor) Depth() (messages int, behind bool) { return a.mailbox.Depth() }
 
+// Idle tells whether nothing of what has been routed waits for the client.
+func (a *Actor) Idle() bool { return a.mailbox.Idle() }
+
 // leave is the event with which a client leaves.
 const leave = "phx_leave"
 

@@ -25,7 +25,8 @@ const (
 	closedDrain     closeReason = "drain"
 	closedExpired   closeReason = "access_ended"
 	closedAged      closeReason = "age"
-	closedNoPoll    closeReason = "poll_timeout" // a long-poll was not followed by another
+	closedNoPoll    closeReason = "poll_timeout"  // a long-poll was not followed by another
+	closedChannel   closeReason = "channel_ended" // of a stream of server-sent events, a topic could not be joined, or is no longer
 )
 
 // closeInfo is how a connection is closed: why, for the metrics, and the code and

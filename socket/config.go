@@ -35,8 +35,8 @@ const (
 // Config says how an Endpoint meets its clients. Host and Routes are required;
 // for all else zero means the default.
 type Config struct {
-	// Path is where the endpoint is mounted; it serves Path/websocket and
-	// Path/longpoll. The default is [DefaultPath].
+	// Path is where the endpoint is mounted; it serves Path/websocket,
+	// Path/longpoll and Path/sse. The default is [DefaultPath].
 	Path string
 
 	// Handover takes requests of long-polls whose sessions other nodes hold to these.
@@ -51,6 +51,11 @@ type Config struct {
 	// everybody in, with no name. It is called concurrently, within
 	// HandshakeTimeout.
 	Connect ConnectFunc
+
+	// Position is the offset up to which everything has been routed. The default is that
+	// it is not known: then a stream of server-sent events says where it is with events
+	// alone.
+	Position func() int64
 
 	// Renew judges a token that a client brings while it is connected, as event
 	// "access_token" with {"access_token": "…"} on any of its channels. It

@@ -4,13 +4,13 @@
 //
 // The front door mounts an [Endpoint] as an http.Handler, several if it wants
 // several kinds of users, and runs each with [Endpoint.Run]. Coming in are HTTP
-// requests to {path}/websocket and {path}/longpoll; going out are calls of the
+// requests to {path}/websocket, {path}/longpoll and {path}/sse; going out are calls of the
 // host's channels, and frames from their mailboxes to the kernel.
 //
 //	reader ── message ──► session ──► Actor (package channels)
 //	writer ◄── frames ─── Connection ◄─── mailboxes
 //
-// The session knows no transport. A transport (conn, longpollSession) brings
+// The session knows no transport. A transport (conn, longpollSession, sseStream) brings
 // complete messages in, takes frames out of what is outbound, and can be closed.
 // Frames are encoded for their transport, so that what is shared by a thousand
 // connections goes to the kernel as it is.
@@ -40,7 +40,8 @@
 // epollConn costs no goroutine and no buffer: Config.Writers goroutines write,
 // and as many read. A goroutineConn costs one goroutine that reads, and another
 // one while there is something to write; a long-poll session costs none between
-// its requests.
+// its requests. A stream of server-sent events (sseStream) is a request that goes on: its
+// handler writes, and nothing is read from it but that its client has gone.
 //
 // A long-poll session ends when its grace is over, or soon after it has been
 // shut, whatever its requests do: what they read and write has deadlines, and

@@ -122,9 +122,11 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request) {
 		e.websocket(w, r)
 	case "/longpoll":
 		e.longpoll(w, r)
+	case "/sse":
+		e.sse(w, r)
 	default:
 		respond(w, http.StatusNotFound, "not found",
-			"the socket is at "+e.config.Path+"/websocket and "+e.config.Path+"/longpoll")
+			"the socket is at "+e.config.Path+"/websocket, "+e.config.Path+"/longpoll and "+e.config.Path+"/sse")
 	}
 }
 
@@ -147,7 +149,7 @@ func (e *Endpoint) Disconnect(id string) int {
 type SocketInfo struct {
 	ID         string    `json:"id"`        // what the connect hook named it, or else one of its own
 	Mount      string    `json:"mount"`     // the path of its endpoint
-	Transport  string    `json:"transport"` // "websocket" or "longpoll"
+	Transport  string    `json:"transport"` // "websocket", "longpoll" or "sse"
 	RemoteAddr string    `json:"remote_addr"`
 	Channels   int       `json:"channels"` // topics joined
 	Opened     time.Time `json:"opened"`
@@ -195,6 +197,13 @@ func (e *Endpoint) admit(r *http.Request, params Params, token string) (admissio
 		return admission{}, &rejection{rejectedVersion, http.StatusForbidden,
 			"unsupported protocol version", "vsn must be 1.0.x or 2.0.x"}
 	}
+	admitted, rejected := e.enter(r, params, token)
+	admitted.format = format
+	return admitted, rejected
+}
+
+// enter is admit for what has no version of the protocol.
+func (e *Endpoint) enter(r *http.Request, params Params, token string) (admission, *rejection) {
 	if !e.gate.allows(r) {
 		return admission{}, pageRejected()
 	}
@@ -218,7 +227,7 @@ func (e *Endpoint) admit(r *http.Request, params Params, token string) (admissio
 		}
 		return admission{}, rejected
 	}
-	return admission{socket, format, leave}, nil
+	return admission{socket: socket, leave: leave}, nil
 }
 
 // remoteAddr is where a request comes from: the connection's other end, unless a

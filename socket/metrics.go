@@ -11,6 +11,7 @@ import (
 const (
 	websocketTransport = "websocket"
 	longpollTransport  = "longpoll"
+	sseTransport       = "sse"
 )
 
 // rejectReason says why a connection was not accepted.
@@ -53,14 +54,14 @@ func newEndpointMetrics(set *metrics.Set) endpointMetrics {
 		writeTime:   set.Timing(metrics.StageTime, metrics.Stage("write")),
 		delivery:    set.Timing(metrics.DeliveryTime),
 	}
-	for _, transport := range []string{websocketTransport, longpollTransport} {
+	for _, transport := range []string{websocketTransport, longpollTransport, sseTransport} {
 		m.sockets[transport] = set.Gauge(metrics.Sockets, metrics.Transport(transport))
 		m.opened[transport] = set.Counter(metrics.SocketsOpened, metrics.Transport(transport))
 	}
 	for _, r := range []closeReason{closedByClient, closedLost, closedSilent,
 		closedProtocol, closedUTF8, closedTooSlow, closedTooFast, closedTooLarge,
 		closedMalformed, closedByID, closedDrain, closedExpired, closedAged,
-		closedNoPoll} {
+		closedNoPoll, closedChannel} {
 		m.closed[r] = set.Counter(metrics.SocketsClosed, metrics.Reason(string(r)))
 	}
 	for _, r := range []rejectReason{rejectedRequest, rejectedVersion, rejectedOrigin, rejectedCapacity,

@@ -168,7 +168,7 @@ func (s *session) join(m phoenix.ClientMessage, old *channels.Actor) {
 	}
 	format := s.format
 	if resume != nil {
-		format |= phoenix.Enveloped
+		format = phoenix.Resuming(format)
 	}
 	// Under the lock, so that the actor is among the joined before it can end.
 	s.mu.Lock()

@@ -149,14 +149,7 @@ func (c *Connection) Take(b *WriteBatch, limit, pieces int) bool {
 	b.empty()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.held -= c.inHand
-	if c.excused = max(0, c.excused-c.inHand); c.held == 0 {
-		c.excused = 0
-	}
-	c.inHand = 0
-	if c.held*2 <= c.config.Bytes {
-		c.lists = 0
-	}
+	c.settleInHand()
 	for size := 0; size < limit && len(b.Frames) < pieces; {
 		e := c.next()
 		if e == nil {
@@ -187,6 +180,55 @@ func (c *Connection) Take(b *WriteBatch, limit, pieces int) bool {
 	c.serveWaiting()
 	c.taking = len(b.Frames) > 0
 	return c.taking
+}
+
+// TakeReplies is Take for replies alone, and what channels that have ended have left: what
+// a mailbox has first is taken if it is one. A transport that cannot answer before all of
+// its joins are answered leaves the messages of those that are in their mailboxes, which
+// see to their bounds.
+func (c *Connection) TakeReplies(b *WriteBatch) bool {
+	b.empty()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settleInHand()
+	take := func(e *entry) {
+		c.inHand += e.held
+		b.add(e)
+		c.drop()
+	}
+	for c.own.n > 0 {
+		take(c.own.at(0))
+	}
+	for last := c.last; c.first != nil; {
+		m := c.first
+		switch {
+		case m.queue.n == 0:
+			c.advance()
+		case m.queue.at(0).kind == control:
+			take(m.queue.at(0)) // which is its turn
+		default:
+			c.advance()
+			c.line(m)
+		}
+		if m == last {
+			break
+		}
+	}
+	c.taking = len(b.Frames) > 0
+	return c.taking
+}
+
+// settleInHand has the connection charged no longer for what the writer took last. Called
+// with mu held.
+func (c *Connection) settleInHand() {
+	c.held -= c.inHand
+	if c.excused = max(0, c.excused-c.inHand); c.held == 0 {
+		c.excused = 0
+	}
+	c.inHand = 0
+	if c.held*2 <= c.config.Bytes {
+		c.lists = 0
+	}
 }
 
 // Crowded tells whether half of the replies that may be waiting are: a transport

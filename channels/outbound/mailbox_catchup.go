@@ -39,6 +39,14 @@ func (m *Mailbox) Depth() (messages int, behind bool) {
 	return m.messages, m.open && m.catchingUp
 }
 
+// Idle tells whether nothing of what has been routed waits for the client, in whatever
+// way.
+func (m *Mailbox) Idle() bool {
+	m.conn.mu.Lock()
+	defer m.conn.mu.Unlock()
+	return m.open && !m.catchingUp && m.queue.n == 0 && m.reserved == 0 && (m.looks == nil || m.looks.Len() == 0)
+}
+
 // Refill queues what has not been pushed yet of a segment, for a mailbox that
 // is behind. It returns false if there is no room for all of it; then the
 // mailbox is served again once there is. What was read for it is charged to the

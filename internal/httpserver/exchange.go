@@ -82,7 +82,9 @@ func (x *exchange) begin(left time.Duration) {
 	if x.reading {
 		x.read.own = now.Add(x.guard.deadlines.Body)
 	}
-	x.write.own = now.Add(x.guard.deadlines.Write) // "100 Continue", say
+	if !x.streams() {
+		x.write.own = now.Add(x.guard.deadlines.Write) // "100 Continue", say
+	}
 	if x.left = left; left > 0 && x.reading {
 		x.read.limit = now.Add(left)
 	}
@@ -179,8 +181,21 @@ func (x *exchange) FlushError() error {
 	x.mu.Lock()
 	x.allowWrite(x.guard.deadlines.Write)
 	x.mu.Unlock()
-	return x.control.Flush()
+	if err := x.control.Flush(); err != nil {
+		return err
+	}
+	if x.streams() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.write.own = time.Time{}
+		x.setWrite()
+	}
+	return nil
 }
+
+// streams tells whether the request is one of many on its connection (HTTP/2). A deadline
+// that passes ends it then, though nothing is being written.
+func (x *exchange) streams() bool { return x.request.ProtoMajor > 1 }
 
 // Flush implements http.Flusher.
 func (x *exchange) Flush() { _ = x.FlushError() }

@@ -49,6 +49,9 @@ func (Encoder) AppendMessage(dst []byte, f outbound.Format, m *outbound.Message)
 	if !validUTF8(m.Topic) || !validUTF8(m.Event) || !utf8.Valid(m.Payload) {
 		return dst, ErrInvalidUTF8
 	}
+	if f == Streamed {
+		return appendMessageRecord(dst, m)
+	}
 	head := appendHead(stack[:0], f, outbound.Address{Topic: m.Topic}, m.Event)
 	head, tail := appendEnvelope(head, f, m.Event, m.Offset)
 	return appendFrame(dst, f, opText, head, m.Payload, tail), nil
@@ -90,6 +93,8 @@ func (Encoder) AppendPush(dst []byte, f outbound.Format, to outbound.Address, ev
 		return appendFrame(dst, f, opBinary, head, p.Data, ""), nil
 	case !validUTF8(event) || !utf8.Valid(p.Data):
 		return dst, ErrInvalidUTF8
+	case f == Streamed:
+		return appendPushRecord(dst, to, event, p)
 	}
 	head, tail := appendEnvelope(appendHead(stack[:0], f, to, event), f, event, 0)
 	return appendFrame(dst, f, opText, head, p.Data, tail), nil
@@ -110,6 +115,8 @@ func (Encoder) AppendReply(dst []byte, f outbound.Format, to outbound.Address, s
 		return appendFrame(dst, f, opBinary, head, response.Data, ""), nil
 	case !utf8.Valid(response.Data):
 		return dst, ErrInvalidUTF8
+	case f == Streamed:
+		return appendRecord(dst, Record{Kind: ReplyRecord, Topic: []byte(to.Topic), Event: []byte(status), Data: response.Data}), nil
 	}
 	head := appendHead(stack[:0], f, to, "phx_reply")
 	head = append(append(head, `{"status":"`...), status...)
@@ -171,7 +178,7 @@ const (
 // appendFrame appends a message that consists of three parts, as the transport
 // of f wants it.
 func appendFrame(dst []byte, f outbound.Format, op byte, head, payload []byte, tail string) []byte {
-	if f&Polled != 0 {
+	if f&carrier == Polled {
 		return appendPolled(dst, head, payload, tail)
 	}
 	dst = AppendFrameHeader(dst, op, len(head)+len(payload)+len(tail))

@@ -18,7 +18,8 @@ const docsFolder = "../../../docs"
 // tried are the pages whose commands are run.
 var tried = []string{
 	"getting-started.md", "publishing.md", "tables.md", "grants.md", "origins-and-proxies.md", "tokens-and-rules.md",
-	"delivery.md", "state-and-stream.md", "presence.md", "http.md", "operating.md", "troubleshooting.md", "security.md", "upgrading.md", "coming-from.md", "clients.md",
+	"delivery.md", "state-and-stream.md", "presence.md", "http.md", "operating.md", "troubleshooting.md", "security.md", "sse.md",
+	"upgrading.md", "coming-from.md", "clients.md",
 }
 
 // TestDocumentedCommands does what the pages say, in order, as a reader would: each in a
