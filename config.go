@@ -109,6 +109,10 @@ type Config struct {
 	// "latest" (the newest event of each key stays), or "disconnect" (the socket
 	// is closed). A channel that was joined with "after" never sheds.
 	Overflow Overflow
+	// Compress has messages for all on a topic, of CompressMinBytes at least, compressed for the
+	// clients of WebSocket that offer it: for less on the wire, at the cost of CPU.
+	Compress         bool
+	CompressMinBytes ByteSize
 	// Recent bounds the memory for replaying recent events without asking the
 	// store. A quarter of it, and at least 4 MiB, bounds what has been read from
 	// the store for clients that resume and is on its way to them. [None]: only that.
@@ -340,6 +344,7 @@ func DefaultConfig() Config {
 		MailboxSize:      1024,
 		MailboxBytes:     1 << 20,
 		Overflow:         CatchUp,
+		CompressMinBytes: 256,
 		Recent:           64 << 20,
 		Relay:            RelayAuto,
 		RelayBytes:       16 << 20,

@@ -124,6 +124,7 @@ func (c *Config) bounds() []bound {
 		number("MaxConnectionsPerIP", c.MaxConnectionsPerIP, 0, unbounded, "a number of connections, 0 for no bound"),
 		number("MaxChannels", c.MaxChannels, 1, 1<<20, "{least} to {most} channels"),
 		size("MaxMessageBytes", c.MaxMessageBytes, 128, 1<<30, "{least} to {most}"),
+		size("CompressMinBytes", c.CompressMinBytes, 0, 1<<30, "{least} to {most}"),
 		size("MaxBodyBytes", c.MaxBodyBytes, 1<<10, 1<<30, "{least} to {most}"),
 		size("MaxPayloadBytes", c.MaxPayloadBytes, 1<<10, 256<<20, "{least} to {most}").orZero("what the store says, 1 MiB at first"),
 		period("HeartbeatTimeout", c.HeartbeatTimeout, time.Second, time.Hour, "{least} to {most}"),

@@ -65,6 +65,11 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		{"rule with a negative number of last events", rule(sluice.TopicRule{MaxLast: new(-1)}), "Topics[0].MaxLast", "-1"},
 		{"rule with a large number of last events", rule(sluice.TopicRule{MaxLast: new(10_001)}), "Topics[0].MaxLast", "10001"},
 		{"rule with no last events", rule(sluice.TopicRule{MaxLast: new(0)}), "", ""},
+		{"rule that compresses what nothing does", rule(sluice.TopicRule{Compress: &yes}), "Topics[0].Compress", "true"},
+		{"rule that does not compress", rule(sluice.TopicRule{Compress: &no}), "", ""},
+		{"rule that compresses as all do", func(c *sluice.Config) {
+			c.Compress, c.Topics = true, []sluice.TopicRule{{Match: "a", Compress: &yes}}
+		}, "", ""},
 		{"rule with a tag without a value", rule(sluice.TopicRule{Tags: map[string]string{"tenant": ""}}), "Topics[0].Tags", ""},
 		{"rule with a tag without a name", rule(sluice.TopicRule{Tags: map[string]string{"": "acme"}}), "Topics[0].Tags", ""},
 		{"rule with a tag of the service", rule(sluice.TopicRule{Tags: map[string]string{"reason": "why"}}), "Topics[0].Tags", "reason"},

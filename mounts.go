@@ -30,11 +30,11 @@ func (s *Service) makeSockets() error {
 	s.hub = channels.NewHub(s.metrics)
 	s.erasures = stages.NewErasures(s.hub, s.logger)
 	s.monitor = stages.NewMonitor(s.readiness, s.erasures, s.payload)
-	s.pubsub = channels.NewPubSub(s.hub, phoenix.Encoder{})
+	s.pubsub = channels.NewPubSub(s.hub, s.encoder())
 	s.pubsub.Bound(s.payload.Bytes)
 	s.publisher = stages.NewLogPublisher(&s.stream)
 	history := stages.NewLogHistory(&s.stream, s.monitor, s.hub)
-	s.replays = channels.NewReplayer(s.hub, history, phoenix.Encoder{}, int(s.config.Recent))
+	s.replays = channels.NewReplayer(s.hub, history, s.encoder(), int(s.config.Recent))
 	var err error
 	if s.presences, err = s.newPresences(); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (s *Service) makeSockets() error {
 		Hub:       s.hub,
 		History:   history,
 		PubSub:    s.pubsub,
-		Encoder:   phoenix.Encoder{},
+		Encoder:   s.encoder(),
 		Publisher: s.publisher,
 		Presences: s.presences,
 		Logger:    s.logger,
@@ -57,6 +57,11 @@ func (s *Service) makeSockets() error {
 		return err
 	}
 	return s.mountConsole()
+}
+
+// encoder writes what is sent to clients.
+func (s *Service) encoder() phoenix.Encoder {
+	return phoenix.Encoder{CompressFrom: int(s.config.CompressMinBytes)}
 }
 
 // OnConnect has a hook decide who may connect to Config.SocketPath, in place
@@ -135,6 +140,7 @@ func (s *Service) mount(config socket.Config) (*Mount, error) {
 		return hook(ctx, r)
 	}
 	config.Host, config.Routes, config.Handover, config.Position = s.host, m.routes, s.handover, s.stream.Position
+	config.Compress = s.config.Compress
 	config.Options, config.MailboxBytes = s.config.options(), int(s.config.MailboxBytes)
 	config.Writers = s.config.Writers
 	config.MaxChannels, config.MaxMessageBytes = s.config.MaxChannels, int(s.config.MaxMessageBytes)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
+	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/channels/presence"
 	"github.com/sluicehq/sluice/internal/patterns"
 	"github.com/sluicehq/sluice/metrics"
@@ -72,6 +73,9 @@ type TopicRule struct {
 	// joins with "last": what is above is cut to it. Nil: 100. 0: who asks for some is
 	// refused.
 	MaxLast *int `yaml:"max-last"`
+	// Compress says whether messages are compressed where Config.Compress has it so. Nil: yes.
+	// They tell by their size what is in them, to who sees how large what passes is.
+	Compress *bool `yaml:"compress"`
 	// Presence says whether clients are told who is on these topics.
 	Presence PresenceRule `yaml:"presence"`
 	// Tags stand on the metrics of these topics' messages and joins, such as
@@ -155,6 +159,9 @@ func (c *Config) validateTopics(f *faults) {
 		var own faults
 		rule.validate(&own, c.Tags)
 		rule.validateAsked(&own, &c.Hooks)
+		if rule.Compress != nil && *rule.Compress && !c.Compress {
+			own.add("Compress", "true", "false, or true with --compress")
+		}
 		for _, fault := range own {
 			f.add(fmt.Sprintf("Topics[%d].%s", i, fault.Field), fault.Given, fault.Allowed)
 		}
@@ -175,7 +182,7 @@ func (r *TopicRule) options() Options {
 	return Options{
 		Overflow: r.Overflow, MailboxSize: r.MailboxSize,
 		Dedupe: r.Dedupe, DedupeWindow: r.DedupeWindow,
-		FlushInterval: r.FlushInterval, MaxLast: last, Tags: r.Tags,
+		FlushInterval: r.FlushInterval, MaxLast: last, Compress: r.compress(), Tags: r.Tags,
 	}
 }
 
@@ -217,6 +224,17 @@ func newTopicRules(list []TopicRule) *topicRules {
 }
 
 func (r *topicRules) isNone() bool { return r == nil || r.list == nil }
+
+// compress is what the rule says of compression, zero if nothing.
+func (r *TopicRule) compress() outbound.Compress {
+	switch {
+	case r.Compress == nil:
+		return 0
+	case *r.Compress:
+		return outbound.CompressOn
+	}
+	return outbound.CompressOff
+}
 
 // ruleFor returns the rule that counts for a topic and who has that access, nil if none
 // matches it.

@@ -25,7 +25,6 @@ import (
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/socket/auth"
-	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
 )
 
@@ -145,7 +144,7 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	if err := s.makeHooks(secrets); err != nil {
 		return nil, err
 	}
-	s.encoders.New = func() any { return stages.NewEncoder(phoenix.Encoder{}, s.hub, s.segments()) }
+	s.encoders.New = func() any { return stages.NewEncoder(s.encoder(), s.hub, s.segments()) }
 	if err := s.makeSockets(); err != nil {
 		return nil, err
 	}

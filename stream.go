@@ -14,7 +14,6 @@ import (
 	"github.com/sluicehq/sluice/internal/lease"
 	"github.com/sluicehq/sluice/internal/lograte"
 	"github.com/sluicehq/sluice/metrics"
-	"github.com/sluicehq/sluice/socket/phoenix"
 	"github.com/sluicehq/sluice/stages"
 	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/postgres"
@@ -150,7 +149,7 @@ func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.
 	s.hub.SetEpoch(epoch)
 	s.hub.Advance(after)
 	size := min(s.config.BatchSize, s.config.MaxDemand)
-	return stages.NewDelivery(stages.WatchEpoch(log, s.monitor.Suspect), phoenix.Encoder{}, s.hub, stages.DeliveryConfig{
+	return stages.NewDelivery(stages.WatchEpoch(log, s.monitor.Suspect), s.encoder(), s.hub, stages.DeliveryConfig{
 		Producer: stages.ProducerConfig{
 			After:      after,
 			Epoch:      epoch,

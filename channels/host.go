@@ -65,6 +65,7 @@ type JoinRequest struct {
 	To      outbound.Address // Ref is the request's
 	Params  Payload
 	Format  outbound.Format // for all that is sent to the client
+	Small   outbound.Format // in place of it, for what is sent to all on the topic, if that is compressed; 0: Format
 	Resume  *Resume         // nil for a plain join
 	Factory Factory         // makes what serves the topic
 	Options Options         // what counts unless the channel says otherwise
@@ -119,7 +120,7 @@ func (h *Host) Join(r JoinRequest) *Actor {
 	}
 	a.ctx.actor = a
 	a.subscription.Init(h.hub, r.To.Topic, a)
-	a.mailbox.Init(r.Connection, r.Format, a)
+	a.mailbox.Init(r.Connection, r.Format, cmp.Or(r.Small, r.Format), a)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.start()

@@ -148,7 +148,7 @@ func TestHubNoGap(t *testing.T) {
 			}
 			l := newLine(hub, events+1, 1<<30)
 			m := new(outbound.Mailbox)
-			m.Init(l.Connection, outbound.Format(i%4), nil)
+			m.Init(l.Connection, outbound.Format(i%4), outbound.Format(i%4), nil)
 			m.Configure(Options{MailboxSize: events + 1, Overflow: Disconnect}.WithDefaults(), false)
 			subscribe(hub, "t", m.Needs(), m)
 			var head int64

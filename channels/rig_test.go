@@ -97,7 +97,7 @@ func (l *line) drain() string {
 // nothing else is said.
 func (l *line) mailbox(d Options) *outbound.Mailbox {
 	m := new(outbound.Mailbox)
-	m.Init(l.Connection, 0, nil)
+	m.Init(l.Connection, 0, 0, nil)
 	m.Configure(d.Or(Options{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), false)
 	return m
 }

@@ -96,6 +96,11 @@ type Config struct {
 	// see outbound.ConnectionConfig. The default is [DefaultMailboxBytes].
 	MailboxBytes int
 
+	// Compress lets clients of WebSocket ask that messages are compressed (RFC 7692): those
+	// for all on a topic, where its Options say so, and what clients send. The default is
+	// that none are.
+	Compress bool
+
 	// MaxConnections bounds the endpoint's open connections; further ones are
 	// answered 503. The default is no bound.
 	MaxConnections int

@@ -103,7 +103,10 @@ func beCrowd(order string) {
 func topicOf(n int) string { return "room:" + strconv.Itoa(n) }
 
 // joinOne connects, and sends a join right behind the handshake.
-func joinOne(addr, topic string) (net.Conn, error) {
+func joinOne(addr, topic string) (net.Conn, error) { return joinOffering(addr, topic, "") }
+
+// joinOffering is joinOne for a client that offers extensions, "" for none.
+func joinOffering(addr, topic, extensions string) (net.Conn, error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
@@ -111,6 +114,9 @@ func joinOne(addr, topic string) (net.Conn, error) {
 	var out strings.Builder
 	req := upgrade("?vsn=2.0.0")
 	req.Host = addr
+	if extensions != "" {
+		req.Header.Set(extensionsHeader, extensions)
+	}
 	_ = req.Write(&out)
 	join := `["1","1","` + topic + `","phx_join",{}]`
 	out.Write([]byte{0x81, 0x80 | byte(len(join)), 0, 0, 0, 0}) // masked with zeros

@@ -272,6 +272,8 @@ func (m *room) Join(ctx *channels.Context, params outbound.Payload) (any, error)
 		return nil, errors.New("a secret")
 	case "all":
 		ctx.SetOptions(outbound.Options{Dedupe: outbound.DedupeOffset, Tags: map[string]string{"kind": "all"}})
+	case "uncompressed":
+		ctx.SetOptions(outbound.Options{Compress: outbound.CompressOff})
 	case "push":
 		if err := ctx.Push("early", nil); !errors.Is(err, outbound.ErrClosed) {
 			return nil, fmt.Errorf("push before the join: %v", err)

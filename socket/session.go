@@ -22,6 +22,7 @@ type session struct {
 	// Immutable after init.
 	config   *Config
 	format   outbound.Format                 // of a plain join
+	deflates bool                            // the client takes compressed messages
 	socket   atomic.Pointer[channels.Socket] // replaced when the client renews its access
 	current  func() *channels.Socket         // loads socket
 	outbound *outbound.Connection
@@ -186,6 +187,7 @@ func (s *session) join(m phoenix.ClientMessage, old *channels.Actor) {
 		To:         to,
 		Params:     m.Payload,
 		Format:     format,
+		Small:      s.small(format),
 		Resume:     resume,
 		Factory:    factory,
 		Options:    s.config.Options,
@@ -197,6 +199,14 @@ func (s *session) join(m phoenix.ClientMessage, old *channels.Actor) {
 		Group:      &s.group,
 		Ended:      func(a *channels.Actor) { s.forget(topic, a) },
 	}))
+}
+
+// small is the format of compressed messages, or f where the client takes none.
+func (s *session) small(f outbound.Format) outbound.Format {
+	if s.deflates {
+		return f | phoenix.Compressed
+	}
+	return f
 }
 
 func (s *session) actor(topic string) *channels.Actor {

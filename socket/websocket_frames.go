@@ -12,7 +12,8 @@ import (
 // in, in whatever pieces that is. It accepts nothing that the RFC forbids, and
 // holds no memory while nothing is incomplete.
 type frameReader struct {
-	partial *partial // nil if nothing is
+	partial  *partial // nil if nothing is
+	inflates bool     // messages may be compressed; see websocket_deflate.go
 }
 
 // partial is what has come of a frame, and of a message in fragments. Memory
@@ -20,6 +21,7 @@ type frameReader struct {
 type partial struct {
 	frame []byte    // as it came
 	op    ws.OpCode // of the message, opNone if none has begun
+	small bool      // the message is compressed
 	data  []byte    // of the message
 }
 
@@ -35,6 +37,7 @@ const opNone = ws.OpContinuation
 // caller's until in is used again.
 func (f *frameReader) next(in []byte, maxBytes int) (op ws.OpCode, payload, rest []byte, err error) {
 	for {
+		small := false
 		h, payload, rest, err := f.frame(in, maxBytes)
 		if err != nil || payload == nil {
 			return opNone, nil, nil, err
@@ -46,11 +49,16 @@ func (f *frameReader) next(in []byte, maxBytes int) (op ws.OpCode, payload, rest
 		case h.OpCode.IsControl():
 			return h.OpCode, payload, rest, nil
 		case h.Fin && h.OpCode != ws.OpContinuation:
-			op = h.OpCode
+			op, small = h.OpCode, h.Rsv == rsvCompressed
 		default:
-			if op, payload = f.join(h, payload); op == opNone {
+			if op, payload, small = f.join(h, payload); op == opNone {
 				in = rest
 				continue
+			}
+		}
+		if small {
+			if payload, err = inflate(payload, maxBytes); err != nil {
+				return opNone, nil, nil, err
 			}
 		}
 		if op == ws.OpText && !utf8.Valid(payload) {
@@ -62,20 +70,20 @@ func (f *frameReader) next(in []byte, maxBytes int) (op ws.OpCode, payload, rest
 
 // join adds a fragment to its message. It returns the message if that was the
 // last one.
-func (f *frameReader) join(h ws.Header, payload []byte) (ws.OpCode, []byte) {
+func (f *frameReader) join(h ws.Header, payload []byte) (op ws.OpCode, data []byte, small bool) {
 	if f.partial == nil {
 		f.partial = new(partial)
 	}
 	p := f.partial
 	if h.OpCode != ws.OpContinuation {
-		p.op = h.OpCode
+		p.op, p.small = h.OpCode, h.Rsv == rsvCompressed
 	}
 	p.data = append(p.data, payload...)
 	if !h.Fin {
-		return opNone, nil
+		return opNone, nil, false
 	}
 	f.partial = nil // its frame is this one: nothing else has begun
-	return p.op, p.data
+	return p.op, p.data, p.small
 }
 
 // frame takes the first frame off in, together with what has been kept of it.
@@ -159,7 +167,11 @@ func (f *frameReader) check(frame []byte, maxBytes int) (h ws.Header, end frameE
 	case h.Length <= longest(frame[1]&0x7f):
 		return h, end, protocolError("length not in its shortest form")
 	}
-	if err := ws.CheckHeader(h, state); err != nil {
+	checked := h
+	if f.inflates && h.Rsv == rsvCompressed && h.OpCode.IsData() && h.OpCode != ws.OpContinuation {
+		checked.Rsv = 0
+	}
+	if err := ws.CheckHeader(checked, state); err != nil {
 		return h, end, protocolError(err.Error())
 	}
 	if !h.OpCode.IsControl() && h.Length > int64(maxBytes-sofar) {

@@ -29,12 +29,19 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 		e.reject(w, r, rejected)
 		return
 	}
-	upgrader := ws.HTTPUpgrader{Timeout: e.config.HandshakeTimeout}
+	upgrader := ws.HTTPUpgrader{Timeout: e.config.HandshakeTimeout, Header: make(http.Header)}
+	deflate := ""
+	if e.config.Compress {
+		deflate = negotiateDeflate(r.Header)
+	}
 	r = plainUpgrade(r)
 	if offersProtocol(r.Header) {
 		// Not by the library's negotiation, which does not take the token
 		// beside it for well-formed if that has a slash.
-		upgrader.Header = http.Header{protocolHeader: {protocolName}}
+		upgrader.Header[protocolHeader] = []string{protocolName}
+	}
+	if deflate != "" {
+		upgrader.Header[extensionsHeader] = []string{deflate}
 	}
 	netConn, rw, _, err := upgrader.Upgrade(r, w)
 	if err != nil {
@@ -52,6 +59,7 @@ func (e *Endpoint) websocket(w http.ResponseWriter, r *http.Request) {
 	netConn, admitted.leave = detach(netConn, admitted.leave)
 	c := newConn(e, netConn, bytes.Clone(early), admitted.socket, admitted.format)
 	c.session.leave = admitted.leave
+	c.session.deflates, c.frames.inflates = deflate != "", deflate != ""
 	if !e.register(c) {
 		c.io.abandon()
 		e.metrics.rejected[rejectedDrain].Add(1)

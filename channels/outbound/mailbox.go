@@ -13,11 +13,13 @@ import (
 type Mailbox struct {
 	// Immutable after its channel has started.
 	conn  *Connection
-	owner Owner // whose mailbox it is
-	wire  Format
+	owner Owner  // whose mailbox it is
+	wire  Format // of what is this client's alone
+	small Format // of segments, where these are compressed
 
 	// Guarded by conn.mu, and fixed once the join has been answered.
 	overflow Overflow      // what happens when something does not fit
+	segments Format        // what is sent of them
 	formats  FormatSet     // that a segment must have been encoded in
 	size     int           // messages that may be waiting
 	counters *counters     // where its messages are counted
@@ -45,7 +47,7 @@ type Mailbox struct {
 	timer      *time.Timer      // ends collecting; nil until there is something to collect
 }
 
-// Format is the format of what goes to the client.
+// Format is the format of what goes to this client alone.
 func (m *Mailbox) Format() Format { return m.wire }
 
 // Needs are the formats that segments for the mailbox must have been encoded in.
@@ -62,27 +64,32 @@ type Owner interface {
 	AwaitPresence()
 }
 
-// Init prepares the mailbox of a channel that is being started.
-func (m *Mailbox) Init(c *Connection, f Format, owner Owner) {
-	m.conn, m.wire, m.owner, m.counters = c, f, owner, c.metrics.own
+// Init prepares the mailbox of a channel that is being started. Of segments, small is sent
+// where they are compressed, and otherwise f.
+func (m *Mailbox) Init(c *Connection, f, small Format, owner Owner) {
+	m.conn, m.wire, m.small, m.segments, m.owner, m.counters = c, f, small, f, owner, c.metrics.own
 }
 
 // Configure makes the mailbox one of the given kind: of a channel that looks at
 // what goes to its client, or not. It must not be open yet.
 func (m *Mailbox) Configure(o Options, looks bool) {
-	formats := o.formats() | Formats(m.wire)
+	segments := m.wire
+	if o.Compress == CompressOn {
+		segments = m.small
+	}
+	formats := o.formats() | Formats(segments)
 	if looks {
 		formats |= Formats(Raw)
 	}
-	m.follow(o, formats, m.conn.metrics.of(o.Tags))
+	m.follow(o, segments, formats, m.conn.metrics.of(o.Tags))
 }
 
 // follow makes the mailbox one of the given kind. It must not be open yet.
-func (m *Mailbox) follow(d Options, formats FormatSet, s *counters) {
+func (m *Mailbox) follow(d Options, segments Format, formats FormatSet, s *counters) {
 	m.conn.mu.Lock()
 	defer m.conn.mu.Unlock()
 	m.size, m.overflow, m.interval = d.MailboxSize, d.Overflow, max(d.FlushInterval, 0)
-	m.formats, m.counters = formats, s
+	m.segments, m.formats, m.counters = segments, formats, s
 	switch d.Dedupe {
 	case DedupeKey:
 		m.dedupe = newDedupeWindow(keyFingerprints, d.DedupeWindow, d.DedupeEntries)

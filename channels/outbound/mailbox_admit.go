@@ -12,9 +12,9 @@ import "time"
 // algorithm for both would look at every message. Called with conn.mu held.
 func (m *Mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
 	if m.dedupe != nil || m.newest != nil || m.overflow == Latest && m.interval > 0 {
-		return m.enqueueEach(seg, m.wire, now, nil)
+		return m.enqueueEach(seg, m.segments, now, nil)
 	}
-	frames := seg.encoded(m.wire)
+	frames := seg.encoded(m.segments)
 	first, end := seg.from(m.pushed), seg.Len()
 	switch {
 	case frames == nil || first == end:
@@ -33,7 +33,7 @@ func (m *Mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
 	}
 	n := min(end-next, m.room(seg, held, alone))
 	if next+n < end && m.overflow == Latest {
-		return m.enqueueEach(seg, m.wire, now, nil)
+		return m.enqueueEach(seg, m.segments, now, nil)
 	}
 	m.overflowed(seg, next-first)
 	if n > 0 {
@@ -268,7 +268,7 @@ func (m *Mailbox) shedOldest(messages int) bool {
 	m.forget(e.segment, e.first, surplus)
 	e.first += surplus
 	e.messages -= surplus
-	e.frames = e.segment.between(int(e.first), int(e.first+e.messages), m.wire)
+	e.frames = e.segment.between(int(e.first), int(e.first+e.messages), m.segments)
 	m.messages -= int(surplus)
 	m.counters.drop(DropOverflow, int(surplus))
 	return true

@@ -56,7 +56,7 @@ func (m *Mailbox) split() {
 			one := q.push()
 			*one = *e
 			one.first, one.messages = i, 1
-			one.frames = e.segment.between(int(i), int(i)+1, m.wire)
+			one.frames = e.segment.between(int(i), int(i)+1, m.segments)
 			one.key = m.keyOf(e.segment, int(i))
 			if i < e.first+e.messages-1 {
 				one.held = 0

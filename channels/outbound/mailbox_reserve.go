@@ -123,7 +123,7 @@ func (m *Mailbox) Forward(l *Look, s Span) {
 		if m.overflow == Latest {
 			end = i + 1 // each by itself, since it has a key
 		}
-		m.settle(l, i, end-i, bytes.Clone(l.Segment.between(i, end, m.wire)), DropUnreadable)
+		m.settle(l, i, end-i, bytes.Clone(l.Segment.between(i, end, m.segments)), DropUnreadable)
 		i = end
 	}
 }

@@ -45,6 +45,10 @@ type Options struct {
 	// for some is refused.
 	MaxLast int
 
+	// Compress says whether what goes to all on the topic is compressed, for clients that
+	// take that. By default it is CompressOn.
+	Compress Compress
+
 	// Tags stand on the metrics of the channel's messages and joins. They are
 	// few by nature, such as tenants or plans, and never users or topics: each
 	// combination costs memory for ever.
@@ -60,6 +64,7 @@ func (d Options) Or(otherwise Options) Options {
 	d.DedupeEntries = cmp.Or(max(d.DedupeEntries, 0), otherwise.DedupeEntries)
 	d.FlushInterval = cmp.Or(d.FlushInterval, otherwise.FlushInterval)
 	d.MaxLast = cmp.Or(d.MaxLast, otherwise.MaxLast)
+	d.Compress = cmp.Or(d.Compress, otherwise.Compress)
 	if d.Tags == nil {
 		d.Tags = otherwise.Tags
 	}
@@ -75,6 +80,7 @@ func (d Options) WithDefaults() Options {
 		DedupeWindow:  10 * time.Minute,
 		DedupeEntries: 4096,
 		MaxLast:       100,
+		Compress:      CompressOn,
 	})
 }
 
@@ -86,6 +92,15 @@ func (d Options) formats() FormatSet {
 	}
 	return formats
 }
+
+// Compress says whether messages are compressed.
+type Compress uint8
+
+// What it may say.
+const (
+	CompressOn Compress = iota + 1
+	CompressOff
+)
 
 // Dedupe says which events of the log a channel takes for repeats, and
 // withholds. No channel gets an offset twice, whatever it says.

@@ -113,7 +113,7 @@ func (l *line) drain() string {
 // nothing else is said.
 func (l *line) mailbox(d Options) *Mailbox {
 	m := &Mailbox{conn: l.Connection}
-	m.follow(d.Or(Options{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), 0, l.metrics.own)
+	m.follow(d.Or(Options{Overflow: Disconnect, MailboxSize: l.size}).WithDefaults(), 0, 0, l.metrics.own)
 	return m
 }
 

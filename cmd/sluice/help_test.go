@@ -20,7 +20,7 @@ var promised = map[string][]string{
 	"Listeners": {"listen", "admin-listen", "tls-cert", "tls-key", "admin-tls-cert", "admin-tls-key", "socket-path"},
 	"Store":     {"node", "database-url", "data-dir", "retention", "migrate", "start"},
 	"Stages":    {"max-demand", "min-demand", "fetch-size", "fetch-bytes", "poll-interval", "batch-size", "batch-timeout", "lanes", "writers", "rate-limit"},
-	"Mailboxes": {"mailbox-size", "mailbox-bytes", "overflow", "recent"},
+	"Mailboxes": {"mailbox-size", "mailbox-bytes", "overflow", "compress", "compress-min-bytes", "recent"},
 	"Dedupe":    {"dedupe", "dedupe-window", "dedupe-entries"},
 	"Access": {"jwt-secret-file", "jwt-keys-file", "jwt-keys-url", "jwt-previous-secret-file", "jwt-previous-until",
 		"jwt-issuer", "jwt-audience", "jwt-algorithms", "jwt-leeway", "jwt-require-exp",

@@ -48,10 +48,12 @@ type configFlags struct {
 	Writers      int             `group:"Stages" help:"Goroutines that write to the sockets, except where each has its own, as under TLS. 0: one per core."`
 	RateLimit    int             `group:"Stages" help:"Events delivered per second at most; 0: no limit."`
 
-	MailboxSize  int             `group:"Mailboxes" help:"Messages waiting for one channel at most."`
-	MailboxBytes sluice.ByteSize `group:"Mailboxes" help:"Bytes waiting for one connection at most, and half as many more of what a flush-interval has collected."`
-	Overflow     sluice.Overflow `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: catch-up, drop-oldest, drop-newest, latest or disconnect."`
-	Recent       sluice.ByteSize `group:"Mailboxes" help:"Memory for replaying recent events without asking the store; a quarter of it, 4 MiB at least, bounds replays under way."`
+	MailboxSize      int             `group:"Mailboxes" help:"Messages waiting for one channel at most."`
+	MailboxBytes     sluice.ByteSize `group:"Mailboxes" help:"Bytes waiting for one connection at most, and half as many more of what a flush-interval has collected."`
+	Overflow         sluice.Overflow `group:"Mailboxes" placeholder:"RULE" help:"What happens when a mailbox is full: catch-up, drop-oldest, drop-newest, latest or disconnect."`
+	Compress         bool            `group:"Mailboxes" help:"Compress messages for the clients of WebSocket that offer it (permessage-deflate)."`
+	CompressMinBytes sluice.ByteSize `group:"Mailboxes" help:"Messages of fewer bytes than this are not compressed."`
+	Recent           sluice.ByteSize `group:"Mailboxes" help:"Memory for replaying recent events without asking the store; a quarter of it, 4 MiB at least, bounds replays under way."`
 
 	Relay      sluice.RelayMode `group:"Cluster" placeholder:"MODE" help:"Whether the log is read through the bus between nodes: auto (where there is one, so that many nodes read the database about once) or off."`
 	RelayBytes sluice.ByteSize  `group:"Cluster" help:"Memory for what has come so; a node that is further behind than it reaches reads the database."`

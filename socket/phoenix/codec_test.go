@@ -319,3 +319,25 @@ func BenchmarkDecode(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkCompress compresses a message of the kind that applications send, of several sizes.
+func BenchmarkCompress(b *testing.B) {
+	for _, rows := range []int{2, 8, 64} {
+		payload := []byte(`{"rows":[`)
+		for i := range rows {
+			payload = fmt.Appendf(payload, `{"id":%d,"state":"shipped","total":"%d.90","region":"eu-%d","at":"2026-11-%02dT10:%02d:00Z"},`, 7919*i+12, i*37, i%5, i%28+1, i%60)
+		}
+		payload = append(payload[:len(payload)-1], "]}"...)
+		m := &outbound.Message{Topic: "orders:eu", Event: "changed", Payload: payload, Offset: 12345}
+		for name, f := range map[string]outbound.Format{"plain": Version2, "compressed": Version2 | Compressed} {
+			b.Run(fmt.Sprint(len(payload), "-bytes/", name), func(b *testing.B) {
+				b.ReportAllocs()
+				var out []byte
+				for b.Loop() {
+					out, _ = Encoder{CompressFrom: 1}.AppendMessage(out[:0], f, m)
+				}
+				b.ReportMetric(float64(len(out)), "wire-B/msg")
+			})
+		}
+	}
+}

@@ -13,7 +13,11 @@ import (
 
 // Encoder writes all formats of the protocol, as [outbound.Encoder]. The zero
 // value is ready.
-type Encoder struct{}
+type Encoder struct {
+	// CompressFrom is how many bytes a message has at least that is compressed, in the
+	// formats that are.
+	CompressFrom int
+}
 
 var _ outbound.Encoder = Encoder{}
 
@@ -31,7 +35,7 @@ const headSize = 640
 
 // AppendMessage appends a message for all on its topic: in the protocol's
 // words, a broadcast.
-func (Encoder) AppendMessage(dst []byte, f outbound.Format, m *outbound.Message) ([]byte, error) {
+func (e Encoder) AppendMessage(dst []byte, f outbound.Format, m *outbound.Message) ([]byte, error) {
 	var stack [headSize]byte
 	if m.Binary {
 		if m.Offset > 0 {
@@ -44,7 +48,7 @@ func (Encoder) AppendMessage(dst []byte, f outbound.Format, m *outbound.Message)
 		if err != nil {
 			return dst, err
 		}
-		return appendFrame(dst, f, opBinary, head, m.Payload, ""), nil
+		return e.appendShared(dst, f, opBinary, head, m.Payload, ""), nil
 	}
 	if !validUTF8(m.Topic) || !validUTF8(m.Event) || !utf8.Valid(m.Payload) {
 		return dst, ErrInvalidUTF8
@@ -54,7 +58,7 @@ func (Encoder) AppendMessage(dst []byte, f outbound.Format, m *outbound.Message)
 	}
 	head := appendHead(stack[:0], f, outbound.Address{Topic: m.Topic}, m.Event)
 	head, tail := appendEnvelope(head, f, m.Event, m.Offset)
-	return appendFrame(dst, f, opText, head, m.Payload, tail), nil
+	return e.appendShared(dst, f, opText, head, m.Payload, tail), nil
 }
 
 // appendEnvelope begins the payload of a message and returns what ends the

@@ -13,8 +13,9 @@ const (
 
 // What a message travels in. Without any of them it is a WebSocket frame.
 const (
-	Polled   outbound.Format = 1 << 2 // a long-poll response
-	Streamed outbound.Format = 3 << 2 // a stream of server-sent events, for which neither of the other bits counts: see [Record]
+	Polled     outbound.Format = 1 << 2 // a long-poll response
+	Compressed outbound.Format = 2 << 2 // a WebSocket frame too, whose message is compressed (RFC 7692) if it is for all on its topic
+	Streamed   outbound.Format = 3 << 2 // a stream of server-sent events, for which neither of the other bits counts: see [Record]
 
 	carrier = 3 << 2 // the bits of it
 )
