@@ -43,7 +43,7 @@ func frames(t *testing.T, segment *outbound.Segment) string {
 	ignore := func() {}
 	conn := outbound.NewConnection(channels.NewHub(nil), outbound.ConnectionConfig{Replies: 1, Bytes: 1 << 20, Wake: ignore, Overflow: ignore})
 	var m outbound.Mailbox
-	m.Init(conn, 0, nil)
+	m.Init(conn, 0, 0, nil)
 	m.Configure(outbound.Options{}.WithDefaults(), false)
 	if err := m.Join(-1, true, func(int64) ([]byte, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
