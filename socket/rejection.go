@@ -26,7 +26,7 @@ const (
 // letsIn says, to who runs the service, what would let clients in that are refused for a reason.
 // Of an origin, allowsPage does.
 var letsIn = map[rejectReason]string{
-	rejectedRequest:            "a client that speaks Phoenix Channels; a proxy between has to pass on the headers Upgrade and Connection",
+	rejectedRequest:            "a request as the fault asks for: of a stream (/sse) a GET, else that of a client that speaks Phoenix Channels; a proxy between has to pass on the headers Upgrade and Connection",
 	rejectedVersion:            "a client with vsn 1.0.x or 2.0.x",
 	rejectedDrain:              "another node, or this one once it is back",
 	rejectedHook:               "the connect hook of the application, which has refused it",
