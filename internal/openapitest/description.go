@@ -64,12 +64,12 @@ func Read(text []byte, outside ...string) (*Description, error) {
 		return nil, err
 	}
 	d := &Description{outside: outside, failure: r.schema("#/components/schemas/Error")}
-	for path, item := range r.object("#/paths") {
-		for method := range item.(map[string]any) {
+	for _, path := range names(r.object("#/paths")) {
+		for _, method := range names(r.object("#/paths/" + escape(path))) {
 			d.operations = append(d.operations, r.operation(method, path))
 		}
 	}
-	slices.SortFunc(d.operations, func(x, y *operation) int {
+	slices.SortStableFunc(d.operations, func(x, y *operation) int {
 		return strings.Compare(strings.ReplaceAll(x.path, "{", "~"), strings.ReplaceAll(y.path, "{", "~"))
 	})
 	return d, r.err
@@ -161,6 +161,9 @@ func (r *reader) schema(pointer string) *jsonschema.Schema {
 	return schema
 }
 
+// names are those of an object's fields, in one order always.
+func names(object map[string]any) []string { return slices.Sorted(maps.Keys(object)) }
+
 func escape(part string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(part) }
 
 func (r *reader) operation(method, path string) *operation {
@@ -173,7 +176,7 @@ func (r *reader) operation(method, path string) *operation {
 	if body, where := r.at(at + "/requestBody"); body != nil {
 		op.bodies = r.content(where)
 	}
-	for status := range r.object(at + "/responses") {
+	for _, status := range names(r.object(at + "/responses")) {
 		code, err := strconv.Atoi(status)
 		if err != nil && r.err == nil {
 			r.err = fmt.Errorf("%s %s: the status %q is no number", method, path, status)
@@ -183,7 +186,7 @@ func (r *reader) operation(method, path string) *operation {
 		if name, ok := strings.CutPrefix(where, "#/components/responses/"); ok {
 			answer.name = name
 		}
-		for name := range r.object(where + "/headers") {
+		for _, name := range names(r.object(where + "/headers")) {
 			header := r.parameter(where + "/headers/" + escape(name))
 			header.name = name
 			answer.headers = append(answer.headers, header)
@@ -195,7 +198,7 @@ func (r *reader) operation(method, path string) *operation {
 		if len(object) == 0 {
 			op.security = append(op.security, "")
 		}
-		op.security = slices.AppendSeq(op.security, maps.Keys(object))
+		op.security = append(op.security, names(object)...)
 	}
 	return op
 }

@@ -203,12 +203,14 @@ func TestHolesInPartitionsAreSeenAtOnce(t *testing.T) {
 	}
 }
 
-// insertMany has so many events of topic t be sequenced.
+// insertMany has so many events of topic t be sequenced. It waits until the log shows them
+// all, and not until the outbox is empty: while a round commits that made a partition, its
+// rows are out of the outbox for everybody, and for a moment the partition is there for nobody.
 func insertMany(t *testing.T, log *postgres.Log, url string, events int) {
 	t.Helper()
 	conn := connect(t, url)
 	mustExec(t, conn, `INSERT INTO sluice_outbox (topic, event) SELECT 't', 'e' FROM generate_series(1, $1)`, events)
-	runUntil(t, log, conn, `SELECT count(*) FROM sluice_outbox`, 0)
+	runUntil(t, log, conn, countRows, events)
 }
 
 // wantHole expects a hole up to an offset to be seen by who resumes, replays and
