@@ -10,9 +10,7 @@ import (
 	"path"
 	"reflect"
 	"regexp"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -451,37 +449,9 @@ var mountPattern = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
 
 func mountable(p string) bool { return mountPattern.MatchString(p) && path.Clean(p) == p }
 
-// statsdPrefix is what all StatsD servers take before a name.
-var statsdPrefix = regexp.MustCompile(`^[A-Za-z0-9_.-]{0,200}$`)
-
-// start splits Start into its word and, for an offset, its value; ok tells whether it
-// is either.
-func (c *Config) start() (word string, offset int64, ok bool) {
-	switch c.Start {
-	case "committed", "head", "earliest":
-		return c.Start, 0, true
-	}
-	offset, err := strconv.ParseInt(c.Start, 10, 64)
-	return "offset", offset, err == nil && offset >= 0
-}
-
 func (c *Config) logger() *slog.Logger {
 	if c.Logger != nil {
 		return c.Logger
 	}
 	return slog.Default()
-}
-
-func (c *Config) lanes() int {
-	if c.Lanes > 0 {
-		return c.Lanes
-	}
-	return runtime.GOMAXPROCS(0)
-}
-
-func (c *Config) minDemand() int {
-	if c.MinDemand > 0 {
-		return c.MinDemand
-	}
-	return c.MaxDemand / 2
 }

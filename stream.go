@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -134,6 +136,17 @@ func (s *Service) position(ctx context.Context, log store.Log) (store.Cursor, er
 	return store.Cursor{Epoch: extent.Epoch, Offset: min(max(after, extent.Trimmed), extent.Offset)}, nil
 }
 
+// start splits Start into its word and, for an offset, its value; ok tells whether it
+// is either.
+func (c *Config) start() (word string, offset int64, ok bool) {
+	switch c.Start {
+	case "committed", "head", "earliest":
+		return c.Start, 0, true
+	}
+	offset, err := strconv.ParseInt(c.Start, 10, 64)
+	return "offset", offset, err == nil && offset >= 0
+}
+
 // segments bounds what a mailbox is given at a time, so that it takes it whole.
 func (s *Service) segments() stages.EncoderConfig {
 	return stages.EncoderConfig{
@@ -173,6 +186,20 @@ func (s *Service) newDelivery(log store.Log, after int64, epoch string) *stages.
 		Metrics:        s.metrics,
 		Logger:         s.logger,
 	})
+}
+
+func (c *Config) lanes() int {
+	if c.Lanes > 0 {
+		return c.Lanes
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+func (c *Config) minDemand() int {
+	if c.MinDemand > 0 {
+		return c.MinDemand
+	}
+	return c.MaxDemand / 2
 }
 
 // openLog opens the configured store, trying again for as long as it cannot be
