@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluicehq/sluice/store"
 	"github.com/sluicehq/sluice/store/postgres"
 )
 
@@ -393,6 +394,9 @@ func (c *Config) validate(f *faults) {
 	}
 	if !tagValue.MatchString(c.Node) {
 		f.add("Node", c.Node, "1 to 200 letters, digits and any of _.-/, since it is a tag of every metric")
+	}
+	if strings.HasPrefix(c.Node, store.ConsumerCursors) {
+		f.add("Node", c.Node, "a name that does not begin with "+store.ConsumerCursors+", as the positions of consumers do")
 	}
 	if !statsdPrefix.MatchString(*c.StatsDPrefix) {
 		f.add("StatsDPrefix", *c.StatsDPrefix, "letters, digits and any of _.-, such as sluice.")

@@ -91,6 +91,7 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		{"admin for the world with a token", func(c *sluice.Config) { c.AdminListen, c.AdminToken = ":4001", adminToken }, "", ""},
 		{"IPv6 loopback", func(c *sluice.Config) { c.Listen, c.AdminListen = "[::1]:4000", "localhost:4001" }, "", ""},
 		{"unspeakable node", func(c *sluice.Config) { c.Node = " " }, "Node", " "},
+		{"node named as consumers are", func(c *sluice.Config) { c.Node = "consumer/mail" }, "Node", "consumer/mail"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

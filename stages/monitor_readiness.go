@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,7 +41,10 @@ const tellInterval = time.Minute
 // Readiness is whether this node does its work, and if not, why. Its methods may be
 // called concurrently.
 type Readiness struct {
-	logger *slog.Logger // immutable
+	// Immutable after NewReadiness.
+	logger   *slog.Logger
+	draining context.Context // ends with Drain
+	drain    context.CancelFunc
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -55,7 +59,9 @@ type Readiness struct {
 // NewReadiness returns that of a node that is about to start, which tells logger when
 // the node is not ready any more, or again.
 func NewReadiness(logger *slog.Logger) *Readiness {
-	return &Readiness{logger: logger, own: ErrStarting}
+	r := &Readiness{logger: logger, own: ErrStarting}
+	r.draining, r.drain = context.WithCancel(context.Background())
+	return r
 }
 
 // Reason is why the node is not ready, nil when it is.
@@ -96,7 +102,11 @@ func (r *Readiness) Drain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.own = ErrDraining
+	r.drain()
 }
+
+// Draining ends once Drain has been called: it bounds what may wait for long.
+func (r *Readiness) Draining() context.Context { return r.draining }
 
 // Fail says why the store cannot be used: by this node, which has not begun to
 // use it, or by any. Once it has begun, nil says that the store can be used.

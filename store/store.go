@@ -70,6 +70,7 @@ type Log interface {
 	Leases
 	Revocations
 	Requests
+	Cursors
 
 	// Append writes drafts to the outbox, all of them or none, and returns
 	// once they are durable. The first invalid draft is reported as an

@@ -9,10 +9,11 @@
 // nobody reads or changes anything without one; who guesses is slowed, and counted.
 // Where there is none, no page of another site may use the listener. A body is bounded
 // by [Config.MaxBodyBytes], a list by its limit, what consoles are told ([Feed]) by fixed
-// numbers, and what is remembered of guesses by
-// a number of networks.
+// numbers, what is remembered of guesses by a number of networks, and the requests that wait
+// for events by their number and time.
 //
 // # Shutdown
 //
-// It starts no goroutine and ends with its requests.
+// It starts no goroutine and ends with its requests. Those that wait for events are answered
+// once the node drains.
 package admin

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicehq/sluice/channels"
@@ -89,6 +90,7 @@ type Config struct {
 type api struct {
 	Config
 	throttle *lograte.Throttle // of what fails at the pace of requests
+	waiting  atomic.Int64      // requests that wait for events
 }
 
 // failuresEvery is how often the log tells that requests fail for one reason.
@@ -96,7 +98,7 @@ const failuresEvery = time.Minute
 
 // New returns all that the admin listener serves.
 func New(c Config) http.Handler {
-	a := &api{c, lograte.New(failuresEvery)}
+	a := &api{Config: c, throttle: lograte.New(failuresEvery)}
 	return a.handler()
 }
 
@@ -116,6 +118,10 @@ func (a *api) routes() []route {
 		{"POST", "/api/revoke", a.postRevoke, false},
 		{"GET", "/api/revocations", a.getRevocations, false},
 		{"GET", "/api/log", a.getLog, false},
+		{"GET", "/api/consumers", a.getConsumers, false},
+		{"DELETE", "/api/consumers/{name}", a.deleteConsumer, false},
+		{"GET", "/api/consumers/{name}/events", a.getConsumerEvents, false},
+		{"POST", "/api/consumers/{name}/commit", a.postConsumerCommit, false},
 		{"GET", "/api/sockets", a.getSockets, false},
 		{"DELETE", "/api/sockets/{id}", a.deleteSockets, false},
 		{"GET", "/api/topics", a.getTopics, false},

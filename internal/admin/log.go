@@ -67,12 +67,24 @@ func (a *api) getLog(w http.ResponseWriter, r *http.Request) {
 		httpserver.Refuse(w, http.StatusBadRequest, err.Error(), "as in ?topic=orders:*&after=41&limit=100")
 		return
 	}
-	log := a.Stream.Log()
-	if log == nil {
-		httpserver.Refuse(w, http.StatusServiceUnavailable, a.Readiness.Reason().Error(), "try again when /readyz answers 200")
+	log, ok := a.openLog(w)
+	if !ok {
 		return
 	}
 	view, err := readLog(r.Context(), log, q)
+	answerView(w, view, err, "read the state anew, and go on from its position; what is kept begins after trimmed")
+}
+
+// openLog is the log, or answers that it is not there yet.
+func (a *api) openLog(w http.ResponseWriter) (log store.Log, ok bool) {
+	if log = a.Stream.Log(); log == nil {
+		httpserver.Refuse(w, http.StatusServiceUnavailable, a.Readiness.Reason().Error(), "try again when /readyz answers 200")
+	}
+	return log, log != nil
+}
+
+// answerView answers with what readLog has read, or has found to be gone.
+func answerView(w http.ResponseWriter, view *logView, err error, hint string) {
 	gone := new(goneError)
 	switch {
 	case errors.As(err, &gone):
@@ -80,7 +92,9 @@ func (a *api) getLog(w http.ResponseWriter, r *http.Request) {
 			Error   string `json:"error"`
 			Hint    string `json:"hint"`
 			Trimmed int64  `json:"trimmed"`
-		}{"events after this offset are no longer kept, or are of another epoch", "read the state anew, and go on from its position; what is kept begins after trimmed", gone.trimmed})
+			Epoch   string `json:"epoch"`
+			Resume  int64  `json:"resume"`
+		}{"events after this offset are no longer kept, or are of another epoch", hint, gone.trimmed, gone.epoch, gone.resume})
 	case err != nil:
 		httpserver.Refuse(w, http.StatusServiceUnavailable, err.Error(), "try again")
 	default:
@@ -90,7 +104,11 @@ func (a *api) getLog(w http.ResponseWriter, r *http.Request) {
 }
 
 // goneError says that a part of what was asked for is not kept any more.
-type goneError struct{ trimmed int64 }
+type goneError struct {
+	trimmed int64
+	epoch   string // the present one
+	resume  int64  // the greatest offset of it from which on one may go on
+}
 
 func (e *goneError) Error() string { return fmt.Sprintf("trimmed up to %d", e.trimmed) }
 
@@ -112,8 +130,8 @@ func readLog(ctx context.Context, log store.Log, q logQuery) (*logView, error) {
 	ahead := q.after > extent.Offset && (q.epoch == "" || q.epoch == extent.Epoch)
 	if q.after < 0 {
 		q.after = extent.Trimmed
-	} else if _, whole := extent.Resume(store.Cursor{Epoch: q.epoch, Offset: q.after}); !whole && !ahead {
-		return nil, &goneError{extent.Trimmed}
+	} else if from, whole := extent.Resume(store.Cursor{Epoch: q.epoch, Offset: q.after}); !whole && !ahead {
+		return nil, &goneError{extent.Trimmed, extent.Epoch, from}
 	}
 	v := &logView{extent: extent, through: q.after}
 	upTo := extent.Offset
@@ -133,7 +151,7 @@ func readLog(ctx context.Context, log store.Log, q logQuery) (*logView, error) {
 		if err != nil {
 			return nil, err
 		}
-		return nil, &goneError{head.Trimmed}
+		return nil, &goneError{head.Trimmed, head.Epoch, head.Trimmed}
 	}
 	return v, err
 }

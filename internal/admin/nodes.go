@@ -30,7 +30,7 @@ const (
 
 // Answer has the bus answer what the API of other nodes asks. Call it before the bus runs.
 func Answer(c Config) {
-	a := &api{c, lograte.New(failuresEvery)}
+	a := &api{Config: c, throttle: lograte.New(failuresEvery)}
 	c.Bus.Answer(askTopics, listed(func(limit int) any { return a.topics(limit) }))
 	c.Bus.Answer(askSockets, listed(func(limit int) any { return a.sockets(limit) }))
 	c.Bus.Answer(askStats, func(context.Context, cluster.Message) ([]byte, error) { return json.Marshal(a.stats()) })

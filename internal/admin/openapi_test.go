@@ -98,6 +98,7 @@ type exchange struct {
 	guesses   int  // wrong tokens that come before
 	origin    string
 	key       string // as its Idempotency-Key
+	name      string // of a consumer
 	set       func(*fake)
 }
 
@@ -107,6 +108,7 @@ func TestEveryStatusIsGiven(t *testing.T) {
 	t.Parallel()
 	d := described(t)
 	const event, erase, revoke = `{"topic":"t","event":"e","payload":{"a":1},"key":null}`, `{"topic":"t"}`, `{"sub":"7"}`
+	const commit = `{"epoch":"e","offset":5}`
 	var exchanges []exchange
 	for _, operation := range d.Operations() {
 		if strings.HasPrefix(operation, "GET ") {
@@ -156,6 +158,25 @@ func TestEveryStatusIsGiven(t *testing.T) {
 		exchange{operation: "GET /api/log", query: "?after=0&epoch=other"},
 		exchange{operation: "GET /api/log", set: unopened},
 		exchange{operation: "GET /api/log", set: fails(lost)},
+		exchange{operation: "GET /api/consumers", set: unopened},
+		exchange{operation: "GET /api/consumers", set: fails(lost)},
+		exchange{operation: "GET /api/consumers/{name}/events", query: "?topic=t&limit=1&wait=1s"},
+		exchange{operation: "GET /api/consumers/{name}/events", query: "?wait=x"},
+		exchange{operation: "GET /api/consumers/{name}/events", name: "a.b"},
+		exchange{operation: "GET /api/consumers/{name}/events", name: "lost"},
+		exchange{operation: "GET /api/consumers/{name}/events", set: unopened},
+		exchange{operation: "GET /api/consumers/{name}/events", set: fails(lost)},
+		exchange{operation: "POST /api/consumers/{name}/commit", body: commit},
+		exchange{operation: "POST /api/consumers/{name}/commit", body: `{"epoch":"e","offset":3}`},
+		exchange{operation: "POST /api/consumers/{name}/commit", body: `{"epoch":"e","offset":3,"rewind":true}`},
+		exchange{operation: "POST /api/consumers/{name}/commit", body: commit + commit},
+		exchange{operation: "POST /api/consumers/{name}/commit", body: commit, large: true},
+		exchange{operation: "POST /api/consumers/{name}/commit", body: commit, set: unopened},
+		exchange{operation: "POST /api/consumers/{name}/commit", body: commit, set: fails(lost)},
+		exchange{operation: "DELETE /api/consumers/{name}"},
+		exchange{operation: "DELETE /api/consumers/{name}", name: "a.b"},
+		exchange{operation: "DELETE /api/consumers/{name}", set: unopened},
+		exchange{operation: "DELETE /api/consumers/{name}", set: fails(lost)},
 		exchange{operation: "GET /api/revocations", query: "?limit=1&after=0"},
 		exchange{operation: "GET /api/revocations", query: "?after=x"},
 		exchange{operation: "GET /api/revocations", set: unopened},
@@ -262,7 +283,7 @@ func newFake(t *testing.T, guarded bool) *fake {
 func (f *fake) ask(t *testing.T, d *openapitest.Description, x exchange) int {
 	t.Helper()
 	method, path, _ := strings.Cut(x.operation, " ")
-	path = strings.NewReplacer("{id}", "user:7", "{topic}", "room/7").Replace(path) + x.query
+	path = strings.NewReplacer("{id}", "user:7", "{topic}", "room/7", "{name}", cmp.Or(x.name, "mail")).Replace(path) + x.query
 	if x.large {
 		x.body = strings.Repeat(" ", int(f.config.MaxBodyBytes)) + x.body
 	}
@@ -322,6 +343,22 @@ func (f *fake) Fetch(_ context.Context, after int64, _ store.Limit) ([]store.Eve
 func (f *fake) Erase(context.Context, store.Selection) (count, through int64, more bool, err error) {
 	return 1, 7, false, f.err
 }
+
+func (f *fake) Cursor(_ context.Context, name string) (store.Cursor, bool, error) {
+	if name == "consumer/lost" {
+		return store.Cursor{Epoch: "another", Offset: 4}, true, f.err
+	}
+	return store.Cursor{Epoch: "e", Offset: 4}, true, f.err
+}
+
+func (f *fake) Cursors(context.Context, string, string, int) ([]store.NamedCursor, error) {
+	return []store.NamedCursor{{Name: "consumer/mail", Cursor: store.Cursor{Epoch: "e", Offset: 4}}}, f.err
+}
+
+func (f *fake) MoveCursor(context.Context, string, *store.Cursor, store.Cursor) (bool, error) {
+	return true, f.err
+}
+func (f *fake) DeleteCursor(context.Context, string) (bool, error) { return true, f.err }
 
 // revoked is a revocation in force.
 var revoked = store.Revocation{Kind: store.ClaimSubject, Value: "7", Number: 1, IssuedBefore: time.Unix(1, 0).UTC(), Until: time.Unix(2, 0).UTC()}

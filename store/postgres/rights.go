@@ -24,7 +24,7 @@ var serving = []right{
 	{"TABLE", "sluice_meta", "SELECT, UPDATE (trimmed, removed, erased, max_payload, revoked)"},
 	{"TABLE", "sluice_epochs", "SELECT, INSERT, DELETE"},
 	{"TABLE", "sluice_marks", "SELECT, INSERT, DELETE"},
-	{"TABLE", "sluice_cursors", "SELECT, INSERT, UPDATE"},
+	{"TABLE", "sluice_cursors", "SELECT, INSERT, UPDATE, DELETE"},
 	{"TABLE", "sluice_leases", "SELECT, INSERT, UPDATE"},
 	{"TABLE", "sluice_rejected", "SELECT, INSERT, UPDATE (payload)"},
 	{"TABLE", "sluice_erasures", "SELECT, INSERT, DELETE"},

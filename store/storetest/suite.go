@@ -102,6 +102,7 @@ func Run(t *testing.T, harness func(t *testing.T) Harness, only ...string) {
 		{"CommitWakes", testCommitWakes},
 		{"WaitEnds", testWaitEnds},
 		{"CursorsNeverMoveBack", testCursorsNeverMoveBack},
+		{"CursorsAreMoved", testCursorsAreMoved},
 		{"LeasesAreExclusive", testLeasesAreExclusive},
 		{"LeasesExpire", testLeasesExpire},
 		{"LeasesAreRenewedLate", testLeasesAreRenewedLate},
