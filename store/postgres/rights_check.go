@@ -62,11 +62,16 @@ const hiddenSQL = `SELECT format('ALTER TABLE %I.%I DISABLE ROW LEVEL SECURITY',
 	FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
 	WHERE nspname = $1 AND relkind IN ('r', 'p') AND relname = ANY ($2::text[]) AND row_security_active(pg_class.oid) ORDER BY relname`
 
+// definers are the functions that run as the owner of the tables. Others whose names begin
+// alike are no concern of ours here: what sluice_watch makes runs as the owner of the
+// watched table, with a search path of its own, and an application may have some too.
+const definers = `('sluice_extend_log', 'sluice_remove_partition', 'sluice_order_ids', 'sluice_position', 'sluice_max_payload')`
+
 // movedSQL is what has to be done so that the functions which run as the owner find
 // the tables, once somebody has renamed the schema.
 const movedSQL = `SELECT format('ALTER FUNCTION %I.%I(%s) SET search_path = %I, pg_temp', nspname, proname, oidvectortypes(proargtypes), nspname)
 	FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace
-	WHERE nspname = $1 AND prosecdef AND starts_with(proname, 'sluice_') AND format('search_path=%I, pg_temp', nspname) <> ALL (proconfig)`
+	WHERE nspname = $1 AND prosecdef AND proname IN ` + definers + ` AND format('search_path=%I, pg_temp', nspname) <> ALL (proconfig)`
 
 // ownerSQL is what has to be done so that the functions which run as the owner can do
 // what they do.
@@ -75,7 +80,7 @@ const ownerSQL = `SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %s', nspnam
 		AND NOT (has_schema_privilege(proowner, n.oid, 'USAGE') AND has_schema_privilege(proowner, n.oid, 'CREATE'))
 	UNION ALL SELECT format('ALTER FUNCTION %I.%I(%s) OWNER TO %s', nspname, proname, oidvectortypes(proargtypes), relowner::regrole)
 	FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace JOIN pg_class c ON relnamespace = n.oid AND relname = 'sluice_log'
-	WHERE nspname = $1 AND starts_with(proname, 'sluice_') AND prosecdef AND NOT pg_has_role(proowner, relowner, 'USAGE')`
+	WHERE nspname = $1 AND proname IN ` + definers + ` AND prosecdef AND NOT pg_has_role(proowner, relowner, 'USAGE')`
 
 // remedies is the SQL that gives this user what it lacks to serve.
 func (s *server) remedies(ctx context.Context, q queryer) (list []string, err error) {
