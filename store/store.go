@@ -141,6 +141,10 @@ type Log interface {
 	// missing. An event that is read after its erasure was seen here is erased.
 	Erasures(ctx context.Context, after int64) ([]Erasure, error)
 
+	// Watched returns the tables of the application whose changes are published, by
+	// table. A store that watches none has none.
+	Watched(ctx context.Context) ([]Watched, error)
+
 	// Run moves what writers commit to the outbox into the log and listens
 	// for wake-ups, reconnecting as often as it takes, until ctx ends. It
 	// returns nil then, with everything that it started at an end. Append and

@@ -122,6 +122,7 @@ func (a *api) routes() []route {
 		{"DELETE", "/api/consumers/{name}", a.deleteConsumer, false},
 		{"GET", "/api/consumers/{name}/events", a.getConsumerEvents, false},
 		{"POST", "/api/consumers/{name}/commit", a.postConsumerCommit, false},
+		{"GET", "/api/watched", a.getWatched, false},
 		{"GET", "/api/sockets", a.getSockets, false},
 		{"DELETE", "/api/sockets/{id}", a.deleteSockets, false},
 		{"GET", "/api/topics", a.getTopics, false},

@@ -177,6 +177,8 @@ func TestEveryStatusIsGiven(t *testing.T) {
 		exchange{operation: "DELETE /api/consumers/{name}", name: "a.b"},
 		exchange{operation: "DELETE /api/consumers/{name}", set: unopened},
 		exchange{operation: "DELETE /api/consumers/{name}", set: fails(lost)},
+		exchange{operation: "GET /api/watched", set: unopened},
+		exchange{operation: "GET /api/watched", set: fails(lost)},
 		exchange{operation: "GET /api/revocations", query: "?limit=1&after=0"},
 		exchange{operation: "GET /api/revocations", query: "?after=x"},
 		exchange{operation: "GET /api/revocations", set: unopened},
@@ -365,6 +367,14 @@ var revoked = store.Revocation{Kind: store.ClaimSubject, Value: "7", Number: 1, 
 
 func (f *fake) Revocations(context.Context, int64, int) ([]store.Revocation, error) {
 	return []store.Revocation{revoked}, f.err
+}
+
+func (f *fake) Watched(context.Context) ([]store.Watched, error) {
+	unpublished := int64(3)
+	return []store.Watched{
+		{Table: "public.orders", Topic: "orders:{region}", Events: []string{"insert", "truncate"}, Broken: []string{}},
+		{Topic: "all", Columns: []string{"id"}, Key: "id", Events: []string{"insert"}, Unpublished: &unpublished, Broken: []string{"its table was dropped"}},
+	}, f.err
 }
 
 func (f fakeNode) Extent() (head, position int64) { return 7, 7 }

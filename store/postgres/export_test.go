@@ -114,6 +114,9 @@ func Grants(schema string) map[string][]string {
 	return all
 }
 
+// Definers are the functions that run as the owner, in SQL.
+const Definers = definers
+
 // VetNow has the log look at rights when it is next asked how it does.
 func (l *Log) VetNow() {
 	l.vetting.mu.Lock()

@@ -30,6 +30,7 @@ var serving = []right{
 	{"TABLE", "sluice_erasures", "SELECT, INSERT, DELETE"},
 	{"TABLE", "sluice_revocations", "SELECT, INSERT, UPDATE, DELETE"},
 	{"TABLE", "sluice_requests", "SELECT, INSERT, UPDATE, DELETE"},
+	{"TABLE", "sluice_watched", "SELECT"},
 	{"FUNCTION", "sluice_extend_log()", "EXECUTE"},
 	{"FUNCTION", "sluice_remove_partition()", "EXECUTE"},
 	{"FUNCTION", "sluice_order_ids()", "EXECUTE"},
@@ -47,6 +48,7 @@ var serving = []right{
 	{"FUNCTION", "sluice_trim(interval)", "EXECUTE"},
 	{"FUNCTION", "sluice_replay(text, bigint, bigint, integer, text)", "EXECUTE"},
 	{"FUNCTION", "sluice_tail(text, bigint, integer, text)", "EXECUTE"},
+	{"FUNCTION", "sluice_watches(regclass)", "EXECUTE"},
 }
 
 // migrating is what a role needs beside owning the tables, or before there are any.

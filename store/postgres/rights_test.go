@@ -275,6 +275,10 @@ func TestFunctionsOfTheOwnerAreSafe(t *testing.T) {
 		FROM pg_proc WHERE prosecdef AND pronamespace = $1::regnamespace AND proname NOT IN ('sluice_position', 'sluice_max_payload')`, schema).Scan(&all, &safe); err != nil || all != 3 || safe != all {
 		t.Errorf("%d functions run as the owner, of which %d are safe, %v", all, safe, err)
 	}
+	var known int
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_proc WHERE prosecdef AND pronamespace = $1::regnamespace AND proname IN `+postgres.Definers, schema).Scan(&known); err != nil || known != all+2 {
+		t.Errorf("of %d functions that run as the owner, %d are known, %v", all+2, known, err)
+	}
 	// Two that everybody may call read a number each: what they name was bound when they were made.
 	if err := conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_proc WHERE prosecdef AND pronamespace = $1::regnamespace AND proname IN ('sluice_position', 'sluice_max_payload')
 		AND prosqlbody IS NOT NULL AND pronargs = 0 AND provolatile = 's' AND proowner::regrole::text = $1 || '_owner'`, schema).Scan(&all); err != nil || all != 2 {

@@ -30,6 +30,7 @@ function followOverview() {
   const channel = operator.join(consoleTopic);
   channel.fresh = true; // what was told before is told anew
   channel.onJoined = ({ history, overview }) => {
+    showTables().catch(() => {}); // and every few seconds
     const { at, routed, pushed, p50, p99 } = history;
     const times = (at ?? []).map((ms) => ms / 1000);
     throughput.set([times, pushed ?? [], routed ?? []]);
@@ -180,7 +181,6 @@ function fill(id, rows, labels) {
 }
 
 
-
 function showBusiest(o) {
   const topics = o.busiest.filter(({ topic }) => topic !== consoleTopic);
   const total = Math.max(o.topics - (o.busiest.length - topics.length), topics.length);
@@ -278,7 +278,7 @@ $("presence-form").onsubmit = (e) => {
 
 // What is asked and not told is asked again, as long as somebody looks.
 const look = () => setTimeout(() => {
-  const parts = document.hidden ? [] : [askNodes(), $("overview-view").hidden ? lookAround() : showPresence()];
+  const parts = document.hidden ? [] : [askNodes(), ...$("overview-view").hidden ? [lookAround()] : [showPresence(), showTables()]];
   Promise.allSettled(parts).finally(look);
 }, lookEvery);
 look();

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -9,17 +10,34 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicehq/sluice/internal/pgtest"
 )
 
-// A person opens the console, joins a topic, publishes, and sees it arrive
-// among what others publish. A picture of that is kept with -artifacts.
+// A person opens the console, joins a topic, publishes, sees it arrive among what others
+// publish, and follows a table. A picture of that is kept with -artifacts.
 func TestConsole(t *testing.T) {
 	t.Parallel()
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := os.WriteFile(rules, []byte("topics: [{match: closed, access: deny}, {match: '*', publish: log}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := serve(t, "--data-dir", t.TempDir(), "--config", rules).ready(t)
+	url := pgtest.Schema(t)
+	s := serve(t, "--database-url", url, "--config", rules).ready(t)
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	execute := func(sql string) {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	execute(`CREATE TABLE "Parcels" (id int PRIMARY KEY, state text)`)
+	execute(`SELECT sluice_watch('"Parcels"', 'parcels:{state}')`)
 	s.refuseSocket(t)
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
@@ -55,6 +73,12 @@ func TestConsole(t *testing.T) {
 	}
 	if stages := person.next(t, "stages"); string(stages.Response) != `"outbox fetch batch encode route mailbox write sockets"` {
 		t.Errorf("the line is drawn as %s", stages.Response)
+	}
+	person.next(t, "following")
+	execute(`INSERT INTO "Parcels" VALUES (7, 'packed')`)
+	execute(`UPDATE "Parcels" SET state = 'sent' WHERE id = 7`)
+	if changes := person.next(t, "changes"); string(changes.Response) != `"UPDATE 7 parcels:sent {\"id\":7,\"state\":\"sent\"} | DELETE 7 parcels:packed {\"id\":7} | INSERT 7 parcels:packed {\"id\":7,\"state\":\"packed\"}"` {
+		t.Errorf("of the table it shows %s", changes.Response)
 	}
 	if curves := person.next(t, "curves"); !strings.Contains(string(curves.Response), "messages/s: now ") {
 		t.Errorf("the curves tell %s", curves.Response)
