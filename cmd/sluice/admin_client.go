@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// adminClient is what publish, broadcast, erase and revoke speak to a service's admin listener with.
+// adminClient is what publish, broadcast, consume, erase and revoke speak to a service's admin listener with.
 type adminClient struct {
 	base   string
 	token  string
@@ -64,6 +64,11 @@ var errInterrupted = errors.New("interrupted")
 type apiError struct {
 	Message string `json:"error"`
 	Hint    string `json:"hint"`
+	status  int
+
+	// Of what is no longer kept.
+	Epoch  string `json:"epoch"`
+	Resume int64  `json:"resume"`
 }
 
 func (e *apiError) Error() string {
@@ -92,8 +97,25 @@ func (a *adminClient) get(ctx context.Context, path string) ([]byte, error) {
 	return a.exchange(request)
 }
 
-// maxAnswer bounds an answer, in bytes: a page of a list at most.
-const maxAnswer = 4 << 20
+// maxAnswer bounds an answer, in bytes: a page of the log, which ends with an event of any size
+// that --max-payload-bytes can allow.
+const maxAnswer = 300 << 20
+
+// reachError says that a service was not reached, or did not answer to the end.
+type reachError struct {
+	doing string
+	err   error
+	hint  string // none if empty
+}
+
+func (e *reachError) Error() string {
+	if e.hint == "" {
+		return fmt.Sprintf("%s: %v", e.doing, e.err)
+	}
+	return fmt.Sprintf("%s: %v; %s", e.doing, e.err, e.hint)
+}
+
+func (e *reachError) Unwrap() error { return e.err }
 
 func (a *adminClient) exchange(request *http.Request) ([]byte, error) {
 	if a.token != "" {
@@ -108,7 +130,7 @@ func (a *adminClient) exchange(request *http.Request) ([]byte, error) {
 		if errors.As(err, &cause) {
 			err = cause.Err
 		}
-		return nil, fmt.Errorf("cannot reach %s: %w; %s", a.base, err, nextStep(err, "--admin-url"))
+		return nil, &reachError{"cannot reach " + a.base, err, nextStep(err, "--admin-url")}
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
@@ -117,15 +139,17 @@ func (a *adminClient) exchange(request *http.Request) ([]byte, error) {
 		return answer, nil
 	case response.StatusCode == http.StatusUnauthorized:
 		return nil, fmt.Errorf("%s wants its admin token: give the file that holds it with --admin-token-file", a.base)
+	case request.Context().Err() != nil:
+		return nil, errInterrupted
 	case err != nil:
-		return nil, fmt.Errorf("read the answer of %s: %w", a.base, err)
+		return nil, &reachError{doing: "read the answer of " + a.base, err: err}
 	}
 	if bytes.Contains(answer, []byte("HTTP request to an HTTPS server")) { // net/http's words
 		return nil, fmt.Errorf("%s answers to TLS alone: begin --admin-url with https://", a.base)
 	}
-	refused := new(apiError)
+	refused := &apiError{status: response.StatusCode}
 	if json.Unmarshal(answer, refused) != nil || refused.Message == "" {
-		return nil, fmt.Errorf("%s answered %s: is that the admin listener of sluice?", a.base, response.Status)
+		refused = &apiError{Message: fmt.Sprintf("%s answered %s: is that the admin listener of sluice?", a.base, response.Status), status: response.StatusCode}
 	}
 	return nil, refused
 }

@@ -23,6 +23,7 @@ type cli struct {
 	Serve      serveCmd      `cmd:"" help:"Run the service."`
 	Publish    publishCmd    `cmd:"" help:"Append events to the log of a running service."`
 	Watch      watchCmd      `cmd:"" help:"Join a topic as a client and print what arrives."`
+	Consume    consumeCmd    `cmd:"" help:"Follow the log from a position that is kept, and print events or run a command for each batch."`
 	Broadcast  broadcastCmd  `cmd:"" help:"Send to whoever is joined now, on all nodes; not logged."`
 	Erase      eraseCmd      `cmd:"" help:"Empty the payloads of a topic's events that the log keeps."`
 	Revoke     revokeCmd     `cmd:"" help:"Have clients' tokens count no more, or list what is revoked."`
@@ -44,6 +45,7 @@ func defaults() *cli {
 		},
 		Publish:   publishCmd{Post: defaultPost()},
 		Watch:     watchCmd{URL: "ws://127.0.0.1:4000/socket"},
+		Consume:   defaultConsume(),
 		Broadcast: broadcastCmd{Post: defaultPost()},
 		Erase:     eraseCmd{AdminURL: defaultPost().AdminURL},
 		Revoke:    revokeCmd{AdminURL: defaultPost().AdminURL},

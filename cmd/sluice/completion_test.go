@@ -22,6 +22,8 @@ func TestCompletionInBash(t *testing.T) {
 		"sluice co":                         {"completion"},
 		"sluice serve --max-dem":            {"--max-demand"},
 		"sluice serve --lanes 3 --max-dem":  {"--max-demand"},
+		"sluice con":                        {"consume"},
+		"sluice consume --ex":               {"--exec"},
 		"sluice watch --tok":                {"--token"},
 		"sluice --vers":                     {"--version"},
 		"sluice help migr":                  {"migrate"},

@@ -92,9 +92,13 @@ func TestDocumentedEndpointsExist(t *testing.T) {
 	request := regexp.MustCompile(`\b(GET|POST|DELETE|PUT|PATCH) (/[a-z./{}:0-9]*)`)
 	path := regexp.MustCompile(`127\.0\.0\.1:4001(/[a-z./:0-9]*)`)
 	identifier := regexp.MustCompile(`^(/api/(?:sockets|presence))/[^/]+$`)
+	consumer := regexp.MustCompile(`^/api/consumers/[a-z]+`)
 	has := func(method, path string) bool {
 		if operations := api.Paths[path]; operations[strings.ToLower(method)] != nil || method == "" && operations != nil {
 			return true
+		}
+		if named := consumer.ReplaceAllString(path, "/api/consumers/{name}"); named != path {
+			return api.Paths[named] != nil && (method == "" || api.Paths[named][strings.ToLower(method)] != nil)
 		}
 		base := identifier.FindStringSubmatch(path)
 		return base != nil && (api.Paths[base[1]+"/{id}"] != nil || api.Paths[base[1]+"/{topic}"] != nil)

@@ -31,7 +31,7 @@ func inFlags(err error) error {
 
 func refusedInFlags(e *client.RefusedError) error {
 	if e.Message != "" {
-		return fmt.Errorf("the server refused the connection (%d): %w", e.Status, &apiError{e.Message, e.Hint})
+		return fmt.Errorf("the server refused the connection (%d): %w", e.Status, &apiError{Message: e.Message, Hint: e.Hint})
 	}
 	hint := "is that a socket of sluice?"
 	switch e.Status {

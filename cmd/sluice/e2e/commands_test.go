@@ -51,6 +51,58 @@ func TestPublishAndWatch(t *testing.T) {
 	}
 }
 
+// A consumer that is killed leaves nothing out: what it has not committed comes again. One that is told
+// to end commits what it has in hand.
+func TestConsume(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--data-dir", t.TempDir()).ready(t)
+	const count = 30
+	var lines strings.Builder
+	for n := range count {
+		fmt.Fprintf(&lines, `{"topic":"orders:eu","event":"created","payload":{"n":%d}}`+"\n", n+1)
+	}
+	if status, body := s.post(t, "/api/events", "application/x-ndjson", lines.String()); status != http.StatusAccepted {
+		t.Fatalf("publish: %d %s", status, body)
+	}
+	dealt := filepath.Join(t.TempDir(), "dealt")
+	consume := func() *process {
+		return start(t, sluice, "consume", "mail", "--admin-url", "http://"+s.admin, "--batch", "3", "--exec", "tee -a '"+dealt+"'")
+	}
+	for range 3 {
+		killed := consume()
+		if _, ok := killed.stdout.next(t.Context(), 0, func(string) bool { return true }); !ok {
+			t.Fatal("nothing is consumed")
+		}
+		killed.cmd.Process.Kill()
+		killed.wait(t)
+	}
+	last := consume()
+	if _, ok := last.stdout.next(t.Context(), 0, func(line string) bool { return strings.Contains(line, fmt.Sprintf(`"offset":%d,`, count)) }); !ok {
+		t.Fatal("the last event is not consumed")
+	}
+	if code := last.stop(t); code != 0 {
+		t.Errorf("told to end, it ends with status %d", code)
+	}
+	if _, body := s.get(t, "/api/consumers"); !strings.Contains(body, fmt.Sprintf(`"offset":%d,"lag":0`, count)) {
+		t.Errorf("it has committed %s", body)
+	}
+	written, err := os.ReadFile(dealt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	through := 0
+	for line := range strings.Lines(string(written)) {
+		var event struct{ Offset int }
+		if err := json.Unmarshal([]byte(line), &event); err != nil || event.Offset > through+1 {
+			t.Fatalf("after offset %d comes %s (%v)", through, line, err)
+		}
+		through = max(through, event.Offset)
+	}
+	if through != count {
+		t.Errorf("up to %d are consumed, of %d", through, count)
+	}
+}
+
 // What publish cannot publish, it says, and with which status it ends.
 func TestPublishFails(t *testing.T) {
 	t.Parallel()
