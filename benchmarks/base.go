@@ -30,13 +30,16 @@ func (s *Base) Common() *Base { return s }
 
 // settings are the load's, and a scenario's own.
 func (s *Base) settings(runFor *time.Duration, own map[string]Setter) Settings {
-	numbers := map[string]Setter{"topics": Number(&s.Topics), "sockets": Number(&s.Sockets), "payload": Number(&s.Payload)}
+	numbers := map[string]Setter{"topics": Number(&s.Topics), "sockets": Number(&s.Sockets), "channels": Number(&s.Channels), "payload": Number(&s.Payload)}
 	maps.Copy(numbers, own)
 	return Settings{For: runFor, Numbers: numbers}
 }
 
 func (s *Base) params(more ...report.Param) []report.Param {
 	all := []report.Param{{Name: "topics", Value: s.Topics}, {Name: "sockets", Value: s.Sockets}, {Name: "payload_bytes", Value: s.Payload}}
+	if s.Channels > 0 {
+		all = append(all, report.Param{Name: "channels_per_socket", Value: len(s.Watched(0))})
+	}
 	if s.By != "" {
 		all = append(all, report.Param{Name: "published_by", Value: string(s.By)})
 	}

@@ -8,7 +8,7 @@ import (
 // BenchmarkScenarios runs each scenario that is about throughput or latency, for
 // profiles of the whole way; in Postgres if DATABASE_URL names one.
 func BenchmarkScenarios(b *testing.B) {
-	for _, name := range []string{"fanout", "single", "topics", "log", "backlog", "steady"} {
+	for _, name := range []string{"fanout", "single", "topics", "channels", "log", "backlog", "steady"} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				run(b, name)

@@ -50,6 +50,14 @@ func DefaultTopics() *Bulk {
 	}
 }
 
+// DefaultChannels is 100 topics, all of which each of 100 sockets watches.
+func DefaultChannels() *Bulk {
+	return &Bulk{
+		Base:   Base{Called: "channels", About: "throughput: events in bulk over 100 topics, to sockets that have joined all of them", By: target.Broadcast, Load: swarm.Load{Topics: 100, Sockets: 100, Channels: 100, Payload: 128}},
+		Events: 1 << 40, For: 5 * time.Second, Batch: 200, InFlight: 3, WarmUp: 600,
+	}
+}
+
 // Settings implements [ServerScenario].
 func (b *Bulk) Settings() Settings {
 	return b.settings(&b.For, map[string]Setter{"events": Number(&b.Events), "batch": Number(&b.Batch), "window": Number(&b.InFlight)})

@@ -21,7 +21,7 @@ type Scenario interface {
 // Scenarios lists all there are, with parameters to start from.
 func Scenarios() []Scenario {
 	return []Scenario{
-		DefaultFanout(), DefaultSingle(), DefaultTopics(), DefaultBacklog(), DefaultLog(), DefaultRow(), DefaultSteady(),
+		DefaultFanout(), DefaultSingle(), DefaultTopics(), DefaultChannels(), DefaultBacklog(), DefaultLog(), DefaultRow(), DefaultSteady(),
 		DefaultIdle(), DefaultReconnect(), DefaultSlow(), DefaultLongPoll(), DefaultCluster(), DefaultPresence(), chaos.Default(),
 	}
 }

@@ -4,17 +4,21 @@ import (
 	"bytes"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 )
 
 // Load is who watches what, and what there is to see. With fewer topics than
 // sockets, several sockets watch a topic; with more, a socket watches several.
+// Where Channels says how many a socket watches, these are the next so many of all,
+// behind those of the socket before: no more than there are, and enough for all of them.
 // Every topic is watched. Event i goes to topic i % Topics, and is its event
 // i / Topics.
 type Load struct {
-	Topics  int // at least 1
-	Sockets int // at least 1
-	Payload int // bytes of an event's payload; less than its head takes means just that
+	Topics   int // at least 1
+	Sockets  int // at least 1
+	Channels int // topics that a socket watches, within reason; 0: as few as will do
+	Payload  int // bytes of an event's payload; less than its head takes means just that
 }
 
 // TopicPrefix is what the topics of scenarios begin with.
@@ -25,22 +29,34 @@ const MaxPayload = 1 << 20
 
 // Validate tells what is wrong with a load.
 func (l Load) Validate() error {
-	if l.Topics < 1 || l.Sockets < 1 || l.Payload < 0 || l.Payload > MaxPayload {
-		return fmt.Errorf("swarm: %+v: want topics and sockets from 1, a payload of 0 to %d bytes", l, MaxPayload)
+	if l.Topics < 1 || l.Sockets < 1 || l.Channels < 0 || l.Payload < 0 || l.Payload > MaxPayload {
+		return fmt.Errorf("swarm: %+v: want topics and sockets from 1, channels from 0, a payload of 0 to %d bytes", l, MaxPayload)
 	}
 	return nil
 }
 
 // Watched lists the topics that a socket watches, in order.
-func (l Load) Watched(socket int) []int {
+func (l Load) Watched(socket int) (topics []int) {
+	if l.Channels > 0 {
+		n := l.channels()
+		for i := range n {
+			topics = append(topics, (socket*n+i)%l.Topics)
+		}
+		slices.Sort(topics)
+		return topics
+	}
 	if l.Topics <= l.Sockets {
 		return []int{socket % l.Topics}
 	}
-	var topics []int
 	for t := socket; t < l.Topics; t += l.Sockets {
 		topics = append(topics, t)
 	}
 	return topics
+}
+
+// channels is how many topics a socket watches, where they all watch as many.
+func (l Load) channels() int {
+	return min(max(l.Channels, (l.Topics+l.Sockets-1)/l.Sockets), l.Topics)
 }
 
 // Share is how many of the first events go to a topic.
@@ -59,10 +75,10 @@ func (l Load) Deliveries(events int64) (n int64) {
 
 // watchers is how many sockets watch a topic.
 func (l Load) watchers(topic int) int {
-	if l.Topics >= l.Sockets {
+	if l.Channels == 0 && l.Topics >= l.Sockets {
 		return 1
 	}
-	return (l.Sockets - topic + l.Topics - 1) / l.Topics
+	return (l.Sockets*l.channels() - topic + l.Topics - 1) / l.Topics
 }
 
 // Event is one of a load's events, as it is published.

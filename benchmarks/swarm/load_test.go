@@ -13,6 +13,12 @@ func TestLoadSharesEventsOut(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		load := Load{Topics: rapid.IntRange(1, 20).Draw(t, "topics"), Sockets: rapid.IntRange(1, 20).Draw(t, "sockets")}
+		if rapid.Bool().Draw(t, "channels each") {
+			load.Channels = rapid.IntRange(1, 25).Draw(t, "channels")
+		}
+		if err := load.Validate(); err != nil {
+			t.Fatal(err)
+		}
 		events := rapid.Int64Range(0, 100).Draw(t, "events")
 		shares := make([]int64, load.Topics)
 		for i := range events {
@@ -26,7 +32,7 @@ func TestLoadSharesEventsOut(t *testing.T) {
 		var deliveries int64
 		for s := range load.Sockets {
 			watched := load.Watched(s)
-			if !slices.IsSorted(watched) {
+			if !slices.IsSorted(watched) || len(slices.Compact(slices.Clone(watched))) != len(watched) || load.Channels > 0 && len(watched) < min(load.Channels, load.Topics) {
 				t.Fatalf("socket %d watches %v", s, watched)
 			}
 			for _, topic := range watched {
@@ -96,12 +102,15 @@ func TestEventsAreFound(t *testing.T) {
 
 func TestLoadIsValidated(t *testing.T) {
 	t.Parallel()
-	for _, wrong := range []Load{{0, 1, 0}, {1, 0, 0}, {1, 1, -1}, {1, 1, MaxPayload + 1}} {
+	for _, wrong := range []Load{
+		{0, 1, 0, 0}, {1, 0, 0, 0}, {1, 1, 0, -1}, {1, 1, 0, MaxPayload + 1},
+		{1, 1, -1, 0},
+	} {
 		if err := wrong.Validate(); err == nil {
 			t.Errorf("%+v is valid", wrong)
 		}
 	}
-	if err := (Load{1, 1, MaxPayload}).Validate(); err != nil {
+	if err := (Load{1, 1, 1, MaxPayload}).Validate(); err != nil {
 		t.Error(err)
 	}
 }

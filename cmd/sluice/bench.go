@@ -38,6 +38,7 @@ type benchCmd struct {
 	For       *time.Duration `group:"Scenario" placeholder:"DURATION" help:"How long to run."`
 	Topics    *int64         `group:"Scenario" help:"Topics to publish to."`
 	Sockets   *int64         `group:"Scenario" help:"Clients to connect."`
+	Channels  *int64         `group:"Scenario" help:"Topics that each client joins, as far as there are so many; none: as few as have all topics watched."`
 	Payload   *int64         `group:"Scenario" help:"Bytes of a payload."`
 	Events    *int64         `group:"Scenario" help:"Events to publish, altogether or for each round."`
 	Batch     *int64         `group:"Scenario" help:"Events published at a time."`

@@ -143,7 +143,7 @@ func (b *benchCmd) floor(s benchmarks.Scenario, log io.Writer) (benchmarks.Scena
 	if b.Scenario == allScenarios {
 		return nil, nil
 	}
-	return nil, &usageError{"--floor", "true", "true for fanout, single and topics, and for steady and row by broadcast or, on Postgres, by sql"}
+	return nil, &usageError{"--floor", "true", "true for fanout, single, topics and channels, and for steady and row by broadcast or, on Postgres, by sql"}
 }
 
 // run runs everything, round by round.

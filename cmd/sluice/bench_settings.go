@@ -108,7 +108,7 @@ func (b *benchCmd) set(settings benchmarks.Settings) error {
 		given *int64
 	}{
 		{"seed", b.Seed}, {"faults", b.Faults}, {"nodes", b.Nodes}, {"inserters", b.Inserters}, {"topics", b.Topics},
-		{"sockets", b.Sockets}, {"events", b.Events}, {"rate", b.Rate}, {"payload", b.Payload}, {"batch", b.Batch},
+		{"sockets", b.Sockets}, {"channels", b.Channels}, {"events", b.Events}, {"rate", b.Rate}, {"payload", b.Payload}, {"batch", b.Batch},
 		{"window", b.Window}, {"rounds", b.Rounds},
 	} {
 		if flag.given == nil {

@@ -97,8 +97,8 @@ func TestBenchFloorOfRows(t *testing.T) {
 func TestBenchFloors(t *testing.T) {
 	t.Parallel()
 	for database, want := range map[string][]string{
-		"":               {"fanout", "single", "topics", "steady"},
-		"postgres://h/d": {"fanout", "single", "topics", "row", "steady"},
+		"":               {"fanout", "single", "topics", "channels", "steady"},
+		"postgres://h/d": {"fanout", "single", "topics", "channels", "row", "steady"},
 	} {
 		plan, err := call{args: []string{"bench", "all", "--floor", "--database-url", database}}.parse(t).Bench.plan(nil)
 		if err != nil {
@@ -133,7 +133,7 @@ func TestBenchAll(t *testing.T) {
 	if got.exit != exitOK || strings.Count(got.stdout, "\n") != len(benchmarks.Scenarios())-2 { // without chaos, cluster and presence, with a head
 		t.Errorf("%+v", got)
 	}
-	if !strings.Contains(got.stderr, "1/11 fanout, sockets: 0 of 4\n") {
+	if !strings.Contains(got.stderr, "1/12 fanout, sockets: 0 of 4\n") {
 		t.Errorf("progress: %s", got.stderr)
 	}
 }
@@ -214,7 +214,7 @@ func TestBenchRefuses(t *testing.T) {
 		{[]string{"chaos", "--embedded", "--nodes", "2"}, `--nodes is "2": allowed is 1 with --embedded`},
 		{[]string{"steady", "--target", "localhost:4000"}, `--target is "localhost:4000": allowed is a URL such as`},
 		{[]string{"steady", "--target", "ws://localhost:4000", "--in-process"}, `--in-process is "true": allowed is nothing beside --target`},
-		{[]string{"row", "--floor"}, `--floor is "true": allowed is true for fanout, single and topics, and for steady and row by broadcast or`},
+		{[]string{"row", "--floor"}, `--floor is "true": allowed is true for fanout, single, topics and channels, and for steady and row by broadcast or`},
 		{[]string{"steady", "--by", "events", "--floor"}, `--floor is "true": allowed is true for `},
 		{[]string{"storm", "--floor"}, `--floor is "true": allowed is true for `},
 		{[]string{"steady", "--repeat", "0"}, `--repeat is "0": allowed is a number from 1`},
