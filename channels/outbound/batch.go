@@ -12,6 +12,7 @@ type WriteBatch struct {
 
 	queued moment // as Queued, while the batch is being filled
 	counts []count
+	ahead  int // what Connection.lookAhead has found: nobody needs it, but so it has to look
 }
 
 // count is how many of a batch's messages count in a set of counters.

@@ -150,6 +150,7 @@ func (c *Connection) Take(b *WriteBatch, limit, pieces int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settleInHand()
+	b.ahead = c.lookAhead(pieces)
 	for size := 0; size < limit && len(b.Frames) < pieces; {
 		e := c.next()
 		if e == nil {
@@ -216,6 +217,22 @@ func (c *Connection) TakeReplies(b *WriteBatch) bool {
 	}
 	c.taking = len(b.Frames) > 0
 	return c.taking
+}
+
+// lookAhead looks at the entries whose turns come next, and sums up what they hold. With
+// many channels these are in no cache any more: reading them one right after the other,
+// the processor waits for several at a time, and Take then for none.
+func (c *Connection) lookAhead(pieces int) (held int) {
+	if c.first == c.last {
+		return 0
+	}
+	for m := c.first; m != nil && pieces > 0; m = m.next {
+		if m.queue.n > 0 {
+			held += m.queue.at(0).held
+		}
+		pieces--
+	}
+	return held
 }
 
 // settleInHand has the connection charged no longer for what the writer took last. Called
