@@ -135,11 +135,11 @@ func (w *world) publish(n int64) {
 // route routes what is in the log, in one segment.
 func (w *world) route(first, last int64) {
 	w.hub.Advance(last)
-	formats := w.hub.Watched("t").Formats
-	if formats == 0 {
+	to := w.hub.Watched("t")
+	if to.Formats == 0 {
 		return
 	}
-	w.builder.Start(outbound.Audience{Topic: "t", Formats: formats})
+	w.builder.Start(to)
 	for offset := first; offset <= last; offset++ {
 		if m := w.log.event(offset); ours(offset) {
 			if err := w.builder.Add(&m); err != nil {

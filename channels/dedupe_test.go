@@ -68,6 +68,14 @@ func TestDedupeAgainstModel(t *testing.T) {
 				after    int64
 			}
 			var readers []reader
+			rule := func() Options {
+				return Options{
+					Dedupe:        DedupeOffset + Dedupe(random.IntN(3)),
+					DedupeWindow:  time.Duration(4+random.IntN(60)) * time.Second,
+					DedupeEntries: 1 + random.IntN(40),
+				}
+			}
+			common, alike := rule(), random.IntN(2) == 0 // so that they remember together
 			for range 60 + random.IntN(60) {
 				switch what := random.IntN(20); {
 				case what < 8:
@@ -77,14 +85,12 @@ func TestDedupeAgainstModel(t *testing.T) {
 					w.log.fail = random.IntN(3)
 					w.log.mu.Unlock()
 				case what == 9 && len(readers) < 6:
-					d := Options{
-						Overflow:      CatchUp,
-						MailboxSize:   1 + random.IntN(50),
-						Dedupe:        DedupeOffset + Dedupe(random.IntN(3)),
-						DedupeWindow:  time.Duration(4+random.IntN(60)) * time.Second,
-						DedupeEntries: 1 + random.IntN(40),
-						Tags:          map[string]string{"reader": fmt.Sprint(len(readers))},
+					d := rule()
+					if alike {
+						d = common
 					}
+					d.Overflow, d.MailboxSize = CatchUp, 1+random.IntN(50)
+					d.Tags = map[string]string{"reader": fmt.Sprint(len(readers))}
 					if random.IntN(3) == 0 {
 						d.FlushInterval = time.Millisecond
 					}

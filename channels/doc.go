@@ -49,8 +49,8 @@
 // mailboxes together a bounded number of bytes ([outbound.ConnectionConfig]), an actor's
 // inbox JoinRequest.Queue messages of its client's ([InboundBytes] bounds their
 // bytes for a connection) and [InboxSize] of its own, and what a channel remembers of what
-// it sent takes at most 48 bytes for each of DedupeEntries; with [DedupeOffset]
-// it remembers an offset.
+// it sent takes at most 48 bytes for each of DedupeEntries, which channels that have been
+// sent the same take once, all together; with [DedupeOffset] it remembers an offset.
 //
 // Who is there: a channel that follows it ([Context.FollowPresence]) is given a list
 // once, and then each change, in order. If a change, or the list, is shed it is given a
@@ -65,9 +65,11 @@
 // the mailbox's queue, whatever the number of its messages; the slots of queues
 // that have grown are lent out among them. A full mailbox costs no more than one
 // that is not, unless its rule is Latest or it dedupes, which look at every
-// message. What it costs to remember a segment, and to forget another for it,
-// does not depend on how many there are. An idle channel is one actor and one
-// slot; what few channels have is made when it is asked for.
+// message. What repeats is looked up once for all channels of a topic that have
+// been sent the same and have room ([outbound.SharedWindows]). What it costs to
+// remember a segment, and to forget another for it, does not depend on how many
+// there are. An idle channel is one actor and one slot; what few channels have is
+// made when it is asked for.
 //
 // Isolation: a handler that panics ends its own channel only.
 //
@@ -78,10 +80,11 @@
 //
 //	Actor.mu         shard.mu, LogLimiter.mu, Connection.mu, that of a presence.Tracker
 //	shard.mu         evictionOrder.mu, Connection.mu
-//	Connection.mu    Replayer.mu, ReplayBudget.mu, awaiting.mu, those of the metrics.Set, and what its
-//	                 Wake takes (package socket)
+//	Connection.mu    Replayer.mu, ReplayBudget.mu, awaiting.mu, SharedWindows.mu, those of the
+//	                 metrics.Set, and what its Wake takes (package socket)
 //	counterSet.mu    those of the metrics.Set
-//	evictionOrder.mu, Replayer.mu, ReplayBudget.mu, pages.mu, LogLimiter.mu, awaiting.mu
+//	evictionOrder.mu, Replayer.mu, ReplayBudget.mu, pages.mu, LogLimiter.mu, awaiting.mu,
+//	SharedWindows.mu
 //	                 none
 //
 // docs/architecture.md has those of all packages in one list.

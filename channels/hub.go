@@ -117,7 +117,7 @@ func (h *Hub) Watched(topic string) outbound.Audience {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if t := s.topics[topic]; t != nil {
-		return outbound.Audience{Topic: t.name, Formats: t.formats, Handle: t}
+		return outbound.Audience{Topic: t.name, Formats: t.formats, Handle: t, Shared: &t.sent}
 	}
 	return outbound.Audience{}
 }

@@ -16,6 +16,7 @@ type topic struct {
 	name    string
 	subs    []place
 	history topicHistory
+	sent    outbound.SharedWindows // what those who dedupe tell repeats by; guarded by itself
 	formats outbound.FormatSet
 	live    int
 	rate    meter                      // of messages; guarded by itself

@@ -1,6 +1,9 @@
 package outbound
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // dedupeWindow is a channel's memory of the messages that it has sent, by their hashes:
 // of the last ones, at most limit. It is a ring in the order of sending, and a
@@ -21,6 +24,8 @@ type dedupeWindow struct {
 	end   int           // the next goes to ring[end & mask]
 	table []int32       // by hash, a message's place in the ring plus one; 0: empty
 	clock int64         // when the newest event was inserted
+
+	journal *dedupeJournal // is told what is changed; nil: nobody asks
 }
 
 func newDedupeWindow(by Format, window time.Duration, limit int) *dedupeWindow {
@@ -58,7 +63,11 @@ func (s *dedupeWindow) note(d fingerprint) {
 	s.end++
 	at, again := s.find(d.hash)
 	if again {
-		s.ring[s.table[at]-1].hash = noHash
+		old := int(s.table[at]) - 1
+		if s.journal != nil {
+			s.journal.replaced = append(s.journal.replaced, replaced{s.first + (old-s.first)&(len(s.ring)-1), d.hash})
+		}
+		s.ring[old].hash = noHash
 	}
 	s.table[at] = int32(place + 1)
 }
@@ -76,6 +85,9 @@ func (s *dedupeWindow) age() {
 			}
 			s.drop(oldest.hash)
 		}
+		if s.journal != nil {
+			s.journal.aged = append(s.journal.aged, oldest)
+		}
 		s.first++
 	}
 	if len(s.ring) > leastRing {
@@ -88,18 +100,55 @@ const leastRing = 8
 
 // grow doubles the ring and the table.
 func (s *dedupeWindow) grow() {
-	old, mask := s.ring, len(s.ring)-1
+	old := s.ring
 	s.ring = make([]fingerprint, max(leastRing, 2*len(old)))
 	s.table = make([]int32, 2*len(s.ring))
 	for i := s.first; i < s.end; i++ {
-		place := i - s.first
-		s.ring[place] = old[i&mask]
-		if s.ring[place].hash != noHash {
-			at, _ := s.find(s.ring[place].hash)
-			s.table[at] = int32(place + 1)
+		s.put(i, old[i&(len(old)-1)])
+	}
+}
+
+// put puts a message into the ring and the table, in which there is none of its hash.
+func (s *dedupeWindow) put(i int, d fingerprint) {
+	place := i & (len(s.ring) - 1)
+	s.ring[place] = d
+	if d.hash != noHash {
+		at, _ := s.find(d.hash)
+		s.table[at] = int32(place + 1)
+	}
+}
+
+// fill has an empty window remember messages, as a ring had them.
+func (s *dedupeWindow) fill(list []fingerprint) {
+	for len(s.ring) < len(list) {
+		s.ring = make([]fingerprint, max(leastRing, 2*len(s.ring)))
+	}
+	s.table = make([]int32, 2*len(s.ring))
+	for i, d := range list {
+		s.put(i, d)
+	}
+	s.first, s.end = 0, len(list)
+}
+
+// clone is a copy.
+func (s *dedupeWindow) clone() *dedupeWindow {
+	c := *s
+	c.ring, c.table = slices.Clone(s.ring), slices.Clone(s.table)
+	return &c
+}
+
+// same tells whether two windows remember the same, and so always will, if they are given
+// the same.
+func (s *dedupeWindow) same(o *dedupeWindow) bool {
+	if s.by != o.by || s.window != o.window || s.limit != o.limit || s.clock != o.clock || s.end-s.first != o.end-o.first {
+		return false
+	}
+	for i, j := s.first, o.first; i < s.end; i, j = i+1, j+1 {
+		if s.ring[i&(len(s.ring)-1)] != o.ring[j&(len(o.ring)-1)] {
+			return false
 		}
 	}
-	s.first, s.end = 0, s.end-s.first
+	return true
 }
 
 // find returns the place in the table that a hash has, or would get.

@@ -41,7 +41,7 @@ type Mailbox struct {
 	reserved   int              // messages that the channel is looking at, or going to
 	looks      *ring.Ring[Look] // what it is going to look at; see mailbox_reserve.go; nil until there is something
 	pushed     int64            // the highest offset dealt with: nothing at or below it is queued (again)
-	dedupe     *dedupeWindow    // what repeats are told by, nil for DedupeOffset
+	dedupe     *deduper         // what repeats are told by, nil for DedupeOffset
 	newest     map[uint64]int   // see mailbox_latest.go; nil unless it counts
 	since      moment           // when it fell behind
 	timer      *time.Timer      // ends collecting; nil until there is something to collect
@@ -92,9 +92,9 @@ func (m *Mailbox) follow(d Options, segments Format, formats FormatSet, s *count
 	m.segments, m.formats, m.counters = segments, formats, s
 	switch d.Dedupe {
 	case DedupeKey:
-		m.dedupe = newDedupeWindow(keyFingerprints, d.DedupeWindow, d.DedupeEntries)
+		m.dedupe = newDeduper(newDedupeWindow(keyFingerprints, d.DedupeWindow, d.DedupeEntries))
 	case DedupePayload:
-		m.dedupe = newDedupeWindow(payloadFingerprints, d.DedupeWindow, d.DedupeEntries)
+		m.dedupe = newDeduper(newDedupeWindow(payloadFingerprints, d.DedupeWindow, d.DedupeEntries))
 	}
 }
 
@@ -149,7 +149,11 @@ func (m *Mailbox) Deliver(seg *Segment, now time.Time) {
 // conn.mu held.
 func (m *Mailbox) listens(seg *Segment) bool {
 	switch {
-	case !m.open, m.conn.refuses(), m.catchingUp && seg.Logged(), seg.presence && m.presence != current:
+	case m.conn.refuses():
+		m.dedupe.quit()
+		m.dedupe = nil // nothing is queued any more
+		return false
+	case !m.open, m.catchingUp && seg.Logged(), seg.presence && m.presence != current:
 		return false
 	case !seg.Has(m.formats) && seg.Last() > m.pushed:
 		m.fallBehind()
@@ -210,6 +214,7 @@ func (m *Mailbox) End(replaced bool, last ...[]byte) error {
 	}
 	m.counters.drop(DropReplaced, dropped)
 	m.overlook(replaced)
+	m.dedupe.quit()
 	m.dedupe = nil
 	var err error
 	for _, frame := range last {

@@ -11,8 +11,11 @@ import "time"
 // apart that is what keeps a delivery as cheap for a batch as for one message: one
 // algorithm for both would look at every message. Called with conn.mu held.
 func (m *Mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
-	if m.dedupe != nil || m.newest != nil || m.overflow == Latest && m.interval > 0 {
+	switch {
+	case m.newest != nil || m.overflow == Latest && (m.interval > 0 || m.dedupe != nil):
 		return m.enqueueEach(seg, m.segments, now, nil)
+	case m.dedupe != nil && seg.Logged():
+		return m.enqueueDeduped(seg, now)
 	}
 	frames := seg.encoded(m.segments)
 	first, end := seg.from(m.pushed), seg.Len()
@@ -61,6 +64,43 @@ func (m *Mailbox) enqueue(seg *Segment, now time.Time) (all bool, err error) {
 	return true, nil
 }
 
+// enqueueDeduped is enqueue for a mailbox that withholds repeats. Where it tells them by
+// what it has in common with others, and there is room for all that is left, it does not
+// look at each message; the result is that of enqueueEach (TestSharedWindowsLikeOwn).
+// Called with conn.mu held.
+func (m *Mailbox) enqueueDeduped(seg *Segment, now time.Time) (all bool, err error) {
+	d, frames := m.dedupe, seg.encoded(m.segments)
+	first, end := seg.from(m.pushed), seg.Len()
+	if frames == nil || first == end {
+		d.leave() // others may take it
+		return true, nil
+	}
+	live := !m.catchingUp
+	if live {
+		d.share(seg, false)
+	}
+	if repeats, shared := d.withheld(seg, first); shared && !frames.gaps {
+		left := end - first - len(repeats)
+		if left == 0 || m.room(seg, len(frames.data), end-first == 1) >= left {
+			next := first
+			for _, i := range repeats {
+				m.appendSome(seg, next, i-next, frames, now)
+				next = i + 1
+			}
+			m.appendSome(seg, next, end-next, frames, now)
+			m.counters.duplicate.Add(int64(len(repeats)))
+			m.pushed = seg.Last()
+			d.taken()
+			return true, nil
+		}
+	}
+	all, err = m.enqueueEach(seg, m.segments, now, nil)
+	if live && all && err == nil && !m.catchingUp {
+		d.share(seg, true)
+	}
+	return all, err
+}
+
 // overflowed counts messages of a segment that have been shed before they were queued.
 // Called with conn.mu held.
 func (m *Mailbox) overflowed(seg *Segment, messages int) {
@@ -103,7 +143,7 @@ func (m *Mailbox) enqueueEach(seg *Segment, f Format, now time.Time, r *reservat
 	if frames == nil {
 		return true, nil
 	}
-	fingerprints := m.dedupe.of(seg)
+	window, fingerprints := m.dedupe.alone(seg)
 	var taken, withheld, shed, unreadable int
 	replayed := m.catchingUp && seg.Logged()
 	defer func() {
@@ -120,11 +160,11 @@ func (m *Mailbox) enqueueEach(seg *Segment, f Format, now time.Time, r *reservat
 		switch {
 		case r == nil && len(frames.frames(i, i+1)) == 0:
 			unreadable++
-		case d.hash != noHash && m.dedupe.repeats(d):
+		case d.hash != noHash && window.repeats(d):
 			withheld++
 		case m.hasRoom(seg, i, len(frames.data), end-first == 1, r):
 			if d.hash != noHash {
-				m.dedupe.note(d)
+				window.note(d)
 			}
 			taken++
 			if r == nil {
@@ -221,6 +261,13 @@ func (m *Mailbox) makeWay(seg *Segment, messages, held int) (skipped int) {
 	return messages - kept
 }
 
+// appendSome is append, if there are any. Called with conn.mu held.
+func (m *Mailbox) appendSome(seg *Segment, first, messages int, frames *encoding, now time.Time) {
+	if messages > 0 {
+		m.append(seg, first, messages, frames, now)
+	}
+}
+
 // append queues messages that have been admitted. Messages in a row become one
 // entry, unless they leave one by one (see mailbox_latest.go). The last entry of a
 // segment is charged for all of it: while there is one, the segment is in
@@ -310,11 +357,11 @@ func (m *Mailbox) shed(i int, reason DropReason) {
 // forget takes back that messages of a segment were sent. Called with conn.mu
 // held.
 func (m *Mailbox) forget(seg *Segment, first, messages int32) {
-	fingerprints := m.dedupe.of(seg)
+	window, fingerprints := m.dedupe.alone(seg)
 	if fingerprints == nil {
 		return
 	}
 	for i := first; i < first+messages; i++ {
-		m.dedupe.forget(fingerprints.fingerprint(int(i)))
+		window.forget(fingerprints.fingerprint(int(i)))
 	}
 }

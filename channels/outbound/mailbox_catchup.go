@@ -11,6 +11,7 @@ import "time"
 // conn.mu held.
 func (m *Mailbox) fallBehind() {
 	m.catchingUp, m.since = true, momentOf(time.Now())
+	m.dedupe.leave()
 	if m.roomy() {
 		m.owner.CatchUp()
 		return

@@ -28,8 +28,9 @@ type Options struct {
 
 	// DedupeEntries is how many messages a channel remembers having sent, at up
 	// to 48 bytes each (24 if it is a power of two), while something may repeat
-	// them. The oldest are forgotten first. By default it is 4096. Channels that
-	// dedupe by offset alone remember nothing.
+	// them. The oldest are forgotten first. Channels of a topic that have been sent
+	// the same remember it together. By default it is 4096. Channels that dedupe by
+	// offset alone remember nothing.
 	DedupeEntries int
 
 	// FlushInterval is how long the topic's messages are collected before they

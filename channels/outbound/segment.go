@@ -7,14 +7,17 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // Segment is one topic's part of a batch, encoded once for each format that the
 // topic's subscribers use. It is immutable and shared by all of them.
 type Segment struct {
 	topic     string
-	handle    any     // of the audience
-	offsets   []int64 // ascending; empty for broadcasts, which are not in the log
+	handle    any            // of the audience
+	shared    *SharedWindows // of the audience
+	number    uint64         // that no other segment has, if it has fingerprints to remember; else 0
+	offsets   []int64        // ascending; empty for broadcasts, which are not in the log
 	encodings []encoding
 	events    []string    // the messages' events, if one of the formats is Raw
 	binary    bool        // the messages, which are broadcasts, are binary; known if one of the formats is Raw
@@ -28,6 +31,7 @@ type encoding struct {
 	format Format
 	data   []byte
 	ends   []uint32 // ends[i] is where frame i ends in data
+	gaps   bool     // some frames are empty: these messages cannot be said in the format
 }
 
 // Topic is the topic that the segment's messages belong to.
@@ -122,6 +126,9 @@ func (e *encoding) start(i int) uint32 {
 // than a segment can be (4 GiB in one format).
 var ErrSegmentFull = errors.New("channels: segment is full")
 
+// numbers counts segments, to tell them apart without holding on to them.
+var numbers atomic.Uint64
+
 // scratchLimit is the capacity up to which a Builder keeps its buffers.
 const scratchLimit = 1 << 20
 
@@ -154,7 +161,7 @@ func (b *Builder) Start(to Audience) {
 		if cap(s.data) > scratchLimit {
 			s.data = nil
 		}
-		s.format, s.data, s.ends = f, s.data[:0], s.ends[:0]
+		s.format, s.data, s.ends, s.gaps = f, s.data[:0], s.ends[:0], false
 		b.used++
 	}
 }
@@ -176,6 +183,7 @@ func (b *Builder) Add(m *Message) error {
 			}
 			return fmt.Errorf("encode offset %d: %w", m.Offset, err)
 		}
+		s.gaps = s.gaps || len(data) == len(s.data)
 		s.data, s.ends = data, append(s.ends, uint32(len(data)))
 	}
 	if b.raw() {
@@ -200,6 +208,7 @@ func (b *Builder) Segment() *Segment {
 	seg := &Segment{
 		topic:    b.audience.Topic,
 		handle:   b.audience.Handle,
+		shared:   b.audience.Shared,
 		offsets:  slices.Clone(b.offsets),
 		events:   slices.Clone(b.events),
 		binary:   b.binary,
@@ -212,7 +221,10 @@ func (b *Builder) Segment() *Segment {
 	}
 	for i := range seg.encodings {
 		s := &b.scratch[i]
-		seg.encodings[i] = encoding{s.format, slices.Clone(s.data), slices.Clone(s.ends)}
+		seg.encodings[i] = encoding{s.format, slices.Clone(s.data), slices.Clone(s.ends), s.gaps}
+	}
+	if seg.shared != nil && b.audience.Formats&remembered != 0 {
+		seg.number = numbers.Add(1)
 	}
 	return seg
 }
@@ -286,4 +298,8 @@ type Audience struct {
 	// Handle is the topic as the hub keeps it, for the hub alone. It is nil where
 	// the hub was not asked.
 	Handle any
+
+	// Shared is what those who watch the topic tell repeats by, as far as they have that
+	// in common. It may be nil.
+	Shared *SharedWindows
 }

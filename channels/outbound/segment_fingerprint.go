@@ -14,6 +14,9 @@ const (
 	payloadFingerprints Format = Raw - 2
 )
 
+// remembered are those that channels remember.
+const remembered FormatSet = 1<<keyFingerprints | 1<<payloadFingerprints
+
 // fingerprint is what is compared of a message, and when the event was inserted, in
 // nanoseconds.
 type fingerprint struct {
