@@ -215,6 +215,23 @@ type Config struct {
 	// Hooks are endpoints of your backend that rules, and who connects, are decided by.
 	Hooks Hooks
 
+	// Access by SQL: where a rule has AccessSQL.
+
+	// AccessRole is the role of the database that functions of rules are called as: whom
+	// DatabaseURL connects as has to be a member. Give it no more than what the functions
+	// need. Empty: no rule may have AccessSQL.
+	AccessRole string
+	// AccessTimeout is how long an answer may take, and how long a question may wait for its
+	// turn before.
+	AccessTimeout time.Duration
+	// AccessCache is how long a yes is remembered for a user, a topic and what the token
+	// says: a reconnect is no question then. Zero: it is not.
+	AccessCache time.Duration
+	// AccessConnections is how many questions are asked at a time, each by a connection to
+	// the database that is there for nothing else. Sixteen times as many wait; beyond these
+	// clients are told "unavailable" at once.
+	AccessConnections int
+
 	// Presence: who is on a topic, where its rule says that clients are told.
 
 	// PresenceInterval is for how long what changes is gathered before clients and other
@@ -327,44 +344,46 @@ func DefaultConfig() Config {
 		node = "sluice"
 	}
 	return Config{
-		Listen:           "127.0.0.1:4000",
-		AdminListen:      "127.0.0.1:4001",
-		SocketPath:       "/socket",
-		Node:             node,
-		DataDir:          "./sluice-data",
-		Retention:        72 * time.Hour,
-		Migrate:          new(true),
-		Start:            "committed",
-		MaxDemand:        1000,
-		FetchSize:        500,
-		FetchBytes:       8 << 20,
-		PollInterval:     100 * time.Millisecond,
-		BatchSize:        500,
-		MailboxSize:      1024,
-		MailboxBytes:     1 << 20,
-		Overflow:         CatchUp,
-		CompressMinBytes: 256,
-		Recent:           64 << 20,
-		Relay:            RelayAuto,
-		RelayBytes:       16 << 20,
-		Dedupe:           DedupeOffset,
-		DedupeWindow:     10 * time.Minute,
-		DedupeEntries:    4096,
-		JWTRequireExp:    new(true),
-		MaxChannels:      100,
-		MaxMessageBytes:  64 << 10,
-		InboundQueue:     1024,
-		InboundBytes:     1 << 20,
-		MaxBodyBytes:     8 << 20,
-		PresenceInterval: 100 * time.Millisecond,
-		PresencePermdown: time.Minute,
-		MaxPresences:     100_000,
-		ClusterName:      "sluice",
-		HeartbeatTimeout: 60 * time.Second,
-		WriteTimeout:     15 * time.Second,
-		DrainTimeout:     30 * time.Second,
-		StatsDPrefix:     new("sluice."),
-		StatsDTags:       TagsDatadog,
+		Listen:            "127.0.0.1:4000",
+		AdminListen:       "127.0.0.1:4001",
+		SocketPath:        "/socket",
+		Node:              node,
+		DataDir:           "./sluice-data",
+		Retention:         72 * time.Hour,
+		Migrate:           new(true),
+		Start:             "committed",
+		MaxDemand:         1000,
+		FetchSize:         500,
+		FetchBytes:        8 << 20,
+		PollInterval:      100 * time.Millisecond,
+		BatchSize:         500,
+		MailboxSize:       1024,
+		MailboxBytes:      1 << 20,
+		Overflow:          CatchUp,
+		CompressMinBytes:  256,
+		Recent:            64 << 20,
+		Relay:             RelayAuto,
+		RelayBytes:        16 << 20,
+		Dedupe:            DedupeOffset,
+		DedupeWindow:      10 * time.Minute,
+		DedupeEntries:     4096,
+		JWTRequireExp:     new(true),
+		MaxChannels:       100,
+		MaxMessageBytes:   64 << 10,
+		InboundQueue:      1024,
+		InboundBytes:      1 << 20,
+		MaxBodyBytes:      8 << 20,
+		PresenceInterval:  100 * time.Millisecond,
+		PresencePermdown:  time.Minute,
+		MaxPresences:      100_000,
+		AccessTimeout:     time.Second,
+		AccessConnections: 4,
+		ClusterName:       "sluice",
+		HeartbeatTimeout:  60 * time.Second,
+		WriteTimeout:      15 * time.Second,
+		DrainTimeout:      30 * time.Second,
+		StatsDPrefix:      new("sluice."),
+		StatsDTags:        TagsDatadog,
 	}
 }
 

@@ -117,13 +117,14 @@ func (h *Hook) validate(f *faults, name string) {
 }
 
 // validateAsked reports a rule that nobody is there for to ask.
-func (r *TopicRule) validateAsked(f *faults, h *Hooks) {
-	if r.Access == AccessHook && h.Join.URL == "" {
+func (r *TopicRule) validateAsked(f *faults, c *Config) {
+	if r.Access == AccessHook && c.Hooks.Join.URL == "" {
 		f.add("Access", string(r.Access), "another one, or hook with a hook join: see hooks in the file")
 	}
-	if r.Publish == PublishHook && h.Push.URL == "" {
+	if r.Publish == PublishHook && c.Hooks.Push.URL == "" {
 		f.add("Publish", string(r.Publish), "another one, or hook with a hook push: see hooks in the file")
 	}
+	r.validateFunction(f, c)
 }
 
 // readHookSecrets reads the secrets that the configuration names, nil where it names none.

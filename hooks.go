@@ -17,6 +17,7 @@ import (
 
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/internal/hooks"
+	"github.com/sluicehq/sluice/internal/sqlaccess"
 	"github.com/sluicehq/sluice/internal/verdict"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
@@ -24,31 +25,31 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// hookSet is the hooks in force. It is not changed.
+// hookSet is who is asked at present. It is not changed.
 type hookSet struct {
 	config              Hooks
-	secrets             *hooks.Secrets // nil where there are no hooks
-	connect, join, push *hooks.Caller  // nil: there is none
+	secrets             *hooks.Secrets   // nil where there are no hooks
+	connect, join, push *hooks.Caller    // nil: there is none
+	sql                 *sqlaccess.Asker // nil where there is no role for it; the same in all sets
 }
 
 // makeHooks makes the hooks of the configuration, and has metrics tell of them.
 func (s *Service) makeHooks(secrets *hooks.Secrets) error {
-	set, err := s.newHookSet(s.config.Hooks, secrets, &hookSet{})
+	functions, err := s.newFunctions()
+	if err != nil {
+		return err
+	}
+	set, err := s.newHookSet(s.config.Hooks, secrets, &hookSet{sql: functions})
 	if err != nil {
 		return err
 	}
 	s.inForce.hooks.Store(set)
-	for name, pick := range map[string]func(*hookSet) *hooks.Caller{
-		hooks.Connect: func(h *hookSet) *hooks.Caller { return h.connect },
-		hooks.Join:    func(h *hookSet) *hooks.Caller { return h.join },
-		hooks.Push:    func(h *hookSet) *hooks.Caller { return h.push },
+	for name, load := range map[string]func() (asked, waiting int){
+		hooks.Connect:  func() (int, int) { return s.inForce.hooks.Load().connect.Load() },
+		hooks.Join:     func() (int, int) { return s.inForce.hooks.Load().join.Load() },
+		hooks.Push:     func() (int, int) { return s.inForce.hooks.Load().push.Load() },
+		sqlaccess.Hook: func() (int, int) { return functions.Load() },
 	} {
-		load := func() (asked, waiting int) {
-			if caller := pick(s.inForce.hooks.Load()); caller != nil {
-				return caller.Load()
-			}
-			return 0, 0
-		}
 		s.metrics.GaugeFunc(metrics.HookInFlight, func() int64 { asked, _ := load(); return int64(asked) }, metrics.Hook(name))
 		s.metrics.GaugeFunc(metrics.HookWaiting, func() int64 { _, waiting := load(); return int64(waiting) }, metrics.Hook(name))
 	}
@@ -58,7 +59,7 @@ func (s *Service) makeHooks(secrets *hooks.Secrets) error {
 // newHookSet makes hooks of a configuration that is valid. What is as it was before stays,
 // with what it remembers.
 func (s *Service) newHookSet(config Hooks, secrets *hooks.Secrets, before *hookSet) (*hookSet, error) {
-	set := &hookSet{config: config, secrets: secrets}
+	set := &hookSet{config: config, secrets: secrets, sql: before.sql}
 	for _, each := range []struct {
 		name     string
 		now, was *Hook
@@ -97,7 +98,7 @@ func (h *hookSet) close(next *hookSet) {
 // keepsClaims tells whether anybody asks for all claims of a token.
 func (s *Service) keepsClaims() bool {
 	h := s.inForce.hooks.Load()
-	return h.join != nil || h.push != nil
+	return h.join != nil || h.push != nil || h.sql != nil
 }
 
 // connectFunc says what a client may that brings no token.
@@ -138,15 +139,19 @@ func (s *Service) askConnect(ctx context.Context, r *ConnectRequest) (*auth.Acce
 func (s *Service) renew(ctx context.Context, old *Socket, token string) (*Socket, error) {
 	renewed, err := s.auth.Renew(ctx, old, token)
 	if access := auth.Of(old); err == nil && access != nil {
-		if join := s.inForce.hooks.Load().join; join != nil {
-			join.Forget(access.Subject)
+		set := s.inForce.hooks.Load()
+		if set.join != nil {
+			set.join.Forget(access.Subject)
+		}
+		if set.sql != nil {
+			set.sql.Forget(access.Subject)
 		}
 	}
 	return renewed, err
 }
 
 // asks tells whether others are asked who may join.
-func (a Access) asks() bool { return a == AccessHook }
+func (a Access) asks() bool { return a == AccessHook || a == AccessSQL }
 
 // asked is what a channel keeps whose rule has others asked.
 type asked struct {
@@ -172,20 +177,30 @@ const maxAskedParams = 4 << 10
 // joinAsked asks whether a client may join.
 func (c *ruleChannel) joinAsked(ctx *Context, rule *TopicRule, params Payload) (reply any, err error) {
 	c.asked = &asked{ctx: ctx, by: askedBy(rule), params: params}
-	if len(params.Data) > maxAskedParams {
+	if rule.Access == AccessSQL { // which is told nothing of them
+		c.asked.params = Payload{}
+	} else if len(params.Data) > maxAskedParams {
 		c.asked.params, c.asked.large = Payload{}, true
 	}
 	return c.ask(ctx, rule, params, false)
 }
 
 // askedBy names who a rule has asked.
-func askedBy(rule *TopicRule) string { return string(rule.Access) }
+func askedBy(rule *TopicRule) string {
+	if rule.Access == AccessSQL {
+		return string(rule.Access) + " " + rule.Function
+	}
+	return string(rule.Access)
+}
 
 // ask asks whether a client may be on a topic, and has it asked again when what allows it
 // ends. The error is a Rejection.
 func (c *ruleChannel) ask(ctx *Context, rule *TopicRule, params Payload, anew bool) (reply any, err error) {
 	s := ctx.Socket()
 	c.asked.token.Store(auth.Of(s))
+	if rule.Access == AccessSQL {
+		return nil, c.askDatabase(ctx, rule, anew)
+	}
 	hook := c.hooks().join
 	if hook == nil {
 		return nil, channels.Reject("unavailable")
@@ -321,32 +336,41 @@ func peer(s *Socket) *hooks.Peer {
 	return p
 }
 
-// askedFor is what a verdict is remembered by: the user, what its token says but for when
-// it was made and ends, the topic, and what it is joined with but for where it resumes.
+// askedFor is what a hook's verdict is remembered by: the user, what its token says but for
+// when it was made and ends, the topic, and what it is joined with but for where it resumes.
 // Without a user nothing is.
 func askedFor(topic string, s *Socket, params Payload) (group string, key verdict.Key) {
+	joined, ok := without(params.Data, "after", "epoch", "last", "access_token")
+	if !ok || params.Binary {
+		return "", key
+	}
+	return rememberedBy(s, topic, string(joined))
+}
+
+// rememberedBy is what a verdict on a client is remembered by, with what else it depends on.
+func rememberedBy(s *Socket, parts ...string) (group string, key verdict.Key) {
 	access := auth.Of(s)
-	if access == nil || access.Subject == "" || params.Binary {
+	if access == nil || access.Subject == "" {
 		return "", key
 	}
 	claims, ok := without(access.Claims, "exp", "iat", "nbf", "jti")
-	joined, also := without(params.Data, "after", "epoch", "last", "access_token")
-	if !ok || !also {
+	if !ok {
 		return "", key
 	}
 	digest := sha256.New()
-	for _, part := range [][]byte{[]byte(access.Subject), []byte(topic), claims, joined} {
+	for _, part := range append(parts, access.Subject, string(claims)) {
 		var length [8]byte
 		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
 		digest.Write(length[:])
-		digest.Write(part)
+		digest.Write([]byte(part))
 	}
 	digest.Sum(key[:0])
 	return access.Subject, key
 }
 
 // without is a JSON object without some members, and in a form that all that say the same
-// have (RFC 8785). It is nothing for nothing, and not ok for what is no object.
+// have: that of RFC 8785, but for numbers, which stay as they are, since those that differ
+// may be one as RFC 8785 has them. It is nothing for nothing, and not ok for what is no object.
 func without(object []byte, names ...string) (canonical jsontext.Value, ok bool) {
 	if len(object) == 0 {
 		return nil, true
@@ -363,5 +387,5 @@ func without(object []byte, names ...string) (canonical jsontext.Value, ok bool)
 		return nil, false
 	}
 	canonical = text
-	return canonical, canonical.Canonicalize() == nil
+	return canonical, canonical.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)) == nil
 }

@@ -47,6 +47,7 @@ var floors = map[string]int{
 	"internal/hooks":      2,
 	"internal/pgtest":     2, // for tests alone
 	"internal/revocation": 2,
+	"internal/sqlaccess":  2,
 	"internal/timeline":   2,
 	"store/storetest":     2, // for tests alone
 
@@ -96,7 +97,7 @@ var folders = []string{
 
 // top is what stands in the root folder: what an importer reads. More of the
 // configuration may stand in config_*.go, and all else has a package of its own.
-var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "broadcast", "listen", "revoke", "bytesize", "console", "hooks", "reload"}
+var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "broadcast", "listen", "revoke", "bytesize", "console", "hooks", "access", "reload"}
 
 // topTests are tests there of no file: of the house, and of what its documents show.
 var topTests = []string{"layout", "docs", "readme", "example"}

@@ -26,6 +26,9 @@ func (s *Service) ReloadWith(topics []TopicRule, hooks Hooks) error {
 	if len(f) == 0 && hooks.SecretFile != before.config.SecretFile {
 		secrets = changed.readHookSecrets(&f, s.logger)
 	}
+	if len(f) == 0 {
+		changed.checkReloaded(&f, s.rules(), s.logger)
+	}
 	errs := []error{f.join()}
 	var accepts []func()
 	for _, reread := range s.rereads() {

@@ -28,6 +28,7 @@ const (
 	AccessPublic Access = "public" // whoever may connect
 	AccessToken  Access = "token"  // whose token lists the topic
 	AccessHook   Access = "hook"   // whom the hook join of Config.Hooks lets in
+	AccessSQL    Access = "sql"    // whom a function of the database lets in: see TopicRule.Function
 	AccessDeny   Access = "deny"   // nobody
 )
 
@@ -53,6 +54,9 @@ type TopicRule struct {
 	Match string `yaml:"match"`
 	// Access says who may join. Empty: AccessPublic.
 	Access Access `yaml:"access"`
+	// Function is asked where Access is AccessSQL: its name in the database, with the schema,
+	// such as app.may_join. It takes (topic text, claims jsonb) and returns boolean.
+	Function string `yaml:"function"`
 	// Publish says what an event that a client pushes does. Empty: PublishNone.
 	Publish Publish `yaml:"publish"`
 
@@ -93,7 +97,7 @@ func (r *TopicRule) validate(f *faults, taken map[string]string) {
 		f.add("Match", r.Match, "a topic with one "+subjectMark+" and no *, such as user:"+subjectMark)
 	}
 	if r.Access != "" {
-		oneOf(f, "Access", r.Access, AccessPublic, AccessToken, AccessHook, AccessDeny)
+		oneOf(f, "Access", r.Access, AccessPublic, AccessToken, AccessHook, AccessSQL, AccessDeny)
 	}
 	if r.Publish != "" {
 		oneOf(f, "Publish", r.Publish, PublishNone, PublishBroadcast, PublishLog, PublishHook)
@@ -135,7 +139,7 @@ func (c *Config) validateTopics(f *faults) {
 		rule := &c.Topics[i]
 		var own faults
 		rule.validate(&own, c.Tags)
-		rule.validateAsked(&own, &c.Hooks)
+		rule.validateAsked(&own, c)
 		if rule.Compress != nil && *rule.Compress && !c.Compress {
 			own.add("Compress", "true", "false, or true with --compress")
 		}

@@ -57,6 +57,7 @@ func (s *Service) runAs(ctx context.Context, name *lease.Lease, log store.Log, f
 		}
 		return nil
 	}, fail)
+	defer s.closeFunctions() // nobody is connected any more
 	defer name.Release()
 	defer keeping.stop() // what it ended with is why all ends
 	defer s.followRevocations(ctx, log, fail).stop()
@@ -87,6 +88,9 @@ func (s *Service) enter(ctx context.Context, log store.Log) (*lease.Lease, store
 	at, err := s.begin(ctx, log)
 	if err == nil {
 		err = s.loadRevocations(ctx, log)
+	}
+	if err == nil {
+		err = s.openFunctions(ctx)
 	}
 	if err != nil {
 		name.Release()

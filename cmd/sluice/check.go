@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -8,9 +9,13 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml"
+
+	"github.com/sluicehq/sluice"
+	"github.com/sluicehq/sluice/store"
 )
 
 // checkCmd says what is wrong with the settings that serve would have, and starts nothing.
@@ -23,7 +28,7 @@ type checkCmd struct {
 
 // Help says more than the one line of the summary.
 func (c *checkCmd) Help() string {
-	return `It reads flags, environment and file as sluice serve does, and tells all that is wrong at once, each with file, line and column where it is from a file. Files of keys, tokens and certificates are read; nothing is listened at, and no store opened. Exit status 2 says that serve would not start, 0 that nothing is wrong with how it is told to.`
+	return `It reads flags, environment and file as sluice serve does, and tells all that is wrong at once, each with file, line and column where it is from a file. Files of keys, tokens and certificates are read; nothing is listened at, and no store opened. Where a rule has a function of the database asked (access: sql), the database is asked whether that can be. Exit status 2 says that serve would not start, 0 that nothing is wrong with how it is told to.`
 }
 
 // Examples implements exemplary.
@@ -34,14 +39,40 @@ SLUICE_LISTEN=0.0.0.0:4000 sluice check`
 }
 
 // Run is called by kong.
-func (c *checkCmd) Run(p process, resolver *configResolver, parsed *kong.Context) error {
+func (c *checkCmd) Run(ctx context.Context, p process, resolver *configResolver, parsed *kong.Context) error {
 	if err := c.check(resolver); err != nil {
+		return err
+	}
+	if err := c.checkFunctions(ctx, p, resolver); err != nil {
 		return err
 	}
 	if c.Print {
 		return c.print(p.stdout, resolver, parsed)
 	}
 	_, err := fmt.Fprintln(p.stdout, "nothing is wrong with these settings")
+	return err
+}
+
+// functionsWait is how long the database may take to say which functions there are.
+const functionsWait = 10 * time.Second
+
+// checkFunctions has the database say whether the functions of rules can be asked. While it
+// cannot tell, serve would wait for it: that is nothing wrong.
+func (c *checkCmd) checkFunctions(ctx context.Context, p process, resolver *configResolver) error {
+	cfg, err := c.Settings.config()
+	if err != nil {
+		return err
+	}
+	cfg.Topics, cfg.Hooks = resolver.file.topics, resolver.file.hooks
+	if cfg.Logger, err = c.Log.logger(p.stderr); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, functionsWait)
+	defer cancel()
+	err = sluice.CheckFunctions(ctx, cfg)
+	if unknown := new(store.UnavailableError); errors.As(err, &unknown) {
+		_, err = fmt.Fprintf(p.stderr, "sluice: not checked, as the database does not answer: whether the functions of topic rules can be asked (%v)\n", unknown)
+	}
 	return err
 }
 

@@ -112,3 +112,15 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckWithoutTheDatabase: whether a function can be asked is not known, and that is nothing wrong.
+func TestCheckWithoutTheDatabase(t *testing.T) {
+	t.Parallel()
+	got := call{
+		args: []string{"check", "--access-role", "web", "--database-url", "postgres://web:hush@127.0.0.1:1/app"},
+		file: "topics:\n- match: a\n  access: sql\n  function: app.may_join\n",
+	}.run(t)
+	if got.exit != exitOK || got.stdout != "nothing is wrong with these settings\n" || !strings.HasPrefix(got.stderr, "sluice: not checked, as the database does not answer") || strings.Contains(got.stderr, "hush") {
+		t.Errorf("%+v", got)
+	}
+}

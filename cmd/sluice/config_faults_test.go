@@ -153,7 +153,7 @@ func TestReloadRefusesAFileWhole(t *testing.T) {
 		"lanes: -3\nlisen: a\ntopics:\n- match: a*b\n  access: all\n  mailbox-size: many\n": `--lanes is "-3": allowed is 1 to 1024 (0: one per core) (given by F:1:8); ` +
 			`F:2:1: "lisen" is no setting: did you mean "listen"?; ` +
 			`topics: rule 1: match is "a*b": allowed is a topic, or the beginning of topics followed by one * at the end, such as room:* (given by F:4:10); ` +
-			`topics: rule 1: access is "all": allowed is public, token, hook, deny (given by F:5:11); ` +
+			`topics: rule 1: access is "all": allowed is public, token, hook, sql, deny (given by F:5:11); ` +
 			`F:6:17: topics: rule 1: mailbox-size: "many" is not a whole number`,
 	} {
 		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
@@ -176,7 +176,7 @@ func TestRulesWithAnchors(t *testing.T) {
 	for more, want := range map[string]string{
 		"":                        "",
 		"  acces: all\n":          `sluice: sluice.yaml:7:3: topics: unknown field "acces"`,
-		"  access: all\n":         `sluice: topics: rule 2: access is "all": allowed is public, token, hook, deny (given by sluice.yaml:7:11)`,
+		"  access: all\n":         `sluice: topics: rule 2: access is "all": allowed is public, token, hook, sql, deny (given by sluice.yaml:7:11)`,
 		"- match: bc\n":           `sluice: topics: rule 3: match is "bc": allowed is what no rule above matches: rule 2 (b*)`, // what stands beside a merge beats it
 		"- match: c\n  dedupe: x": `sluice: topics: rule 3: dedupe is "x": allowed is offset, key, payload (given by sluice.yaml:8:11)`,
 	} {

@@ -305,7 +305,7 @@ func TestConfigurationErrors(t *testing.T) {
 		{name: "unknown key for another command", args: "publish demo greeted", file: "subjects: 3", want: `sluice.yaml:1:1: "subjects" is no setting; see: sluice publish --help`},
 		{name: "no list of rules", args: "serve", file: "topics: 3", want: `sluice.yaml:1:1: topics: expected a list, of lines that begin with -, not one plain value; ` + ruleHint + `; see: sluice serve --help`},
 		{name: "rule with an unknown key", args: "serve", file: "topics:\n- match: a\n  acces: deny", want: `sluice.yaml:3:3: topics: rule 1: unknown field "acces"; ` + ruleHint + `; see: sluice serve --help`},
-		{name: "rule with an unknown value", args: "serve", file: "topics:\n- match: a\n  access: all", want: `topics: rule 1: access is "all": allowed is public, token, hook, deny (given by sluice.yaml:3:11)`},
+		{name: "rule with an unknown value", args: "serve", file: "topics:\n- match: a\n  access: all", want: `topics: rule 1: access is "all": allowed is public, token, hook, sql, deny (given by sluice.yaml:3:11)`},
 		{name: "rule with an unknown overflow", args: "serve", file: "topics:\n- match: a\n  overflow: hope", want: `topics: rule 1: overflow is "hope": allowed is catch-up, drop-oldest, drop-newest, latest, disconnect (given by sluice.yaml:3:13)`},
 		{name: "rule with a mailbox out of range", args: "serve", file: "topics:\n- match: a\n  mailbox-size: -1", want: `topics: rule 1: mailbox-size is "-1": allowed is 1 to 1048576 messages (given by sluice.yaml:3:17)`},
 		{name: "rule with an unknown dedupe", args: "serve", file: "topics:\n- match: a\n  dedupe: taste", want: `topics: rule 1: dedupe is "taste": allowed is offset, key, payload (given by sluice.yaml:3:11)`},
@@ -367,6 +367,13 @@ sluice: 2 faults`},
 sluice: hooks: push: timeout is "2h0m0s": allowed is 10ms to 1m (0: 1s) (given by sluice.yaml:5:14)
 sluice: 2 faults`},
 		{name: "rule that asks nobody", args: "serve", file: "topics:\n- match: a\n  access: hook", want: `topics: rule 1: access is "hook": allowed is another one, or hook with a hook join: see hooks in the file (given by sluice.yaml:3:11)`},
+		{name: "rule that asks a function of no database", args: "serve", file: "topics:\n- match: a\n  access: sql\n  function: may_join", want: `topics: rule 1: access is "sql": allowed is another one, or sql with --database-url: the embedded store has no functions (given by sluice.yaml:3:11)
+sluice: topics: rule 1: function is "may_join": allowed is a function of the database with its schema, such as app.may_join (given by sluice.yaml:4:13)
+sluice: 2 faults`},
+		{name: "rule that asks a function as nobody", args: "serve --database-url postgres://localhost/app", file: "topics:\n- match: a\n  access: sql\n  function: app.may_join", want: `topics: rule 1: access is "sql": allowed is another one, or sql with --access-role, the role that functions are called as (given by sluice.yaml:3:11)`},
+		{name: "function that is not asked", args: "serve", file: "topics:\n- match: a\n  function: app.may_join", want: `topics: rule 1: function is "app.may_join": allowed is nothing, since only access: sql asks one (given by sluice.yaml:3:13)`},
+		{name: "role of no database", args: "serve --access-role web", want: `--access-role is "web": allowed is nothing without --database-url: the embedded store has no roles`},
+		{name: "no role at all", args: "serve --access-role none --database-url postgres://localhost/app", want: `--access-role is "none": allowed is a role of the database (it stands for no role)`},
 		{name: "no mapping", args: "serve", file: "- lanes", want: `sluice.yaml:1:1: expected lines of the form name: value, such as max-demand: 1000; see: sluice serve --help`},
 
 		// Other commands.

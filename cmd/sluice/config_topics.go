@@ -21,7 +21,7 @@ import (
 const topicsKey = "topics"
 
 // ruleHint says what a rule may have.
-const ruleHint = "a rule has match, and may have access, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval, max-last, compress, presence and tags"
+const ruleHint = "a rule has match, and may have access, function, publish, overflow, mailbox-size, dedupe, dedupe-window, flush-interval, max-last, compress, presence and tags"
 
 // readTopics reads the rules below the key topics. With the key there is a list,
 // if an empty one: it denies, where no key at all would open everything.

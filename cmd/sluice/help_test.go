@@ -24,6 +24,7 @@ var promised = map[string][]string{
 	"Dedupe":    {"dedupe", "dedupe-window", "dedupe-entries"},
 	"Access": {"jwt-secret-file", "jwt-keys-file", "jwt-keys-url", "jwt-previous-secret-file", "jwt-previous-until",
 		"jwt-issuer", "jwt-audience", "jwt-algorithms", "jwt-leeway", "jwt-require-exp",
+		"access-role", "access-timeout", "access-cache", "access-connections",
 		"anonymous", "origins", "admin-token-file", "admin-read-token-file", "max-connections", "max-connections-per-ip", "trusted-proxies", "max-channels", "max-message-bytes", "inbound-queue", "inbound-bytes", "inbound-rate", "max-body-bytes", "max-payload-bytes"},
 	"Cluster": {
 		"cluster-listen", "cluster-routes", "cluster-advertise", "cluster-name", "cluster-secret-file", "cluster-tls-cert", "cluster-tls-key",

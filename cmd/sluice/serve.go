@@ -25,10 +25,10 @@ A flag beats its environment variable, which beats its line in the file that --c
 
   topics:
   - match: room:*        # the first rule that matches a topic counts; user:{sub} is each user's own
-    access: token        # public, token, hook or deny: who may join
+    access: token        # public, token, hook, sql or deny: who may join
     publish: broadcast   # none, broadcast, log or hook: what a client's push does
 
-So do hooks, which ask your own backend: see docs/hooks.md.
+So do hooks, which ask your own backend (docs/hooks.md), and the functions of the database that access: sql asks (docs/access-sql.md).
 
 SIGTERM drains. SIGHUP reads topic rules, hooks, keys, tokens and certificates again, and has joined channels judged by them. A file in which anything is wrong is refused whole, with all that is wrong in it; the old stays in force.`
 }

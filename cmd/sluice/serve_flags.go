@@ -94,6 +94,11 @@ type configFlags struct {
 	Topics []sluice.TopicRule `kong:"-"`
 	Hooks  sluice.Hooks       `kong:"-"`
 
+	AccessRole        string        `group:"Access" placeholder:"ROLE" help:"Role of the database that functions of topic rules (access: sql) are called as; none: no rule may have one."`
+	AccessTimeout     time.Duration `group:"Access" help:"How long such a function may take, and how long a question may wait for its turn before."`
+	AccessCache       time.Duration `group:"Access" help:"How long its yes is remembered for a user, a topic and what the token says; 0: it is not."`
+	AccessConnections int           `group:"Access" help:"Such questions at a time, each by a connection to the database of its own; sixteen times as many wait."`
+
 	PresenceInterval time.Duration `group:"Presence" help:"How long changes of who is on a topic are gathered before clients and other nodes are told."`
 	PresencePermdown time.Duration `group:"Presence" help:"How long the presences of a silent node are kept, unseen, for when it is heard again."`
 	MaxPresences     int           `group:"Presence" help:"Presences that this node knows at most, of all nodes together."`

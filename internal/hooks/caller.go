@@ -149,8 +149,13 @@ func (h *Caller) counter(reason string) *metrics.Counter {
 	return h.config.Metrics.Counter(metrics.HookAnswers, metrics.Hook(h.config.Name), metrics.Reason(reason))
 }
 
-// Load is how many questions are being asked, and how many wait.
-func (h *Caller) Load() (asked, waiting int) { return h.asker.Load() }
+// Load is how many questions are being asked, and how many wait: none of a hook that is nil.
+func (h *Caller) Load() (asked, waiting int) {
+	if h == nil {
+		return 0, 0
+	}
+	return h.asker.Load()
+}
 
 // Forget drops what is remembered of a group: see [verdict.Asker.Forget].
 func (h *Caller) Forget(group string) { h.asker.Forget(group) }

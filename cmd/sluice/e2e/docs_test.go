@@ -19,7 +19,7 @@ const docsFolder = "../../../docs"
 var tried = []string{
 	"getting-started.md", "publishing.md", "tables.md", "grants.md", "origins-and-proxies.md", "tokens-and-rules.md",
 	"delivery.md", "state-and-stream.md", "presence.md", "http.md", "operating.md", "troubleshooting.md", "security.md", "sse.md",
-	"upgrading.md", "coming-from.md", "clients.md", "consumers.md",
+	"upgrading.md", "coming-from.md", "clients.md", "consumers.md", "access-sql.md",
 }
 
 // TestDocumentedCommands does what the pages say, in order, as a reader would: each in a
