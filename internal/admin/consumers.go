@@ -12,12 +12,9 @@ import (
 	"github.com/sluicehq/sluice/store"
 )
 
-// Bounds of what is read under a name.
+// Bounds of consumers.
 const (
-	maxConsumers        = 1000                   // that are kept
-	maxConsumerWait     = 30 * time.Second       // for events that are not there yet
-	maxConsumersWait    = 64                     // that wait at a time: each looks at the log now and then
-	consumerPause       = 100 * time.Millisecond // between such looks, when others' events come all the time
+	maxConsumers        = 1000 // that are kept
 	consumerCommitTries = 4
 )
 
@@ -109,12 +106,6 @@ func (a *api) getConsumerEvents(w http.ResponseWriter, r *http.Request) {
 		values.Del(own) // that is the consumer's position
 	}
 	q, err := readLogQuery(values)
-	var wait time.Duration
-	if given := values.Get("wait"); given != "" && err == nil {
-		if wait, err = time.ParseDuration(given); err != nil || wait < 0 || wait > maxConsumerWait {
-			err = fmt.Errorf("wait is %q: want a duration from 0s to %v", given, maxConsumerWait)
-		}
-	}
 	if err != nil {
 		httpserver.Refuse(w, http.StatusBadRequest, err.Error(), "as in ?topic=orders:*&limit=100&wait=20s")
 		return
@@ -123,21 +114,12 @@ func (a *api) getConsumerEvents(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	view, err := a.readConsumerLog(r.Context(), log, name, q, wait)
-	if errors.Is(err, errManyWait) {
-		w.Header().Set("Retry-After", "1")
-		httpserver.Refuse(w, http.StatusServiceUnavailable, err.Error(), "ask again in a second, or without wait, or another node")
-		return
-	}
+	view, err := a.readConsumerLog(r.Context(), log, name, q)
 	answerView(w, view, err, "read the state anew, and commit its position with epoch; or go on with what is kept: commit resume, with epoch")
 }
 
-// errManyWait says that no more may wait.
-var errManyWait = fmt.Errorf("there are no events, and %d requests wait for some already", maxConsumersWait)
-
-// readConsumerLog reads what is wanted after a cursor. Where there is none of it, it waits: until there
-// is, the client leaves, the node drains, or the time is over.
-func (a *api) readConsumerLog(ctx context.Context, log store.Log, name string, q logQuery, wait time.Duration) (*logView, error) {
+// readConsumerLog reads what is wanted after a cursor.
+func (a *api) readConsumerLog(ctx context.Context, log store.Log, name string, q logQuery) (*logView, error) {
 	cursor, known, err := log.Cursor(ctx, name)
 	if err != nil {
 		return nil, err
@@ -145,44 +127,7 @@ func (a *api) readConsumerLog(ctx context.Context, log store.Log, name string, q
 	if known {
 		q.after, q.epoch = cursor.Offset, cursor.Epoch
 	}
-	view, err := readLog(ctx, log, q)
-	if err != nil || wait == 0 || view.count > 0 || view.more {
-		return view, err
-	}
-	defer a.waiting.Add(-1)
-	if a.waiting.Add(1) > maxConsumersWait {
-		return nil, errManyWait
-	}
-	until, stop := context.WithTimeout(ctx, wait)
-	defer stop()
-	defer context.AfterFunc(a.Readiness.Draining(), stop)()
-	for pause := time.Duration(0); view.count == 0 && !view.more; pause = consumerPause {
-		q.after, q.epoch = view.through, view.extent.Epoch
-		next, err := lookAgain(until, log, q, pause)
-		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case until.Err() != nil && err != nil:
-			return view, nil
-		case err != nil:
-			return nil, err
-		}
-		view = next
-	}
-	return view, nil
-}
-
-// lookAgain reads what is wanted when, after a pause, something may have come.
-func lookAgain(ctx context.Context, log store.Log, q logQuery, pause time.Duration) (*logView, error) {
-	select {
-	case <-time.After(pause):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if err := log.Wait(ctx, q.after); err != nil {
-		return nil, err
-	}
-	return readLog(ctx, log, q)
+	return a.awaitLog(ctx, log, q)
 }
 
 // commitRequest is the body of POST /api/consumers/{name}/commit.

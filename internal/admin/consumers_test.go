@@ -208,7 +208,7 @@ func TestConsumersWait(t *testing.T) {
 	answers := make(chan string, 1)
 	read := func(ctx context.Context, topic string, wait time.Duration) {
 		go func() {
-			view, err := c.api.readConsumerLog(ctx, log, "consumer/mail", logQuery{topic: topic, after: -1, limit: 10}, wait)
+			view, err := c.api.readConsumerLog(ctx, log, "consumer/mail", logQuery{topic: topic, after: -1, limit: 10, wait: wait})
 			if err != nil {
 				answers <- err.Error()
 				return
@@ -249,6 +249,11 @@ func TestConsumersWait(t *testing.T) {
 	}
 	read(t.Context(), "x", time.Nanosecond)
 	want("0 through 6")
+	go func() { // to an end, which is waited for no longer than there is something before it
+		view, err := c.api.awaitLog(t.Context(), log, logQuery{topic: "x", after: 1, before: 7, limit: 10, wait: time.Hour})
+		answers <- fmt.Sprint(view.through, " ", err)
+	}()
+	want("6 <nil>")
 	leaving, leave := context.WithCancel(t.Context())
 	read(leaving, "x", time.Hour)
 	<-log.waits
@@ -270,7 +275,7 @@ func TestConsumersThatWaitAreBounded(t *testing.T) {
 	t.Parallel()
 	c := newConsuming(t)
 	c.append("a")
-	c.api.waiting.Store(maxConsumersWait)
+	c.api.waiting.Store(maxLogWaiting)
 	for path, want := range map[string]string{
 		"/mail/events?topic=a&wait=30s": "[1] through 1",
 		"/mail/events?topic=x&wait=30s": "503",
@@ -281,7 +286,7 @@ func TestConsumersThatWaitAreBounded(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
-	if left := c.api.waiting.Load(); left != maxConsumersWait {
+	if left := c.api.waiting.Load(); left != maxLogWaiting {
 		t.Errorf("%d wait", left)
 	}
 }

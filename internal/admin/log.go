@@ -35,6 +35,7 @@ type logQuery struct {
 	before int64  // 0: to the end
 	limit  int
 	epoch  string // that after belongs to; empty: the present one
+	wait   time.Duration
 }
 
 func readLogQuery(values url.Values) (q logQuery, err error) {
@@ -57,6 +58,10 @@ func readLogQuery(values url.Values) (q logQuery, err error) {
 	q.after = number("after", 0, 1<<63-1, q.after)
 	q.before = number("before", 1, 1<<63-1, 0)
 	q.limit = int(number("limit", 1, maxLogLimit, defaultLogLimit))
+	if err != nil {
+		return q, err
+	}
+	q.wait, err = waitOf(values.Get("wait"))
 	return q, err
 }
 
@@ -71,7 +76,7 @@ func (a *api) getLog(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	view, err := readLog(r.Context(), log, q)
+	view, err := a.awaitLog(r.Context(), log, q)
 	answerView(w, view, err, "read the state anew, and go on from its position; what is kept begins after trimmed")
 }
 
@@ -95,6 +100,9 @@ func answerView(w http.ResponseWriter, view *logView, err error, hint string) {
 			Epoch   string `json:"epoch"`
 			Resume  int64  `json:"resume"`
 		}{"events after this offset are no longer kept, or are of another epoch", hint, gone.trimmed, gone.epoch, gone.resume})
+	case errors.Is(err, errManyWait):
+		w.Header().Set("Retry-After", "1")
+		httpserver.Refuse(w, http.StatusServiceUnavailable, err.Error(), "ask again in a second, or without wait, or another node")
 	case err != nil:
 		httpserver.Refuse(w, http.StatusServiceUnavailable, err.Error(), "try again")
 	default:

@@ -121,7 +121,7 @@ func TestLogIsShown(t *testing.T) {
 	if e := got.Events[0]; e.Topic != "b:2" || e.Event != "e" || string(e.Payload) != `{"n":  2, "s": "<\u0026"}` || *e.Key != `k"<` || e.InsertedAt.IsZero() {
 		t.Errorf("an event is shown as %+v", e)
 	}
-	for _, query := range []string{"after=-1", "after=x", "after=1.5", "before=0", "before=x", "limit=0", "limit=1001", "limit=x", "after=9223372036854775808", "topic=a%00", "topic=" + strings.Repeat("x", 256)} {
+	for _, query := range []string{"after=-1", "after=x", "after=1.5", "before=0", "before=x", "limit=0", "limit=1001", "limit=x", "after=9223372036854775808", "topic=a%00", "wait=31s", "wait=-1s", "wait=20", "topic=" + strings.Repeat("x", 256)} {
 		if status, _, text := seeLog(t, log, query); status != http.StatusBadRequest || !strings.Contains(text, `"hint"`) {
 			t.Errorf("%s: %d %s", query, status, text)
 		}
