@@ -214,6 +214,8 @@ type Config struct {
 	Topics []TopicRule
 	// Hooks are endpoints of your backend that rules, and who connects, are decided by.
 	Hooks Hooks
+	// Webhooks are endpoints of your backend that events are sent to.
+	Webhooks []Webhook
 
 	// Access by SQL: where a rule has AccessSQL.
 

@@ -45,6 +45,7 @@ func (c *Config) validateAccess(f *faults) {
 	}
 	c.validateHooks(f)
 	c.validateAccessRole(f)
+	c.validateWebhooks(f)
 	c.validateTopics(f)
 	if c.AdminToken != "" && c.AdminTokenFile != "" {
 		f.add("AdminTokenFile", c.AdminTokenFile, "nothing, since AdminToken is given too: choose one")

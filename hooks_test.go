@@ -379,7 +379,7 @@ func TestHookSaysWhoMayConnect(t *testing.T) {
 	}
 	// What there was at start stays; the rest can go.
 	hooks := app.hooks()
-	if err := service.ReloadWith(nil, hooks); err == nil || !strings.Contains(err.Error(), "by a restart") {
+	if err := service.ReloadWith(nil, hooks, nil); err == nil || !strings.Contains(err.Error(), "by a restart") {
 		t.Errorf("reloaded with no hook connect: %v", err)
 	}
 	// Whoever it has let in is closed by who they are.
@@ -454,10 +454,10 @@ func TestHooksAreReadAgain(t *testing.T) {
 	c.Send(`["1","1","room:1","phx_join",{}]`)
 	c.Expect(`["1","1","room:1","phx_reply",{"status":"ok","response":{}}]`)
 	asks := []sluice.TopicRule{{Match: "room:*", Access: "hook"}}
-	if err := service.ReloadWith(asks, sluice.Hooks{}); err == nil || !strings.Contains(err.Error(), "Topics[0].Access") {
+	if err := service.ReloadWith(asks, sluice.Hooks{}, nil); err == nil || !strings.Contains(err.Error(), "Topics[0].Access") {
 		t.Errorf("a rule that asks nobody: %v", err)
 	}
-	if err := service.ReloadWith(asks, sluice.Hooks{SecretFile: app.secret + "x", Join: sluice.Hook{URL: app.server.URL}}); err == nil || !strings.Contains(err.Error(), "Hooks.SecretFile") {
+	if err := service.ReloadWith(asks, sluice.Hooks{SecretFile: app.secret + "x", Join: sluice.Hook{URL: app.server.URL}}, nil); err == nil || !strings.Contains(err.Error(), "Hooks.SecretFile") {
 		t.Errorf("a secret that is not there: %v", err)
 	}
 	// Who has been let in by something else is to be asked about.
@@ -468,7 +468,7 @@ func TestHooksAreReadAgain(t *testing.T) {
 	c.Send(`["2","2","room:1","phx_join",{}]`)
 	c.Expect(`["2","2","room:1","phx_reply",{"status":"ok","response":{"from":1}}]`)
 	// Another backend: what the one before has allowed stays, and the next join asks the other.
-	if err := service.ReloadWith(asks, other.hooks()); err != nil {
+	if err := service.ReloadWith(asks, other.hooks(), nil); err != nil {
 		t.Fatal(err)
 	}
 	c.Beat()

@@ -66,6 +66,7 @@ var floors = map[string]int{
 
 	"internal/admin":     5,
 	"internal/broadcast": 5,
+	"internal/webhooks":  5,
 	"socket/auth":        5,
 
 	"": 6, // the front door
@@ -97,7 +98,7 @@ var folders = []string{
 
 // top is what stands in the root folder: what an importer reads. More of the
 // configuration may stand in config_*.go, and all else has a package of its own.
-var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "broadcast", "listen", "revoke", "bytesize", "console", "hooks", "access", "reload"}
+var top = []string{"doc", "api", "service", "mounts", "rules", "config", "stream", "cluster", "broadcast", "listen", "revoke", "bytesize", "console", "hooks", "webhooks", "access", "reload"}
 
 // topTests are tests there of no file: of the house, and of what its documents show.
 var topTests = []string{"layout", "docs", "readme", "example"}

@@ -22,6 +22,7 @@ import (
 	"github.com/sluicehq/sluice/internal/reload"
 	"github.com/sluicehq/sluice/internal/revocation"
 	"github.com/sluicehq/sluice/internal/timeline"
+	"github.com/sluicehq/sluice/internal/webhooks"
 	"github.com/sluicehq/sluice/metrics"
 	"github.com/sluicehq/sluice/socket"
 	"github.com/sluicehq/sluice/socket/auth"
@@ -61,6 +62,7 @@ type Service struct {
 	payload   *stages.PayloadBound
 	revoked   *revocation.List // nil where no tokens are verified
 	publisher *stages.LogPublisher
+	webhooks  *webhooks.Runner
 	guard     *httpserver.Guard // of all requests, whoever serves them
 
 	addresses *connlimit.Addresses // what each client address holds
@@ -78,6 +80,7 @@ type Service struct {
 type inForce struct {
 	topics       atomic.Pointer[topicRules]
 	hooks        atomic.Pointer[hookSet]
+	webhooks     atomic.Pointer[webhookSet]
 	certificates [2]atomic.Pointer[reload.Value[*tls.Certificate]] // of Config.certificates; nil: no TLS, or not listening yet
 }
 
@@ -108,6 +111,7 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	full, read := config.adminTokens(&f, s.logger)
 	joins := config.readCluster(&f, s.logger)
 	secrets := config.readHookSecrets(&f, s.logger)
+	sending := config.readWebhookSecrets(&f, nil, s.logger)
 	if err := f.join(); err != nil {
 		return nil, err
 	}
@@ -144,6 +148,7 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	if err := s.makeHooks(secrets); err != nil {
 		return nil, err
 	}
+	s.makeWebhooks(sending)
 	s.encoders.New = func() any { return stages.NewEncoder(s.encoder(), s.hub, s.segments()) }
 	if err := s.makeSockets(); err != nil {
 		return nil, err
@@ -248,6 +253,9 @@ func (s *Service) rules() *topicRules { return s.inForce.topics.Load() }
 // rereads read what comes from files.
 func (s *Service) rereads() []func() (func(), error) {
 	list := append(s.admin.Rereads(), s.auth.Reread, s.inForce.hooks.Load().secrets.Reread)
+	for _, secrets := range s.inForce.webhooks.Load().secrets {
+		list = append(list, secrets.Reread)
+	}
 	for i := range s.inForce.certificates {
 		list = append(list, s.inForce.certificates[i].Load().Reread)
 	}
@@ -385,7 +393,7 @@ func (s *Service) deliver(life context.Context, fail context.CancelCauseFunc) (l
 	s.stream.Open(log, delivery)
 	s.logger.Info("log open", "epoch", at.Epoch, "after", at.Offset)
 	running = start(life, "log", func(ctx context.Context) error {
-		return errors.Join(s.runAs(ctx, name, log, fail), log.Close(), unlock())
+		return errors.Join(s.runAs(ctx, life, name, log, fail), log.Close(), unlock())
 	}, fail)
 	line = start(life, "line", func(ctx context.Context) error {
 		watching := start(ctx, "pulse", func(ctx context.Context) error {

@@ -47,10 +47,10 @@ func (s *Service) takeName(ctx context.Context, log store.Log) (*lease.Lease, er
 	return name, err
 }
 
-// runAs runs the log until ctx ends, follows what it revokes, keeps the name meanwhile and
-// gives it back at the end: the line has come to rest then, and another may go on from the cursor. If the
+// runAs runs the log until ctx ends, follows what it revokes and sends webhooks of it, until
+// life ends, keeps the name meanwhile and gives it back at the end: the line has come to rest then, and another may go on from the cursor. If the
 // name is lost, fail is called with ErrNodeTaken.
-func (s *Service) runAs(ctx context.Context, name *lease.Lease, log store.Log, fail context.CancelCauseFunc) error {
+func (s *Service) runAs(ctx, life context.Context, name *lease.Lease, log store.Log, fail context.CancelCauseFunc) error {
 	keeping := start(ctx, "name", func(ctx context.Context) error {
 		if err := name.Keep(ctx); err != nil {
 			return fmt.Errorf("%w: %w", ErrNodeTaken, err)
@@ -61,6 +61,7 @@ func (s *Service) runAs(ctx context.Context, name *lease.Lease, log store.Log, f
 	defer name.Release()
 	defer keeping.stop() // what it ended with is why all ends
 	defer s.followRevocations(ctx, log, fail).stop()
+	defer s.sendWebhooks(life, log, fail).stop()
 	return log.Run(ctx)
 }
 

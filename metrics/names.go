@@ -35,6 +35,10 @@ const (
 	PresenceRejected  Name = "presence.rejected"
 	PresenceFetches   Name = "presence.fetches"
 	HookAnswers       Name = "hook.answers"
+	WebhookRequests   Name = "webhook.requests"
+	WebhookEvents     Name = "webhook.events"
+	WebhookSkipped    Name = "webhook.skipped"
+	ConsumerLost      Name = "consumer.lost"
 
 	BroadcastsSent     Name = "broadcasts.sent"
 	BroadcastsReceived Name = "broadcasts.received"
@@ -72,6 +76,10 @@ const (
 	RevocationsAge Name = "revocations.age"
 	HookInFlight   Name = "hook.inflight"
 	HookWaiting    Name = "hook.waiting"
+	ConsumerLag    Name = "consumer.lag"
+
+	WebhookFailing  Name = "webhook.failing"
+	WebhookDisabled Name = "webhook.disabled"
 
 	BroadcastSubjects Name = "broadcasts.subjects"
 	RelayAge          Name = "relay.age"
@@ -88,6 +96,7 @@ const (
 	SequenceTime Name = "sequence.time"
 	HTTPTime     Name = "http.time"
 	HookTime     Name = "hook.time"
+	WebhookTime  Name = "webhook.time"
 )
 
 // Meaning says what each metric counts or times, for the help text of
@@ -156,6 +165,14 @@ var Meaning = map[Name]string{
 	HookInFlight:      "Questions that are being asked, by hook.",
 	HookWaiting:       "Questions that wait for their turn to be asked, by hook.",
 	HookTime:          "From a question to its answer, by hook.",
+	WebhookRequests:   "Requests that webhooks have made, by consumer and what came of them: accepted, status (another than 2xx), timeout, unreachable.",
+	WebhookEvents:     "Events that webhooks have sent and had accepted, by consumer.",
+	WebhookSkipped:    "Events that webhooks have left out, not accepted within give-up-after, by consumer.",
+	WebhookTime:       "From a webhook's request to its answer, by consumer.",
+	WebhookFailing:    "Seconds since this node's requests of a webhook fail, 0 while they do not, by consumer.",
+	WebhookDisabled:   "1 on the node that would send a webhook that is disabled, by consumer.",
+	ConsumerLag:       "Events of the log behind a webhook's position, on the node that sends it, by consumer.",
+	ConsumerLost:      "Events that a webhook's position has missed because they are no longer kept, by consumer.",
 	HTTPTime:          "From a request's arrival to the end of its answer, by route. Long-polls wait for something to say.",
 
 	BroadcastsSent:     "Broadcasts sent to other nodes, once whatever their number.",
@@ -181,6 +198,9 @@ func Transport(name string) Tag { return Tag{"transport", name} }
 
 // Hook tags a metric with what was asked: connect, join, push or sql.
 func Hook(name string) Tag { return Tag{"hook", name} }
+
+// Consumer tags a metric with the name of a webhook of the configuration.
+func Consumer(name string) Tag { return Tag{"consumer", name} }
 
 // Reason tags a metric with why something happened.
 func Reason(why string) Tag { return Tag{"reason", why} }

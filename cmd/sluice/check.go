@@ -135,6 +135,7 @@ func (c *checkCmd) print(w io.Writer, resolver *configResolver, parsed *kong.Con
 		fmt.Fprintf(&out, "# topics: rule %d: %q  # %v\n", i+1, rule.Match, resolver.file.places[ruleName(i)])
 	}
 	describeHooks(&out, resolver.file)
+	describeWebhooks(&out, resolver.file)
 	_, err := io.WriteString(w, out.String())
 	return err
 }

@@ -28,12 +28,13 @@ type configFile struct {
 	settings map[string]fileValue // by flag
 	topics   []sluice.TopicRule   // nil: it has no list of them
 	hooks    sluice.Hooks
+	webhooks []sluice.Webhook
 	places   map[string]place // of what rules say, by the names that flagOf gives it
 }
 
 // readFile reads a YAML file whose keys are the names of flags, of any
 // command: one file serves them all. Beside them may stand the rules for
-// topics, and hooks. All faults are noted, with file, line and column.
+// topics, hooks and webhooks. All faults are noted, with file, line and column.
 func (r *configResolver) readFile(path string) {
 	r.file = configFile{settings: map[string]fileValue{}, places: map[string]place{}}
 	source, err := os.ReadFile(path)
@@ -71,6 +72,10 @@ func (r *configResolver) readSettings(path string, mapping *ast.MappingNode) {
 		}
 		if name == hooksKey {
 			r.readHooks(path, pair)
+			continue
+		}
+		if name == webhooksKey {
+			r.readWebhooks(path, pair)
 			continue
 		}
 		flag, known := flags[name]

@@ -33,14 +33,15 @@ func hooksName(part []string) string {
 // readHooks reads what stands below the key hooks.
 func (r *configResolver) readHooks(path string, pair *ast.MappingValueNode) {
 	r.file.places[hooksKey] = placeAt(path, pair.Key)
-	r.readFields(path, hooksKey, pair.Value, reflect.ValueOf(&r.file.hooks).Elem())
+	r.readFields(path, hooksKey, hooksHint, pair.Value, reflect.ValueOf(&r.file.hooks).Elem())
 }
 
-// readFields reads a mapping into a struct whose fields name their keys.
-func (r *configResolver) readFields(path, name string, node ast.Node, into reflect.Value) {
+// readFields reads a mapping into a struct whose fields name their keys; hint says which
+// there are.
+func (r *configResolver) readFields(path, name, hint string, node ast.Node, into reflect.Value) {
 	mapping, ok := unanchored(node).(*ast.MappingNode)
 	if !ok {
-		r.fault(placeAt(path, node), name, true, "%s: expected %s, not %s; %s", name, shapes[ast.MappingType], shapes[node.Type()], hooksHint)
+		r.fault(placeAt(path, node), name, true, "%s: expected %s, not %s; %s", name, shapes[ast.MappingType], shapes[node.Type()], hint)
 		return
 	}
 	r.findDuplicates(path, mapping, map[string]place{}, name+": ")
@@ -49,10 +50,10 @@ func (r *configResolver) readFields(path, name string, node ast.Node, into refle
 		field, setting := ruleFieldNamed(into, key), name+": "+key
 		switch {
 		case !field.IsValid():
-			r.fault(placeAt(path, pair.Key), name, true, "%s: unknown field %q; %s", name, key, hooksHint)
+			r.fault(placeAt(path, pair.Key), name, true, "%s: unknown field %q; %s", name, key, hint)
 		case field.Type() == reflect.TypeFor[sluice.Hook]():
 			r.file.places[setting] = placeAt(path, pair.Key)
-			r.readFields(path, setting, pair.Value, field)
+			r.readFields(path, setting, hint, pair.Value, field)
 		default:
 			r.file.places[setting] = placeAt(path, pair.Value)
 			if err := yaml.NodeToValue(pair.Value, field.Addr().Interface(), yaml.Strict(), yaml.AllowDuplicateMapKey()); err != nil {

@@ -366,6 +366,22 @@ sluice: 2 faults`},
 		{name: "hook with a time out of range", args: "serve", file: "hooks:\n  secret-file: nowhere\n  push:\n    url: http://a/b\n    timeout: 2h", want: `hooks: secret-file is "nowhere": allowed is a file with the secrets that requests are signed with: open nowhere: no such file or directory (given by sluice.yaml:2:16)
 sluice: hooks: push: timeout is "2h0m0s": allowed is 10ms to 1m (0: 1s) (given by sluice.yaml:5:14)
 sluice: 2 faults`},
+		{name: "webhooks of another shape", args: "serve", file: "webhooks: {a: b}", want: `sluice.yaml:1:1: webhooks: expected a list, of lines that begin with -, not lines of the form key: value; ` + webhooksHint + `; see: sluice serve --help`},
+		{name: "webhook of another shape", args: "serve", file: "webhooks:\n- a", want: `sluice.yaml:2:3: webhooks: webhook 1: expected lines of the form key: value, not one plain value; ` + webhooksHint + `; see: sluice serve --help`},
+		{name: "unknown field of a webhook, and a word for a number", args: "serve", file: "webhooks:\n- uri: a\n  batch: many", want: `sluice.yaml:2:3: webhooks: webhook 1: unknown field "uri"; ` + webhooksHint + `
+sluice: sluice.yaml:3:10: webhooks: webhook 1: batch: "many" is not a whole number
+sluice: 2 faults; see: sluice serve --help`},
+		{name: "webhook with nothing right", args: "serve", file: "webhooks:\n- name: a b\n  url: app\n  match: \"\"\n  batch-bytes: 1B\n  start: now", want: `webhooks: webhook 1: secret-file is "": allowed is a file with the secrets that requests are signed with, so that your backend knows who sends (given by sluice.yaml:2:3)
+sluice: webhooks: webhook 1: name is "a b": allowed is 1 to 64 of A-Z, a-z, 0-9, _ and - (given by sluice.yaml:2:9)
+sluice: webhooks: webhook 1: url is "…": allowed is an absolute URL of http or https, such as https://app.example.org/sluice (it is no absolute URL of http or https) (given by sluice.yaml:3:8)
+sluice: webhooks: webhook 1: match is "": allowed is a topic, or the beginning of topics and *, such as orders:* (given by sluice.yaml:4:10)
+sluice: webhooks: webhook 1: batch-bytes is "1B": allowed is 1KiB to 64MiB (0: 1MiB) (given by sluice.yaml:5:16)
+sluice: webhooks: webhook 1: start is "now": allowed is earliest, head (given by sluice.yaml:6:10)
+sluice: 6 faults`},
+		{name: "two webhooks of one name", args: "serve", file: "webhooks:\n- &w {name: a, url: \"http://a/b\", match: \"*\", secret-file: nowhere}\n- {name: a, url: \"http://a/b\", match: \"*\", secret-file: nowhere}", want: `webhooks: webhook 1: secret-file is "nowhere": allowed is a file with the secrets that requests are signed with: open nowhere: no such file or directory (given by sluice.yaml:2:60)
+sluice: webhooks: webhook 2: name is "a": allowed is a name that no other webhook has, and webhook 1 has it (given by sluice.yaml:3:10)
+sluice: webhooks: webhook 2: secret-file is "nowhere": allowed is a file with the secrets that requests are signed with: open nowhere: no such file or directory (given by sluice.yaml:3:57)
+sluice: 3 faults`},
 		{name: "rule that asks nobody", args: "serve", file: "topics:\n- match: a\n  access: hook", want: `topics: rule 1: access is "hook": allowed is another one, or hook with a hook join: see hooks in the file (given by sluice.yaml:3:11)`},
 		{name: "rule that asks a function of no database", args: "serve", file: "topics:\n- match: a\n  access: sql\n  function: may_join", want: `topics: rule 1: access is "sql": allowed is another one, or sql with --database-url: the embedded store has no functions (given by sluice.yaml:3:11)
 sluice: topics: rule 1: function is "may_join": allowed is a function of the database with its schema, such as app.may_join (given by sluice.yaml:4:13)

@@ -165,7 +165,7 @@ func TestDocumentedNamesExist(t *testing.T) {
 // a page does not have checked by itself is read here.
 func TestDocumentedSettingsExist(t *testing.T) {
 	t.Parallel()
-	flags := map[string]bool{"topics": true, "hooks": true}
+	flags := map[string]bool{"topics": true, "hooks": true, "webhooks": true}
 	for _, command := range commands(t) {
 		if command.Name == "serve" {
 			for _, flag := range command.Flags {

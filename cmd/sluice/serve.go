@@ -56,7 +56,7 @@ func (s *serveCmd) Run(ctx context.Context, p process, resolver *configResolver)
 	cfg.OnListen = func(public, admin net.Addr) {
 		s.announce(logger, public, admin, isTerminal(p.stderr))
 	}
-	reloads := &reloader{process: p, resolver: resolver, logger: logger, topics: resolver.file.topics, hooks: resolver.file.hooks}
+	reloads := &reloader{process: p, resolver: resolver, logger: logger, topics: resolver.file.topics, hooks: resolver.file.hooks, sending: resolver.file.webhooks}
 	service, err := reloads.next(cfg)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (s *serveCmd) Run(ctx context.Context, p process, resolver *configResolver)
 func (s *serveCmd) check(resolver *configResolver) error {
 	_, err := s.Log.logger(io.Discard)
 	cfg, zero := s.Settings.config()
-	cfg.Topics, cfg.Hooks = resolver.file.topics, resolver.file.hooks
+	cfg.Topics, cfg.Hooks, cfg.Webhooks = resolver.file.topics, resolver.file.hooks, resolver.file.webhooks
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	_, wrong := sluice.New(cfg) // nothing runs yet
 	return errors.Join(err, zero, wrong)

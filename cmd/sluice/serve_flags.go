@@ -94,6 +94,8 @@ type configFlags struct {
 	Topics []sluice.TopicRule `kong:"-"`
 	Hooks  sluice.Hooks       `kong:"-"`
 
+	Webhooks []sluice.Webhook `kong:"-"`
+
 	AccessRole        string        `group:"Access" placeholder:"ROLE" help:"Role of the database that functions of topic rules (access: sql) are called as; none: no rule may have one."`
 	AccessTimeout     time.Duration `group:"Access" help:"How long such a function may take, and how long a question may wait for its turn before."`
 	AccessCache       time.Duration `group:"Access" help:"How long its yes is remembered for a user, a topic and what the token says; 0: it is not."`
@@ -164,6 +166,10 @@ func flagOf(field string) string {
 	if part := ruleField.FindStringSubmatch(field); part != nil {
 		index, _ := strconv.Atoi(part[1]) // of digits
 		return fmt.Sprintf("%s: rule %d: %s", topicsKey, index+1, kebab(part[2]))
+	}
+	if part := webhooksField.FindStringSubmatch(field); part != nil {
+		index, _ := strconv.Atoi(part[1]) // of digits
+		return webhookName(index) + ": " + kebab(part[2])
 	}
 	if part := hooksField.FindStringSubmatch(field); part != nil {
 		return hooksName(part)

@@ -15,7 +15,7 @@ import (
 )
 
 // reloader puts what may change while the service runs in force when the
-// process is sent SIGHUP: topic rules, hooks, keys, tokens and certificates.
+// process is sent SIGHUP: topic rules, hooks, webhooks, keys, tokens and certificates.
 type reloader struct {
 	// Immutable.
 	process  process
@@ -26,6 +26,7 @@ type reloader struct {
 	service *sluice.Service    // the one that runs now; guarded by mu
 	topics  []sluice.TopicRule // in force; guarded by mu
 	hooks   sluice.Hooks       // likewise
+	sending []sluice.Webhook   // likewise
 }
 
 // start reloads at every signal until stop, which waits for the last one.
@@ -49,7 +50,7 @@ func (r *reloader) start() (stop func()) {
 func (r *reloader) next(cfg sluice.Config) (*sluice.Service, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	cfg.Topics, cfg.Hooks = r.topics, r.hooks
+	cfg.Topics, cfg.Hooks, cfg.Webhooks = r.topics, r.hooks, r.sending
 	var err error
 	r.service, err = sluice.New(cfg)
 	return r.service, err
@@ -59,8 +60,8 @@ func (r *reloader) reload() {
 	file, fixed, err := r.reread()
 	if err == nil {
 		r.mu.Lock()
-		if err = r.service.ReloadWith(file.topics, file.hooks); err == nil {
-			r.topics, r.hooks = file.topics, file.hooks
+		if err = r.service.ReloadWith(file.topics, file.hooks, file.webhooks); err == nil {
+			r.topics, r.hooks, r.sending = file.topics, file.hooks, file.webhooks
 		}
 		r.mu.Unlock()
 	}

@@ -54,6 +54,10 @@ type Node interface {
 	// DisconnectContext closes all sockets of that id, on all nodes, and says how many
 	// these were. A [*cluster.UnreachedError] names the nodes that have not answered.
 	DisconnectContext(ctx context.Context, id string) (closed int, err error)
+	// Webhooks are how the webhooks of the configuration do on this node. EnableWebhook has one
+	// that was disabled be sent again, and tells whether it was.
+	Webhooks() []Webhook
+	EnableWebhook(ctx context.Context, name string) (was bool, err error)
 	// Revoke revokes tokens, on all nodes: when it returns, on this one.
 	Revoke(ctx context.Context, r store.Revocation) (store.Revocation, error)
 }
@@ -115,6 +119,7 @@ func (a *api) routes() []route {
 		{"POST", "/api/events", a.postEvents, false},
 		{"POST", "/api/broadcast", a.postBroadcast, false},
 		{"POST", "/api/erase", a.postErase, false},
+		{"POST", "/api/consumers/{name}/enable", a.postConsumerEnable, false},
 		{"POST", "/api/revoke", a.postRevoke, false},
 		{"GET", "/api/revocations", a.getRevocations, false},
 		{"GET", "/api/log", a.getLog, false},

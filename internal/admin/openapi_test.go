@@ -173,6 +173,10 @@ func TestEveryStatusIsGiven(t *testing.T) {
 		exchange{operation: "POST /api/consumers/{name}/commit", body: commit, large: true},
 		exchange{operation: "POST /api/consumers/{name}/commit", body: commit, set: unopened},
 		exchange{operation: "POST /api/consumers/{name}/commit", body: commit, set: fails(lost)},
+		exchange{operation: "POST /api/consumers/{name}/enable"},
+		exchange{operation: "POST /api/consumers/{name}/enable", name: "a.b"},
+		exchange{operation: "POST /api/consumers/{name}/enable", set: unopened},
+		exchange{operation: "POST /api/consumers/{name}/enable", set: fails(lost)},
 		exchange{operation: "DELETE /api/consumers/{name}"},
 		exchange{operation: "DELETE /api/consumers/{name}", name: "a.b"},
 		exchange{operation: "DELETE /api/consumers/{name}", set: unopened},
@@ -379,7 +383,11 @@ func (f *fake) Watched(context.Context) ([]store.Watched, error) {
 
 func (f fakeNode) Extent() (head, position int64) { return 7, 7 }
 func (f fakeNode) CheckBroadcast([]byte) error    { return nil }
-func (f fakeNode) CountSockets() int              { return 1 }
+func (f fakeNode) Webhooks() []Webhook            { return []Webhook{{Name: "mail", State: "sending"}} }
+func (f fakeNode) EnableWebhook(context.Context, string) (bool, error) {
+	return true, f.fake.err
+}
+func (f fakeNode) CountSockets() int { return 1 }
 
 func (f fakeNode) Sockets(int) (oldest []socket.SocketInfo, total int) {
 	return []socket.SocketInfo{{ID: "user:7", Mount: "/socket", Transport: "websocket", RemoteAddr: "127.0.0.1:1"}}, 1

@@ -40,6 +40,7 @@ type stats struct {
 	Slowest string           `json:"slowest_stage"` // that holds the others up; "": none does
 
 	Revocations *revocationStats `json:"revocations,omitempty"` // where tokens are verified
+	Webhooks    []Webhook        `json:"webhooks,omitempty"`
 }
 
 // lately is what the node did within the last sample of its timeline.
@@ -109,7 +110,7 @@ func (a *api) stats() stats {
 	if list := a.Revoked; list != nil {
 		s.Revocations = &revocationStats{list.Count(), list.Age().Seconds(), list.Err() == nil}
 	}
-	s.Relay = a.relayState()
+	s.Relay, s.Webhooks = a.relayState(), a.Node.Webhooks()
 	s.Stages = []timeline.Stage{}
 	if last, stages, ok := a.Timeline.Last(); ok {
 		s.Lately = lately{last.Routed, last.Pushed, last.P50, last.P99}

@@ -105,36 +105,29 @@ func CheckURL(text string) error {
 	return nil
 }
 
+// Shown is a URL as the log has it: without what may be secret in it.
+func Shown(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "no URL"
+	}
+	u.User, u.RawQuery = nil, ""
+	return u.String()
+}
+
 // New returns a hook. It asks nothing yet.
 func New(c Config) (*Caller, error) {
 	if err := CheckURL(c.URL); err != nil {
 		return nil, fmt.Errorf("hook %s: %w", c.Name, err)
 	}
-	u, err := url.Parse(c.URL)
-	if err != nil {
-		return nil, fmt.Errorf("hook %s: %w", c.Name, err)
-	}
-	u.User, u.RawQuery = nil, ""
 	h := &Caller{
 		config:   c,
-		shown:    u.String(),
+		shown:    Shown(c.URL),
 		asker:    verdict.New[Answer](c.Limits),
 		time:     c.Metrics.Timing(metrics.HookTime, metrics.Hook(c.Name)),
 		answers:  map[string]*metrics.Counter{},
 		throttle: lograte.New(logEvery),
-		client: &http.Client{
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-			Transport: &http.Transport{
-				Proxy:                  http.ProxyFromEnvironment,
-				DialContext:            (&net.Dialer{}).DialContext, // within the context of the request
-				ForceAttemptHTTP2:      true,
-				MaxIdleConnsPerHost:    c.Limits.MaxInFlight,
-				MaxConnsPerHost:        c.Limits.MaxInFlight,
-				IdleConnTimeout:        time.Minute,
-				DisableCompression:     true,
-				MaxResponseHeaderBytes: 64 << 10,
-			},
-		},
+		client:   NewClient(c.Limits.MaxInFlight),
 	}
 	for _, fault := range faults {
 		h.answers[string(fault)] = h.counter(string(fault))
@@ -143,6 +136,24 @@ func New(c Config) (*Caller, error) {
 		h.answers[reason] = h.counter(reason)
 	}
 	return h, nil
+}
+
+// NewClient returns what makes requests to the application: with so many connections at
+// most, following no redirects, as long as the request's context says.
+func NewClient(connections int) *http.Client {
+	return &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            (&net.Dialer{}).DialContext, // within the context of the request
+			ForceAttemptHTTP2:      true,
+			MaxIdleConnsPerHost:    connections,
+			MaxConnsPerHost:        connections,
+			IdleConnTimeout:        time.Minute,
+			DisableCompression:     true,
+			MaxResponseHeaderBytes: 64 << 10,
+		},
+	}
 }
 
 func (h *Caller) counter(reason string) *metrics.Counter {
@@ -241,7 +252,7 @@ func (h *Caller) post(ctx context.Context, body []byte) (status int, text []byte
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "sluice")
-	h.config.Secrets.sign(request.Header, "hook_"+strings.ToLower(rand.Text()), time.Now(), body)
+	h.config.Secrets.Sign(request.Header, "hook_"+strings.ToLower(rand.Text()), time.Now(), body)
 	if h.config.Name != Push {
 		// A question may be asked again where a kept connection turns out to be closed:
 		// net/http does so, and sends no header, for one that is there without a value.

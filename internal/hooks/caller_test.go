@@ -341,7 +341,7 @@ func TestRequestsAreSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one.sign(example, "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`))
+	one.Sign(example, "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`))
 	if got := example.Get("webhook-signature"); got != "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=" {
 		t.Errorf("the example is signed %s", got)
 	}

@@ -68,8 +68,8 @@ func parseSecrets(text []byte) (keys [][]byte, err error) {
 	return keys, nil
 }
 
-// sign adds the headers by which a receiver knows who asks.
-func (s *Secrets) sign(header http.Header, id string, at time.Time, body []byte) {
+// Sign adds the headers by which a receiver knows who asks.
+func (s *Secrets) Sign(header http.Header, id string, at time.Time, body []byte) {
 	seconds := strconv.FormatInt(at.Unix(), 10)
 	var signatures []string
 	for _, key := range s.keys.Get() {

@@ -32,6 +32,11 @@ type Config struct {
 	// and how long others wait. Zero means DefaultTerm.
 	Term time.Duration
 
+	// Standby has Acquire wait for as long as another process has the name, which is as it
+	// should be for a role that one of many nodes has: the log is not told, and one statement
+	// each third of a term looks whether it is free.
+	Standby bool
+
 	Waiting func(why error) // is told why the name is not had yet, for as long as it lasts; nil: nobody asks
 	Logger  *slog.Logger    // nil means slog.Default
 }
@@ -82,8 +87,8 @@ func taken(held *store.HeldError) TakenError {
 
 // Acquire takes a name for this process. While another has it, Acquire waits for it to
 // be given back, or its term to pass, and after a term of its own returns a
-// [*TakenError]; while the store is away, it waits. It returns ctx's error when ctx
-// ends first.
+// [*TakenError], unless it is to stand by; while the store is away, it waits. It returns
+// ctx's error when ctx ends first.
 func Acquire(ctx context.Context, config Config) (*Lease, error) {
 	if config.Term <= 0 {
 		config.Term = DefaultTerm
@@ -173,10 +178,13 @@ func (w *waiter) held(held *store.HeldError, now time.Time) (pause time.Duration
 	case still <= 0:
 		w.claim.Over = held
 		return 0, nil
-	case left <= 0:
+	case left <= 0 && !w.Standby:
 		return 0, &taken
 	}
 	w.Waiting(&taken)
+	if w.Standby {
+		return max(min(still, held.Left, w.Term/renewals), time.Millisecond), nil
+	}
 	if !told {
 		w.Logger.Warn("another process has this name; waiting for it to end", "name", held.Name, "holder", taken.By, "since", held.Since, "wait", w.Term)
 	}

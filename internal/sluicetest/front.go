@@ -15,6 +15,8 @@ type (
 	Service = sluice.Service
 	// TopicRule is one of the configuration's.
 	TopicRule = sluice.TopicRule
+	// Webhook is an endpoint that the node sends events to.
+	Webhook = sluice.Webhook
 )
 
 // With serves a service whose configuration has been changed, for [Run].
