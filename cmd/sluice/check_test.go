@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -91,6 +93,19 @@ func TestCheckPrintsWhatIsInForce(t *testing.T) {
 		if setting, _, _ := strings.Cut(line, "  # "); !strings.Contains(again.stdout, setting) && !strings.HasPrefix(line, "# topics") {
 			t.Errorf("as a file it says nothing of %q:\n%s", setting, again.stdout)
 		}
+	}
+}
+
+// TestCheckPrintsWebhooks, without passwords in their URLs.
+func TestCheckPrintsWebhooks(t *testing.T) {
+	t.Parallel()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := call{args: []string{"check", "--print"}, file: "webhooks:\n- name: mail\n  url: http://me:hush@app/events\n  match: orders:*\n  secret-file: " + secret + "\n"}.run(t)
+	if want := `# webhooks: webhook 1: mail: "orders:*" to http://me:xxxxx@app/events  # `; got.exit != exitOK || !strings.Contains(got.stdout, want) || strings.Contains(got.stdout, "hush") {
+		t.Errorf("no %q in %+v", want, got)
 	}
 }
 
