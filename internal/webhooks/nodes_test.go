@@ -191,6 +191,33 @@ func TestPositionIsMoved(t *testing.T) {
 	})
 }
 
+// TestPositionIsMovedMeanwhile has somebody else move the position while a request is under
+// way: what they say counts.
+func TestPositionIsMovedMeanwhile(t *testing.T) {
+	for _, to := range []int64{0, 2, 5} {
+		t.Run(fmt.Sprint(to), func(t *testing.T) {
+			run(t, func(t *testing.T, log *table, app *backend, w Webhook) {
+				first := true
+				app.answers(func([]int64) (int, http.Header, error) {
+					if first {
+						log.set(store.ConsumerCursors+"mail", store.Cursor{Epoch: "e1", Offset: to + 1})
+					}
+					first = false
+					return 200, nil, nil
+				})
+				log.write(repeat("orders:eu", 6)...)
+				start(t, log, app, w)
+				settle(time.Minute)
+				want := map[int64][]string{0: {"e1 1 2 3", "e1 2 3 4", "e1 5 6"}, 2: {"e1 1 2 3", "e1 4 5 6"}, 5: {"e1 1 2 3"}}
+				app.expect(want[to]...)
+				if at := log.position("mail"); at != "e1:6" {
+					t.Errorf("at %s", at)
+				}
+			})
+		})
+	}
+}
+
 // TestAtLeastOnceInOrder has nodes come and go, an endpoint that fails in every way, a store
 // that is away now and then, and somebody who enables what is disabled: each event is
 // accepted, and none before those that came before it.
