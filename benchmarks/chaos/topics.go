@@ -13,9 +13,9 @@ import (
 // with after, so that none may shed.
 const (
 	plainTopic     = "plain"
-	collectedTopic = "collected" // with flush-interval
+	collectedTopic = "collected" // with flush-interval, and repeats told by the payload: there are none
 	latestTopic    = "latest"    // overflow: latest
-	strictTopic    = "strict"    // overflow: disconnect
+	strictTopic    = "strict"    // overflow: disconnect, and repeats told as there
 	openTopic      = "open"      // publish: broadcast, to whoever is hostile
 	heldTopic      = "held"      // intercepted, by a node that is a program of its own
 	loggedTopic    = "logged"    // publish: log
@@ -56,10 +56,14 @@ func ofKind(topics []string, kind string) (some []string) {
 // rules are what the nodes serve the topics by.
 func (c *Chaos) rules() []sluice.TopicRule {
 	match := func(kind string) string { return swarm.TopicPrefix + kind + ":*" }
+	unlike := sluice.DedupePayload
+	if c.Embedded {
+		unlike = sluice.DedupeOffset // payloads are erased there, and then alike
+	}
 	return []sluice.TopicRule{
-		{Match: match(collectedTopic), FlushInterval: flushInterval},
+		{Match: match(collectedTopic), FlushInterval: flushInterval, Dedupe: unlike},
 		{Match: match(latestTopic), Overflow: sluice.Latest},
-		{Match: match(strictTopic), Overflow: sluice.Disconnect},
+		{Match: match(strictTopic), Overflow: sluice.Disconnect, Dedupe: unlike},
 		{Match: match(openTopic), Publish: "broadcast"},
 		{Match: match(loggedTopic), Publish: "log"},
 		{Match: match(hereTopic), Presence: sluice.PresenceRule{On: true, Key: sluice.PresenceKeyClient}},
@@ -73,7 +77,7 @@ func (c *Chaos) rulesFile() string {
 	b.WriteString("topics:\n")
 	for _, rule := range c.rules() {
 		fmt.Fprintf(&b, "  - match: %q\n", rule.Match)
-		for _, field := range []struct{ name, value string }{{"overflow", rule.Overflow.String()}, {"publish", string(rule.Publish)}} {
+		for _, field := range []struct{ name, value string }{{"overflow", rule.Overflow.String()}, {"publish", string(rule.Publish)}, {"dedupe", rule.Dedupe.String()}} {
 			if field.value != "" {
 				fmt.Fprintf(&b, "    %s: %s\n", field.name, field.value)
 			}
