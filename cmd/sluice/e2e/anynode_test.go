@@ -44,10 +44,9 @@ type member struct {
 func newAudience(t testing.TB, at string, c *cluster, proxies []*proxy, kinds []flavour) *audience {
 	t.Helper()
 	a := &audience{cluster: c, proxies: proxies, db: database(t, at)}
-	all := newCrowd(t)
 	for _, p := range proxies {
 		for _, f := range kinds {
-			m := &member{phoenix: all.connect(t, p.address, f.args...), name: f.name + " by " + p.name,
+			m := &member{phoenix: connect(t, p.address, f.args...), name: f.name + " by " + p.name,
 				own: fmt.Sprintf("log:%d", len(a.members)), got: make(map[string][]string)}
 			m.join(t, "orders", map[string]any{"after": 0})
 			m.join(t, m.own, map[string]any{"after": 0})
@@ -189,12 +188,7 @@ func (a *audience) push(t testing.TB, count int) (failed []string) {
 // disturbed tells which clients have had to connect or join again, since it was last asked.
 func (a *audience) disturbed() (which []string) {
 	for _, m := range a.members {
-		count := 0
-		for line := range strings.Lines(m.stdout.text()) {
-			if kind := m.kindOf(line); kind == "close" || kind == "closed" || kind == "errored" || kind == "refused" {
-				count++
-			}
-		}
+		count := len(m.said("close", "closed", "errored", "refused"))
 		if count > m.disturbed {
 			which = append(which, m.name)
 		}

@@ -3,12 +3,15 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
-// A phoenix is the npm client at work in a Node process, alone or among others.
+// A phoenix is the npm client at work in a Node process, alone or among the others of a test.
 type phoenix struct {
 	*process
 	begins string         // what its reports begin with
@@ -69,10 +72,14 @@ func connect(t testing.TB, address string, args ...string) *phoenix {
 	return c
 }
 
-// dial runs a client and has it connect.
+// dial runs a client and has it connect. It goes when t ends.
 func dial(t testing.TB, address string, args ...string) *phoenix {
 	t.Helper()
-	c := alone(start(t, "node", append([]string{"node/client.mjs", mount(address)}, args...)...))
+	all := crowdOf(t)
+	number := int(all.clients.Add(1))
+	c := &phoenix{process: all.process, begins: fmt.Sprintf(`{"client":%d,"what":"`, number), number: number, seen: map[string]int{}}
+	c.do(t, "begin", map[string]any{"args": append([]string{mount(address)}, args...)})
+	t.Cleanup(func() { fmt.Fprintf(c.stdin, `{"do":"end","client":%d}`+"\n", number) })
 	c.do(t, "connect", nil)
 	return c
 }
@@ -82,33 +89,48 @@ func alone(p *process) *phoenix {
 	return &phoenix{process: p, begins: `{"what":"`, seen: map[string]int{}}
 }
 
-// A crowd is a Node process with many clients: one costs little more than its connection.
+// A crowd is a Node process with all clients of a test and of its subtests: a process takes
+// a second of the processor, and a client little more than its connection.
 type crowd struct {
 	*process
-	clients int
+	clients atomic.Int64 // that there have been
+	users   int          // tests that have clients there; guarded by crowds.mu
 }
 
-func newCrowd(t testing.TB) *crowd {
-	t.Helper()
-	return &crowd{process: start(t, "node", "node/client.mjs")}
-}
+// crowds are those of the tests that run, by what they are named at the top.
+var crowds = struct {
+	mu sync.Mutex
+	of map[string]*crowd // guarded by mu
+}{of: map[string]*crowd{}}
 
-// dial is as that of a client that is alone.
-func (all *crowd) dial(t testing.TB, address string, args ...string) *phoenix {
+// crowdOf is the crowd of a test. It ends with the last one of those that it was given to.
+func crowdOf(t testing.TB) *crowd {
 	t.Helper()
-	all.clients++
-	c := &phoenix{process: all.process, begins: fmt.Sprintf(`{"client":%d,"what":"`, all.clients), number: all.clients, seen: map[string]int{}}
-	c.do(t, "begin", map[string]any{"args": append([]string{mount(address)}, args...)})
-	c.do(t, "connect", nil)
-	return c
-}
-
-// connect is as that of a client that is alone.
-func (all *crowd) connect(t testing.TB, address string, args ...string) *phoenix {
-	t.Helper()
-	c := all.dial(t, address, args...)
-	c.next(t, "open")
-	return c
+	test, _, _ := strings.Cut(t.Name(), "/")
+	crowds.mu.Lock()
+	defer crowds.mu.Unlock()
+	all := crowds.of[test]
+	if all == nil {
+		p, err := launch(exec.Command("node", "node/client.mjs"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = &crowd{process: p}
+		crowds.of[test] = all
+	}
+	all.users++
+	t.Cleanup(func() {
+		crowds.mu.Lock()
+		defer crowds.mu.Unlock()
+		if t.Failed() {
+			t.Logf("the clients said:\n%s%s", all.stdout.text(), all.stderr.text())
+		}
+		if all.users--; all.users == 0 {
+			all.finish()
+			delete(crowds.of, test)
+		}
+	})
+	return all
 }
 
 // do has the client do something.
@@ -180,6 +202,16 @@ func (c *phoenix) kindOf(line string) string {
 		return ""
 	}
 	return kind
+}
+
+// said is what the client has reported until now, of some kinds.
+func (c *phoenix) said(kinds ...string) (lines []string) {
+	for line := range strings.Lines(c.stdout.text()) {
+		if slices.Contains(kinds, c.kindOf(line)) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // payloads waits for n messages and gives "event payload" of each.

@@ -51,7 +51,6 @@ func TestPresenceOfStockClients(t *testing.T) {
 	t.Parallel()
 	s := servePresence(t)
 	door := newRelay(t).open(t, s.public)
-	clients := newCrowd(t)
 	var all []*phoenix
 	here := map[string]int{}
 	everyoneSees := func() {
@@ -67,7 +66,7 @@ func TestPresenceOfStockClients(t *testing.T) {
 		if i == 0 {
 			address = door.address
 		}
-		c := clients.connect(t, address, args...)
+		c := connect(t, address, args...)
 		key, params := fmt.Sprintf("user %d ☺ \"ü\"", i), map[string]any{}
 		if i == 3 {
 			params["after"] = nil // what resumes is told in the same form
@@ -77,14 +76,14 @@ func TestPresenceOfStockClients(t *testing.T) {
 		c.joinAs(t, "room:1", key, params)
 		everyoneSees()
 	}
-	tab := clients.connect(t, s.public, "phoenix17")
+	tab := connect(t, s.public, "phoenix17")
 	tab.joinAs(t, "room:1", "user 4 ☺ \"ü\"", nil)
 	here["user 4 ☺ \"ü\""]++
 	all = append(all, tab)
 	everyoneSees()
 
 	// What would break the clients of 1.7 reaches none of them.
-	hostile := clients.connect(t, s.public, "phoenix18")
+	hostile := connect(t, s.public, "phoenix18")
 	for i, key := range []string{"constructor", "__proto__", "toString", "hasOwnProperty"} {
 		topic := fmt.Sprint("room:", 1+i%2)
 		hostile.do(t, "join", map[string]any{"topic": topic, "presence": true, "params": map[string]any{"config": map[string]any{"presence": map[string]any{"key": key}}}})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -35,36 +36,48 @@ func start(t testing.TB, name string, args ...string) *process {
 // startCommand is start for what needs more than arguments.
 func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	name, args := cmd.Args[0], cmd.Args[1:]
-	p := &process{name: name, cmd: cmd, exited: make(chan struct{})}
-	stdin, err := p.cmd.StdinPipe()
+	p, err := launch(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.stdin, p.stdout, p.stderr = stdin, newJournal(), newJournal()
-	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
-	if err := p.cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", name, err)
-	}
-	go func() {
-		defer close(p.exited)
-		p.cmd.Wait() // the state tells what came of it
-		p.stdout.end()
-		p.stderr.end()
-	}()
 	t.Cleanup(func() {
-		stdin.Close()
-		select {
-		case <-p.exited:
-		default:
-			p.cmd.Process.Kill()
-			<-p.exited
-		}
+		p.finish()
 		if t.Failed() {
-			t.Logf("%s %q ended with %v; it said:\n%s%s", name, args, p.cmd.ProcessState, p.stdout.text(), p.stderr.text())
+			t.Logf("%s %q ended with %v; it said:\n%s%s", p.name, cmd.Args[1:], p.cmd.ProcessState, p.stdout.text(), p.stderr.text())
 		}
 	})
 	return p
+}
+
+// launch runs a program, for who will finish it.
+func launch(cmd *exec.Cmd) (*process, error) {
+	p := &process{name: cmd.Args[0], cmd: cmd, stdout: newJournal(), stderr: newJournal(), exited: make(chan struct{})}
+	var err error
+	if p.stdin, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
+	}
+	go func() {
+		defer close(p.exited)
+		cmd.Wait() // the state tells what came of it
+		p.stdout.end()
+		p.stderr.end()
+	}()
+	return p, nil
+}
+
+// finish ends the process, whatever it does.
+func (p *process) finish() {
+	p.stdin.Close()
+	select {
+	case <-p.exited:
+	default:
+		p.cmd.Process.Kill()
+		<-p.exited
+	}
 }
 
 // run runs a program to its end, gives it input and tells what it said.

@@ -46,7 +46,7 @@ func TestRevokeWithStockClients(t *testing.T) {
 				t.Errorf("closed with %d", end.Code)
 			}
 			c.next(t, "close") // it tries again, and is refused
-			if strings.Count(c.stdout.text(), `"what":"open"`) != 1 {
+			if len(c.said("open")) != 1 {
 				t.Errorf("it got in again:\n%s", c.stdout.text())
 			}
 			c = connect(t, s.public, append(f.args, with(claims{"sub": subject, "iat": time.Now().Add(time.Minute).Unix(), "jti": subject}))...)

@@ -1,13 +1,11 @@
 // Stock phoenix clients on strings: they do what JSON lines on standard input tell them,
 // and report what happens as JSON lines on standard output.
 //
-//   node client.mjs URL phoenix16|phoenix1721|phoenix17|phoenix18 [1|2] [websocket|longpoll] [OPTIONS]
-//   node client.mjs
+//   {"do": "begin", "client": NUMBER, "args": [URL, "phoenix16"|"phoenix1721"|"phoenix17"|"phoenix18", "1"|"2", "websocket"|"longpoll", OPTIONS]}
 //
-// The number is the serialization; OPTIONS, in JSON, go to the Socket. A
-// payload of bytes is written {"bytes": BASE64}, in both directions. Without arguments
-// there may be many clients: {"do": "begin", "client": NUMBER, "args": [...]} makes one,
-// and its number is in all lines of it.
+// makes a client, whose number is in all lines of it; "end" ends it. The first two arguments
+// are needed; "1" or "2" is the serialization; OPTIONS, in JSON, go to the Socket. A payload
+// of bytes is written {"bytes": BASE64}, in both directions.
 
 import { createInterface } from "node:readline"
 import WebSocket from "ws"
@@ -143,10 +141,12 @@ async function begin(client, url, library, version = "2", transport = "websocket
 }
 
 const clients = new Map()
-if (process.argv.length > 2) clients.set(undefined, await begin(undefined, ...process.argv.slice(2)))
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line, read)
   if (command.do === "begin") clients.set(command.client, await begin(command.client, ...command.args))
-  else clients.get(command.client)[command.do](command)
+  else if (command.do === "end") {
+    clients.get(command.client).disconnect()
+    clients.delete(command.client)
+  } else clients.get(command.client)[command.do](command)
 }
 process.exit(0)
