@@ -33,6 +33,7 @@ type tokenCmd struct {
 
 	JWTSecretFile string        `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs tokens, as of the service; none: sluice-dev.secret in this folder, which is made."`
 	JWTKeysFile   string        `name:"jwt-keys-file" placeholder:"FILE" help:"File with public keys to check a token with, as of the service; none: by the secret."`
+	JWTKeysURL    string        `name:"jwt-keys-url" placeholder:"URL" help:"Where such keys are fetched from to check a token with, https off loopback; none: by the secret."`
 	JWTIssuer     string        `name:"jwt-issuer" placeholder:"NAME" help:"What iss says, or has to say; none: it is left out, or not looked at."`
 	JWTAudience   []string      `name:"jwt-audience" placeholder:"NAME" help:"What aud says, or one of which it has to say; none: it is left out, or not looked at."`
 	JWTAlgorithms []string      `name:"jwt-algorithms" placeholder:"NAME" help:"Algorithms that a checked token may be signed with; none: all that fit the keys."`
@@ -61,6 +62,9 @@ func (c *tokenCmd) Run(ctx context.Context, p process) error {
 	}
 	if c.JWTKeysFile != "" {
 		return &usageError{"--jwt-keys-file", c.JWTKeysFile, "nothing without --check: public keys sign nothing"}
+	}
+	if c.JWTKeysURL != "" {
+		return &usageError{"--jwt-keys-url", secretless(c.JWTKeysURL), "nothing without --check: public keys sign nothing"}
 	}
 	if c.Expires < 0 {
 		return &usageError{"--expires", c.Expires.String(), "a duration from 0"}
@@ -148,11 +152,14 @@ func (c *tokenCmd) judge(ctx context.Context, p process) error {
 	if token = strings.TrimSpace(token); token == "" {
 		return &usageError{"--check", "", "a token, or - for one from standard input"}
 	}
-	authenticator, err := c.open()
+	authenticator, err := c.open(p)
 	if err != nil {
 		return err
 	}
 	granted, err := authenticator.Authenticate(ctx, &socket.ConnectRequest{Token: token})
+	if err != nil && authenticator.Err() != nil { // why is told already
+		return errors.New("it is not known whether the token counts, as its keys cannot be fetched: see that --jwt-keys-url can be reached from here")
+	}
 	refusal := new(socket.Refusal)
 	if errors.As(err, &refusal) {
 		return fmt.Errorf("the token does not count (%s): %s", refusal.Cause, refusal.Reason)
@@ -164,9 +171,15 @@ func (c *tokenCmd) judge(ctx context.Context, p process) error {
 }
 
 // open reads the keys that tokens are checked with.
-func (c *tokenCmd) open() (*auth.Authenticator, error) {
+func (c *tokenCmd) open(p process) (*auth.Authenticator, error) {
 	secret := c.JWTSecretFile
 	switch {
+	case c.JWTKeysURL != "" && (secret != "" || c.JWTKeysFile != ""):
+		return nil, &usageError{"--jwt-keys-url", secretless(c.JWTKeysURL), "nothing, since --jwt-secret-file or --jwt-keys-file is given too: choose one"}
+	case c.JWTKeysURL != "":
+		if err := auth.CheckKeysURL(c.JWTKeysURL); err != nil {
+			return nil, &usageError{"--jwt-keys-url", secretless(c.JWTKeysURL), fmt.Sprintf("an absolute URL of https, or of http on loopback (%v)", err)}
+		}
 	case secret != "" && c.JWTKeysFile != "":
 		return nil, &usageError{"--jwt-keys-file", c.JWTKeysFile, "nothing, since --jwt-secret-file is given too: choose one"}
 	case secret == "" && c.JWTKeysFile == "":
@@ -176,9 +189,9 @@ func (c *tokenCmd) open() (*auth.Authenticator, error) {
 		return nil, &usageError{"--jwt-leeway", c.JWTLeeway.String(), fmt.Sprintf("0 to %v", auth.MaxLeeway)}
 	}
 	authenticator, err := auth.Open(auth.Config{
-		SecretFile: secret, KeysFile: c.JWTKeysFile,
+		SecretFile: secret, KeysFile: c.JWTKeysFile, KeysURL: c.JWTKeysURL,
 		Issuer: c.JWTIssuer, Audience: c.JWTAudience, Algorithms: c.JWTAlgorithms, Leeway: c.JWTLeeway, RequireExp: c.JWTRequireExp,
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelError})), // keys that are not fetched
 	})
 	if err != nil {
 		name, file := "--jwt-secret-file", secret

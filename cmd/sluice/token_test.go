@@ -1,10 +1,19 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // TestTokenIsMadeAndChecked makes tokens and has them checked, as a service with the same
@@ -56,11 +65,14 @@ func TestTokenFaults(t *testing.T) {
 	t.Parallel()
 	secret := writeFile(t, strings.Repeat("s", 40))
 	for args, want := range map[string]string{
-		"token --expires -1s":                                   `--expires is "-1s": allowed is a duration from 0`,
-		"token --jwt-keys-file k":                               `--jwt-keys-file is "k": allowed is nothing without --check: public keys sign nothing`,
-		"token --jwt-secret-file nowhere":                       `--jwt-secret-file is "nowhere": allowed is a file with a secret`,
-		"token --check x --jwt-keys-file nowhere":               `--jwt-keys-file is "nowhere": allowed is a file with keys`,
-		"token --check x --jwt-keys-file a --jwt-secret-file b": "choose one",
+		"token --expires -1s":                                           `--expires is "-1s": allowed is a duration from 0`,
+		"token --jwt-keys-file k":                                       `--jwt-keys-file is "k": allowed is nothing without --check: public keys sign nothing`,
+		"token --jwt-secret-file nowhere":                               `--jwt-secret-file is "nowhere": allowed is a file with a secret`,
+		"token --check x --jwt-keys-file nowhere":                       `--jwt-keys-file is "nowhere": allowed is a file with keys`,
+		"token --check x --jwt-keys-file a --jwt-secret-file b":         "choose one",
+		"token --check x --jwt-keys-url https://a --jwt-keys-file b":    `--jwt-keys-url is "https://a": allowed is nothing, since --jwt-secret-file or --jwt-keys-file`,
+		"token --check x --jwt-keys-url http://issuer.example.org/keys": `--jwt-keys-url is "http://issuer.example.org/keys": allowed is an absolute URL of https`,
+		"token --jwt-keys-url https://a":                                `--jwt-keys-url is "https://a": allowed is nothing without --check`,
 	} {
 		if got := (call{args: strings.Fields(args)}).run(t); got.exit != exitUsage || !strings.Contains(got.stderr, want) {
 			t.Errorf("%s: %+v", args, got)
@@ -102,5 +114,52 @@ func TestTokenMakesASecret(t *testing.T) {
 	}
 	if said, _ := run("--check", strings.TrimSpace(first)); !strings.Contains(said, "user:7") {
 		t.Errorf("checked: %s", said)
+	}
+}
+
+// TestTokenIsCheckedByFetchedKeys has a token that the keys of an issuer verify, others that
+// they do not, and an issuer that is not there.
+func TestTokenIsCheckedByFetchedKeys(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	point, err := key.PublicKey.Bytes() // 4, x, y
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := base64.RawURLEncoding.EncodeToString
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/keys" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprintf(w, `{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":%q,"y":%q}]}`, part(point[1:33]), part(point[33:]))
+	}))
+	t.Cleanup(issuer.Close)
+	token := func(id string) string {
+		made := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"sub": "7"})
+		made.Header["kid"] = id
+		text, err := made.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for _, test := range []struct {
+		url, token     string
+		exit           int
+		stdout, stderr string
+	}{
+		{issuer.URL + "/keys", token("a"), exitOK, "user:7", ""},
+		{issuer.URL + "/keys", token("b"), exitFailure, "", "the token does not count (token_invalid)"},
+		{issuer.URL + "/other", token("a"), exitFailure, "", "it is not known whether the token counts"},
+		{"http://127.0.0.1:1/keys", token("a"), exitFailure, "", "keys not fetched"},
+	} {
+		got := call{args: []string{"token", "--check", test.token, "--jwt-require-exp=false", "--jwt-keys-url", test.url}}.run(t)
+		if got.exit != test.exit || !strings.Contains(got.stdout, test.stdout) || !strings.Contains(got.stderr, test.stderr) || test.stderr == "" && got.stderr != "" {
+			t.Errorf("%s: %+v", test.url, got)
+		}
 	}
 }
