@@ -144,13 +144,13 @@ func (s *Service) closeFunctions() {
 	}
 }
 
-// reloadWait is how long a reload waits for what the database says of new functions.
+// reloadWait is how long a reload waits at least for what the database says of new functions.
 const reloadWait = 10 * time.Second
 
 // checkReloaded reports functions that are asked from now on, and could not be. Where the
 // database does not say, they are taken: nobody is let in until it does.
 func (c *Config) checkReloaded(f *faults, before *topicRules, logger *slog.Logger) {
-	ctx, cancel := context.WithTimeout(context.Background(), reloadWait)
+	ctx, cancel := context.WithTimeout(context.Background(), max(reloadWait, c.AccessTimeout))
 	defer cancel()
 	if err := c.checkFunctions(ctx, f, c.Topics, functionsOf(before.list), logger); err != nil {
 		logger.Warn("it is not known whether the functions of topic rules can be asked", "error", err)

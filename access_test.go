@@ -30,7 +30,7 @@ type rooms struct {
 // newRooms makes one: room:1 is of 7, rooms that begin with x fail.
 func newRooms(t *testing.T) *rooms {
 	t.Helper()
-	m := &rooms{url: pgtest.Schema(t)}
+	m := &rooms{url: pgtest.Schema(t) + "&connect_timeout=600"} // on a machine that is busy with much else
 	conn, err := pgx.Connect(t.Context(), m.url)
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ type database struct {
 
 func newDatabase(t *testing.T) *database {
 	t.Helper()
-	d := &database{url: pgtest.Schema(t)}
+	d := &database{url: pgtest.Schema(t) + "&connect_timeout=600"} // on a machine that is busy with much else
 	conn, err := pgx.Connect(t.Context(), d.url)
 	if err != nil {
 		t.Fatal(err)

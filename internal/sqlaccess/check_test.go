@@ -21,7 +21,7 @@ func as(t *testing.T, url, user string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable", user, net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), config.Database)
+	return fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable&connect_timeout=600", user, net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), config.Database)
 }
 
 // TestCheck looks for functions and roles of every kind. What it says of a right that is
