@@ -302,3 +302,18 @@ var list = sync.OnceValues(func() (all []goPackage, err error) {
 	}
 	return all, nil
 })
+
+// TestNothingBuiltIsKept: of the files that are kept only pictures are no text.
+func TestNothingBuiltIsKept(t *testing.T) {
+	t.Parallel()
+	list, err := exec.Command("git", "ls-files", "-z").Output()
+	if err != nil {
+		t.Skipf("what is kept is known in a clone alone: git ls-files: %v", err)
+	}
+	for name := range strings.SplitSeq(strings.Trim(string(list), "\x00"), "\x00") {
+		text, err := os.ReadFile(name)
+		if err == nil && filepath.Ext(name) != ".png" && bytes.IndexByte(text, 0) >= 0 {
+			t.Errorf("%s is no text: git rm --cached it, and let .gitignore know it", name)
+		}
+	}
+}
