@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -42,6 +43,12 @@ func TestWatchedTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := mustOpen(t, postgres.Config{DatabaseURL: as(t, url, schema+"_server")})
+	for i, made := range []string{`{}`, `{"topic":"t"}`, `{"topic":"t","log":"` + schema + `","events":[null]}`, `{"topic":"t","log":"` + schema + `","events":[],"columns":[null]}`,
+		`{"topic":"t","log":"` + schema + `","events":[],"uses":5}`, `{"topic":"t","log":"` + schema + `","events":5}`, `{"topic`} {
+		name := fmt.Sprint("sluice_watch_mine", i)
+		mustExec(t, conn, `CREATE FUNCTION `+name+`() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`)
+		mustExec(t, conn, `COMMENT ON FUNCTION `+name+` IS 'sluice_watch `+made+`'`)
+	}
 	all, err := server.Watched(t.Context())
 	if i := slices.IndexFunc(all, func(w store.Watched) bool { return w.Topic == "far" }); err != nil || i < 0 || all[i].Table != elsewhere+".far" || all[i].Unpublished != nil || len(all[i].Broken) > 0 {
 		t.Errorf("who serves reads %+v, %v", all, err)

@@ -1,5 +1,5 @@
 -- What is watched is listed for roles that may not use the schemas of all watched tables,
--- too: looking a name up there failed the whole list.
+-- too, and whatever comments others give to functions: both could fail the whole list.
 
 -- What is watched: see the view. A comment that is none of ours, by whoever, is passed by.
 CREATE OR REPLACE FUNCTION sluice_watches(outbox regclass) RETURNS TABLE ("table" text, topic text, columns text[], key text, events text[], unpublished bigint, broken text[])
@@ -11,6 +11,7 @@ DECLARE
   rel oid;
   owner oid;
   home CONSTANT text := (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = outbox);
+  uses text[];
   counter oid; -- the sequence
   part oid;
   e text;
@@ -24,6 +25,8 @@ BEGIN
       key := made ->> 'key';
       columns := CASE jsonb_typeof(made -> 'columns') WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(made -> 'columns')) END;
       events := ARRAY(SELECT jsonb_array_elements_text(made -> 'events'));
+      uses := ARRAY(SELECT jsonb_array_elements_text(made -> 'uses'));
+      CONTINUE WHEN topic IS NULL OR made ->> 'log' IS NULL OR array_position(events || columns, NULL) IS NOT NULL;
       CONTINUE WHEN to_regclass((made ->> 'log') || '.sluice_outbox') <> outbox;
     EXCEPTION WHEN OTHERS THEN
       CONTINUE;
@@ -48,7 +51,7 @@ BEGIN
     IF f.proowner <> owner THEN
       broken := broken || format('it publishes as %s, and %s owns the table: call sluice_watch again', f.proowner::regrole, owner::regrole);
     END IF;
-    FOR gone IN SELECT u FROM jsonb_array_elements_text(made -> 'uses') u WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = rel AND attname = u AND NOT attisdropped) LOOP
+    FOR gone IN SELECT u FROM unnest(uses) u WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = rel AND attname = u AND NOT attisdropped) LOOP
       broken := broken || format('column %I is gone and counts as null: call sluice_watch again', gone);
     END LOOP;
     FOR part IN WITH RECURSIVE family AS (SELECT rel AS oid UNION SELECT inhrelid FROM pg_inherits JOIN family ON inhparent = family.oid) SELECT oid FROM family LOOP
