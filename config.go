@@ -186,6 +186,12 @@ type Config struct {
 	// /64 network being one; beyond it clients are answered 503. TCP connections
 	// are bounded along with them. Zero: no bound.
 	MaxConnectionsPerIP int
+	// MaxConnectionsPerUser bounds the open sockets of one user on this node, by the
+	// socket's id (of a token its sub); beyond it clients are answered 503. Zero: no bound.
+	MaxConnectionsPerUser int
+	// MaxConnectionsPerSecond bounds how many sockets this node opens in a second, and
+	// at once; clients that come sooner are answered 503. Zero: no bound.
+	MaxConnectionsPerSecond int
 	// TrustedProxies lists addresses and networks whose X-Forwarded-For is believed.
 	TrustedProxies []string
 	// MaxChannels bounds the joined channels of one socket.

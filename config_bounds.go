@@ -125,6 +125,8 @@ func (c *Config) bounds() []bound {
 		period("MaxConnectionAge", c.MaxConnectionAge, 0, 1<<60, "0 (never) or more"),
 		number("MaxConnections", c.MaxConnections, 0, unbounded, "a number of connections, 0 for no bound"),
 		number("MaxConnectionsPerIP", c.MaxConnectionsPerIP, 0, unbounded, "a number of connections, 0 for no bound"),
+		number("MaxConnectionsPerUser", c.MaxConnectionsPerUser, 0, unbounded, "a number of connections, 0 for no bound"),
+		number("MaxConnectionsPerSecond", c.MaxConnectionsPerSecond, 0, unbounded, "a number of connections, 0 for no bound"),
 		number("MaxChannels", c.MaxChannels, 1, 1<<20, "{least} to {most} channels"),
 		size("MaxMessageBytes", c.MaxMessageBytes, 128, 1<<30, "{least} to {most}"),
 		size("CompressMinBytes", c.CompressMinBytes, 0, 1<<30, "{least} to {most}"),

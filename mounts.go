@@ -107,6 +107,8 @@ func (s *Service) mountPublic(path string, hook ConnectFunc) (*Mount, error) {
 		Origins:        s.config.Origins,
 		MaxConnections: s.config.MaxConnections,
 		Addresses:      s.addresses,
+		Users:          s.users,
+		Pace:           s.pace,
 		Open:           func() bool { return path == s.config.SocketPath && s.open() },
 	}
 	if s.auth.HasKeys() {

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/channels/presence"
 	"github.com/sluicehq/sluice/internal/admin"
@@ -66,6 +68,8 @@ type Service struct {
 	guard     *httpserver.Guard // of all requests, whoever serves them
 
 	addresses *connlimit.Addresses // what each client address holds
+	users     *connlimit.Users     // what each user does
+	pace      *rate.Limiter        // of new connections; nil: they are not bounded
 
 	// Written before Run.
 	hook   ConnectFunc // of the public mount
@@ -125,7 +129,10 @@ func newOn(config Config, bus cluster.Bus) (*Service, error) {
 	if err != nil {
 		return nil, err // Validate has seen it
 	}
-	s.addresses = connlimit.NewAddresses(config.MaxConnectionsPerIP, proxies)
+	s.addresses, s.users = connlimit.NewAddresses(config.MaxConnectionsPerIP, proxies), connlimit.NewUsers(config.MaxConnectionsPerUser)
+	if n := config.MaxConnectionsPerSecond; n > 0 {
+		s.pace = rate.NewLimiter(rate.Limit(n), n)
+	}
 	if s.metrics, err = metrics.New(metrics.Config{
 		StatsD:   config.StatsD,
 		Prefix:   *config.StatsDPrefix,

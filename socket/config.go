@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/sluicehq/sluice/channels"
 	"github.com/sluicehq/sluice/channels/outbound"
 	"github.com/sluicehq/sluice/internal/connlimit"
@@ -109,6 +111,15 @@ type Config struct {
 	// endpoints that share it; further ones are answered 503. It also tells who a
 	// proxy connects for. The default is no bound, and no proxies.
 	Addresses *connlimit.Addresses
+
+	// Users bounds the open connections of one user, by the id of its sockets, for all
+	// endpoints that share it; further ones are answered 503. Sockets without an id are
+	// not counted. The default is no bound.
+	Users *connlimit.Users
+
+	// Pace bounds how many connections are taken at a time, for all endpoints that share
+	// it; those that come sooner are answered 503. The default is no bound.
+	Pace *rate.Limiter
 
 	// MaxChannels bounds the channels of one connection. The default is
 	// [DefaultMaxChannels].
@@ -272,6 +283,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Addresses == nil {
 		c.Addresses = connlimit.NewAddresses(0, nil)
+	}
+	if c.Users == nil {
+		c.Users = connlimit.NewUsers(0)
+	}
+	if c.Pace == nil {
+		c.Pace = rate.NewLimiter(rate.Inf, 0)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -186,7 +186,7 @@ func (e *Endpoint) Sockets() int {
 type admission struct {
 	socket *channels.Socket
 	format outbound.Format
-	leave  func() // gives back what the client's address holds; nil if that is not counted
+	leave  func() // gives back what the client's address and the user hold; nil if that is not counted
 }
 
 // admit runs the checks that all transports share, in the order of their cost,
@@ -227,7 +227,24 @@ func (e *Endpoint) enter(r *http.Request, params Params, token string) (admissio
 		}
 		return admission{}, rejected
 	}
-	return admission{socket: socket, leave: leave}, nil
+	done, ok := e.config.Users.Reserve(socket.ID)
+	if !ok {
+		e.release(leave)
+		return admission{}, &rejection{rejectedCapacity, http.StatusServiceUnavailable,
+			tooManyOfUser, "the limit of connections of a user is reached: close one"}
+	}
+	return admission{socket: socket, leave: both(leave, done)}, nil
+}
+
+// both calls two functions, of which each may be nil; nil if both are.
+func both(one, other func()) func() {
+	switch {
+	case one == nil:
+		return other
+	case other == nil:
+		return one
+	}
+	return func() { one(); other() }
 }
 
 // remoteAddr is where a request comes from: the connection's other end, unless a
@@ -304,6 +321,9 @@ func (e *Endpoint) reserveAny() *rejection {
 	case e.config.MaxConnections > 0 && e.reserved >= e.config.MaxConnections:
 		return &rejection{rejectedCapacity, http.StatusServiceUnavailable,
 			tooMany, "the limit of connections of this node is reached"}
+	case !e.config.Pace.Allow():
+		return &rejection{rejectedCapacity, http.StatusServiceUnavailable,
+			tooSoon, "connect again in a moment: this node takes so many in a second"}
 	}
 	e.reserved++
 	e.group.Add(1)

@@ -17,10 +17,12 @@ type rejection struct {
 // that fail: they come as often as clients try.
 const logEvery = 10 * time.Second
 
-// What is said where a limit is reached, of which there are two.
+// What is said where a limit is reached.
 const (
 	tooMany         = "too many connections"
 	tooManyOfClient = "too many connections from one address"
+	tooManyOfUser   = "too many connections of one user"
+	tooSoon         = "too many connections at once"
 )
 
 // letsIn says, to who runs the service, what would let clients in that are refused for a reason.
@@ -68,6 +70,10 @@ func (e *Endpoint) tell(r *http.Request, rejected *rejection) {
 		attrs = append(attrs, "origin", clip(r.Header.Get("Origin")), "host", clip(r.Host))
 	case rejected.text == tooManyOfClient:
 		allow = "a higher --max-connections-per-ip; of a proxy's clients each counts by itself with --trusted-proxies"
+	case rejected.text == tooManyOfUser:
+		allow = "a higher --max-connections-per-user"
+	case rejected.text == tooSoon:
+		allow = "a higher --max-connections-per-second"
 	}
 	attrs = append(attrs, "remote_addr", remoteAddr(r, e.config.Addresses.Client(r)), "path", clip(r.URL.Path))
 	if allow != "" {

@@ -25,7 +25,7 @@ var promised = map[string][]string{
 	"Access": {"jwt-secret-file", "jwt-keys-file", "jwt-keys-url", "jwt-previous-secret-file", "jwt-previous-until",
 		"jwt-issuer", "jwt-audience", "jwt-algorithms", "jwt-leeway", "jwt-require-exp",
 		"access-role", "access-timeout", "access-cache", "access-connections",
-		"anonymous", "origins", "admin-token-file", "admin-read-token-file", "max-connections", "max-connections-per-ip", "trusted-proxies", "max-channels", "max-message-bytes", "inbound-queue", "inbound-bytes", "inbound-rate", "max-body-bytes", "max-payload-bytes"},
+		"anonymous", "origins", "admin-token-file", "admin-read-token-file", "max-connections", "max-connections-per-ip", "max-connections-per-user", "max-connections-per-second", "trusted-proxies", "max-channels", "max-message-bytes", "inbound-queue", "inbound-bytes", "inbound-rate", "max-body-bytes", "max-payload-bytes"},
 	"Cluster": {
 		"cluster-listen", "cluster-routes", "cluster-advertise", "cluster-name", "cluster-secret-file", "cluster-tls-cert", "cluster-tls-key",
 		"cluster-tls-ca", "nats-url", "nats-creds-file", "nats-tls-ca", "relay", "relay-bytes",

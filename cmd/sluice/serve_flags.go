@@ -69,25 +69,27 @@ type configFlags struct {
 	JWTPreviousSecretFile string `group:"Access" name:"jwt-previous-secret-file" placeholder:"FILE" help:"File with the secret before that of --jwt-secret-file, while tokens are signed by either."`
 	JWTPreviousUntil      string `group:"Access" name:"jwt-previous-until" placeholder:"TIME" help:"When that one counts no more, such as 2026-08-01T00:00:00Z."`
 
-	JWTIssuer           string          `group:"Access" name:"jwt-issuer" placeholder:"ISS" help:"What a token's iss must be; none: it is not looked at."`
-	JWTAudience         []string        `group:"Access" name:"jwt-audience" placeholder:"AUD" help:"What a token's aud must be or list, one of these; none: it is not looked at."`
-	JWTAlgorithms       []string        `group:"Access" name:"jwt-algorithms" placeholder:"ALG" help:"Signatures that are accepted, such as RS256,ES256; none: all that the keys are for."`
-	JWTLeeway           time.Duration   `group:"Access" name:"jwt-leeway" help:"How far apart the issuer's clock and this one's may be."`
-	JWTRequireExp       *bool           `group:"Access" name:"jwt-require-exp" help:"Refuse tokens that never expire; turn off with --jwt-require-exp=false."`
-	Anonymous           *bool           `group:"Access" help:"Clients may connect without a token: so by default on loopback where there are no keys, only when asked for elsewhere."`
-	Origins             []string        `group:"Access" placeholder:"//HOST" help:"Origins that browsers may connect from, such as //example.org,//*.example.org; file:// and other schemes, null, and * for all. None: the request's own host, any port."`
-	AdminTokenFile      string          `group:"Access" placeholder:"FILE" help:"File with the bearer token of the admin listener, 16 characters at least; required off loopback."`
-	AdminToken          string          `kong:"-"`
-	AdminReadTokenFile  string          `group:"Access" placeholder:"FILE" help:"File with a bearer token that may read and nothing else, for who gathers metrics."`
-	MaxConnections      int             `group:"Access" help:"Open connections at most, beyond which clients are answered 503; 0: no bound."`
-	MaxConnectionsPerIP int             `name:"max-connections-per-ip" group:"Access" help:"Open sockets of one client address at most, an IPv6 /64 being one, beyond which clients are answered 503; 0: no bound."`
-	TrustedProxies      []string        `group:"Access" placeholder:"NETWORK" help:"Addresses and networks of proxies whose X-Forwarded-For says who the client is, such as 10.0.0.0/8."`
-	MaxChannels         int             `group:"Access" help:"Joined channels of one socket at most."`
-	MaxMessageBytes     sluice.ByteSize `group:"Access" help:"Size of a client's message at most."`
-	InboundQueue        int             `group:"Access" help:"Messages of a client that may wait for one channel; beyond, they are answered overloaded."`
-	InboundBytes        sluice.ByteSize `group:"Access" help:"What one socket may have inbound, joins under way included; beyond, reading waits."`
-	InboundRate         int             `group:"Access" help:"Messages per second of one socket, beyond which reading waits; 0: no bound."`
-	MaxBodyBytes        sluice.ByteSize `group:"Access" help:"Size of a request at most: to the admin API, or of a long-poll client."`
+	JWTIssuer               string          `group:"Access" name:"jwt-issuer" placeholder:"ISS" help:"What a token's iss must be; none: it is not looked at."`
+	JWTAudience             []string        `group:"Access" name:"jwt-audience" placeholder:"AUD" help:"What a token's aud must be or list, one of these; none: it is not looked at."`
+	JWTAlgorithms           []string        `group:"Access" name:"jwt-algorithms" placeholder:"ALG" help:"Signatures that are accepted, such as RS256,ES256; none: all that the keys are for."`
+	JWTLeeway               time.Duration   `group:"Access" name:"jwt-leeway" help:"How far apart the issuer's clock and this one's may be."`
+	JWTRequireExp           *bool           `group:"Access" name:"jwt-require-exp" help:"Refuse tokens that never expire; turn off with --jwt-require-exp=false."`
+	Anonymous               *bool           `group:"Access" help:"Clients may connect without a token: so by default on loopback where there are no keys, only when asked for elsewhere."`
+	Origins                 []string        `group:"Access" placeholder:"//HOST" help:"Origins that browsers may connect from, such as //example.org,//*.example.org; file:// and other schemes, null, and * for all. None: the request's own host, any port."`
+	AdminTokenFile          string          `group:"Access" placeholder:"FILE" help:"File with the bearer token of the admin listener, 16 characters at least; required off loopback."`
+	AdminToken              string          `kong:"-"`
+	AdminReadTokenFile      string          `group:"Access" placeholder:"FILE" help:"File with a bearer token that may read and nothing else, for who gathers metrics."`
+	MaxConnections          int             `group:"Access" help:"Open connections at most, beyond which clients are answered 503; 0: no bound."`
+	MaxConnectionsPerIP     int             `name:"max-connections-per-ip" group:"Access" help:"Open sockets of one client address at most, an IPv6 /64 being one, beyond which clients are answered 503; 0: no bound."`
+	MaxConnectionsPerUser   int             `group:"Access" help:"Open sockets of one user on this node at most, by the token's sub, beyond which it is answered 503; 0: no bound."`
+	MaxConnectionsPerSecond int             `group:"Access" help:"Sockets that this node opens in a second at most, and at once; clients that come sooner are answered 503, and the stock ones come again; 0: no bound."`
+	TrustedProxies          []string        `group:"Access" placeholder:"NETWORK" help:"Addresses and networks of proxies whose X-Forwarded-For says who the client is, such as 10.0.0.0/8."`
+	MaxChannels             int             `group:"Access" help:"Joined channels of one socket at most."`
+	MaxMessageBytes         sluice.ByteSize `group:"Access" help:"Size of a client's message at most."`
+	InboundQueue            int             `group:"Access" help:"Messages of a client that may wait for one channel; beyond, they are answered overloaded."`
+	InboundBytes            sluice.ByteSize `group:"Access" help:"What one socket may have inbound, joins under way included; beyond, reading waits."`
+	InboundRate             int             `group:"Access" help:"Messages per second of one socket, beyond which reading waits; 0: no bound."`
+	MaxBodyBytes            sluice.ByteSize `group:"Access" help:"Size of a request at most: to the admin API, or of a long-poll client."`
 
 	MaxPayloadBytes sluice.ByteSize `group:"Access" help:"Size of an event's payload at most, for all ways in; the nodes of a store share what the last one to start was given. 0: what the store says, 1 MiB at first."`
 
