@@ -113,7 +113,7 @@ type deduper struct {
 	own      *dedupeWindow // nil while it shares one
 	shared   *sharedWindow
 	version  uint64 // of shared: what the channel has been sent
-	compared int    // the end of own when it was last compared with others
+	compared int    // the end of what it tells repeats by when that was last compared with others
 }
 
 func newDeduper(s *dedupeWindow) *deduper { return &deduper{own: s} }
@@ -174,18 +174,20 @@ func (d *deduper) leave() {
 	d.leaveLocked()
 }
 
-// leaveLocked is leave, called with the lock of the shared windows held.
+// leaveLocked is leave, called with the lock of the shared windows held. When it last
+// compared is kept: a channel that leaves again and again, since its mailbox is full, would
+// otherwise copy the window and compare it with others for each segment.
 func (d *deduper) leaveLocked() {
 	w := d.shared
 	switch {
 	case d.version != w.version:
 		d.own = w.before()
+		d.compared -= w.journal.first // since the copy counts from 0
 	case w.members == 1:
 		d.own = w.window
 	default:
 		d.own = w.window.clone()
 	}
-	d.compared = d.own.first // at once, and then after as many messages as it remembers
 	d.quitLocked()
 }
 

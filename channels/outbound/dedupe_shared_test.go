@@ -289,3 +289,52 @@ func TestOneWindowForAll(t *testing.T) {
 		t.Errorf("%d windows are kept for nobody", len(r.windows.list))
 	}
 }
+
+// TestAFullMailboxCopiesNoWindow has clients take nothing, so that their channels cannot go on
+// with what they share: they do not copy all that they remember for each segment.
+func TestAFullMailboxCopiesNoWindow(t *testing.T) {
+	t.Parallel()
+	const limit, segments = 64, 1024
+	for _, overflow := range []Overflow{DropOldest, DropNewest} {
+		for _, keyed := range []bool{true, false} {
+			for clients := 1; clients <= 3; clients++ {
+				t.Run(fmt.Sprint(overflow, " keyed ", keyed, " clients ", clients), func(t *testing.T) {
+					t.Parallel()
+					r := &rehearsal{builder: NewBuilder(plain{})}
+					d := Options{Overflow: overflow, Dedupe: DedupeKey, DedupeEntries: limit, MailboxSize: limit}
+					for range clients {
+						r.pairs = append(r.pairs, newTwins(t, d, 1<<20))
+					}
+					copies, last := 0, make(map[*twins]*dedupeWindow)
+					for offset := int64(1); offset <= 2*limit+segments; offset++ {
+						m := Message{Offset: offset, Topic: "t", Event: "e", Payload: []byte("{}"), InsertedAt: time.Unix(1000, 0)}
+						if keyed || offset <= limit {
+							m.Key = fmt.Append(nil, offset)
+						}
+						e := r.segment(whole, []Message{m})
+						for _, p := range r.pairs {
+							p.boxes[0].Deliver(e[0], m.InsertedAt)
+							d := p.boxes[0].dedupe
+							window := d.own
+							if window == nil {
+								window = d.shared.window
+							}
+							if window != last[p] && offset > 2*limit {
+								copies++
+							}
+							last[p] = window
+							if d.compared > window.end {
+								t.Fatalf("compared at %d, beyond the end %d", d.compared, window.end)
+							}
+						}
+					}
+					// A few for each time that as much has been sent as is remembered: one of its own, and
+					// those by which it has what others have.
+					if most := clients * (4*segments/limit + 2); copies > most {
+						t.Errorf("%d segments had a window of %d copied %d times, more than %d", segments, limit, copies, most)
+					}
+				})
+			}
+		}
+	}
+}
