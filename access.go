@@ -166,7 +166,7 @@ func (c *ruleChannel) askDatabase(ctx *Context, rule *TopicRule, anew bool) erro
 	if asker == nil || !ok || access != nil && access.Claims == nil {
 		return channels.Reject("unavailable")
 	}
-	q := verdict.Question{Holds: func() bool { return c.holds(s) }, Anew: anew}
+	q := c.question(s, anew)
 	q.Group, q.Key = rememberedBy(s, ctx.Topic(), rule.Function)
 	var claims []byte // of nobody in particular: none
 	if access != nil {

@@ -209,7 +209,7 @@ func (c *ruleChannel) ask(ctx *Context, rule *TopicRule, params Payload, anew bo
 	if !params.Binary {
 		question.Params = json.RawMessage(params.Data)
 	}
-	q := verdict.Question{Holds: func() bool { return c.holds(s) }, Anew: anew}
+	q := c.question(s, anew)
 	q.Group, q.Key = askedFor(ctx.Topic(), s, params)
 	said, err := hook.Ask(ctx.Context(), q, question)
 	var denial *hooks.Denial
@@ -334,6 +334,13 @@ func peer(s *Socket) *hooks.Peer {
 		p.Subject, p.Claims = access.Subject, access.Claims
 	}
 	return p
+}
+
+// question is one about a client. It may be remembered for longer than the client stays, so
+// it refers to nothing of its connection.
+func (c *ruleChannel) question(s *Socket, anew bool) verdict.Question {
+	holds, bytes := c.holds(s)
+	return verdict.Question{Holds: holds, Bytes: bytes, Anew: anew}
 }
 
 // askedFor is what a hook's verdict is remembered by: the user, what its token says but for

@@ -278,9 +278,9 @@ func (c *ruleChannel) ruleOf(ctx *Context) *TopicRule {
 
 // ruleSet is what the channels of a mount go by.
 type ruleSet struct {
-	rules    func() *topicRules // those in force
-	hooks    func() *hookSet    // likewise
-	holds    func(*Socket) bool // whether what let a client in still would
+	rules    func() *topicRules                           // those in force
+	hooks    func() *hookSet                              // likewise
+	holds    func(*Socket) (holds func() bool, bytes int) // see auth.Authenticator.HoldsLater
 	node     string
 	metrics  *metrics.Set
 	logger   *slog.Logger

@@ -250,7 +250,7 @@ func (s *Service) Authenticate(ctx context.Context, r *ConnectRequest) (*Socket,
 
 // ruled has topics served by what the rules say.
 func (s *Service) ruled(rules func() *topicRules) Factory {
-	all := &ruleSet{rules: rules, hooks: s.inForce.hooks.Load, holds: s.auth.Holds, node: s.config.Node, metrics: s.metrics, logger: s.logger}
+	all := &ruleSet{rules: rules, hooks: s.inForce.hooks.Load, holds: s.auth.HoldsLater, node: s.config.Node, metrics: s.metrics, logger: s.logger}
 	return func() Channel { return &ruleChannel{ruleSet: all} }
 }
 

@@ -43,8 +43,11 @@ type Question struct {
 	// Group is what [Asker.Forget] is told, such as the user that it is about.
 	Group string
 	// Holds tells, when the answer would be used again, whether what it was given for
-	// still counts. Nil: it does.
+	// still counts. Nil: it does. It is kept for as long as the answer is, so it should
+	// refer to nothing of who has asked.
 	Holds func() bool
+	// Bytes is what Holds keeps in memory.
+	Bytes int
 	// Anew asks though an answer is remembered.
 	Anew bool
 }

@@ -195,6 +195,26 @@ func fill(t *testing.T, a *Asker[string]) {
 	}
 }
 
+// TestWhatAQuestionKeepsIsCounted remembers answers whose questions are large.
+func TestWhatAQuestionKeepsIsCounted(t *testing.T) {
+	t.Parallel()
+	a := New[string](Limits{MaxInFlight: 1, Timeout: time.Minute, Cache: time.Hour})
+	var asked atomic.Int64
+	const size = 1 << 20
+	group := string(make([]byte, size))
+	for n := range MaxRemembered / size {
+		if _, _, err := a.Ask(t.Context(), Question{Key: key(n + 1), Group: group, Bytes: size}, yes(&asked, "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, most := len(a.memory.byKey), MaxRemembered/(2*size); n == 0 || n > most {
+		t.Errorf("%d of more than %d bytes are remembered, at most %d can be", n, 2*size, most)
+	}
+	if a.Forget(group); a.memory.bytes != 0 {
+		t.Errorf("%d bytes of nothing", a.memory.bytes)
+	}
+}
+
 // TestTheSameQuestionIsAskedOnce has many ask the same at a time, of whom the first leaves.
 func TestTheSameQuestionIsAskedOnce(t *testing.T) {
 	t.Parallel()

@@ -8,7 +8,8 @@ import (
 // MaxRemembered bounds the bytes of what an Asker remembers.
 const MaxRemembered = 32 << 20
 
-// rememberedCharge is what remembering takes beside the value.
+// rememberedCharge is what remembering takes beside the value, the name of the group and
+// what Question.Holds keeps.
 const rememberedCharge = 768
 
 // memory is what was allowed, the oldest first.
@@ -26,6 +27,7 @@ type remembered[T any] struct {
 	verdict Verdict[T]
 	until   time.Time
 	holds   func() bool // nil: it does
+	charge  int         // bytes
 }
 
 // counts tells whether what it was given for does.
@@ -60,14 +62,14 @@ func (m *memory[T]) keep(q Question, v Verdict[T], while time.Duration, now time
 	if !v.Until.IsZero() && v.Until.Before(until) {
 		until = v.Until
 	}
-	charge := v.Bytes + rememberedCharge
+	charge := v.Bytes + q.Bytes + len(q.Group) + rememberedCharge
 	if !now.Before(until) || charge > MaxRemembered {
 		return
 	}
 	for m.bytes+charge > MaxRemembered || m.order.Len() > 0 && !now.Before(m.order.Front().Value.(*remembered[T]).until) {
 		m.drop(m.order.Front().Value.(*remembered[T]))
 	}
-	m.byKey[q.Key] = m.order.PushBack(&remembered[T]{q.Key, q.Group, v, until, q.Holds})
+	m.byKey[q.Key] = m.order.PushBack(&remembered[T]{q.Key, q.Group, v, until, q.Holds, charge})
 	if m.groups[q.Group] == nil {
 		m.groups[q.Group] = map[Key]struct{}{}
 	}
@@ -92,5 +94,5 @@ func (m *memory[T]) drop(known *remembered[T]) {
 	if delete(m.groups[known.group], known.key); len(m.groups[known.group]) == 0 {
 		delete(m.groups, known.group)
 	}
-	m.bytes -= known.verdict.Bytes + rememberedCharge
+	m.bytes -= known.charge
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -178,8 +179,25 @@ func (a *Authenticator) Renew(_ context.Context, old *channels.Socket, token str
 // Holds tells whether what let a client in would still do so: its newest token, as far
 // as is known.
 func (a *Authenticator) Holds(s *channels.Socket) bool {
-	token := Of(s)
+	return a.accessHolds(Of(s))
+}
+
+func (a *Authenticator) accessHolds(token *Access) bool {
 	return token == nil || a.keyHolds(token) && !errors.Is(a.counts(token), ErrRevoked)
+}
+
+// HoldsLater is Holds for who asks when the client may have left: it keeps so many bytes of
+// what let the client in, and nothing of its socket.
+func (a *Authenticator) HoldsLater(s *channels.Socket) (holds func() bool, bytes int) {
+	token := Of(s)
+	if token == nil {
+		return nil, 0
+	}
+	kept := &Access{
+		Subject: strings.Clone(token.Subject), id: strings.Clone(token.id),
+		issued: token.issued, key: token.key, granted: token.granted,
+	}
+	return func() bool { return a.accessHolds(kept) }, len(kept.Subject) + len(kept.id)
 }
 
 // keyHolds tells whether what the access was granted by is still there.
