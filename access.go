@@ -107,7 +107,7 @@ func (s *Service) newFunctions() (*sqlaccess.Asker, error) {
 	asker, err := sqlaccess.New(sqlaccess.Config{
 		DatabaseURL: c.DatabaseURL,
 		Role:        c.AccessRole,
-		Limits:      verdict.Limits{MaxInFlight: c.AccessConnections, Timeout: c.AccessTimeout, Cache: c.AccessCache},
+		Limits:      verdict.Limits{MaxInFlight: c.AccessConnections, MinWaiting: 2 * c.MaxChannels, Timeout: c.AccessTimeout, Cache: c.AccessCache},
 		Metrics:     s.metrics,
 		Logger:      s.logger,
 	})

@@ -12,6 +12,9 @@ import (
 type Limits struct {
 	// MaxInFlight is how many questions are asked at a time. At least 1.
 	MaxInFlight int
+	// MinWaiting is how many questions may wait at least: 16 for each that is asked at a
+	// time may. More than one client can have under way leaves room for others.
+	MinWaiting int
 	// Timeout is how long a question may wait for its turn, and how long an answer may
 	// take then.
 	Timeout time.Duration
@@ -90,7 +93,7 @@ func New[T any](limits Limits) *Asker[T] {
 }
 
 // MaxWaiting is how many questions may wait for their turn.
-func (a *Asker[T]) MaxWaiting() int { return waitingForEach * cap(a.places) }
+func (a *Asker[T]) MaxWaiting() int { return max(a.limits.MinWaiting, waitingForEach*cap(a.places)) }
 
 // Load is how many questions are being asked, and how many wait.
 func (a *Asker[T]) Load() (asked, waiting int) { return len(a.places), int(a.waiting.Load()) }

@@ -195,6 +195,29 @@ func fill(t *testing.T, a *Asker[string]) {
 	}
 }
 
+// TestAPageOfManyTopics has one client ask at once about as many topics as it may join, while
+// few are asked at a time: it is let in to all, and others can ask meanwhile.
+func TestAPageOfManyTopics(t *testing.T) {
+	t.Parallel()
+	const topics = 100
+	synctest.Test(t, func(t *testing.T) {
+		a := New[string](Limits{MaxInFlight: 4, MinWaiting: 2 * topics, Timeout: time.Second})
+		b := &backend{perSecond: 1000}
+		var group sync.WaitGroup
+		for n := range topics + 1 {
+			group.Go(func() {
+				if v, _, err := a.Ask(t.Context(), Question{Key: key(n + 1)}, b.ask); err != nil || !v.Allowed {
+					t.Errorf("topic %d: allowed %v, %v", n, v.Allowed, err)
+				}
+			})
+		}
+		group.Wait()
+		if b.most > 4 {
+			t.Errorf("%d were asked at a time", b.most)
+		}
+	})
+}
+
 // TestWhatAQuestionKeepsIsCounted remembers answers whose questions are large.
 func TestWhatAQuestionKeepsIsCounted(t *testing.T) {
 	t.Parallel()
