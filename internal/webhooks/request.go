@@ -154,8 +154,12 @@ func (s *sender) pauseAfter(ctx context.Context, at store.Cursor, f *failure) (m
 			return false, err
 		}
 		is, known, err := s.log.Cursor(ctx, store.ConsumerCursors+s.hook.Name)
-		if err != nil || !known || is != at {
+		if err != nil {
 			return false, err
+		}
+		if !known || is != at {
+			s.restart()
+			return false, nil
 		}
 	}
 }

@@ -50,7 +50,7 @@ type sender struct {
 	mu      sync.Mutex
 	doing   string
 	reached int64
-	since   time.Time // since when requests fail; zero: they do not
+	since   time.Time // since when requests fail, to be shown; zero: they do not
 	wrong   string    // how the last one did
 }
 
@@ -242,6 +242,7 @@ func (s *sender) tellReset(ctx context.Context, at *store.Cursor, r *reset) (min
 		s.logger.Error("what follows a webhook's position is no longer kept, or of a new epoch: its endpoint is told", "position", r.From, "epoch", r.FromEpoch, "goes_on_after", r.To, "lost", lost)
 	}
 	request := &request{id: r.id(s.hook.Name), body: r.body()}
+	var first time.Time // that this was not accepted
 	for {
 		switch f, err := s.attempt(ctx, request); {
 		case err != nil:
@@ -252,7 +253,7 @@ func (s *sender) tellReset(ctx context.Context, at *store.Cursor, r *reset) (min
 			return s.move(ctx, at, store.Cursor{Epoch: r.Epoch, Offset: r.To})
 		case f.gone:
 			return false, s.disable(ctx, *at)
-		case s.isOver(s.fails(f)):
+		case s.isOver(&first, f):
 			s.counted.lost.Add(lost)
 			s.counted.skipped.Add(1)
 			s.logger.Error("webhook has given up telling its endpoint what was missed", "error", f)
@@ -269,6 +270,7 @@ func (s *sender) tellReset(ctx context.Context, at *store.Cursor, r *reset) (min
 // deliver sends a batch until it is accepted, or given up, and moves the position behind it.
 // It sends less at a time where that may help: then b is cut.
 func (s *sender) deliver(ctx context.Context, at *store.Cursor, b *batch) (mine bool, err error) {
+	var failed time.Time // for the first time, as the batch or a part of it
 	for {
 		request := &request{id: b.id(s.hook.Name), body: b.body()}
 		first, last, count := b.offsets[0], b.offsets[len(b.offsets)-1], int64(len(b.offsets))
@@ -283,7 +285,7 @@ func (s *sender) deliver(ctx context.Context, at *store.Cursor, b *batch) (mine 
 		case f.gone:
 			return false, s.disable(ctx, *at)
 		}
-		if over := s.isOver(s.fails(f)); f.divisible && count > 1 {
+		if over := s.isOver(&failed, f); f.divisible && count > 1 {
 			b.cut(len(b.ends) / 2)
 			s.limit, s.accepted, s.pauses = len(b.ends), 0, 0
 		} else if over {
@@ -322,9 +324,14 @@ func (s *sender) restart() {
 	s.note(Sending)
 }
 
-// isOver tells whether events are to be given up that have failed since a time.
-func (s *sender) isOver(since time.Time) bool {
-	return s.hook.GiveUpAfter > 0 && time.Since(since) >= s.hook.GiveUpAfter
+// isOver keeps a failure, and tells whether what has failed is to be given up. What first
+// is of belongs to the request, and not to the endpoint, which may have failed for longer.
+func (s *sender) isOver(first *time.Time, f *failure) bool {
+	s.fails(f)
+	if first.IsZero() {
+		*first = time.Now()
+	}
+	return s.hook.GiveUpAfter > 0 && time.Since(*first) >= s.hook.GiveUpAfter
 }
 
 // move moves the cursor on, and tells whether it was where it was known to be. What was
@@ -341,6 +348,7 @@ func (s *sender) move(ctx context.Context, at *store.Cursor, to store.Cursor) (m
 		return false, fmt.Errorf("commit the webhook's position %d: %w", to.Offset, err)
 	case !mine:
 		s.logger.Info("somebody else has moved this webhook's position: it is read again", "from", at.Offset, "to", to.Offset)
+		s.restart()
 		return false, nil
 	}
 	*at = to

@@ -59,15 +59,14 @@ func (s *sender) reach(offset int64) {
 	s.reached = offset
 }
 
-// fails keeps why it fails, and returns since when.
-func (s *sender) fails(why error) time.Time {
+// fails keeps why it fails, and since when.
+func (s *sender) fails(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.since.IsZero() {
 		s.since = time.Now()
 	}
 	s.doing, s.wrong = Failing, why.Error()
-	return s.since
 }
 
 // Names in the store, beside those of store.ConsumerCursors: of the cursors that say where a
