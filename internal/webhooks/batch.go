@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sort"
 	"time"
 	"unicode/utf8"
 
@@ -54,6 +55,26 @@ func (s *sender) gather(ctx context.Context, epoch string, after int64) (*batch,
 	}
 	b.full = true
 	return b, nil
+}
+
+// forget reads a batch anew that is to be repeated, if something was erased since it was read:
+// the same events, without the payloads that are gone.
+func (s *sender) forget(ctx context.Context, at store.Cursor, b *batch) error {
+	extent, err := s.log.Extent(ctx)
+	if err != nil || extent.Erased == s.erased {
+		return err
+	}
+	s.erased = extent.Erased // before it is read: what is erased later is seen next time
+	anew, err := s.gather(ctx, b.epoch, at.Offset)
+	if err != nil {
+		return err
+	}
+	last := b.offsets[len(b.offsets)-1]
+	if same := sort.Search(len(anew.offsets), func(i int) bool { return anew.offsets[i] > last }); same > 0 && same < len(anew.offsets) {
+		anew.cut(same)
+	}
+	*b = *anew
+	return nil
 }
 
 // add takes an event up, unless the batch is full.

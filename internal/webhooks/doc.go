@@ -13,7 +13,7 @@
 // a time, and the next only when the last one was answered with 2xx. Repeats come after a
 // crash, a lost answer, or when a lease passes to another node while a request is under way;
 // a request that is repeated has the same id and body, unless it was cut, or another node
-// makes it. The cursor moves from where the sender knows it to be, or not at all: what
+// makes it; payloads that were erased meanwhile are {} in it, which its id does not tell. The cursor moves from where the sender knows it to be, or not at all: what
 // somebody else has moved is read again.
 //
 // What the log no longer keeps, or has taken back in a new epoch, is told to the endpoint as

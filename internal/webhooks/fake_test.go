@@ -68,6 +68,15 @@ func (t *table) trim(through int64) {
 	t.events = slices.DeleteFunc(t.events, func(e store.Event) bool { return e.Offset <= through })
 }
 
+// erase makes {} of the payload of an event.
+func (t *table) erase(offset int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.extent.Erased++
+	t.events = slices.Clone(t.events) // whoever has read it keeps what was read
+	t.events[offset-t.extent.Trimmed-1].Payload = []byte("{}")
+}
+
 // fail has all calls fail from now on; nil: none.
 func (t *table) fail(err error) {
 	t.mu.Lock()
@@ -211,6 +220,7 @@ type backend struct {
 	requests []string // the offsets of each, or its reset
 	at       []time.Time
 	ids      []string
+	bodies   []string
 	answer   func(offsets []int64) (status int, header http.Header, err error)
 }
 
@@ -248,6 +258,7 @@ func (b *backend) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	b.mu.Lock()
 	b.requests, b.at, b.ids = append(b.requests, text), append(b.at, time.Now()), append(b.ids, id)
+	b.bodies = append(b.bodies, string(body))
 	answer := b.answer
 	b.mu.Unlock()
 	status, header := http.StatusOK, http.Header{}
@@ -302,7 +313,7 @@ func (b *backend) take() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	taken := b.requests
-	b.requests, b.at, b.ids = nil, nil, nil
+	b.requests, b.at, b.ids, b.bodies = nil, nil, nil, nil
 	return taken
 }
 

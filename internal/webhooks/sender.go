@@ -45,6 +45,9 @@ type sender struct {
 	accepted int // batches in a row, since limit was changed
 	pauses   int // since something was accepted
 
+	// erased is the number of the last erasure that is in all that was read since.
+	erased int64
+
 	// Guarded by mu.
 
 	mu      sync.Mutex
@@ -210,6 +213,7 @@ func (s *sender) position(ctx context.Context) (at store.Cursor, mine bool, err 
 	if err != nil {
 		return at, false, err
 	}
+	s.erased = extent.Erased
 	to := store.Cursor{Epoch: extent.Epoch, Offset: extent.Trimmed}
 	if !known {
 		if s.hook.FromHead {
@@ -268,7 +272,8 @@ func (s *sender) tellReset(ctx context.Context, at *store.Cursor, r *reset) (min
 }
 
 // deliver sends a batch until it is accepted, or given up, and moves the position behind it.
-// It sends less at a time where that may help: then b is cut.
+// It sends less at a time where that may help: then b is cut. Of what is erased meanwhile,
+// b is read anew.
 func (s *sender) deliver(ctx context.Context, at *store.Cursor, b *batch) (mine bool, err error) {
 	var failed time.Time // for the first time, as the batch or a part of it
 	for {
@@ -296,6 +301,9 @@ func (s *sender) deliver(ctx context.Context, at *store.Cursor, b *batch) (mine 
 		}
 		if mine, err := s.pauseAfter(ctx, *at, f); err != nil || !mine {
 			return false, err
+		}
+		if err := s.forget(ctx, *at, b); err != nil || len(b.ends) == 0 {
+			return true, err
 		}
 	}
 }
