@@ -37,8 +37,9 @@ type table struct {
 	leases  map[string]store.Lease
 	until   map[string]time.Time
 	fence   int64
-	err     error // of everything
-	moves   int   // of cursors that went well
+	err     error                                                            // of everything
+	move    func(ctx context.Context, do func() (bool, error)) (bool, error) // does moves, if it is there; called without mu
+	moves   int                                                              // of cursors that went well
 }
 
 func newTable() *table {
@@ -149,14 +150,23 @@ func (t *table) Cursors(context.Context, string, string, int) ([]store.NamedCurs
 
 func (t *table) MoveCursor(ctx context.Context, name string, from *store.Cursor, to store.Cursor) (bool, error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	at, ok := t.cursors[name]
-	if t.err != nil || ctx.Err() != nil || ok != (from != nil) || ok && at != *from {
-		return false, t.err
+	move := t.move
+	t.mu.Unlock()
+	do := func() (bool, error) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		at, ok := t.cursors[name]
+		if t.err != nil || ctx.Err() != nil || ok != (from != nil) || ok && at != *from {
+			return false, t.err
+		}
+		t.cursors[name] = to
+		t.moves++
+		return true, nil
 	}
-	t.cursors[name] = to
-	t.moves++
-	return true, nil
+	if move == nil {
+		return do()
+	}
+	return move(ctx, do)
 }
 
 func (t *table) DeleteCursor(_ context.Context, name string) (bool, error) {

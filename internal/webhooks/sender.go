@@ -20,7 +20,8 @@ const (
 	lookEvery   = 5 * time.Second // who has nothing to send looks whether somebody has moved or enabled it
 	skimEvery   = 5 * time.Second // a position that has passed only what does not match is committed
 	storePause  = time.Second     // after the store has failed
-	lastTimeout = 2 * time.Second // of a commit, which a drain waits for
+	moveTimeout = time.Minute     // of a commit
+	lastTimeout = 2 * time.Second // of one that a drain waits for
 	tellEvery   = time.Minute     // how often the log tells of one kind of failure
 )
 
@@ -343,14 +344,13 @@ func (s *sender) isOver(first *time.Time, f *failure) bool {
 }
 
 // move moves the cursor on, and tells whether it was where it was known to be. What was
-// accepted is committed though ctx has ended.
+// accepted is committed though ctx has ended, and until it has: a request that is made again
+// because a commit is slow would come to the same.
 func (s *sender) move(ctx context.Context, at *store.Cursor, to store.Cursor) (mine bool, err error) {
 	if *at == to {
 		return true, nil
 	}
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), lastTimeout)
-	defer stop()
-	mine, err = s.log.MoveCursor(ctx, store.ConsumerCursors+s.hook.Name, at, to)
+	mine, err = s.commit(ctx, store.ConsumerCursors+s.hook.Name, at, to)
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("commit the webhook's position %d: %w", to.Offset, err)
@@ -364,11 +364,34 @@ func (s *sender) move(ctx context.Context, at *store.Cursor, to store.Cursor) (m
 	return true, nil
 }
 
+// commit moves a cursor, and tries again until ctx ends where the store fails.
+func (s *sender) commit(ctx context.Context, name string, from *store.Cursor, to store.Cursor) (moved bool, err error) {
+	for again := false; ; again = true {
+		moved, err = s.commitOnce(ctx, name, from, to, again)
+		if err == nil || ctx.Err() != nil {
+			return moved, err
+		}
+		s.storeFailed(ctx, err) // and once more if ctx ends meanwhile
+	}
+}
+
+// commitOnce is an attempt of commit, which ctx ends after a little. Of one that is made
+// again, the one before may have been carried out, though that was not heard of.
+func (s *sender) commitOnce(ctx context.Context, name string, from *store.Cursor, to store.Cursor, again bool) (moved bool, err error) {
+	under, stop := context.WithTimeout(context.WithoutCancel(ctx), moveTimeout)
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastTimeout, stop) })()
+	moved, err = s.log.MoveCursor(under, name, from, to)
+	if err != nil || moved || !again {
+		return moved, err
+	}
+	is, known, err := s.log.Cursor(under, name)
+	return known && is == to, err
+}
+
 // disable has nothing more be sent until somebody enables the webhook.
 func (s *sender) disable(ctx context.Context, at store.Cursor) error {
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), lastTimeout)
-	defer stop()
-	if _, err := s.log.MoveCursor(ctx, disabledPrefix+s.hook.Name, nil, at); err != nil {
+	if _, err := s.commit(ctx, disabledPrefix+s.hook.Name, nil, at); err != nil {
 		return fmt.Errorf("note that the webhook is disabled: %w", err)
 	}
 	s.logger.Error("webhook has answered 410 Gone and is disabled; POST /api/consumers/{name}/enable has it go on", "url", s.shown, "after", at.Offset)
