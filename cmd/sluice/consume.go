@@ -36,7 +36,7 @@ func defaultConsume() consumeCmd {
 func (c *consumeCmd) Help() string {
 	return `Each event is one line of compact JSON with the keys "topic", "event", "offset", "payload", "key" if it has one, and "inserted_at".
 
-Every event is dealt with at least once, in order: the position is committed after a batch was printed, or the command has exited 0, and what was not committed comes again. The command is told the log's epoch in CONSUMER_EPOCH and the name in CONSUMER_NAME: what has the same epoch and offset is the same event. If it fails, the batch comes again after a pause, a second at first and a minute at most, for as long as it takes.
+Every event is dealt with at least once, in order: the position is committed after a batch was printed, or the command has exited 0, and what was not committed comes again. The command is told the log's epoch in CONSUMER_EPOCH and the name in CONSUMER_NAME: what has the same epoch and offset is the same event. A command that exits 0 counts as done, even if it has not read all of its input, and the status of a pipeline is that of its last command: have one program read the events. If it fails, the batch comes again after a pause, a second at first and a minute at most, for as long as it takes.
 
 At SIGTERM or SIGINT the batch in hand is brought to its end and committed. A second one ends this program, not the command. When the service is away it is tried again. What is no event is told on standard error.`
 }
@@ -44,7 +44,7 @@ At SIGTERM or SIGINT the batch in hand is brought to its end and committed. A se
 // Examples implements exemplary.
 func (c *consumeCmd) Examples() string {
 	return `sluice consume mail --exec ./send-mail
-sluice consume index --topic 'orders:*' --start head --exec 'jq -c .payload | ./index'
+sluice consume index --topic 'orders:*' --start head --exec './index --batch'
 sluice consume audit >>events.ndjson
 sluice consume mail --count 10 --admin-url https://admin.internal --admin-token-file token`
 }

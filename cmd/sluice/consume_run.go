@@ -25,7 +25,6 @@ type consumer struct {
 	failures int // in a row
 	refusals int // of commits, in a row
 	position int64
-	begun    bool // a position is kept under the name
 }
 
 // eventBatch is what the service answers with: what comes after the position.
@@ -113,8 +112,18 @@ func passes(err error) bool {
 	return false
 }
 
-// begin says where the consumer stands, and has it stand where it is to begin.
+// begin says where the consumer stands, and has it stand where it is to begin: from then on, what it has
+// not dealt with is missed if it is no longer kept. Where the log or another process has moved
+// meanwhile, it looks anew.
 func (c *consumer) begin(ctx context.Context) error {
+	for {
+		if err := c.beginOnce(ctx); !errors.As(err, new(*commitRefusedError)) { // which commit bounds
+			return err
+		}
+	}
+}
+
+func (c *consumer) beginOnce(ctx context.Context) error {
 	answer, err := c.api.get(ctx, "/api/consumers")
 	if err != nil {
 		return err
@@ -134,24 +143,23 @@ func (c *consumer) begin(ctx context.Context) error {
 	}
 	for _, each := range said.Consumers {
 		if each.Name == c.command.Name {
-			c.position, c.begun = each.Offset, true
+			c.position = each.Offset
 			c.tell("%s goes on after offset %d, %s behind the log's end", each.Name, each.Offset, events(int(each.Lag)))
 			return nil
 		}
 	}
-	at := said.Head
+	at, with := said.Head, ""
 	switch c.command.Start {
 	case startHead:
 	case startEarliest:
-		c.tell("%s begins with all that the log keeps, after offset %d", c.command.Name, said.Trimmed)
-		return nil // the first commit says how far it has come
+		at, with = said.Trimmed, " with all that the log keeps,"
 	default:
 		at, _ = strconv.ParseInt(c.command.Start, 10, 64) // Run has read it before
 	}
 	if err := c.commit(ctx, said.Epoch, at); err != nil {
 		return fmt.Errorf("begin after offset %d: %w", at, err)
 	}
-	c.tell("%s begins after offset %d", c.command.Name, at)
+	c.tell("%s begins%s after offset %d", c.command.Name, with, at)
 	return nil
 }
 
@@ -166,7 +174,7 @@ func (c *consumer) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(batch.Events) == 0 && *batch.Through == c.position && c.begun {
+	if len(batch.Events) == 0 && *batch.Through == c.position {
 		if left := consumePause - time.Since(began); left > 0 { // whoever answers does not wait
 			c.pause(ctx, left)
 		}
@@ -254,10 +262,10 @@ func (c *consumer) commit(ctx context.Context, epoch string, offset int64) error
 	refused := new(apiError)
 	switch {
 	case err == nil:
-		c.position, c.begun, c.refusals = offset, true, 0
+		c.position, c.refusals = offset, 0
 		return nil
 	case errors.As(err, &refused) && refused.status == http.StatusConflict:
-		if c.refusals++; c.begun && c.refusals < maxRefusals {
+		if c.refusals++; c.refusals < maxRefusals {
 			return &commitRefusedError{refused}
 		}
 	}

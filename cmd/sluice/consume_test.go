@@ -159,6 +159,7 @@ type said struct {
 
 // Exchanges of the tests below.
 var (
+	started   = said{`{"epoch":"e","offset":0}`, 200, `{"offset":0}`}
 	noneKnown = said{"GET /api/consumers", 200, `{"consumers":[],"head":2,"trimmed":0,"epoch":"e"}`}
 	atOne     = said{"GET /api/consumers", 200, `{"consumers":[{"name":"mail","epoch":"e","offset":1,"lag":1}],"head":2,"trimmed":0,"epoch":"e"}`}
 	second    = said{"GET events", 200, `{"epoch":"e","through":2,"more":false,"events":[{"topic":"t","event":"e","offset":2,"payload":{},"inserted_at":"2026-01-31T00:00:00Z"}]}`}
@@ -170,6 +171,9 @@ var (
 
 // as is an exchange of another question, with the same answer.
 func (s said) as(asked string) said { s.asked = asked; return s }
+
+// refused is an exchange whose commit does not fit.
+func (s said) refused() said { return conflict.as(s.asked) }
 
 // TestConsumerGoesOn has a stand-in for the service answer in all ways: what may be another time is tried
 // again, what was dealt with is committed, and what is for somebody else to decide is the end.
@@ -193,14 +197,19 @@ func TestConsumerGoesOn(t *testing.T) {
 		"starting":                 {script: []said{starting.as("GET /api/consumers"), cut.as("GET /api/consumers"), atOne, second, committed}, dealt: 1, told: "starting: wait; trying again", pauses: "[1s 2s]"},
 		"another one commits":      {script: []said{atOne, second, conflict, second, committed}, dealt: 2, told: "conflict: look; reading on", pauses: "[1s]"},
 		"others always commit":     {script: []said{atOne, second, conflict, second, conflict, second, conflict}, dealt: 3, err: "conflict: look; the batch is not committed", pauses: "[1s 2s]"},
-		"there may be no more":     {script: []said{noneKnown, second, conflict}, dealt: 1, err: "conflict: look; the batch is not committed"},
+		"earliest":                 {script: []said{noneKnown, started, second, committed}, dealt: 1, told: "mail begins with all that the log keeps, after offset 0"},
+		"trimmed meanwhile":        {script: []said{noneKnown, started.refused(), {noneKnown.asked, 200, `{"consumers":[],"head":3,"trimmed":1,"epoch":"e"}`}, {`{"epoch":"e","offset":1}`, 200, "{}"}, second, committed}, dealt: 1, told: "begins with all that the log keeps, after offset 1"},
+		"trimmed before it begins": {script: []said{noneKnown, started, gone}, err: "sluice consume mail --skip-lost"},
+		"another one has begun":    {script: []said{noneKnown, started.refused(), atOne, second, committed}, dealt: 1, told: "mail goes on after offset 1"},
+		"late at first":            {script: []said{noneKnown, started, second, conflict, second, committed}, dealt: 2, told: "conflict: look; reading on", pauses: "[1s]"},
+		"there may be no more":     {script: []said{noneKnown, started.refused(), noneKnown, started.refused(), noneKnown, started.refused()}, err: "begin after offset 0: conflict: look"},
 		"lost":                     {script: []said{atOne, gone}, err: "sluice consume mail --skip-lost"},
 		"lost, and left":           {skip: true, script: []said{atOne, gone, {`{"epoch":"f","offset":7}`, 200, "{}"}, second, committed}, dealt: 1, told: "goes on after offset 7"},
 		"lost, and away":           {skip: true, script: []said{atOne, gone, starting.as(`{"epoch":"f","offset":7}`), gone, {`{"epoch":"f","offset":7}`, 200, "{}"}, second, committed}, dealt: 1, told: "goes on after offset 7", pauses: "[1s]"},
 		"nothing matches":          {script: []said{atOne, {"GET events", 200, `{"epoch":"e","through":2,"more":true,"events":[]}`}, {`{"epoch":"e","offset":2}`, 200, "{}"}, second, committed}, dealt: 1},
 		"nothing comes":            {script: []said{atOne, {"GET events", 200, `{"epoch":"e","through":1,"more":false,"events":[]}`}, second, committed}, dealt: 1, pauses: anyPauses},
 		"nothing is seen":          {script: []said{atOne, {"GET events", 200, `{"epoch":"e","through":1,"more":true,"events":[]}`}, second, committed}, dealt: 1, pauses: anyPauses},
-		"nothing there yet":        {script: []said{{"GET /api/consumers", 200, `{"consumers":[],"head":0,"trimmed":0,"epoch":"e"}`}, {"GET events", 200, `{"epoch":"e","through":0,"more":false,"events":[]}`}, {`{"epoch":"e","offset":0}`, 200, "{}"}, second, committed}, dealt: 1},
+		"nothing there yet":        {script: []said{{"GET /api/consumers", 200, `{"consumers":[],"head":0,"trimmed":0,"epoch":"e"}`}, started, {"GET events", 200, `{"epoch":"e","through":0,"more":false,"events":[]}`}, second, committed}, dealt: 1, pauses: anyPauses},
 		"may only read":            {script: []said{atOne, second, {committed.asked, 403, `{"error":"read only"}`}}, dealt: 1, err: "read only; the batch is not committed"},
 		"the token is wrong":       {script: []said{{"GET /api/consumers", 401, `{"error":"no"}`}}, err: "--admin-token-file"},
 		"the token counts no more": {script: []said{atOne, {"GET events", 401, `{"error":"no"}`}}, err: "--admin-token-file"},
