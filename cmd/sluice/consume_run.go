@@ -21,10 +21,10 @@ type consumer struct {
 	pause   func(context.Context, time.Duration)
 
 	// Owned by run.
-	left     int // events to go; 0: no end
-	failures int // in a row
-	refusals int // of commits, in a row
-	position int64
+	left     int      // events to go; 0: no end
+	failures int      // in a row
+	refusals int      // of commits, in a row
+	position position // that is kept under the name, as far as it knows
 }
 
 // eventBatch is what the service answers with: what comes after the position.
@@ -34,6 +34,12 @@ type eventBatch struct {
 	Events  []consumedEvent `json:"events"`
 	Through *int64          `json:"through"`
 	More    bool            `json:"more"`
+}
+
+// position is one in the log: where an epoch begins, the offsets go on.
+type position struct {
+	Epoch  string `json:"epoch"`
+	Offset int64  `json:"offset"`
 }
 
 // consumedEvent is the line that an event becomes: the order of the keys is promised.
@@ -80,7 +86,10 @@ func (c *consumer) run(ctx context.Context) error {
 			return ended(ctx, err)
 		}
 		reached = reached || !missed
-		pause := min(maxConsumePause, consumePause<<min(c.failures, 10))
+		pause := min(maxConsumePause, consumePause<<min(max(c.failures, c.refusals-1), 10))
+		if errors.As(err, new(*commitRefusedError)) {
+			next = c.begin // the position is another
+		}
 		c.failures++
 		c.tell("%v; trying again in %v", err, pause)
 		c.pause(ctx, pause)
@@ -130,9 +139,9 @@ func (c *consumer) beginOnce(ctx context.Context) error {
 	}
 	var said struct {
 		Consumers []struct {
-			Name   string
-			Offset int64
-			Lag    int64
+			Name string
+			position
+			Lag int64
 		}
 		Epoch   string
 		Head    int64
@@ -143,7 +152,7 @@ func (c *consumer) beginOnce(ctx context.Context) error {
 	}
 	for _, each := range said.Consumers {
 		if each.Name == c.command.Name {
-			c.position = each.Offset
+			c.position = each.position
 			c.tell("%s goes on after offset %d, %s behind the log's end", each.Name, each.Offset, events(int(each.Lag)))
 			return nil
 		}
@@ -156,7 +165,7 @@ func (c *consumer) beginOnce(ctx context.Context) error {
 	default:
 		at, _ = strconv.ParseInt(c.command.Start, 10, 64) // Run has read it before
 	}
-	if err := c.commit(ctx, said.Epoch, at); err != nil {
+	if err := c.commit(ctx, nil, position{said.Epoch, at}); err != nil {
 		return fmt.Errorf("begin after offset %d: %w", at, err)
 	}
 	c.tell("%s begins%s after offset %d", c.command.Name, with, at)
@@ -174,7 +183,7 @@ func (c *consumer) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(batch.Events) == 0 && *batch.Through == c.position {
+	if len(batch.Events) == 0 && *batch.Through == c.position.Offset {
 		if left := consumePause - time.Since(began); left > 0 { // whoever answers does not wait
 			c.pause(ctx, left)
 		}
@@ -189,8 +198,9 @@ func (c *consumer) step(ctx context.Context) error {
 			return err
 		}
 	}
+	readAfter := c.position
 	for tries := 0; ; tries++ {
-		err := c.commit(whole, batch.Epoch, *batch.Through)
+		err := c.commit(whole, &readAfter, position{batch.Epoch, *batch.Through})
 		if err == nil {
 			break
 		}
@@ -248,13 +258,13 @@ func (e *commitRefusedError) Error() string {
 
 func (e *commitRefusedError) Unwrap() error { return e.apiError }
 
-// commit moves the position that the service keeps. A position that is refused again and again is
-// for somebody else to look after.
-func (c *consumer) commit(ctx context.Context, epoch string, offset int64) error {
+// commit moves the position that the service keeps, if it is still readAfter, where that is not nil. A
+// position that is refused again and again is for somebody else to look after.
+func (c *consumer) commit(ctx context.Context, readAfter *position, to position) error {
 	body, err := json.Marshal(struct {
-		Epoch  string `json:"epoch"`
-		Offset int64  `json:"offset"`
-	}{epoch, offset})
+		position
+		ReadAfter *position `json:"read_after,omitempty"`
+	}{to, readAfter})
 	if err != nil {
 		return fmt.Errorf("encode the position: %w", err)
 	}
@@ -262,7 +272,7 @@ func (c *consumer) commit(ctx context.Context, epoch string, offset int64) error
 	refused := new(apiError)
 	switch {
 	case err == nil:
-		c.position, c.refusals = offset, 0
+		c.position, c.refusals = to, 0
 		return nil
 	case errors.As(err, &refused) && refused.status == http.StatusConflict:
 		if c.refusals++; c.refusals < maxRefusals {
@@ -279,9 +289,10 @@ func (c *consumer) lost(ctx context.Context, gone *apiError) error {
 	}
 	if !c.command.SkipLost {
 		return fmt.Errorf("%s has not seen all that the log kept: it stands at offset %d, and may go on after %d; "+
-			"read the state anew where it matters, then go on with: sluice consume %s --skip-lost", c.command.Name, c.position, gone.Resume, c.command.Name)
+			"read the state anew where it matters, then go on with: sluice consume %s --skip-lost", c.command.Name, c.position.Offset, gone.Resume, c.command.Name)
 	}
-	if err := c.commit(context.WithoutCancel(ctx), gone.Epoch, gone.Resume); err != nil {
+	kept := c.position
+	if err := c.commit(context.WithoutCancel(ctx), &kept, position{gone.Epoch, gone.Resume}); err != nil {
 		return err
 	}
 	c.tell("%s goes on after offset %d: events before that were lost, as they are no longer kept", c.command.Name, gone.Resume)

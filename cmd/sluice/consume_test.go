@@ -163,14 +163,22 @@ var (
 	noneKnown = said{"GET /api/consumers", 200, `{"consumers":[],"head":2,"trimmed":0,"epoch":"e"}`}
 	atOne     = said{"GET /api/consumers", 200, `{"consumers":[{"name":"mail","epoch":"e","offset":1,"lag":1}],"head":2,"trimmed":0,"epoch":"e"}`}
 	second    = said{"GET events", 200, `{"epoch":"e","through":2,"more":false,"events":[{"topic":"t","event":"e","offset":2,"payload":{},"inserted_at":"2026-01-31T00:00:00Z"}]}`}
-	committed = said{`{"epoch":"e","offset":2}`, 200, `{"offset":2}`}
+	committed = said{`{"epoch":"e","offset":2,"read_after":{"epoch":"e","offset":1}}`, 200, `{"offset":2}`}
 	starting  = said{"", 503, `{"error":"starting","hint":"wait"}`}
-	conflict  = said{`{"epoch":"e","offset":2}`, 409, `{"error":"conflict","hint":"look"}`}
+	conflict  = said{committed.asked, 409, `{"error":"conflict","hint":"look"}`}
 	gone      = said{"GET events", 410, `{"error":"gone","hint":"h","trimmed":7,"epoch":"f","resume":7}`}
 )
 
+// skipped is the commit of who goes on after what was lost.
+const skipped = `{"epoch":"f","offset":7,"read_after":{"epoch":"e","offset":1}}`
+
 // as is an exchange of another question, with the same answer.
 func (s said) as(asked string) said { s.asked = asked; return s }
+
+// after is a commit of what was read after another position.
+func (s said) after(epoch string, offset int64) said {
+	return s.as(fmt.Sprintf(`{"epoch":"e","offset":2,"read_after":{"epoch":%q,"offset":%d}}`, epoch, offset))
+}
 
 // refused is an exchange whose commit does not fit.
 func (s said) refused() said { return conflict.as(s.asked) }
@@ -195,21 +203,22 @@ func TestConsumerGoesOn(t *testing.T) {
 		"away while it commits":    {script: []said{atOne, second, cut.as(committed.asked), starting.as(committed.asked), committed}, dealt: 1, told: "trying again to commit in 2s", pauses: "[1s 2s]"},
 		"away at first":            {script: []said{cut.as("GET /api/consumers")}, err: "cannot reach"},
 		"starting":                 {script: []said{starting.as("GET /api/consumers"), cut.as("GET /api/consumers"), atOne, second, committed}, dealt: 1, told: "starting: wait; trying again", pauses: "[1s 2s]"},
-		"another one commits":      {script: []said{atOne, second, conflict, second, committed}, dealt: 2, told: "conflict: look; reading on", pauses: "[1s]"},
-		"others always commit":     {script: []said{atOne, second, conflict, second, conflict, second, conflict}, dealt: 3, err: "conflict: look; the batch is not committed", pauses: "[1s 2s]"},
-		"earliest":                 {script: []said{noneKnown, started, second, committed}, dealt: 1, told: "mail begins with all that the log keeps, after offset 0"},
+		"another one commits":      {script: []said{atOne, second, conflict, atOne, second, committed}, dealt: 2, told: "conflict: look; reading on", pauses: "[1s]"},
+		"others always commit":     {script: []said{atOne, second, conflict, atOne, second, conflict, atOne, second, conflict}, dealt: 3, err: "conflict: look; the batch is not committed", pauses: "[1s 2s]"},
+		"earliest":                 {script: []said{noneKnown, started, second, committed.after("e", 0)}, dealt: 1, told: "mail begins with all that the log keeps, after offset 0"},
 		"trimmed meanwhile":        {script: []said{noneKnown, started.refused(), {noneKnown.asked, 200, `{"consumers":[],"head":3,"trimmed":1,"epoch":"e"}`}, {`{"epoch":"e","offset":1}`, 200, "{}"}, second, committed}, dealt: 1, told: "begins with all that the log keeps, after offset 1"},
 		"trimmed before it begins": {script: []said{noneKnown, started, gone}, err: "sluice consume mail --skip-lost"},
 		"another one has begun":    {script: []said{noneKnown, started.refused(), atOne, second, committed}, dealt: 1, told: "mail goes on after offset 1"},
-		"late at first":            {script: []said{noneKnown, started, second, conflict, second, committed}, dealt: 2, told: "conflict: look; reading on", pauses: "[1s]"},
+		"deleted meanwhile":        {script: []said{atOne, second, conflict, noneKnown, started, second, committed.after("e", 0)}, dealt: 2, told: "begins with all", pauses: "[1s]"},
+		"late at first":            {script: []said{noneKnown, started, second, conflict.after("e", 0), atOne, second, committed}, dealt: 2, told: "conflict: look; reading on", pauses: "[1s]"},
 		"there may be no more":     {script: []said{noneKnown, started.refused(), noneKnown, started.refused(), noneKnown, started.refused()}, err: "begin after offset 0: conflict: look"},
 		"lost":                     {script: []said{atOne, gone}, err: "sluice consume mail --skip-lost"},
-		"lost, and left":           {skip: true, script: []said{atOne, gone, {`{"epoch":"f","offset":7}`, 200, "{}"}, second, committed}, dealt: 1, told: "goes on after offset 7"},
-		"lost, and away":           {skip: true, script: []said{atOne, gone, starting.as(`{"epoch":"f","offset":7}`), gone, {`{"epoch":"f","offset":7}`, 200, "{}"}, second, committed}, dealt: 1, told: "goes on after offset 7", pauses: "[1s]"},
-		"nothing matches":          {script: []said{atOne, {"GET events", 200, `{"epoch":"e","through":2,"more":true,"events":[]}`}, {`{"epoch":"e","offset":2}`, 200, "{}"}, second, committed}, dealt: 1},
+		"lost, and left":           {skip: true, script: []said{atOne, gone, {skipped, 200, "{}"}, second, committed.after("f", 7)}, dealt: 1, told: "goes on after offset 7"},
+		"lost, and away":           {skip: true, script: []said{atOne, gone, starting.as(skipped), gone, {skipped, 200, "{}"}, second, committed.after("f", 7)}, dealt: 1, told: "goes on after offset 7", pauses: "[1s]"},
+		"nothing matches":          {script: []said{atOne, {"GET events", 200, `{"epoch":"e","through":2,"more":true,"events":[]}`}, committed, second, committed.after("e", 2)}, dealt: 1},
 		"nothing comes":            {script: []said{atOne, {"GET events", 200, `{"epoch":"e","through":1,"more":false,"events":[]}`}, second, committed}, dealt: 1, pauses: anyPauses},
 		"nothing is seen":          {script: []said{atOne, {"GET events", 200, `{"epoch":"e","through":1,"more":true,"events":[]}`}, second, committed}, dealt: 1, pauses: anyPauses},
-		"nothing there yet":        {script: []said{{"GET /api/consumers", 200, `{"consumers":[],"head":0,"trimmed":0,"epoch":"e"}`}, started, {"GET events", 200, `{"epoch":"e","through":0,"more":false,"events":[]}`}, second, committed}, dealt: 1, pauses: anyPauses},
+		"nothing there yet":        {script: []said{{"GET /api/consumers", 200, `{"consumers":[],"head":0,"trimmed":0,"epoch":"e"}`}, started, {"GET events", 200, `{"epoch":"e","through":0,"more":false,"events":[]}`}, second, committed.after("e", 0)}, dealt: 1, pauses: anyPauses},
 		"may only read":            {script: []said{atOne, second, {committed.asked, 403, `{"error":"read only"}`}}, dealt: 1, err: "read only; the batch is not committed"},
 		"the token is wrong":       {script: []said{{"GET /api/consumers", 401, `{"error":"no"}`}}, err: "--admin-token-file"},
 		"the token counts no more": {script: []said{atOne, {"GET events", 401, `{"error":"no"}`}}, err: "--admin-token-file"},

@@ -135,6 +135,13 @@ type commitRequest struct {
 	Epoch  string `json:"epoch"`
 	Offset *int64 `json:"offset"`
 	Rewind bool   `json:"rewind"`
+
+	// ReadAfter is the position after which the events were read: what was moved since then
+	// stays as it is. nil: that is not compared.
+	ReadAfter *struct {
+		Epoch  string `json:"epoch"`
+		Offset int64  `json:"offset"`
+	} `json:"read_after"`
 }
 
 // commitError says why a position cannot be committed as things are.
@@ -157,11 +164,19 @@ func (a *api) postConsumerCommit(w http.ResponseWriter, r *http.Request) {
 		httpserver.Refuse(w, http.StatusBadRequest, "epoch and an offset from 0 are needed", form)
 		return
 	}
+	var readAfter *store.Cursor
+	if given := request.ReadAfter; given != nil {
+		if given.Epoch == "" || given.Offset < 0 {
+			httpserver.Refuse(w, http.StatusBadRequest, "read_after needs an epoch and an offset from 0", `as GET /api/consumers has them: {"epoch": "…", "offset": 40}`)
+			return
+		}
+		readAfter = &store.Cursor{Epoch: given.Epoch, Offset: given.Offset}
+	}
 	log, ok := a.openLog(w)
 	if !ok {
 		return
 	}
-	err := commitConsumer(r.Context(), log, name, store.Cursor{Epoch: request.Epoch, Offset: *request.Offset}, request.Rewind)
+	err := commitConsumer(r.Context(), log, name, readAfter, store.Cursor{Epoch: request.Epoch, Offset: *request.Offset}, request.Rewind)
 	refused := new(commitError)
 	switch {
 	case errors.As(err, &refused):
@@ -179,9 +194,10 @@ func (a *api) postConsumerCommit(w http.ResponseWriter, r *http.Request) {
 	}{*request.Offset})
 }
 
-// commitConsumer moves a cursor, unless that would skip or repeat what nobody has asked for. Of those
-// who commit at a time, each is judged by where the one before has left it.
-func commitConsumer(ctx context.Context, log store.Log, name string, to store.Cursor, rewind bool) error {
+// commitConsumer moves a cursor, unless that would skip or repeat what nobody has asked for, or it no longer
+// stands at readAfter, if that is given. Of those who commit at a time, each is judged by where the one
+// before has left it.
+func commitConsumer(ctx context.Context, log store.Log, name string, readAfter *store.Cursor, to store.Cursor, rewind bool) error {
 	for range consumerCommitTries {
 		extent, err := log.Extent(ctx)
 		if err != nil {
@@ -201,6 +217,10 @@ func commitConsumer(ctx context.Context, log store.Log, name string, to store.Cu
 		switch {
 		case at == to:
 			return nil
+		case readAfter != nil && !known:
+			return &commitError{"no position is kept under this name: it was deleted since these events were read", "look at GET /api/consumers, and begin again"}
+		case readAfter != nil && at != *readAfter:
+			return &commitError{fmt.Sprintf("these events were read after %d, and the position was moved to %d since", readAfter.Offset, at.Offset), "read on from the position that is kept"}
 		case !known:
 			from = nil
 			if all, err := log.Cursors(ctx, store.ConsumerCursors, "", maxConsumers); err != nil {

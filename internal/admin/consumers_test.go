@@ -132,7 +132,8 @@ func TestConsumers(t *testing.T) {
 	see("/mail/events", "[2 3 4 5] through 5")
 	commit("mail", epoch, 5, "", 200)
 	see("/mail/events", "[] through 5")
-	for _, bad := range []string{"", "{", `{}`, `{"epoch":"e"}`, `{"offset":1}`, `{"epoch":"e","offset":-1}`, `{"epoch":"e","offset":1.5}`, `{"epoch":"e","offset":1,"x":1}`, `{"epoch":"e","offset":1}{}`} {
+	for _, bad := range []string{"", "{", `{}`, `{"epoch":"e"}`, `{"offset":1}`, `{"epoch":"e","offset":-1}`, `{"epoch":"e","offset":1.5}`, `{"epoch":"e","offset":1,"x":1}`, `{"epoch":"e","offset":1}{}`,
+		`{"epoch":"e","offset":1,"read_after":{}}`, `{"epoch":"e","offset":1,"read_after":{"epoch":"e","offset":-1}}`, `{"epoch":"e","offset":1,"read_after":{"epoch":"e","offset":0,"x":1}}`} {
 		if status, _ := c.ask("POST", "/mail/commit", bad); status != 400 {
 			t.Errorf("commit %s: %d", bad, status)
 		}
@@ -182,6 +183,50 @@ func TestConsumers(t *testing.T) {
 		}
 	}
 	see("/late/events", "[4 5] through 5")
+}
+
+// A position that was moved or deleted since events were read is not moved by their commit.
+func TestCommitsDoNotUndo(t *testing.T) {
+	t.Parallel()
+	c := newConsuming(t)
+	c.append("a", "a", "a", "a", "a")
+	head, err := c.log.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := func(epoch string, offset int64) string {
+		return fmt.Sprintf(`,"read_after":{"epoch":%q,"offset":%d}`, epoch, offset)
+	}
+	for n, step := range []struct {
+		to   int64
+		more string
+		want int
+	}{
+		{3, after(head.Epoch, 0), 409}, // there is none
+		{3, "", 200},
+		{4, after(head.Epoch, 3), 200},
+		{4, after(head.Epoch, 3), 200}, // again, as its answer was lost
+		{5, after(head.Epoch, 3), 409},
+		{5, after("other", 4), 409},
+		{1, `,"rewind":true` + after(head.Epoch, 3), 409},
+		{1, `,"rewind":true` + after(head.Epoch, 4), 200},
+		{5, after(head.Epoch, 4), 409}, // what was read before the rewind
+		{5, after(head.Epoch, 1), 200},
+	} {
+		if got := c.commit("mail", head.Epoch, step.to, step.more); got != step.want {
+			t.Errorf("step %d, to %d%s: %d, want %d", n, step.to, step.more, got, step.want)
+		}
+	}
+	c.append("a")
+	if status, _ := c.ask("DELETE", "/mail", ""); status != 200 {
+		t.Fatal(status)
+	}
+	if got := c.commit("mail", head.Epoch, 6, after(head.Epoch, 5)); got != 409 {
+		t.Errorf("what was read before it was deleted: %d", got)
+	}
+	if got := c.see("/mail/events"); got != "[1 2 3 4 5 6] through 6" {
+		t.Errorf("who was deleted sees %s", got)
+	}
 }
 
 // watchedLog says when somebody waits for its events.

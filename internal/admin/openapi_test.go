@@ -169,6 +169,7 @@ func TestEveryStatusIsGiven(t *testing.T) {
 		exchange{operation: "POST /api/consumers/{name}/commit", body: commit},
 		exchange{operation: "POST /api/consumers/{name}/commit", body: `{"epoch":"e","offset":3}`},
 		exchange{operation: "POST /api/consumers/{name}/commit", body: `{"epoch":"e","offset":3,"rewind":true}`},
+		exchange{operation: "POST /api/consumers/{name}/commit", body: `{"epoch":"e","offset":3,"read_after":{"epoch":"e","offset":99}}`},
 		exchange{operation: "POST /api/consumers/{name}/commit", body: commit + commit},
 		exchange{operation: "POST /api/consumers/{name}/commit", body: commit, large: true},
 		exchange{operation: "POST /api/consumers/{name}/commit", body: commit, set: unopened},
