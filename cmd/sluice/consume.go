@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,7 +14,7 @@ type consumeCmd struct {
 	Name  string `arg:"" help:"Name that the position is kept under, such as mail: 1 to 64 of A-Z, a-z, 0-9, _ and -."`
 	Exec  string `setting:"consume-exec" placeholder:"COMMAND" help:"Have the shell run this for each batch, with its events on standard input, and commit once it exits 0; none: print them."`
 	Topic string `setting:"consume-topic" placeholder:"TOPIC" help:"Only events of this topic, or of those that begin alike, such as orders:*; none: of all."`
-	Start string `setting:"consume-start" placeholder:"WHERE" help:"Where to begin if no position is kept under the name: earliest (all that the log keeps), head (what is to come) or after an offset."`
+	Start string `setting:"consume-start" placeholder:"WHERE" help:"Where to begin if no position is kept under the name: earliest (all that the log keeps), head (what is to come) or after an offset, EPOCH:OFFSET where that is known."`
 	Batch int    `setting:"consume-batch" help:"Most events in a batch, up to 1000."`
 	Count int    `help:"Leave after so many events; 0: stay."`
 
@@ -52,15 +53,24 @@ sluice consume mail --count 10 --admin-url https://admin.internal --admin-token-
 // consumerName is what the service takes as one.
 var consumerName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
+// startAfter reads the position that --start names: one without an epoch is of the present one.
+func startAfter(given string) (epoch string, offset int64, err error) {
+	if at := strings.LastIndexByte(given, ':'); at > 0 {
+		epoch, given = given[:at], given[at+1:]
+	}
+	after, err := strconv.ParseUint(given, 10, 63)
+	return epoch, int64(after), err
+}
+
 // Run is called by kong.
 func (c *consumeCmd) Run(ctx context.Context, p process) error {
 	const maxBatch = 1000
-	start, err := strconv.ParseInt(c.Start, 10, 64)
+	_, _, err := startAfter(c.Start)
 	switch {
 	case !consumerName.MatchString(c.Name):
 		return &usageError{"<name>", c.Name, "1 to 64 of A-Z, a-z, 0-9, _ and -"}
-	case c.Start != startEarliest && c.Start != startHead && (err != nil || start < 0):
-		return &usageError{"--start", c.Start, "earliest, head, or an offset from 0"}
+	case c.Start != startEarliest && c.Start != startHead && err != nil:
+		return &usageError{"--start", c.Start, "earliest, head, an offset from 0, or EPOCH:OFFSET"}
 	case c.Batch < 1 || c.Batch > maxBatch:
 		return &usageError{"--batch", fmt.Sprint(c.Batch), fmt.Sprintf("1 to %d", maxBatch)}
 	case c.Count < 0:

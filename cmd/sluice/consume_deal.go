@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 )
@@ -27,6 +28,7 @@ func (c *consumeCmd) dealer(p process) func(context.Context, *eventBatch) error 
 	if isTerminal(p.stdout) {
 		out = terminalWriter{p.stdout}
 	}
+	sync := syncOf(p.stdout)
 	return func(_ context.Context, b *eventBatch) error {
 		lines, err := b.lines()
 		if err != nil {
@@ -35,8 +37,28 @@ func (c *consumeCmd) dealer(p process) func(context.Context, *eventBatch) error 
 		if _, err = out.Write(lines); err != nil {
 			return fmt.Errorf("print: %w", err)
 		}
+		if err = sync(); err != nil {
+			return fmt.Errorf("print: %w", err)
+		}
 		return nil
 	}
+}
+
+// syncer is what can be told to keep what was written to it, as an [os.File] can.
+type syncer interface {
+	Stat() (fs.FileInfo, error)
+	Sync() error
+}
+
+// syncOf has what was written outlast a crash of the host, where it is written to a regular file: the
+// position that is committed then does.
+func syncOf(out io.Writer) func() error {
+	if file, ok := out.(syncer); ok {
+		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
+			return file.Sync
+		}
+	}
+	return func() error { return nil }
 }
 
 // lines are the events of a batch, each on one of its own.

@@ -163,13 +163,32 @@ func (c *consumer) beginOnce(ctx context.Context) error {
 	case startEarliest:
 		at, with = said.Trimmed, " with all that the log keeps,"
 	default:
-		at, _ = strconv.ParseInt(c.command.Start, 10, 64) // Run has read it before
+		var epoch string
+		epoch, at, _ = startAfter(c.command.Start) // Run has read it before
+		if err := c.resumes(ctx, epoch, at); err != nil {
+			return err
+		}
 	}
 	if err := c.commit(ctx, nil, position{said.Epoch, at}); err != nil {
 		return fmt.Errorf("begin after offset %d: %w", at, err)
 	}
 	c.tell("%s begins%s after offset %d", c.command.Name, with, at)
 	return nil
+}
+
+// resumes tells whether a position of an epoch is one of the present one, too. Without an epoch it is.
+func (c *consumer) resumes(ctx context.Context, epoch string, after int64) error {
+	if epoch == "" {
+		return nil
+	}
+	query := url.Values{"epoch": {epoch}, "after": {strconv.FormatInt(after, 10)}, "limit": {"1"}}
+	_, err := c.api.get(ctx, "/api/log?"+query.Encode())
+	gone := new(apiError)
+	if errors.As(err, &gone) && gone.status == http.StatusGone {
+		return fmt.Errorf("cannot begin after offset %d of epoch %s: events after it are no longer kept, or it is not one of this log; "+
+			"load the state anew, and begin after its sluice_position()", after, epoch)
+	}
+	return err
 }
 
 // step reads a batch, deals with it, and commits it.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -35,6 +36,8 @@ func TestConsume(t *testing.T) {
 		}
 	}
 	publish("a:1", "b", "a:2", "b")
+	_, position := node.Ask("GET", "/api/consumers")
+	epoch := strings.Split(position, `"`)[len(strings.Split(position, `"`))-2] // the last that is said
 	consume := func(args ...string) outcome {
 		t.Helper()
 		return call{args: append([]string{"consume", "--admin-url", "http://" + node.Admin}, args...)}.run(t)
@@ -73,6 +76,10 @@ func TestConsume(t *testing.T) {
 		{"late --start 0 --count 1", "4 b", "late goes on after offset 3", exitOK}, // a position is kept
 		{"cat --count 4 --batch 3 --exec cat", "1 a:1, 2 b, 3 a:2, 4 b", "", exitOK},
 		{"early --start 99 --count 1", "", "beyond the log's last", exitFailure},
+		{"epoch --count 1 --start " + epoch + ":2", "3 a:2", "epoch begins after offset 2", exitOK},
+		{"other --count 1 --start gone:2", "", "cannot begin after offset 2 of epoch gone", exitFailure},
+		{"x --start e:", "", "--start", exitUsage},
+		{"x --start e:-1", "", "--start", exitUsage},
 		{"a.b", "", "<name>", exitUsage},
 		{"x --start soon", "", "--start", exitUsage},
 		{"x --start -1", "", "--start", exitUsage},
@@ -351,5 +358,54 @@ func TestConsumerEnds(t *testing.T) {
 	go func() { <-waiting; end() }()
 	if out := (call{args: []string{"consume", "mail", "--admin-url", server.URL}}).runUntil(ctx, t); out.exit != exitOK || out.stdout != "" {
 		t.Errorf("%+v", out)
+	}
+}
+
+// keptFile counts how often it is told to keep what was written.
+type keptFile struct {
+	*os.File
+	synced int
+}
+
+func (f *keptFile) Sync() error { f.synced++; return f.File.Sync() }
+
+// What is printed to a regular file is there for good before it is committed; a pipe cannot keep anything.
+func TestPrintedIsKept(t *testing.T) {
+	t.Parallel()
+	file, err := os.Create(filepath.Join(t.TempDir(), "events"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	reader, pipe, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	defer pipe.Close()
+	for _, test := range []struct {
+		out  *keptFile
+		want int
+	}{{&keptFile{File: file}, 1}, {&keptFile{File: pipe}, 0}} {
+		p, _ := call{}.process(t, test.out, io.Discard)
+		p.stdout = test.out
+		command := defaultConsume()
+		if err := command.dealer(p)(t.Context(), &eventBatch{Events: []consumedEvent{{Payload: json.RawMessage("{}")}}}); err != nil || test.out.synced != test.want {
+			t.Errorf("%s is synced %d times, want %d: %v", test.out.Name(), test.out.synced, test.want, err)
+		}
+	}
+}
+
+// A command that consume runs is ended by SIGPIPE as from any shell.
+func TestCommandsGetBrokenPipes(t *testing.T) {
+	t.Parallel()
+	node := sluicetest.Run(t, sluicetest.With(func(*sluice.Config) {}))
+	if status, body := node.Request("POST", node.Admin, "/api/events", map[string]string{"Content-Type": "application/x-ndjson"}, `{"topic":"a","event":"e","payload":{}}`); status != http.StatusAccepted {
+		t.Fatalf("publish: %d %s", status, body)
+	}
+	out, err := program(t, []string{"PATH=" + os.Getenv("PATH")}, "consume", "mail", "--count", "1", "--admin-url", "http://"+node.Admin,
+		"--exec", `sh -c 'kill -PIPE $$; echo ignored'; exit 0`).Output()
+	if err != nil || strings.Contains(string(out), "ignored") {
+		t.Errorf("%s, %v", out, err)
 	}
 }

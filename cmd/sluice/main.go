@@ -12,8 +12,9 @@ import (
 
 func main() {
 	// A closed pipe is an error of the write, which watch takes as its end, and
-	// no reason for a service to die with the reader of its log.
-	signal.Ignore(syscall.SIGPIPE)
+	// no reason for a service to die with the reader of its log. It is caught and not ignored,
+	// as a command that consume runs would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	os.Exit(process{os.Stdin, os.Stdout, os.Stderr, os.LookupEnv, os.Environ}.run(untilSignal(), os.Args[1:]))
 }
 
