@@ -14,7 +14,7 @@ SCHEMA      := deploy/kubernetes/schema
 # which is translated to Go: its memory is its own, and it takes ten times as long watched.
 RACE        := -race '-gcflags=modernc.org/sqlite/lib=-race=false'
 
-.PHONY: run build test needs programs lint bench peers screenshot release verify-release clean
+.PHONY: run build test needs programs lint bench bench-guard peers screenshot release verify-release clean
 
 run: build
 	@exec bin/sluice serve
@@ -55,6 +55,10 @@ lint:
 # What an event costs from INSERT to a client, without the race detector.
 bench: needs
 	$(GO) test -run '^$$' -bench . -benchtime 10s ./cmd/sluice/e2e
+
+# Whether something has become slower since the last release, or since BASE: before a release.
+bench-guard:
+	$(GO) run ./benchmarks/guard $(if $(BASE),--base '$(BASE)')
 
 # The comparison with other servers, which have a module of their own.
 peers: programs

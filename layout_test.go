@@ -85,6 +85,7 @@ var floors = map[string]int{
 	"benchmarks":          9,
 	"benchmarks/pipeline": 9,
 
+	"benchmarks/guard":  10,
 	"benchmarks/tuning": 10,
 	"cmd/sluice":        10,
 	"cmd/sluice/e2e":    10,
