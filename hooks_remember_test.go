@@ -56,7 +56,7 @@ func TestAnAnswerKeepsNoConnection(t *testing.T) {
 			t.Fatalf("still there: the channel %v, the socket %v, its access %v", channel.Value() != nil, client.Value() != nil, claims.Value() != nil)
 		}
 		runtime.GC()
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // to look again then: nothing tells that all is gone
 	}
 	for _, c := range []struct{ revoked, remembered bool }{{false, true}, {true, false}} {
 		revoked["a"] = c.revoked

@@ -113,9 +113,9 @@ func TestConnectionsOfASecond(t *testing.T) {
 		if n := taken(); n != 3 {
 			t.Errorf("a second later %d are taken", n)
 		}
-		time.Sleep(time.Second / 3)
+		time.Sleep(time.Second / 2)
 		if n := taken(); n != 1 {
-			t.Errorf("a third of a second later %d are", n)
+			t.Errorf("half a second later %d are", n)
 		}
 	})
 }

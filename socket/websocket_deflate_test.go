@@ -123,7 +123,7 @@ func TestCompressedIsWhatWasSent(t *testing.T) {
 		}
 		plain, err := phoenix.Encoder{}.AppendMessage(nil, f&^phoenix.Compressed, m)
 		if err != nil {
-			t.Skip(err)
+			t.Skip(err) // no message of the protocol
 		}
 		small, err := phoenix.Encoder{CompressFrom: from}.AppendMessage([]byte("before"), f, m)
 		if err != nil {
